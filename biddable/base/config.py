@@ -1,0 +1,255 @@
+"""Settings: one TOML file is one run. Every table is a stage; fields typed `Input` are the arrows between stages.
+
+All mistakes of a file are found before anything loads and told at once, each in one line: file, key, value, what would be right.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import json
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+ROOMS = ("collect", "curate", "label", "learn", "measure", "serve")
+
+
+class Refusal(Exception):
+    """The user's mistake, one line each in `lines`. The command line prints them and exits with 2."""
+
+    def __init__(self, lines: list[str] | str) -> None:
+        self.lines = [lines] if isinstance(lines, str) else list(lines)
+        super().__init__("\n".join(self.lines))
+
+
+class Waiting(Exception):
+    """People are not done yet: a plain sentence. The command line prints it and exits with 3."""
+
+
+class _InputMark:
+    """Marks a field as an arrow to another stage's folder."""
+
+
+Input = Annotated[Path, _InputMark()]
+"""A folder to read: another stage's name ("learn.sft"), or a path to a folder. Stages receive the resolved path."""
+
+
+class Settings(BaseModel):
+    """Base of every stage's `Config`: frozen, unknown keys refused, the docstring under a field is its description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One table of the run's file."""
+
+    key: str  # "learn.ppo" or, used twice, "learn.ppo.plain"
+    settings: dict[str, Any]  # as written, defaults filled in, inputs by name
+    config: Any  # the stage's frozen Config, inputs resolved to paths
+    inputs: dict[str, list[tuple[str, Path]]] = field(default_factory=dict)  # field -> [(name, folder)]
+
+    @property
+    def name(self) -> str:
+        """The code's name, `room.file`, without the third word."""
+        return ".".join(self.key.split(".")[:2])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked run: its folder, its seed and its stages in the order of the arrows."""
+
+    file: Path
+    name: str
+    seed: int
+    folder: Path
+    stages: tuple[Stage, ...]
+
+    def stage(self, key: str) -> Stage:
+        """The stage with this key. Raises Refusal when the file has no such table."""
+        for stage in self.stages:
+            if stage.key == key:
+                return stage
+        raise Refusal(f"{self.file}: there is no table [{key}]{_hint(key, [s.key for s in self.stages])}")
+
+
+def stage_names() -> dict[str, str]:
+    """Every stage's name and the first line of its docstring, read from the file system without importing anything."""
+    found = {}
+    for room in ROOMS:
+        for path in sorted((PACKAGE / room).glob("*.py")):
+            text = path.read_text(encoding="utf-8")
+            if re.search(r"^class Config\(", text, re.M):
+                found[f"{room}.{path.stem}"] = (ast.get_docstring(ast.parse(text)) or "").split("\n")[0]
+    return found
+
+
+def module(name: str) -> ModuleType:
+    """The Python module of a stage name such as `learn.ppo`."""
+    return importlib.import_module(f"biddable.{name}")
+
+
+def input_fields(config: type[Settings]) -> dict[str, bool]:
+    """Names of the fields that are arrows; the value says whether the field holds several."""
+    found = {}
+    for name, info in config.model_fields.items():
+        if any(isinstance(mark, _InputMark) for mark in info.metadata):
+            found[name] = False
+        elif _marked(info.annotation):
+            found[name] = "tuple" in str(info.annotation)
+    return found
+
+
+def _marked(annotation: Any) -> bool:
+    return any(isinstance(part, _InputMark) or _marked(part) for part in get_args(annotation))
+
+
+def _hint(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def load(path: Path, overrides: dict[str, dict[str, Any]] | None = None, name: str | None = None) -> Plan:
+    """Read and check a run's file.
+
+    `overrides` maps a stage's key to settings that replace the file's; `name` replaces the run's name.
+    Raises Refusal with every mistake of the file.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Refusal(f"{path}: no such file; `biddable new {path}` writes one") from None
+    except IsADirectoryError:
+        raise Refusal(f"{path}: is a folder; name a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Refusal(f"{path}: not a TOML file: {error}") from None
+    wrong: list[str] = []
+    run_name, seed, root = _top(path, table, name, wrong)
+    tables = _tables(path, table, wrong)
+    for key, values in (overrides or {}).items():
+        if key not in tables:
+            raise Refusal(f"{path}: there is no table [{key}]{_hint(key, list(tables))}")
+        tables[key] = {**tables[key], **values}
+    folder = root / run_name
+    stages = [
+        stage for key, values in tables.items() if (stage := _stage(path, folder, key, values, list(tables), wrong))
+    ]
+    if wrong:
+        raise Refusal(wrong)
+    return Plan(path, run_name, seed, folder, _ordered(path, stages))
+
+
+def _top(path: Path, table: dict[str, Any], name: str | None, wrong: list[str]) -> tuple[str, int, Path]:
+    run_name = name or table.get("name", path.stem)
+    if not isinstance(run_name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", run_name):
+        wrong.append(f"{path}: name = {run_name!r}: a folder name of letters, digits, '.', '_' and '-' was expected")
+        run_name = "invalid"
+    seed = table.get("seed", 1)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
+        wrong.append(f"{path}: seed = {seed!r}: a whole number from 0 to 2147483647 was expected")
+        seed = 1
+    root = table.get("runs", "runs")
+    if not isinstance(root, str):
+        wrong.append(f"{path}: runs = {root!r}: the folder that holds the runs, as text, was expected")
+        root = "runs"
+    for key, value in table.items():
+        if key not in ("name", "seed", "runs", *ROOMS):
+            wrong.append(f"{path}: {key} = {_short(value)}: unknown key{_hint(key, ['name', 'seed', 'runs', *ROOMS])}")
+    return run_name, seed, Path(root)
+
+
+def _tables(path: Path, table: dict[str, Any], wrong: list[str]) -> dict[str, dict[str, Any]]:
+    """Flatten [room.stage] and [room.stage.word] into keys."""
+    known = stage_names()
+    found: dict[str, dict[str, Any]] = {}
+    for room in ROOMS:
+        for word, values in table.get(room, {}).items() if isinstance(table.get(room, {}), dict) else ():
+            name = f"{room}.{word}"
+            if name not in known or not isinstance(values, dict):
+                wrong.append(f"{path}: [{name}]: there is no such stage{_hint(name, list(known))}")
+                continue
+            fields = module(name).Config.model_fields
+            own = {k: v for k, v in values.items() if not (isinstance(v, dict) and k not in fields)}
+            twins = {k: v for k, v in values.items() if k not in own}
+            if own or not twins:
+                found[name] = own
+            for third, settings in twins.items():
+                found[f"{name}.{third}"] = settings
+    return found
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+def _stage(
+    path: Path, folder: Path, key: str, values: dict[str, Any], keys: list[str], wrong: list[str]
+) -> Stage | None:
+    config = module(".".join(key.split(".")[:2])).Config
+    arrows = input_fields(config)
+    before = len(wrong)
+    for word in values:
+        if word not in config.model_fields:
+            wrong.append(
+                f"{path}: [{key}] {word} = {_short(values[word])}: unknown key{_hint(word, list(config.model_fields))}"
+            )
+    known = {k: v for k, v in values.items() if k in config.model_fields}
+    try:
+        parsed = config.model_validate_json(json.dumps(known, default=str), strict=True)
+    except ValidationError as error:
+        for mistake in error.errors(include_url=False):
+            where = ".".join(str(part) for part in mistake["loc"]) or "settings"
+            wrong.append(f"{path}: [{key}] {where} = {_short(mistake.get('input'))}: {mistake['msg']}")
+        return None
+    inputs: dict[str, list[tuple[str, Path]]] = {}
+    update: dict[str, Any] = {}
+    for word in arrows:
+        value = getattr(parsed, word)
+        if value is None:
+            continue
+        several = isinstance(value, tuple)
+        names = [str(one) for one in (value if several else (value,))]
+        found = [(name, _resolve(path, folder, key, word, name, keys, wrong)) for name in names]
+        inputs[word] = found
+        update[word] = tuple(p for _, p in found) if several else found[0][1]
+    if len(wrong) > before:
+        return None
+    settings = json.loads(parsed.model_dump_json())
+    return Stage(key, settings, parsed.model_copy(update=update), inputs)
+
+
+def _resolve(path: Path, folder: Path, key: str, word: str, name: str, keys: list[str], wrong: list[str]) -> Path:
+    """An arrow's folder: a stage of this file, or a folder that exists."""
+    if name in keys:
+        return folder / name
+    if Path(name).is_dir():
+        return Path(name)
+    hint = _hint(name, [k for k in keys if k != key]) or f"; add [{name}] or name a folder"
+    wrong.append(f'{path}: [{key}] {word} = "{name}": neither a table of this file nor a folder{hint}')
+    return folder / name
+
+
+def _ordered(path: Path, stages: list[Stage]) -> tuple[Stage, ...]:
+    """The stages so that every arrow points backwards; file order otherwise. Raises Refusal on a circle."""
+    waiting = list(stages)
+    done: list[Stage] = []
+    keys = {stage.key for stage in stages}
+    while waiting:
+        ready = {s.key for s in done}
+        for stage in waiting:
+            if all(n not in keys or n in ready for names in stage.inputs.values() for n, _ in names):
+                done.append(stage)
+                waiting.remove(stage)
+                break
+        else:
+            raise Refusal(f"{path}: the inputs run in a circle through {', '.join(f'[{s.key}]' for s in waiting)}")
+    return tuple(done)

@@ -1,0 +1,185 @@
+"""Records: the JSONL lines in which rooms talk to each other. One class a kind; `docs/flow.md` shows an example of each.
+
+Token ids travel with model-made answers: an answer decoded to text and tokenised again is another answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from biddable.base.config import Refusal
+
+Split = Literal["train", "valid", "test"]
+Finish = Literal["stop", "length"]
+
+
+class Record(BaseModel):
+    """What all records share: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Message(Record):
+    """One turn of a dialogue."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Wish(Record):
+    """An explicit wish of a prompt that a program can check, e.g. {"kind": "sentences", "count": 1}. Read by simulated labelers only."""
+
+    kind: Literal["sentences", "max_words", "bullets", "mention", "end_with", "avoid", "start_with"]
+    count: int | None = None
+    words: tuple[str, ...] = ()
+
+
+class Prompt(Record):
+    """What a user asked: a dialogue that ends with a user turn."""
+
+    id: str = Field(min_length=1)
+    messages: tuple[Message, ...] = Field(min_length=1)
+    user: str = Field(min_length=1)
+    source: str = ""
+    use_case: str | None = None
+    wishes: tuple[Wish, ...] = ()
+    split: Split | None = None
+
+    @model_validator(mode="after")
+    def _ends_with_user(self) -> Prompt:
+        if self.messages[-1].role != "user":
+            raise ValueError("the last message must be the user's")
+        return self
+
+
+class Text(Record):
+    """A piece of running text, for the pretraining mix and for measuring the alignment tax."""
+
+    id: str
+    text: str = Field(min_length=1)
+    source: str = ""
+    split: Split = "train"
+
+
+class Answer(Record):
+    """One answer of one model to one prompt."""
+
+    text: str
+    model: str
+    tokens: tuple[int, ...] | None = None
+    finish: Finish = "stop"
+    step: int | None = None
+    kl: float | None = None
+    score: float | None = None
+
+
+class Replies(Record):
+    """K answers to one prompt, by one or several models."""
+
+    prompt: Prompt
+    answers: tuple[Answer, ...] = Field(min_length=1)
+
+
+class Demonstration(Record):
+    """The answer a labeler would want to see."""
+
+    id: str
+    prompt: Prompt
+    answer: Answer
+    labeler: str
+    simulated: bool
+    guideline: str
+
+
+class Comparison(Record):
+    """One labeler's ranking of K answers. `ranks[i]` belongs to `answers[i]`; 1 is best, equal ranks are a tie."""
+
+    id: str
+    prompt: Prompt
+    answers: tuple[Answer, ...] = Field(min_length=2)
+    ranks: tuple[int, ...]
+    labeler: str
+    panel: Literal["training", "held_out"]
+    simulated: bool
+    guideline: str
+
+    @model_validator(mode="after")
+    def _one_rank_each(self) -> Comparison:
+        if len(self.ranks) != len(self.answers):
+            raise ValueError(f"{len(self.answers)} answers but {len(self.ranks)} ranks; give one rank an answer")
+        if min(self.ranks) < 1:
+            raise ValueError(f"ranks {list(self.ranks)}: ranks start at 1 (best)")
+        return self
+
+
+class Rating(Record):
+    """One labeler's 1-7 of one answer, with the yes/no questions of the form (null: not asked or not applicable)."""
+
+    id: str
+    prompt: Prompt
+    answer: Answer
+    overall: int = Field(ge=1, le=7)
+    metadata: dict[str, bool | None] = {}
+    labeler: str
+    panel: Literal["training", "held_out"]
+    simulated: bool
+    guideline: str
+
+
+R = TypeVar("R", bound=Record)
+
+
+def read(path: Path, kind: type[R]) -> list[R]:
+    """All records of one JSONL file. Every wrong line is named at once; an empty file is refused.
+
+    Raises Refusal with a line `file:line: field: what is wrong` for each mistake.
+    """
+    if not path.is_file():
+        raise Refusal([f"{path}: no such file; a {kind.__name__} record a line was expected there"])
+    found: list[R] = []
+    wrong: list[str] = []
+    for number, line in _lines(path):
+        if not line.strip():
+            wrong.append(f"{path}:{number}: empty line; one JSON record a line was expected")
+            continue
+        try:
+            found.append(kind.model_validate_json(line))
+        except ValidationError as error:
+            for mistake in error.errors(include_url=False):
+                where = ".".join(str(part) for part in mistake["loc"]) or "line"
+                value = json.dumps(mistake.get("input"), default=str)[:80]
+                wrong.append(f"{path}:{number}: {kind.__name__} {where}: {mistake['msg']} (got {value})")
+    if not found and not wrong:
+        wrong.append(f"{path}: the file is empty; at least one {kind.__name__} record was expected")
+    if wrong:
+        raise Refusal(wrong)
+    return found
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            try:
+                yield number, raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise Refusal([f"{path}:{number}: not UTF-8 at byte {error.start}; save the file as UTF-8"]) from error
+
+
+def write(path: Path, rows: Iterable[Record]) -> int:
+    """Write one record a line to a side name, then rename: the file is whole or absent. Returns the number of rows."""
+    side = path.with_name(path.name + ".part")
+    count = 0
+    with side.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(row.model_dump_json(exclude_none=True) + "\n")
+            count += 1
+        file.flush()
+        os.fsync(file.fileno())
+    side.replace(path)
+    return count
