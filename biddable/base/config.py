@@ -39,7 +39,7 @@ class _InputMark:
 
 
 Input = Annotated[Path, _InputMark()]
-"""A folder to read: another stage's name ("learn.sft"), or a path to a folder. Stages receive the resolved path."""
+"""What to read: another stage's name ("learn.sft"), or a path to a folder or a file. Stages receive the resolved path."""
 
 
 class Settings(BaseModel):
@@ -228,14 +228,20 @@ def _stage(
 
 
 def _resolve(path: Path, folder: Path, key: str, word: str, name: str, keys: list[str], wrong: list[str]) -> Path:
-    """An arrow's folder: a stage of this file, or a folder that exists."""
+    """An arrow's folder: a stage of this file, or a folder or file that exists."""
     if name in keys:
         return folder / name
-    if Path(name).is_dir():
+    if Path(name).exists():
         return Path(name)
-    hint = _hint(name, [k for k in keys if k != key]) or f"; add [{name}] or name a folder"
-    wrong.append(f'{path}: [{key}] {word} = "{name}": neither a table of this file nor a folder{hint}')
+    hint = _hint(name, [k for k in keys if k != key]) or _missing(name)
+    wrong.append(f'{path}: [{key}] {word} = "{name}": neither a table of this file nor a folder or file{hint}')
     return folder / name
+
+
+def _missing(name: str) -> str:
+    if re.fullmatch(rf"({'|'.join(ROOMS)})\.\w+(\.\w+)?", name):
+        return f"; add [{name}] or name a folder"
+    return "; it was looked for below the folder in which the command runs"
 
 
 def _ordered(path: Path, stages: list[Stage]) -> tuple[Stage, ...]:

@@ -5,8 +5,11 @@ Token ids travel with model-made answers: an answer decoded to text and tokenise
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -144,7 +147,7 @@ def read(path: Path, kind: type[R]) -> list[R]:
         raise Refusal([f"{path}: no such file; a {kind.__name__} record a line was expected there"])
     found: list[R] = []
     wrong: list[str] = []
-    for number, line in _lines(path):
+    for number, line in lines(path):
         if not line.strip():
             wrong.append(f"{path}:{number}: empty line; one JSON record a line was expected")
             continue
@@ -162,13 +165,26 @@ def read(path: Path, kind: type[R]) -> list[R]:
     return found
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            try:
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of each line of a UTF-8 file, also of a gzipped one (`.gz`).
+
+    Raises Refusal for bytes that are not UTF-8 and for a broken gzip file.
+    """
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, raw in enumerate(file, 1):
                 yield number, raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise Refusal([f"{path}:{number}: not UTF-8 at byte {error.start}; save the file as UTF-8"]) from error
+    except UnicodeDecodeError as error:
+        raise Refusal(f"{path}:{number}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise Refusal(f"{path}: line {number + 1} cannot be read, the gzip file is broken ({error})") from error
+
+
+def fraction(*words: object) -> float:
+    """A number in [0, 1) that depends on nothing but the words. Splits are made with it: what is in one never moves when data is added."""
+    digest = hashlib.sha256("\x1f".join(str(word) for word in words).encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
 
 
 def write(path: Path, rows: Iterable[Record]) -> int:

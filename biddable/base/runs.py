@@ -66,7 +66,9 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def content_hash(folder: Path) -> str:
-    """What a folder holds, as one hash: a stage folder's from its manifest, any other folder's from its files."""
+    """What a folder or file holds, as one hash: a stage folder's from its manifest, any other folder's from its files."""
+    if folder.is_file():
+        return hash_file(folder)
     manifest = read_manifest(folder)
     if manifest is not None:
         return str(manifest["content"])
@@ -187,7 +189,7 @@ def state(plan: Plan, stage: Stage) -> tuple[str, str]:
 
 
 def _unfinished(folder: Path) -> bool:
-    return not folder.is_dir() or ((folder / ".lock").exists() and read_manifest(folder) is None)
+    return not folder.exists() or ((folder / ".lock").exists() and read_manifest(folder) is None)
 
 
 def _input_hashes(stage: Stage) -> dict[str, list[dict[str, str]]]:

@@ -1,0 +1,142 @@
+"""One attention function and one cache for every family, through the interface that transformers offers for both.
+
+Two things make decoding on a CPU slow with the stock ones: heads that share keys are copied out before the product, and the cache is
+concatenated at every step. Here grouped heads are read as further queries of the shared head, and each slot of the cache is written in place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from transformers import AttentionInterface
+from transformers.cache_utils import Cache
+
+NAME = "biddable"
+
+
+def attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    **_: Any,  # transformers hands every family's extras to every attention function
+) -> tuple[torch.Tensor, None]:
+    """query (B, H, Q, D), key and value (B, G, L, D) with H a multiple of G, mask (B, 1, Q, L) True where seen -> (B, Q, H, D).
+
+    Raises NotImplementedError for attention sinks, which no family supported here has.
+    """
+    if getattr(module, "sinks", None) is not None:
+        raise NotImplementedError("attention sinks")
+    batch, heads, queries, size = query.shape
+    groups = key.shape[1]
+    share = heads // groups
+    if queries == 1:
+        seen = None if attention_mask is None else attention_mask[..., : key.shape[2]]
+        out = _weighted(query.reshape(batch, groups, share, size), key, value, seen, scaling, softcap)
+        return out.reshape(batch, 1, heads, value.shape[-1]), None
+    if share > 1:
+        key, value = key.repeat_interleave(share, dim=1), value.repeat_interleave(share, dim=1)
+    if softcap is not None:
+        out = _weighted(query, key, value, attention_mask, scaling, softcap)
+    else:
+        out = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=attention_mask,
+            dropout_p=dropout,
+            scale=scaling,
+            is_causal=attention_mask is None,
+        )
+    return out.transpose(1, 2).contiguous(), None
+
+
+def _weighted(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float | None,
+    softcap: float | None,
+) -> torch.Tensor:
+    """Attention written out, in fp32: (B, H, Q, D) x (B, H, L, D) -> (B, H, Q, D)."""
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    weights = torch.matmul(query.float() * scale, key.float().transpose(-1, -2))
+    if softcap is not None:
+        weights = torch.tanh(weights / softcap) * softcap
+    if mask is not None:
+        weights = weights.masked_fill(~mask, torch.finfo(weights.dtype).min)
+    return torch.matmul(weights.softmax(dim=-1), value.float()).to(query.dtype)
+
+
+AttentionInterface.register(NAME, attend)
+
+
+class Prefill(Cache):
+    """Keeps what each layer's keys and values were in one forward over packed rows: two tensors (R, G, T, D) a layer."""
+
+    def __init__(self, layers: int) -> None:
+        self.layers = []  # transformers asks its own caches' layers about sliding windows; the masks given here say it all
+        self.kept: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * layers
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self.kept[layer_idx] = (key_states, value_states)
+        return key_states, value_states
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return 0
+
+
+class Slots(Cache):
+    """The sampler's cache: B slots of fixed length, each at its own position, written in place. Keys and values are fp32 (what is read
+    every step is then not converted every step)."""
+
+    def __init__(self, slots: int, length: int) -> None:
+        self.layers = []
+        self.slots, self.length = slots, length
+        self.keys: dict[int, torch.Tensor] = {}
+        self.values: dict[int, torch.Tensor] = {}
+        self.rows = torch.arange(slots)
+        self.at = torch.zeros(slots, dtype=torch.long)  # (B,) the position written next
+        self.used = 0  # columns that any slot uses, this step's included
+
+    def put(self, layer: int, slot: int, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Copy a prefilled prompt's keys and values (G, P, D) into a slot."""
+        if layer not in self.keys:
+            for held in (self.keys, self.values):
+                held[layer] = torch.zeros(self.slots, key.shape[0], self.length, key.shape[-1])
+        self.keys[layer][slot, :, : key.shape[1]] = key
+        self.values[layer][slot, :, : key.shape[1]] = value
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self.keys[layer_idx][self.rows, :, self.at] = key_states[:, :, 0].float()
+        self.values[layer_idx][self.rows, :, self.at] = value_states[:, :, 0].float()
+        return self.keys[layer_idx][:, :, : self.used], self.values[layer_idx][:, :, : self.used]
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop all slots but these."""
+        for held in (self.keys, self.values):
+            for layer in held:
+                held[layer] = held[layer][rows]
+        self.at, self.rows, self.slots = self.at[rows], torch.arange(len(rows)), len(rows)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self.used - 1
+
+    def mask(self, window: int | None = None) -> torch.Tensor:
+        """(B, 1, 1, used) bool: the columns each slot sees at this step."""
+        columns = torch.arange(self.used)
+        seen = columns <= self.at[:, None]
+        if window is not None:
+            seen &= columns > self.at[:, None] - window
+        return seen[:, None, None, :]

@@ -1,0 +1,139 @@
+"""Losses and advantages as arithmetic: tensors and numbers in, tensors out. No models, settings, devices or logging.
+
+Legend: N counted answer tokens, A answers, T tokens of the longest answer, K answers to one prompt. `mask` (A, T) is True where a token counts.
+Losses are sums; the caller divides by the count of the whole minibatch, so that microbatches of unequal sizes add up to the same gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+
+def _same(**tensors: torch.Tensor) -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"shapes differ: {', '.join(f'{name} {shape}' for name, shape in shapes.items())}")
+
+
+def whiten(values: torch.Tensor, mask: torch.Tensor, shift_mean: bool = True) -> torch.Tensor:
+    """Scale to variance 1 over counted places; `shift_mean` also takes the mean away (without it the mean stays as it was).
+
+    Advantages are shifted, rewards are not (Huang et al. 2024, details 13 and 19). Population variance.
+    Raises ValueError for fewer than 8 counted values, where a variance means nothing.
+    """
+    _same(values=values, mask=mask)
+    counted = values[mask]
+    if counted.numel() < 8:
+        raise ValueError(f"whitening {counted.numel()} values; at least 8 are needed")
+    mean = counted.mean()
+    scaled = (values - mean) * torch.rsqrt(counted.var(unbiased=False) + 1e-8)
+    return torch.where(mask, scaled if shift_mean else scaled + mean, torch.zeros_like(values))
+
+
+def token_rewards(
+    logp: torch.Tensor, logp_reference: torch.Tensor, score: torch.Tensor, mask: torch.Tensor, kl_coef: float
+) -> torch.Tensor:
+    """(A, T) rewards: -beta (log pi - log pi_ref) at every token, and the score (A,) on top at the last one.
+
+    Summed over tokens it is the bandit's reward r(x, y) - beta log(pi / pi_ref) (Ouyang et al. 2022, 3.5).
+    """
+    _same(logp=logp, logp_reference=logp_reference, mask=mask)
+    rewards = torch.where(mask, -kl_coef * (logp - logp_reference), torch.zeros_like(logp))
+    last = mask.sum(dim=1) - 1
+    return rewards.index_put((torch.arange(len(score), device=score.device), last), score, accumulate=True)
+
+
+def gae(
+    rewards: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, discount: float, smoothing: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Generalised advantage estimation: (A, T) advantages and returns (Schulman et al. 2016; lambda is `smoothing`).
+
+    δ_t = R_t + γ V_{t+1} - V_t,  A_t = Σ (γλ)^l δ_{t+l},  return = A_t + V_t.  V after an answer's last token is 0.
+    """
+    _same(rewards=rewards, values=values, mask=mask)
+    values = torch.where(mask, values, torch.zeros_like(values))
+    rewards = torch.where(mask, rewards, torch.zeros_like(rewards))
+    advantages = torch.zeros_like(values)
+    after = value_after = torch.zeros_like(values[:, 0])
+    for t in range(values.shape[1] - 1, -1, -1):
+        delta = rewards[:, t] + discount * value_after - values[:, t]
+        after = torch.where(mask[:, t], delta + discount * smoothing * after, torch.zeros_like(after))
+        advantages[:, t] = after
+        value_after = values[:, t]
+    return advantages, torch.where(mask, advantages + values, torch.zeros_like(values))
+
+
+def ppo(
+    logp: torch.Tensor, logp_old: torch.Tensor, advantages: torch.Tensor, clip: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """-Σ min(ρA, clip(ρ, 1-ε, 1+ε)A) with ρ = exp(logp - logp_old), all (N,); and the number of tokens whose ratio was clipped
+    (Schulman et al. 2017, equation 7)."""
+    _same(logp=logp, logp_old=logp_old, advantages=advantages)
+    ratio = torch.exp(logp - logp_old)
+    free, held = ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages
+    return -torch.minimum(free, held).sum(), (held < free).sum()
+
+
+def value(values: torch.Tensor, values_old: torch.Tensor, returns: torch.Tensor, clip: float) -> torch.Tensor:
+    """½ Σ max((V - R)², (V_clipped - R)²) with V_clipped within `clip` of the value at rollout; all (N,) (lm-human-preferences)."""
+    _same(values=values, values_old=values_old, returns=returns)
+    held = values_old + (values - values_old).clamp(-clip, clip)
+    return 0.5 * torch.maximum((values - returns) ** 2, (held - returns) ** 2).sum()
+
+
+def kl_k1(logp: torch.Tensor, logp_reference: torch.Tensor) -> torch.Tensor:
+    """Per-token estimate log(pi / pi_ref) of KL(pi, pi_ref) for tokens drawn from pi: unbiased, may be negative."""
+    return logp - logp_reference
+
+
+def kl_k3(logp: torch.Tensor, logp_reference: torch.Tensor) -> torch.Tensor:
+    """Per-token estimate (r - 1) - log r with r = pi_ref / pi: unbiased and never negative."""
+    log_ratio = logp_reference - logp
+    return torch.expm1(log_ratio) - log_ratio
+
+
+def adapted_kl_coef(kl_coef: float, kl: float, target: float, episodes: int, horizon: float) -> float:
+    """beta (1 + clip(KL / target - 1, -0.2, 0.2) n / horizon) (Ziegler et al. 2019, 2.2)."""
+    return kl_coef * (1 + min(max(kl / target - 1, -0.2), 0.2) * episodes / horizon)
+
+
+def explained_variance(values: torch.Tensor, returns: torch.Tensor) -> float:
+    """1 - Var(R - V) / Var(R): 1 when the value function knows the return, 0 when it knows no more than a constant."""
+    spread = returns.var(unbiased=False)
+    return float(1 - (returns - values).var(unbiased=False) / spread) if spread > 0 else 0.0
+
+
+Ties = Literal["drop", "even"]
+
+
+def ranking(scores: torch.Tensor, rankings: Sequence[Sequence[int]], ties: Ties = "drop") -> torch.Tensor:
+    """The reward model's loss, summed over prompts: for each prompt 1/C(K, 2) Σ over its pairs of -log σ(r_w - r_l).
+
+    `scores` (A,) holds the answers of all prompts one after another; `rankings[p]` their ranks, 1 best. All pairs of a prompt are one element
+    (Ouyang et al. 2022, equation 1). Ties are dropped, as the paper did, and still divided by C(K, 2); or, with `ties="even"`, pull the two
+    scores together with target one half (Menick et al. 2022, 2.8). A prompt whose answers all tie contributes 0.
+    """
+    if sum(map(len, rankings)) != len(scores):
+        raise ValueError(f"{len(scores)} scores but {sum(map(len, rankings))} ranks")
+    better: list[int] = []
+    worse: list[int] = []
+    weight: list[float] = []
+    start = 0
+    for ranks in rankings:
+        share = 2 / (len(ranks) * (len(ranks) - 1))
+        for i, first in enumerate(ranks):
+            for j, second in enumerate(ranks):
+                if first < second:
+                    better.append(start + i)
+                    worse.append(start + j)
+                    weight.append(share)
+                elif first == second and i != j and ties == "even":
+                    better.append(start + i)
+                    worse.append(start + j)
+                    weight.append(share / 2)
+        start += len(ranks)
+    margins = scores[better] - scores[worse]
+    return (torch.nn.functional.softplus(-margins) * margins.new_tensor(weight)).sum()

@@ -1,0 +1,109 @@
+"""Replies: K answers of one or several policies to each prompt, with the token ids they were sampled as."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from biddable.base import models, records
+from biddable.base.config import Input, Refusal, Settings
+from biddable.base.lm import Trunk
+from biddable.base.records import Answer, Prompt, Replies, Split
+from biddable.base.runs import Here
+from biddable.base.sampler import Request, Sampled, sample
+from biddable.learn.loop import prompt_ids, seed_of
+
+
+class Config(Settings):
+    policies: tuple[Input, ...] = (Path("learn.sft"),)
+    """The policies that answer. With several, every one answers every prompt."""
+    prompts: Input = Path("curate.prompts")
+    """The prompts."""
+    splits: tuple[Split, ...] = ("train", "valid")
+    """Which splits of the prompts are answered."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most so many prompts of each split, in the prompts' order; none: all."""
+    least: int = Field(default=4, ge=1)
+    """Fewest answers per prompt and policy (K = 4 to 9: Ouyang et al. 2022, 3.5)."""
+    most: int = Field(default=9, ge=1)
+    """Most answers per prompt and policy; each prompt's number is drawn evenly between the two."""
+    temperature: float = Field(default=1.0, ge=0)
+    """Sampling temperature; 0 takes the likeliest token."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling (Holtzman et al. 2020); 1 is off."""
+    max_tokens: int = Field(default=256, ge=1)
+    """Tokens per answer at most (the paper: 1,000)."""
+    slots: int = Field(default=32, ge=1)
+    """Answers under way at once."""
+
+
+def run(cfg: Config, here: Here) -> None:
+    if cfg.most < cfg.least:
+        raise Refusal(f"[{here.key}] least = {cfg.least}, most = {cfg.most}: least must not be above most")
+    prompts = chosen(records.read(cfg.prompts / "prompts.jsonl", Prompt), cfg.splits, cfg.limit, here.key)
+    count = [random.Random(seed_of("k", here.seed, p.id)).randint(cfg.least, cfg.most) for p in prompts]
+    answers: list[list[Answer]] = [[] for _ in prompts]
+    shared: Trunk | None = None
+    for number, folder in enumerate(cfg.policies):
+        policy = models.load_policy(folder, shared=shared).freeze()
+        shared = shared or policy.trunk
+        tokenizer = models.tokenizer(folder)
+        owners = [i for i, k in enumerate(count) for _ in range(k)]
+        requests = asked(tokenizer, prompts, count, folder, cfg, here)
+        done = here_progress(here, number * len(owners), len(cfg.policies) * len(owners))
+        for owner, got in zip(
+            owners, sample(policy, requests, models.eos_ids(folder, tokenizer), cfg.slots, done=done), strict=True
+        ):
+            answers[owner].append(answer(tokenizer, got, folder.name))
+    rows = [Replies(prompt=p, answers=tuple(a)) for p, a in zip(prompts, answers, strict=True)]
+    records.write(here.path("replies.jsonl"), rows)
+    everything = [a for row in rows for a in row.answers]
+    here.summary = {
+        "prompts": len(rows),
+        "answers": len(everything),
+        "finished": sum(a.finish == "stop" for a in everything) / len(everything),
+        "mean_tokens": sum(len(a.tokens or ()) for a in everything) / len(everything),
+    }
+
+
+def chosen(prompts: Sequence[Prompt], splits: Sequence[Split], limit: int | None, key: str) -> list[Prompt]:
+    """The prompts of these splits. Raises Refusal when a split has none."""
+    found = [p for split in splits for p in [p for p in prompts if p.split == split][:limit]]
+    missing = [split for split in splits if not any(p.split == split for p in prompts)]
+    if missing:
+        raise Refusal(
+            f"[{key}] splits: no prompt belongs to {', '.join(missing)}; change the shares of [curate.prompts]"
+        )
+    return found
+
+
+def asked(
+    tokenizer: Any, prompts: Sequence[Prompt], count: Sequence[int], folder: Path, cfg: Config, here: Here
+) -> list[Request]:
+    """The sampler's requests. Raises Refusal with a line for every prompt that does not fit into the context."""
+    wrong: list[str] = []
+    room = models.context(folder) - cfg.max_tokens
+    ids = [prompt_ids(tokenizer, p.messages, room, p.id, wrong) for p in prompts]
+    if wrong:
+        raise Refusal([f"[{here.key}] {line}" for line in wrong])
+    return [
+        Request(i, seed_of(here.seed, here.key, folder.name, p.id, k), cfg.max_tokens, cfg.temperature, cfg.top_p)
+        for p, i, n in zip(prompts, ids, count, strict=True)
+        for k in range(n)
+    ]
+
+
+def here_progress(here: Here, before: int, total: int) -> Any:
+    """The sampler's `done` that moves this stage's progress bar."""
+    return lambda finished, tokens: here.progress(before + finished, total)
+
+
+def answer(tokenizer: Any, got: Sampled, model: str, step: int | None = None) -> Answer:
+    """A sampled answer as a record: its ids as they are, its text without the token that ended it."""
+    ids = got.tokens[:-1] if got.finish == "stop" else got.tokens
+    text = tokenizer.decode(ids, skip_special_tokens=True)
+    return Answer(text=text, model=model, tokens=got.tokens, finish=got.finish, step=step)
