@@ -78,7 +78,7 @@ class Plan:
         for stage in self.stages:
             if stage.key == key:
                 return stage
-        raise Refusal(f"{self.file}: there is no table [{key}]{_hint(key, [s.key for s in self.stages])}")
+        raise Refusal(f"{self.file}: there is no table [{key}]{did_you_mean(key, [s.key for s in self.stages])}")
 
 
 def stage_names() -> dict[str, str]:
@@ -112,16 +112,18 @@ def _marked(annotation: Any) -> bool:
     return any(isinstance(part, _InputMark) or _marked(part) for part in get_args(annotation))
 
 
-def _hint(word: str, known: list[str]) -> str:
+def did_you_mean(word: str, known: list[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-def load(path: Path, overrides: dict[str, dict[str, Any]] | None = None, name: str | None = None) -> Plan:
+def load(
+    path: Path, overrides: dict[str, dict[str, Any]] | None = None, name: str | None = None, only: str | None = None
+) -> Plan:
     """Read and check a run's file.
 
-    `overrides` maps a stage's key to settings that replace the file's; `name` replaces the run's name.
-    Raises Refusal with every mistake of the file.
+    `overrides` maps a stage's key to settings that replace the file's. With `name` and `only` the plan holds that one stage, in the folder of
+    the run `name`, while its inputs stay those of the file's own run. Raises Refusal with every mistake of the file.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -132,11 +134,11 @@ def load(path: Path, overrides: dict[str, dict[str, Any]] | None = None, name: s
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Refusal(f"{path}: not a TOML file: {error}") from None
     wrong: list[str] = []
-    run_name, seed, root = _top(path, table, name, wrong)
+    run_name, seed, root = _top(path, table, wrong)
     tables = _tables(path, table, wrong)
     for key, values in (overrides or {}).items():
         if key not in tables:
-            raise Refusal(f"{path}: there is no table [{key}]{_hint(key, list(tables))}")
+            raise Refusal(f"{path}: there is no table [{key}]{did_you_mean(key, list(tables))}")
         tables[key] = {**tables[key], **values}
     folder = root / run_name
     stages = [
@@ -144,11 +146,17 @@ def load(path: Path, overrides: dict[str, dict[str, Any]] | None = None, name: s
     ]
     if wrong:
         raise Refusal(wrong)
-    return Plan(path, run_name, seed, folder, _ordered(path, stages))
+    ordered = _ordered(path, stages)
+    if name is not None:
+        _top(path, {"name": name}, wrong)
+        if wrong:
+            raise Refusal(wrong)
+        return Plan(path, name, seed, root / name, tuple(stage for stage in ordered if stage.key == only))
+    return Plan(path, run_name, seed, folder, ordered)
 
 
-def _top(path: Path, table: dict[str, Any], name: str | None, wrong: list[str]) -> tuple[str, int, Path]:
-    run_name = name or table.get("name", path.stem)
+def _top(path: Path, table: dict[str, Any], wrong: list[str]) -> tuple[str, int, Path]:
+    run_name = table.get("name", path.stem)
     if not isinstance(run_name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", run_name):
         wrong.append(f"{path}: name = {run_name!r}: a folder name of letters, digits, '.', '_' and '-' was expected")
         run_name = "invalid"
@@ -162,7 +170,9 @@ def _top(path: Path, table: dict[str, Any], name: str | None, wrong: list[str]) 
         root = "runs"
     for key, value in table.items():
         if key not in ("name", "seed", "runs", *ROOMS):
-            wrong.append(f"{path}: {key} = {_short(value)}: unknown key{_hint(key, ['name', 'seed', 'runs', *ROOMS])}")
+            wrong.append(
+                f"{path}: {key} = {_short(value)}: unknown key{did_you_mean(key, ['name', 'seed', 'runs', *ROOMS])}"
+            )
     return run_name, seed, Path(root)
 
 
@@ -174,7 +184,7 @@ def _tables(path: Path, table: dict[str, Any], wrong: list[str]) -> dict[str, di
         for word, values in table.get(room, {}).items() if isinstance(table.get(room, {}), dict) else ():
             name = f"{room}.{word}"
             if name not in known or not isinstance(values, dict):
-                wrong.append(f"{path}: [{name}]: there is no such stage{_hint(name, list(known))}")
+                wrong.append(f"{path}: [{name}]: there is no such stage{did_you_mean(name, list(known))}")
                 continue
             fields = module(name).Config.model_fields
             own = {k: v for k, v in values.items() if not (isinstance(v, dict) and k not in fields)}
@@ -200,7 +210,7 @@ def _stage(
     for word in values:
         if word not in config.model_fields:
             wrong.append(
-                f"{path}: [{key}] {word} = {_short(values[word])}: unknown key{_hint(word, list(config.model_fields))}"
+                f"{path}: [{key}] {word} = {_short(values[word])}: unknown key{did_you_mean(word, list(config.model_fields))}"
             )
     known = {k: v for k, v in values.items() if k in config.model_fields}
     try:
@@ -233,7 +243,7 @@ def _resolve(path: Path, folder: Path, key: str, word: str, name: str, keys: lis
         return folder / name
     if Path(name).exists():
         return Path(name)
-    hint = _hint(name, [k for k in keys if k != key]) or _missing(name)
+    hint = did_you_mean(name, [k for k in keys if k != key]) or _missing(name)
     wrong.append(f'{path}: [{key}] {word} = "{name}": neither a table of this file nor a folder or file{hint}')
     return folder / name
 

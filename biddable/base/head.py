@@ -32,7 +32,7 @@ class Head(NamedTuple):
         return out
 
 
-CHUNK = 256
+CHUNK = 128
 """Positions per product: 256 x 49k logits in fp32 are 50 MB."""
 
 

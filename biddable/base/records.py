@@ -39,8 +39,17 @@ class Wish(Record):
     """An explicit wish of a prompt that a program can check, e.g. {"kind": "sentences", "count": 1}. Read by simulated labelers only."""
 
     kind: Literal["sentences", "max_words", "bullets", "mention", "end_with", "avoid", "start_with"]
-    count: int | None = None
+    count: int | None = Field(default=None, ge=1)
     words: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _can_be_checked(self) -> Wish:
+        if self.kind in ("sentences", "max_words", "bullets"):
+            if self.count is None:
+                raise ValueError(f"a wish of kind {self.kind} needs a count")
+        elif not self.words or not all(word.strip() for word in self.words):
+            raise ValueError(f"a wish of kind {self.kind} needs words")
+        return self
 
 
 class Prompt(Record):

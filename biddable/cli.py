@@ -1,0 +1,229 @@
+"""The command line: `biddable VERB my.toml`, and every stage's name is a verb. The only place that prints and that catches users' mistakes.
+
+Exit codes: 0 done, 1 a bug (traceback), 2 the user's mistake (one line each), 3 waiting for people.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from biddable.base import config
+from biddable.base.config import Plan, Refusal, Waiting
+
+app = typer.Typer(
+    help="The whole loop that turns a language model into one that follows instructions: label, fine-tune, reward, PPO, measure, serve.",
+    epilog="Every stage is a command too: biddable learn.ppo my.toml kl_coef=0.1 name=kl01. Its settings: biddable learn.ppo --help",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+File = Annotated[Path, typer.Argument(help="The run's TOML file.", metavar="FILE")]
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    arguments = sys.argv[1:]
+    try:
+        if arguments and "." in arguments[0] and not arguments[0].startswith("-"):
+            sys.exit(_stage(arguments[0], arguments[1:]))
+        _suggest(arguments)
+        app()
+    except Refusal as refusal:
+        for line in refusal.lines:
+            print(line, file=sys.stderr)
+        sys.exit(2)
+    except Waiting as waiting:
+        print(waiting)
+        sys.exit(3)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+def _suggest(arguments: list[str]) -> None:
+    known = ["new", "check", "run", "status", "show"]
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in known:
+        hint = config.did_you_mean(arguments[0], [*known, *config.stage_names()])
+        raise Refusal(f"biddable {arguments[0]}: there is no such command{hint}; `biddable --help` lists them")
+
+
+@app.command()
+def new(file: File) -> None:
+    """Write a commented file with every stage and every default."""
+    if file.exists():
+        raise Refusal(f"{file}: exists already; choose another name")
+    file.write_text(_template(file.stem), encoding="utf-8")
+    print(f"wrote {file}; next: biddable check {file}")
+
+
+def _template(name: str) -> str:
+    lines = [
+        '# One run: every table is a stage; texts in quotes such as "learn.sft" are arrows to another stage\'s folder.',
+        f"name = {json.dumps(name)}",
+        "seed = 1",
+        "",
+    ]
+    for stage, about in config.stage_names().items():
+        lines += [f"# {about}", f"[{stage}]"]
+        for word, info in config.module(stage).Config.model_fields.items():
+            lines += [f"# {line}" for line in (info.description or "").splitlines()]
+            default = json.loads(json.dumps(info.get_default(call_default_factory=True), default=str))
+            lines.append(f"# {word} =" if default is None else f"{word} = {_toml(default)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+@app.command()
+def check(file: File) -> None:
+    """Find all mistakes of a file; show the order, what each stage reads, and the memory it needs."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from biddable.base import memory, runs
+
+    plan = config.load(file)
+    table = Table("stage", "reads", "state", "peak memory")
+    problems = []
+    for stage in plan.stages:
+        need = memory.estimate(plan, stage)
+        if need is not None and need > memory.available():
+            problems.append(
+                f"{file}: [{stage.key}] needs about {need:.1f} GB, this machine has {memory.available():.1f} GB; {memory.advice(stage)}"
+            )
+        reads = ", ".join(name for names in stage.inputs.values() for name, _ in names)
+        table.add_row(stage.key, reads, " ".join(runs.state(plan, stage)), "" if need is None else f"{need:.1f} GB")
+    Console().print(table)
+    if problems:
+        raise Refusal(problems)
+    print(f"{file} is in order: {len(plan.stages)} stages into {plan.folder}")
+
+
+@app.command()
+def run(file: File) -> None:
+    """Run every stage that is not done yet; done ones are skipped, changed ones refused."""
+    from biddable.base import runs
+
+    plan = config.load(file)
+    changed = []
+    for stage in plan.stages:
+        known, why = runs.state(plan, stage)
+        if known == "changed":
+            changed.append(f"{file}: [{stage.key}] {why}; to make it again: rm -r {plan.folder / stage.key}")
+    if changed:
+        raise Refusal(changed)
+    began = time.time()
+    for number, stage in enumerate(plan.stages, 1):
+        _run(plan, stage, f"{number}/{len(plan.stages)} ")
+    print(f"done in {time.time() - began:.0f} s: {plan.folder}")
+    for page in sorted(plan.folder.glob("measure.report*/report.html")):
+        print(f"report: {page}")
+
+
+def _run(plan: Plan, stage: config.Stage, mark: str = "") -> None:
+    from biddable.base import runs
+    from biddable.base.progress import Progress
+
+    with Progress(mark + stage.key) as shown:
+        did = runs.run(plan, stage, shown.report)
+        shown.close("done" if did else "done already, skipped")
+
+
+def _stage(key: str, arguments: list[str]) -> int:
+    """`biddable learn.ppo my.toml kl_coef=0.1 name=kl01`: one stage, with exceptions."""
+    known = config.stage_names()
+    name = ".".join(key.split(".")[:2])
+    if name not in known:
+        raise Refusal(f"biddable {key}: there is no such stage{config.did_you_mean(name, list(known))}")
+    if not arguments or "--help" in arguments or "-h" in arguments:
+        print(f"Usage: biddable {key} FILE [SETTING=VALUE ...] [name=NAME]\n\n{known[name]}\n")
+        for word, info in config.module(name).Config.model_fields.items():
+            default = json.loads(json.dumps(info.get_default(call_default_factory=True), default=str))
+            print(f"  {word} = {json.dumps(default)}\n      {' '.join((info.description or '').split())}")
+        return 0
+    settings: dict[str, Any] = {}
+    for argument in arguments[1:]:
+        word, sign, text = argument.partition("=")
+        if not sign:
+            raise Refusal(f"biddable {key}: {argument}: SETTING=VALUE was expected")
+        try:
+            settings[word] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            settings[word] = text
+    other = settings.pop("name", None)
+    plan = config.load(Path(arguments[0]), {key: settings}, None if other is None else str(other), key)
+    _run(plan, plan.stage(key))
+    return 0
+
+
+@app.command()
+def status(file: File) -> None:
+    """Which stages are done, changed, running, begun or waiting."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from biddable.base import runs
+
+    plan = config.load(file)
+    table = Table("stage", "state", "")
+    for stage in plan.stages:
+        known, why = runs.state(plan, stage)
+        progress = plan.folder / stage.key / "progress.json"
+        if known in ("running", "begun", "waiting") and progress.is_file():
+            why = " ".join(str(part) for part in json.loads(progress.read_text(encoding="utf-8")).values())
+        table.add_row(stage.key, known, why)
+    Console().print(table)
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="A stage's folder, e.g. runs/demo/learn.ppo.", metavar="FOLDER")],
+) -> None:
+    """A stage folder's manifest, last numbers and three samples."""
+    from rich.console import Console
+
+    from biddable.base import runs
+
+    console = Console(highlight=False)
+    manifest = runs.read_manifest(folder)
+    if manifest is None and not (folder / "begun.json").is_file():
+        raise Refusal(f"{folder}: not a stage's folder; name one such as runs/demo/learn.ppo")
+    if manifest is None:
+        console.print(f"[bold]{folder}[/bold]: not done yet")
+    else:
+        console.print(
+            f"[bold]{manifest['stage']}[/bold] of run {manifest['run']}, {manifest['finished']}, {manifest['seconds']:.0f} s, "
+            f"code {manifest['code']}, seed {manifest['seed']}"
+        )
+        for word, found in manifest["inputs"].items():
+            console.print(f"  {word}: " + ", ".join(f"{one['name']} {one['content'][:12]}" for one in found))
+        console.print("  settings: " + json.dumps(manifest["settings"]), markup=False)
+    for title, name, count in (("last numbers", "metrics.jsonl", 1), ("samples", "samples.jsonl", 3)):
+        if (folder / name).is_file():
+            console.print(f"[bold]{title}[/bold]")
+            for line in (folder / name).read_text(encoding="utf-8").splitlines()[-count:]:
+                for word, value in json.loads(line).items():
+                    console.print(
+                        f"  {word}: {value:.4g}" if isinstance(value, float) else f"  {word}: {value}", markup=False
+                    )
+    if (folder / "summary.json").is_file():
+        console.print("[bold]summary[/bold]")
+        for word, value in json.loads((folder / "summary.json").read_text(encoding="utf-8")).items():
+            console.print(f"  {word}: {value}", markup=False)
+
+
+if __name__ == "__main__":
+    main()
