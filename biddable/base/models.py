@@ -160,18 +160,19 @@ def _named(body: Body, trunk: int) -> dict[str, torch.Tensor]:
     return found
 
 
-def _write(
-    model: Any, tokenizer: Any, target: Path, facts: dict[str, Any], head: dict[str, torch.Tensor] | None
-) -> None:
-    from safetensors.torch import save_file
-
+def _save(model: Any, tokenizer: Any, target: Path) -> Path:
+    """Write model and tokenizer beside `target` and return where."""
     side = target.with_name(target.name + ".part")
     shutil.rmtree(side, ignore_errors=True)
-    model.config._attn_implementation = None
+    chosen, model.config._attn_implementation = model.config._attn_implementation, None
     model.save_pretrained(side)
+    model.config._attn_implementation = chosen
     tokenizer.save_pretrained(side)
-    if head is not None:
-        save_file(head, side / "head.safetensors")
+    return side
+
+
+def _publish(side: Path, target: Path, facts: dict[str, Any]) -> None:
+    """Say what the folder is and give it its name."""
     (side / "biddable.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     side.rename(target)
@@ -200,15 +201,19 @@ def save_policy(policy: Policy, target: Path, source: Path) -> None:
         with torch.no_grad():
             model.get_output_embeddings().weight.copy_(policy.weight)
     facts = {"kind": "policy", "trunk": policy.trunk.blocks, "fingerprint": policy.trunk.fingerprint}
-    _write(model, tokenizer(source), target, facts, None)
+    _publish(_save(model, tokenizer(source), target), target, facts)
 
 
 def save_scorer(scorer: Scorer, target: Path, source: Path) -> None:
     """Write the scorer: the merged bare decoder, and its fp32 head."""
+    from safetensors.torch import save_file
+
     model = _merged(source, scorer.body, scorer.trunk.blocks, causal=True).base_model
-    facts = {"kind": "scorer", "trunk": scorer.trunk.blocks, "fingerprint": scorer.trunk.fingerprint}
+    side = _save(model, tokenizer(source), target)
     head = {"weight": scorer.weight.detach().clone(), "bias": scorer.bias.detach().clone()}
-    _write(model, tokenizer(source), target, facts, head)
+    save_file(head, side / "head.safetensors")
+    facts = {"kind": "scorer", "trunk": scorer.trunk.blocks, "fingerprint": scorer.trunk.fingerprint}
+    _publish(side, target, facts)
 
 
 def bring(model: str, target: Path, trunk: int, chat_template: str | None = None) -> dict[str, Any]:
@@ -223,19 +228,22 @@ def bring(model: str, target: Path, trunk: int, chat_template: str | None = None
         raise Refusal(
             f'{model}: its tokenizer has no {missing}; give an instruct model, or [learn.start] chat_template = "FILE"'
         )
-    below, above = cut(network.base_model, trunk)
-    facts = {"kind": "policy", "trunk": trunk, "fingerprint": fingerprint(below)}
-    blocks = 0 if below is None else below.blocks
     sizes = {
-        "blocks": blocks + above.blocks,
+        "blocks": int(network.config.num_hidden_layers),
         "hidden": int(network.config.hidden_size),
         "vocabulary": int(network.config.vocab_size),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "tied": bool(network.config.tie_word_embeddings),
     }
-    parameters = sum(p.numel() for p in network.parameters())
-    del below, above, network
-    network, _ = _read_source(source, gguf)
-    _write(network, words, target, facts, None)
-    return {**facts, **sizes, "parameters": parameters, "tied": bool(network.config.tie_word_embeddings)}
+    side = _save(network, words, target)
+    try:
+        below, _ = cut(network.base_model, trunk)
+    except Refusal:
+        shutil.rmtree(side)
+        raise
+    facts = {"kind": "policy", "trunk": trunk, "fingerprint": fingerprint(below)}
+    _publish(side, target, facts)
+    return {**facts, **sizes}
 
 
 def _find(model: str) -> tuple[Path, str | None]:

@@ -40,7 +40,7 @@ class People(NamedTuple):
     panel: str
     simulated: bool
     kind: str
-    count: int
+    labels: int
     guidelines: tuple[str, ...]
     stage: str
 

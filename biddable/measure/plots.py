@@ -61,7 +61,7 @@ def draw(name: str, alt: str, height: int, plot: Callable[[Any], None], width: i
     import matplotlib
     from matplotlib.figure import Figure
 
-    style = {
+    style: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
         "text.parse_math": False,

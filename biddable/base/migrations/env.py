@@ -1,0 +1,15 @@
+"""What Alembic runs to migrate: it uses the connection that `store.open_store` hands over, inside its transaction."""
+
+from __future__ import annotations
+
+from alembic import context
+
+
+def migrate() -> None:
+    """Run the missing migrations. All or nothing, on SQLite too: its tables are made inside the transaction."""
+    context.configure(connection=context.config.attributes["connection"], transactional_ddl=True)
+    context.run_migrations()
+
+
+if __name__ == "env_py":  # the name under which Alembic loads this file; plain imports do nothing
+    migrate()

@@ -1,0 +1,156 @@
+"""Comparisons: one labeler's ranking of all answers to a prompt, best first, ties allowed, without knowing which model gave which.
+
+Every prompt is ranked by `overlap` people, and a share of the prompts by one more, so that the panel's agreement with itself can be measured
+(Ouyang et al. 2022, 3.4: 72.6 % among training labelers).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from biddable.base.config import Input, Refusal, Settings
+from biddable.base.records import Answer as Given
+from biddable.base.records import Comparison, Prompt, Record, Replies, Split, fraction, write
+from biddable.base.runs import Here
+from biddable.base.store import NewTask
+from biddable.label import agreement, people, work
+from biddable.label.people import Person
+from biddable.label.queue import Label, Task
+
+
+class Config(Settings):
+    replies: Input = Path("learn.replies")
+    """Prompts with the answers to be ranked (K = 4 to 9 each: Ouyang et al. 2022, 3.5)."""
+    labelers: work.Labelers = "people"
+    """Who answers: `simulated` people, marked as such in everything made from it, or real `people`."""
+    panel: Literal["training", "held_out"] = "training"
+    """Whose rankings: the `training` panel reads the guideline that puts helpfulness first, `held_out` the evaluation's (3.4)."""
+    people: int = Field(default=12, ge=1)
+    """Simulated people in the panel (the paper had about 40 contractors). Not used when real people answer."""
+    overlap: int = Field(default=1, ge=1)
+    """People per prompt."""
+    double_share: float = Field(default=0.2, ge=0, le=1)
+    """Share of the prompts, chosen by hash, that one person more ranks: agreement is measured on them."""
+    splits: tuple[Split, ...] | None = None
+    """Only prompts of these splits; none: all."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most so many prompts, chosen by hash; none: all."""
+    store: str | None = None
+    """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
+
+
+class Question(Record):
+    """What a labeler sees."""
+
+    prompt: Prompt
+    answers: tuple[Given, ...] = Field(min_length=2)
+
+
+class Answer(Record):
+    """ranks[i] belongs to the answer shown at place i; 1 is best, equal ranks are a tie."""
+
+    ranks: tuple[int, ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _from_one(self) -> Answer:
+        if min(self.ranks) != 1 or max(self.ranks) > len(self.ranks):
+            raise ValueError(f"ranks {list(self.ranks)}: the best has rank 1, none is above {len(self.ranks)}")
+        return self
+
+
+def question(task: Task) -> Question:
+    """The blind view of a task."""
+    replies = Replies.model_validate_json(task.question)
+    return Question(prompt=replies.prompt, answers=work.blind(replies, task.shown))
+
+
+def check(question: Question, answer: Answer) -> None:
+    """Raises Refusal when the answer does not fit the question."""
+    if len(answer.ranks) != len(question.answers):
+        raise Refusal(f"ranks {list(answer.ranks)}: one for each of the {len(question.answers)} answers was expected")
+
+
+def simulated(person: Person, question: Question) -> Answer:
+    """What this simulated person answers."""
+    return Answer(ranks=people.rank(person, question.prompt, question.answers))
+
+
+def records(labels: Sequence[Label]) -> list[Comparison]:
+    """Labels as records, the ranks brought from the order shown back to the order of the replies."""
+    found = []
+    for label in labels:
+        replies, said = Replies.model_validate_json(label.question), Answer.model_validate_json(label.answer)
+        ranks = dict(zip(label.shown, said.ranks, strict=True))
+        found.append(
+            Comparison(
+                id=f"{label.task}-{label.person}",
+                prompt=replies.prompt,
+                answers=replies.answers,
+                ranks=tuple(ranks[i] for i in range(len(ranks))),
+                labeler=label.person,
+                panel="held_out" if label.panel == "held_out" else "training",
+                simulated=label.simulated,
+                guideline=label.guideline,
+            )
+        )
+    return found
+
+
+def run(cfg: Config, here: Here) -> None:
+    asked = [
+        NewTask(name, row.model_dump_json(exclude_none=True), len(row.answers), cfg.overlap + double)
+        for name, row in chosen(work.read_replies(cfg.replies), cfg.splits, cfg.limit, here)
+        for double in [int(fraction("double", here.seed, row.prompt.id) < cfg.double_share)]
+    ]
+    crew = work.Crew(cfg.panel, cfg.labelers, cfg.people, cfg.store)
+    labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
+    found = records(labels)
+    write(here.path("comparisons.jsonl"), found)
+    pairs = [a == b for row in found for a, b in itertools.combinations(row.ranks, 2)]
+    here.summary = {
+        "comparisons": len(found),
+        "prompts": len({row.prompt.id for row in found}),
+        "labelers": len({row.labeler for row in found}),
+        "ties": sum(pairs) / len(pairs),
+        "simulated": any(row.simulated for row in found),
+        "panel": cfg.panel,
+        "guideline": ", ".join(sorted({row.guideline for row in found})),
+    }
+    if len({label.task for label in labels}) < len(labels):
+        items = [(label.task, row.labeler, row.ranks) for label, row in zip(labels, found, strict=True)]
+        here.summary |= agreement.pairwise(items, here.seed)
+
+
+def chosen(
+    rows: Sequence[tuple[str, Replies]], splits: Sequence[Split] | None, limit: int | None, here: Here
+) -> list[tuple[str, Replies]]:
+    """The replies to be ranked, in their order. Raises Refusal when a split has none, and for single answers."""
+    wanted = [(name, row) for name, row in rows if splits is None or row.prompt.split in splits]
+    wrong = [
+        f"[{here.key}] splits: no prompt belongs to {split}; change splits, or those of [learn.replies]"
+        for split in splits or ()
+        if all(row.prompt.split != split for _, row in wanted)
+    ]
+    single = [row.prompt.id for _, row in wanted if len(row.answers) < 2]
+    if single:
+        wrong.append(
+            f"[{here.key}] replies: {len(single)} of {len(wanted)} prompts have one answer only, the first is {single[0]}; "
+            "at least two to rank were expected: see least of [learn.replies]"
+        )
+    if wrong:
+        raise Refusal(wrong)
+    by_hash = sorted({row.prompt.id for _, row in wanted}, key=lambda one: (fraction("limit", here.seed, one), one))
+    kept = set(by_hash[:limit])
+    return [(name, row) for name, row in wanted if row.prompt.id in kept]
+
+
+def _answer(person: Person, task: Task) -> Answer:
+    asked = question(task)
+    said = simulated(person, asked)
+    check(asked, said)
+    return said

@@ -1,0 +1,118 @@
+"""Demonstrations: the answer a labeler would want to see, for each prompt; written by people, or by simulated ones chosen among samples.
+
+A simulated demonstration is the best of the prompt's samples by that labeler's taste, and is marked so: nobody wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from biddable.base.config import Input, Refusal, Settings
+from biddable.base.records import Answer as Given
+from biddable.base.records import Demonstration, Prompt, Record, Replies, write
+from biddable.base.runs import Here
+from biddable.base.store import NewTask
+from biddable.label import people, work
+from biddable.label.people import Person
+from biddable.label.queue import Label, Task
+
+
+class Config(Settings):
+    replies: Input = Path("learn.replies.start")
+    """Prompts with sampled answers, of which a labeler may take the best instead of writing one."""
+    labelers: work.Labelers = "people"
+    """Who answers: `simulated` people, marked as such in everything made from it, or real `people`."""
+    people: int = Field(default=12, ge=1)
+    """Simulated people in the training panel (Ouyang et al. 2022 had about 40 contractors). Not used when real people answer."""
+    store: str | None = None
+    """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
+
+
+class Question(Record):
+    """What a labeler sees."""
+
+    prompt: Prompt
+    answers: tuple[Given, ...] = ()
+
+
+class Answer(Record):
+    """Either an own text, or the number of the best answer shown (0 is the first)."""
+
+    text: str | None = None
+    best: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Answer:
+        if (self.text is None) == (self.best is None):
+            raise ValueError("give either text or best")
+        if self.text is not None and not self.text.strip():
+            raise ValueError("the text is empty")
+        return self
+
+
+def question(task: Task) -> Question:
+    """The blind view of a task."""
+    replies = Replies.model_validate_json(task.question)
+    return Question(prompt=replies.prompt, answers=work.blind(replies, task.shown))
+
+
+def check(question: Question, answer: Answer) -> None:
+    """Raises Refusal when the answer does not fit the question."""
+    if answer.best is not None and answer.best >= len(question.answers):
+        raise Refusal(f"best = {answer.best}: there are {len(question.answers)} answers, counted from 0")
+
+
+def simulated(person: Person, question: Question) -> Answer:
+    """What this simulated person answers."""
+    return Answer(best=people.choose(person, question.prompt, question.answers))
+
+
+def records(labels: Sequence[Label]) -> list[Demonstration]:
+    """Labels as records; a chosen answer keeps its token ids and its model."""
+    found = []
+    for label in labels:
+        replies, said = Replies.model_validate_json(label.question), Answer.model_validate_json(label.answer)
+        if said.best is not None:
+            given = replies.answers[label.shown[said.best]]
+        else:
+            given = Given(text=said.text or "", model="people")
+        found.append(
+            Demonstration(
+                id=label.task,
+                prompt=replies.prompt,
+                answer=given,
+                labeler=label.person,
+                simulated=label.simulated,
+                guideline=label.guideline,
+            )
+        )
+    return found
+
+
+def run(cfg: Config, here: Here) -> None:
+    asked = [
+        NewTask(name, row.model_dump_json(exclude_none=True), width=len(row.answers))
+        for name, row in work.read_replies(cfg.replies)
+    ]
+    crew = work.Crew("training", cfg.labelers, cfg.people, cfg.store)
+    labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
+    found = records(labels)
+    write(here.path("demonstrations.jsonl"), found)
+    here.summary = {
+        "demonstrations": len(found),
+        "prompts": len({row.prompt.id for row in found}),
+        "labelers": len({row.labeler for row in found}),
+        "simulated": any(row.simulated for row in found),
+        "panel": crew.panel,
+        "guideline": ", ".join(sorted({row.guideline for row in found})),
+    }
+
+
+def _answer(person: Person, task: Task) -> Answer:
+    asked = question(task)
+    said = simulated(person, asked)
+    check(asked, said)
+    return said

@@ -1,0 +1,114 @@
+"""Ratings: one labeler's 1 to 7 for a single answer, with the yes/no questions of the paper's form (Ouyang et al. 2022, 3.4 and table 3).
+
+On the answers of one policy at several steps they are the gold score that the learned reward is held against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from biddable.base.config import Input, Refusal, Settings
+from biddable.base.records import Answer as Given
+from biddable.base.records import Prompt, Rating, Record, Replies, write
+from biddable.base.runs import Here
+from biddable.base.store import NewTask
+from biddable.label import people, work
+from biddable.label.people import Person
+from biddable.label.queue import Label, Task
+
+
+class Config(Settings):
+    replies: Input = Path("learn.ppo")
+    """Answers to be rated, one a line; the same prompt may come at several steps."""
+    labelers: work.Labelers = "people"
+    """Who answers: `simulated` people, marked as such in everything made from it, or real `people`."""
+    panel: Literal["training", "held_out"] = "held_out"
+    """Whose ratings: people of the `held_out` panel gave no training data (3.6)."""
+    people: int = Field(default=8, ge=1)
+    """Simulated people in the panel (the paper had about 40 contractors). Not used when real people answer."""
+    overlap: int = Field(default=1, ge=1)
+    """People per answer."""
+    store: str | None = None
+    """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
+
+
+class Question(Record):
+    """What a labeler sees."""
+
+    prompt: Prompt
+    answer: Given
+
+
+class Answer(Record):
+    """Overall quality, 7 is best, and the yes/no questions (null: not asked or not applicable)."""
+
+    overall: int = Field(ge=1, le=7)
+    metadata: dict[str, bool | None] = Field(default={})
+
+
+def question(task: Task) -> Question:
+    """The blind view of a task."""
+    replies = Replies.model_validate_json(task.question)
+    return Question(prompt=replies.prompt, answer=work.blind(replies, task.shown)[0])
+
+
+def check(question: Question, answer: Answer) -> None:
+    """Every valid answer fits every question: there is nothing that could be refused."""
+
+
+def simulated(person: Person, question: Question) -> Answer:
+    """What this simulated person answers."""
+    overall, metadata = people.rate(person, question.prompt, question.answer)
+    return Answer(overall=overall, metadata=metadata)
+
+
+def records(labels: Sequence[Label]) -> list[Rating]:
+    """Labels as records; the answer keeps its model, step, divergence and learned score."""
+    found = []
+    for label in labels:
+        replies, said = Replies.model_validate_json(label.question), Answer.model_validate_json(label.answer)
+        found.append(
+            Rating(
+                id=f"{label.task}-{label.person}",
+                prompt=replies.prompt,
+                answer=replies.answers[0],
+                overall=said.overall,
+                metadata=said.metadata,
+                labeler=label.person,
+                panel="held_out" if label.panel == "held_out" else "training",
+                simulated=label.simulated,
+                guideline=label.guideline,
+            )
+        )
+    return found
+
+
+def run(cfg: Config, here: Here) -> None:
+    rows = work.read_replies(cfg.replies)
+    several = [row.prompt.id for _, row in rows if len(row.answers) > 1]
+    if several:
+        raise Refusal(
+            f"[{here.key}] replies: {len(several)} of {len(rows)} lines have several answers, the first is {several[0]}; "
+            "one a line was expected, as [learn.ppo] writes them"
+        )
+    asked = [NewTask(name, row.model_dump_json(exclude_none=True), 1, cfg.overlap) for name, row in rows]
+    crew = work.Crew(cfg.panel, cfg.labelers, cfg.people, cfg.store)
+    found = records(work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here))
+    write(here.path("ratings.jsonl"), found)
+    here.summary = {
+        "ratings": len(found),
+        "overall": sum(row.overall for row in found) / len(found),
+        "prompts": len({row.prompt.id for row in found}),
+        "labelers": len({row.labeler for row in found}),
+        "simulated": any(row.simulated for row in found),
+        "panel": cfg.panel,
+        "guideline": ", ".join(sorted({row.guideline for row in found})),
+    }
+
+
+def _answer(person: Person, task: Task) -> Answer:
+    return simulated(person, question(task))

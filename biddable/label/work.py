@@ -1,0 +1,123 @@
+"""What the kinds of label share: tasks made from replies, simulated people working through the queue, waiting for real ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel
+
+from biddable.base import records
+from biddable.base.config import Refusal, Settings, Waiting
+from biddable.base.records import Answer, Replies
+from biddable.base.runs import Here
+from biddable.base.store import NewTask, Panel, Store
+from biddable.label import people, queue
+from biddable.label.queue import Label, Task
+
+Labelers = Literal["simulated", "people"]
+"""Who answers: the simulated panel, at once and by itself, or real people at the labeling site."""
+
+GUIDELINES: dict[Panel, str] = {"training": "training", "held_out": "evaluation"}
+"""Helpfulness comes first in training labels, truthfulness and harmlessness in evaluation (Ouyang et al. 2022, 3.4): two documents."""
+
+
+class Crew(NamedTuple):
+    """Who is asked, and where what they say is kept."""
+
+    panel: Panel
+    labelers: Labelers
+    size: int  # simulated people
+    store: str | None  # URL or path; None: store.db beside the stage folders
+
+
+def read_replies(where: Path) -> list[tuple[str, Replies]]:
+    """Each line of replies.jsonl with its task's id, which depends on the line alone: going on finds the same tasks again."""
+    rows = records.read(where if where.is_file() else where / "replies.jsonl", Replies)
+    found: dict[str, Replies] = {}
+    for row in rows:
+        digest = hashlib.sha256(row.model_dump_json(exclude_none=True).encode()).hexdigest()
+        name = f"{row.prompt.id}-{digest[:10]}"
+        copies = 1
+        while name in found:  # the same answers twice are two tasks
+            copies += 1
+            name = f"{row.prompt.id}-{digest[:10]}-{copies}"
+        found[name] = row
+    return list(found.items())
+
+
+def blind(replies: Replies, shown: Sequence[int]) -> tuple[Answer, ...]:
+    """The answers in the order shown, with nothing that tells where they come from."""
+    return tuple(Answer(text=replies.answers[i].text, model="", finish=replies.answers[i].finish) for i in shown)
+
+
+def guideline(panel: Panel) -> tuple[str, str]:
+    """Name and text of the guideline that a panel is shown."""
+    name = GUIDELINES[panel]
+    return name, (Path(__file__).parent / "guidelines" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def task_set_name(here: Here, cfg: Settings, asked: Sequence[NewTask]) -> str:
+    """Run, stage and a hash of settings and questions: other questions or settings are another set, a second start is the same."""
+    digest = hashlib.sha256(f"{here.seed} {cfg.model_dump_json(exclude={'replies', 'store'})}".encode())
+    for task in asked:
+        digest.update(f"\n{task.id} {task.overlap} {task.question}".encode("utf-8", "surrogatepass"))
+    return f"{here.folder.resolve().parent.name}/{here.key}/{digest.hexdigest()[:12]}"
+
+
+def done_by(
+    crew: Crew, task_set: str, asked: Sequence[NewTask], answer: Callable[[people.Person, Task], BaseModel], here: Here
+) -> list[Label]:
+    """Put the tasks to the crew and give back all labels, sorted by task and person.
+
+    `answer` is a simulated person's. Raises Waiting while real people still have to answer, Refusal when the panel is too small.
+    """
+    most = max(task.overlap for task in asked)
+    if crew.labelers == "simulated" and crew.size < most:
+        raise Refusal(
+            f"[{here.key}] people = {crew.size}: some tasks go to {most} people each; at least {most} were expected"
+        )
+    with Store(crew.store or here.folder.parent / "store.db") as store:
+        kind = ".".join(here.key.split(".")[:2])
+        store.add_tasks(task_set, kind, crew.panel, asked)
+        version = store.guideline(*guideline(crew.panel))
+        if crew.labelers == "simulated":
+            panel = people.panel(crew.panel, here.seed, crew.size)
+            store.add_people([person.id for person in panel], crew.panel, simulated=True)
+            simulate(store, task_set, panel, version, answer, here)
+        wanted, there = queue.progress(store, task_set)
+        here.progress(there, wanted)
+        if there < wanted:
+            noun = kind.split(".")[1]
+            raise Waiting(f"{wanted - there} of {wanted} {noun} to go: people of the panel {crew.panel} give them")
+        return queue.collected(store, task_set)
+
+
+def simulate(
+    store: Store,
+    task_set: str,
+    panel: Sequence[people.Person],
+    guideline_version: str,
+    answer: Callable[[people.Person, Task], BaseModel],
+    here: Here,
+) -> None:
+    """Simulated people take tasks in turn until none is left.
+
+    Whose turn it is follows from the labels in the store alone (who gave fewest), so work that was broken off goes on as if it had not been.
+    """
+    counts = queue.given(store, task_set)
+    working = {person.id: person for person in panel}
+    wanted, there = queue.progress(store, task_set)
+    while working:
+        name = min(working, key=lambda one: (counts.get(one, 0), one))
+        task = queue.next_task(store, task_set, name)
+        if task is None:
+            del working[name]
+            continue
+        queue.submit(store, task, name, answer(working[name], task), guideline_version, 0.0)
+        counts[name] = counts.get(name, 0) + 1
+        there += 1
+        if there % 20 == 0:
+            here.progress(there, wanted)
