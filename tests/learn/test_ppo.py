@@ -1,0 +1,147 @@
+"""PPO: the ratio starts at 1, KL at 0, the bandit's optimum is reached, missing ends pay nothing extra, ptx joins the same step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from biddable.base import lm, models, tiny
+from biddable.base.packing import Packed, Tree
+from biddable.base.sampler import Request
+from biddable.learn import ppo, rollout
+from biddable.learn.loop import Optimizer, seed_of
+
+pytestmark = pytest.mark.usefixtures("fp32")
+
+
+class ByToken(lm.Scorer):
+    """A reward that depends on the answer's last token only."""
+
+    table = torch.tensor([1.0, 0.0, 0.5, -1.0])
+
+    def scores(self, packed: Packed) -> torch.Tensor:
+        return self.table[packed.tokens.flatten()[packed.last] % 4]
+
+
+def four(tmp_path: Path, start: Path, trunk: int, scorer: Any = None) -> rollout.Models:
+    models.bring(str(start), tmp_path / "start" / "model", trunk)
+    policy = models.load_policy(tmp_path / "start")
+    value = lm.scorer_from(policy, torch.Generator().manual_seed(0))
+    reward = scorer(policy.trunk, value.body, value.weight, value.bias) if scorer else value.freeze()
+    return rollout.Models(policy, policy.twin().requires_grad_(False), value, reward)
+
+
+def requests(count: int, tokens: int, step: int = 0) -> list[Request]:
+    return [Request((5, 6, 7 + i % 3), seed_of(step, i), tokens) for i in range(count)]
+
+
+@pytest.mark.parametrize("trunk", [0, 2])
+@pytest.mark.parametrize("graph", [True, False])
+def test_first_ratio_is_one_and_first_kl_is_zero(tmp_path: Path, tiny_folder: Path, trunk: int, graph: bool) -> None:
+    m = four(tmp_path, tiny_folder, trunk)
+    cfg = ppo.Config(policy=tmp_path, reward=tmp_path)
+    got, trees = rollout.answer(m.policy, requests(8, 6), frozenset({2}), 4)
+    part = rollout.experience(m, trees, [g.finish for g in got], None, 40, graph)
+    assert torch.equal(part.logp, part.reference)
+    (target,) = rollout.advantages([part], 0.1, 1.0, 0.95, False, True)
+    assert ppo.update(cfg, m, part, target, True)["ratio_first"] == pytest.approx(1.0, abs=1e-6)
+    assert target.advantages.mean().abs() < 1e-5
+    torch.testing.assert_close(torch.tensor([v for g in got for v in g.logp]), part.logp, atol=1e-5, rtol=0)
+
+
+def test_kept_graph_and_second_forward_give_the_same_gradient(tmp_path: Path, tiny_folder: Path) -> None:
+    found = []
+    for graph in (True, False):
+        m = four(tmp_path, tiny_folder, 2)
+        adam = Optimizer(m.policy.parameters())
+        got, trees = rollout.answer(m.policy, requests(8, 6), frozenset({2}), 4)
+        part = rollout.experience(m, trees, [g.finish for g in got], None, 4096, graph)
+        (target,) = rollout.advantages([part], 0.1, 1.0, 0.95, False, True)
+        ppo.update(ppo.Config(policy=tmp_path, reward=tmp_path), m, part, target, True)
+        found.append(adam.gradient())
+    torch.testing.assert_close(found[0], found[1], atol=1e-7, rtol=1e-4)
+
+
+def test_bandit_reaches_the_known_optimum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One token out of four with rewards 1, 0, 0.5, -1: reward minus beta KL is greatest at pi_ref(a) exp(r(a) / beta) / Z."""
+    network = tiny.network(vocabulary=4, layers=2)
+    below, above = lm.cut(network.base_model, 0)
+    policy = lm.Policy(lm.Trunk(below, ""), above, network.lm_head.weight, None, network.config)
+    value = lm.scorer_from(policy, torch.Generator().manual_seed(0))
+    reward = ByToken(policy.trunk, value.body, value.weight, value.bias)
+    m = rollout.Models(policy, policy.twin().requires_grad_(False), value, reward)
+    beta, prompt = 0.5, (1, 2, 3)
+    cfg = ppo.Config(policy=tmp_path, reward=tmp_path, kl_coef=beta)
+    policy_adam, value_adam = Optimizer(policy.parameters()), Optimizer(value.parameters())
+    for step in range(120):
+        got, trees = rollout.answer(policy, [Request(prompt, seed_of(step, i), 1) for i in range(64)], frozenset(), 64)
+        part = rollout.experience(m, trees, [g.finish for g in got], None, 4096, True)
+        targets = rollout.advantages([part], beta, 1.0, 0.95, False, True)
+        ppo.update(cfg, m, part, targets[0], True)
+        rate = 3e-3 * (1 - step / 120)
+        policy_adam.step(rate, 1.0)
+        value_adam.step(rate, 1.0)
+
+    def distribution(of: lm.Policy) -> torch.Tensor:
+        from biddable.base.packing import pack
+
+        with torch.no_grad():
+            return torch.stack([of.logp(pack([Tree(prompt, ((a,),))]))[0][0] for a in range(4)]).exp()
+
+    reference = distribution(m.reference)
+    optimum = (reference.log() + ByToken.table / beta).softmax(-1)
+    assert (optimum - reference).abs().sum() > 0.3  # there is something to learn
+    assert (distribution(policy) - optimum).abs().sum() / 2 < 0.06
+
+
+def test_missing_end_is_held_down_but_never_raised() -> None:
+    score = rollout.ended(torch.tensor([2.0, 2.0, -3.0]), ["stop", "length", "length"], -1.0)
+    assert score.tolist() == [2.0, -1.0, -3.0]
+    assert rollout.ended(torch.tensor([2.0]), ["length"], None).tolist() == [2.0]
+
+
+@pytest.mark.parametrize("coefficient", [0.0, 1.0, 2.0])
+def test_text_joins_the_same_step_in_proportion(tmp_path: Path, tiny_folder: Path, coefficient: float) -> None:
+    """Doubling gamma doubles the text's part of the gradient; the PPO part stays as it is."""
+    m = four(tmp_path, tiny_folder, 2)
+    adam = Optimizer(m.policy.parameters())
+    text = [Tree((), (tuple(range(9, 30)),)), Tree((), ((3, 4, 5),))]
+    cfg = ppo.Config(policy=tmp_path, reward=tmp_path, ptx_coef=coefficient)
+
+    class Place:
+        seed = 1
+
+    seen = ppo.mix(cfg, m, text, 0, 2, adam, Place())  # type: ignore[arg-type]
+    m.policy.zero_grad()
+    one = Optimizer(m.policy.parameters())
+    ppo.accumulate_text(m.policy, text, 4096)
+    assert seen["grad_norm_ptx"] == pytest.approx(coefficient * one.norm(), rel=1e-4)
+    assert seen["grad_norm_ppo"] == 0
+
+
+def test_contradictions_are_refused_all_at_once(tmp_path: Path) -> None:
+    from biddable.base.config import Refusal
+
+    class Place:
+        key = "learn.ppo"
+
+    cfg = ppo.Config(policy=tmp_path, reward=tmp_path, text=None, batch=10, minibatch=4)
+    with pytest.raises(Refusal) as refusal:
+        ppo.refuse(cfg, Place())  # type: ignore[arg-type]
+    assert len(refusal.value.lines) == 2
+
+
+def test_not_finite_stops_with_a_line() -> None:
+    from biddable.base.config import Refusal
+
+    with pytest.raises(Refusal, match="step 7: kl = nan; lower learning_rate"):
+        ppo.check({"kl": float("nan"), "reward": 1.0}, 7)
+
+
+def test_small_statistics() -> None:
+    assert rollout.distinct([(1, 2, 1, 2), (1, 2)]) == pytest.approx(2 / 4)  # 12 21 12 | 12: two different of four
+    assert rollout.correlation(torch.tensor([1.0, 2, 3]), torch.tensor([2.0, 4, 6])) == pytest.approx(1)
+    assert rollout.correlation(torch.ones(3), torch.tensor([2.0, 4, 6])) == 0
+    assert rollout.per_answer(torch.tensor([1.0, 2, 3]), torch.tensor([0, 0, 1]), 2).tolist() == [3, 3]
