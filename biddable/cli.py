@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a bug (traceback), 2 the user's mistake (one line each), 3
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import tomllib
@@ -31,6 +32,7 @@ File = Annotated[Path, typer.Argument(help="The run's TOML file.", metavar="FILE
 def main() -> None:
     """Entry point of the console script."""
     arguments = sys.argv[1:]
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # our own progress is enough
     try:
         if arguments and "." in arguments[0] and not arguments[0].startswith("-"):
             sys.exit(_stage(arguments[0], arguments[1:]))
@@ -55,11 +57,26 @@ def _suggest(arguments: list[str]) -> None:
         raise Refusal(f"biddable {arguments[0]}: there is no such command{hint}; `biddable --help` lists them")
 
 
+TWICE: dict[str, dict[str, Any]] = {
+    "learn.replies.start": {"policies": ["learn.start"]},
+    "learn.replies.test": {
+        "policies": ["learn.start", "learn.sft", "learn.ppo"],
+        "splits": ["test"],
+        "least": 1,
+        "most": 1,
+    },
+    "label.comparisons.heldout": {"replies": "learn.replies.test", "panel": "held_out"},
+}
+"""Stages that the paper's chain uses twice, under a third word, and what differs there: `new` writes them too."""
+
+
 @app.command()
 def new(file: File) -> None:
     """Write a commented file with every stage and every default."""
     if file.exists():
         raise Refusal(f"{file}: exists already; choose another name")
+    if not file.parent.is_dir():
+        raise Refusal(f"{file}: there is no folder {file.parent}; make it first")
     file.write_text(_template(file.stem), encoding="utf-8")
     print(f"wrote {file}; next: biddable check {file}")
 
@@ -77,13 +94,17 @@ def _template(name: str) -> str:
             lines += [f"# {line}" for line in (info.description or "").splitlines()]
             default = json.loads(json.dumps(info.get_default(call_default_factory=True), default=str))
             lines.append(f"# {word} =" if default is None else f"{word} = {_toml(default)}")
+        for twin, settings in TWICE.items():
+            if twin.startswith(stage + "."):
+                lines += ["", f"# [{stage}] once more; every other setting as its default", f"[{twin}]"]
+                lines += [f"{word} = {_toml(value)}" for word, value in settings.items()]
         lines.append("")
     return "\n".join(lines)
 
 
 def _toml(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -181,9 +202,12 @@ def status(file: File) -> None:
     table = Table("stage", "state", "")
     for stage in plan.stages:
         known, why = runs.state(plan, stage)
-        progress = plan.folder / stage.key / "progress.json"
-        if known in ("running", "begun", "waiting") and progress.is_file():
-            why = " ".join(str(part) for part in json.loads(progress.read_text(encoding="utf-8")).values())
+        note = plan.folder / stage.key / "progress.json"
+        if known in ("running", "begun") and note.is_file():
+            told = json.loads(note.read_text(encoding="utf-8"))
+            if "steps" in told:
+                numbers = "  ".join(f"{k} {v:.3g}" for k, v in told.items() if k not in ("step", "steps"))
+                why = f"{told['step']}/{told['steps']}  {numbers}"
         table.add_row(stage.key, known, why)
     Console().print(table)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,3 +43,20 @@ def fp32(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(lm, "compute_dtype", lambda: torch.float32)
     monkeypatch.setattr(models, "compute_dtype", lambda: torch.float32)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `biddable run configs/tiny.toml` has gone through; its results lie in runs/tiny."""
+    folder = tmp_path_factory.mktemp("loop")
+    for name in ("configs", "examples"):
+        (folder / name).symlink_to(Path(__file__).resolve().parents[1] / name)
+    done = subprocess.run(
+        [sys.executable, "-m", "biddable.cli", "run", "configs/tiny.toml"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder

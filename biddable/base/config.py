@@ -45,7 +45,7 @@ Input = Annotated[Path, _InputMark()]
 class Settings(BaseModel):
     """Base of every stage's `Config`: frozen, unknown keys refused, the docstring under a field is its description."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,8 @@ def load(
     the run `name`, while its inputs stay those of the file's own run. Raises Refusal with every mistake of the file.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
     except FileNotFoundError:
         raise Refusal(f"{path}: no such file; `biddable new {path}` writes one") from None
     except IsADirectoryError:
@@ -135,7 +136,7 @@ def load(
         raise Refusal(f"{path}: not a TOML file: {error}") from None
     wrong: list[str] = []
     run_name, seed, root = _top(path, table, wrong)
-    tables = _tables(path, table, wrong)
+    tables = _tables(path, table, set(re.findall(r"^\s*\[\s*([\w.-]+)\s*\]", text, re.M)), wrong)
     for key, values in (overrides or {}).items():
         if key not in tables:
             raise Refusal(f"{path}: there is no table [{key}]{did_you_mean(key, list(tables))}")
@@ -176,20 +177,30 @@ def _top(path: Path, table: dict[str, Any], wrong: list[str]) -> tuple[str, int,
     return run_name, seed, Path(root)
 
 
-def _tables(path: Path, table: dict[str, Any], wrong: list[str]) -> dict[str, dict[str, Any]]:
-    """Flatten [room.stage] and [room.stage.word] into keys."""
+def _tables(path: Path, table: dict[str, Any], headers: set[str], wrong: list[str]) -> dict[str, dict[str, Any]]:
+    """Flatten [room.stage] and [room.stage.word] into keys.
+
+    `headers` are the table headers as written: an empty [learn.ppo] beside [learn.ppo.plain] is a stage too, and a mistyped key that holds
+    an inline table is no third word.
+    """
     known = stage_names()
     found: dict[str, dict[str, Any]] = {}
     for room in ROOMS:
-        for word, values in table.get(room, {}).items() if isinstance(table.get(room, {}), dict) else ():
+        stages = table.get(room, {})
+        if not isinstance(stages, dict):
+            wrong.append(f"{path}: {room} = {_short(stages)}: tables such as [{room}.NAME] were expected")
+            continue
+        for word, values in stages.items():
             name = f"{room}.{word}"
-            if name not in known or not isinstance(values, dict):
+            if name not in known:
                 wrong.append(f"{path}: [{name}]: there is no such stage{did_you_mean(name, list(known))}")
                 continue
-            fields = module(name).Config.model_fields
-            own = {k: v for k, v in values.items() if not (isinstance(v, dict) and k not in fields)}
-            twins = {k: v for k, v in values.items() if k not in own}
-            if own or not twins:
+            if not isinstance(values, dict):
+                wrong.append(f"{path}: {name} = {_short(values)}: a table [{name}] was expected")
+                continue
+            twins = {k: v for k, v in values.items() if isinstance(v, dict) and f"{name}.{k}" in headers}
+            own = {k: v for k, v in values.items() if k not in twins}
+            if own or not twins or name in headers:
                 found[name] = own
             for third, settings in twins.items():
                 found[f"{name}.{third}"] = settings

@@ -200,11 +200,15 @@ def write(path: Path, rows: Iterable[Record]) -> int:
     """Write one record a line to a side name, then rename: the file is whole or absent. Returns the number of rows."""
     side = path.with_name(path.name + ".part")
     count = 0
-    with side.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(row.model_dump_json(exclude_none=True) + "\n")
-            count += 1
-        file.flush()
-        os.fsync(file.fileno())
-    side.replace(path)
+    try:
+        with side.open("w", encoding="utf-8") as file:
+            for row in rows:
+                file.write(row.model_dump_json(exclude_none=True) + "\n")
+                count += 1
+            file.flush()
+            os.fsync(file.fileno())
+        side.replace(path)
+    except OSError:
+        side.unlink(missing_ok=True)
+        raise
     return count

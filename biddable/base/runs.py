@@ -7,6 +7,7 @@ gets its name by rename too, and remembers how long the append-only files were, 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -22,13 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import biddable
-from biddable.base.config import PACKAGE, Plan, Refusal, Stage
+from biddable.base.config import PACKAGE, Plan, Refusal, Stage, Waiting, module
 
 FORMAT = 1
 """Version of the stage folder. A folder of another version is refused."""
 
 Report = Callable[[int, int, dict[str, float]], None]
 """Called with step, number of steps, and the numbers that matter."""
+
+NOTED_SECONDS = 1.0
+"""Time between two notes in progress.json, which `status` of another process reads."""
+
+PASSING = (".lock", "begun.json", "progress.json")
+"""Files of a stage folder that are no part of its result."""
 
 
 def hash_file(path: Path) -> str:
@@ -40,11 +47,15 @@ def hash_file(path: Path) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON to a side name, flush it to the disk, then rename."""
     side = path.with_name(path.name + ".part")
-    with side.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    side.replace(path)
+    try:
+        with side.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        side.replace(path)
+    except OSError:
+        side.unlink(missing_ok=True)
+        raise
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -100,16 +111,21 @@ class Here:
     summary: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
     total_steps: int = 0
-    _reported: float = 0.0
+    _noted: float = 0.0
 
     def path(self, name: str) -> Path:
         """A file or folder of this stage."""
         return self.folder / name
 
     def progress(self, step: int, steps: int, **numbers: float) -> None:
-        """Tell the terminal how far the stage is, with the two or three numbers that matter."""
+        """Tell the terminal how far the stage is, with the two or three numbers that matter; note it for `status`."""
         self.total_steps = steps
         self.report(step, steps, numbers)
+        if time.monotonic() - self._noted >= NOTED_SECONDS:
+            self._noted = time.monotonic()
+            side = self.path("progress.json.part")
+            side.write_text(json.dumps({"step": step, "steps": steps, **numbers}, default=float), encoding="utf-8")
+            side.replace(self.path("progress.json"))
 
     def append(self, name: str, row: dict[str, Any]) -> None:
         """Append one JSON line to a file of this stage, e.g. metrics.jsonl; a checkpoint remembers the file's length."""
@@ -128,7 +144,10 @@ class Here:
         shutil.rmtree(side, ignore_errors=True)
         side.mkdir()
         write(side)
-        sizes = {p.name: p.stat().st_size for p in self.folder.glob("*.jsonl")}
+        lines = list(self.folder.glob("*.jsonl"))
+        for path in lines:
+            _flush(path)
+        sizes = {p.name: p.stat().st_size for p in lines}
         write_json(side / "sizes.json", {"sizes": sizes, "seconds": time.time() - self.started})
         for path in side.rglob("*"):
             _flush(path)
@@ -183,6 +202,10 @@ def state(plan: Plan, stage: Stage) -> tuple[str, str]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return "running", ""
+        note = folder / "progress.json"
+        told = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+        if "waiting" in told:
+            return "waiting", str(told["waiting"])
         return "begun", "stopped before it was done; it goes on from its last checkpoint"
     missing = [n for names in stage.inputs.values() for n, path in names if _unfinished(path)]
     return "waiting", f"for {', '.join(missing)}" if missing else "to be run"
@@ -233,19 +256,31 @@ def run(plan: Plan, stage: Stage, report: Report) -> bool:
             return False
         if known == "changed":
             raise Refusal(f"{plan.file}: [{stage.key}] {why}; to make it again: rm -r {folder}")
-        inputs = _input_hashes(stage)
-        _begin(folder, plan, stage, inputs)
         here = Here(folder, stage.key, plan.seed, report)
         try:
-            from biddable.base.config import module
-
+            inputs = _input_hashes(stage)
+            _begin(folder, plan, stage, inputs)
             module(stage.name).run(stage.config, here)
             _finish(here, plan, stage, inputs)
-        except OSError as error:
-            if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        except Waiting as waiting:
+            write_json(here.path("progress.json"), {"waiting": str(waiting)})
+            raise
+        except Exception as error:
+            if _disk_full(error):
                 raise Refusal(f"{folder}: the disk is full; make room and run again: what is done is kept") from error
             raise
     return True
+
+
+def _disk_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an error: libraries wrap it in errors of their own, some keep only its text."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(error) for words in ("No space left on device", "disk is full")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def state_locked(plan: Plan, stage: Stage) -> tuple[str, str]:
@@ -258,7 +293,10 @@ def state_locked(plan: Plan, stage: Stage) -> tuple[str, str]:
 
 
 def _begin(folder: Path, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> None:
-    """Refuse to go on from a checkpoint that other settings or inputs made; note what this attempt runs with."""
+    """Refuse to go on from a checkpoint that other settings or inputs made; note what this attempt runs with.
+
+    What a broken-off attempt left without a checkpoint is removed: the stage begins in an empty folder, as if for the first time.
+    """
     now = {"settings": stage.settings, "seed": plan.seed, "inputs": inputs, "format": FORMAT}
     begun = folder / "begun.json"
     if begun.exists() and (folder / "checkpoint").exists():
@@ -267,18 +305,23 @@ def _begin(folder: Path, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> No
             raise Refusal(
                 f"{plan.file}: [{stage.key}] was begun with other settings or inputs; to begin anew: rm -r {folder}"
             )
+    elif begun.exists():
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in (".lock", "begun.json"):
+                path.unlink()
     write_json(begun, now)
 
 
 def _finish(here: Here, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> None:
     """Summary, then the manifest: from here on the stage is done."""
+    here.path("progress.json").unlink(missing_ok=True)
     write_json(here.path("summary.json"), here.summary)
     files = {
         str(p.relative_to(here.folder)): {"sha256": hash_file(p), "bytes": p.stat().st_size}
         for p in sorted(here.folder.rglob("*"))
-        if p.is_file()
-        and p.name not in (".lock", "begun.json")
-        and "checkpoint" not in p.relative_to(here.folder).parts
+        if p.is_file() and p.name not in PASSING and "checkpoint" not in p.relative_to(here.folder).parts
     }
     content = {k: v["sha256"] for k, v in files.items() if k not in ("metrics.jsonl", "samples.jsonl", "summary.json")}
     write_json(

@@ -1,152 +1,173 @@
-"""Store: the database of what people did. SQLite (write-ahead log) in a file by default, PostgreSQL by URL.
+"""The store: the database of what people did. SQLite (WAL) by default, PostgreSQL by URL; no other file holds SQL.
 
-Append only: a label is never changed, a correction is a new row that names the one it replaces. There is one writer at a time on either
-database (`writing`), so a rule checked inside a write holds for everybody; each write is a few rows. The only things updated in place are a task's
-number of free places and the leases, which are nobody's work.
+Labels are only ever added: a correction is a new row that names the one it replaces, and the database itself refuses to change or
+delete a label. Tasks are handed out by seats: a task that n people shall answer has n rows in `leases`, and taking one is a single
+`UPDATE ... RETURNING`, which both databases know; so however many processes ask at once, a seat is never given twice. Every step is
+one transaction: a process can be killed between any two and nothing is lost or doubled.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 
 from biddable.base.config import Refusal
 
-Panel = Literal["training", "held_out"]
+MIGRATIONS = Path(__file__).with_name("migrations")
+MIGRATION_LOCK = 0x62696464  # any number that all processes agree on
+TRIES = 20
+"""How often a step is begun anew when another process has just added the same row."""
 
-VERSION = "0001"
-"""The newest migration in `migrations/versions`: the schema that this code reads and writes."""
-
-SCHEMA = sa.MetaData()
-
+metadata = sa.MetaData()
 people = sa.Table(
     "people",
-    SCHEMA,
-    sa.Column("id", sa.Text, primary_key=True),  # a pseudonym
-    sa.Column("panel", sa.Text, nullable=False),  # training or held_out: nobody is in both
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("pseudonym", sa.Text, nullable=False, unique=True),
+    sa.Column("panel", sa.Text, nullable=False),
     sa.Column("simulated", sa.Boolean, nullable=False),
-    sa.Column("added", sa.Double, nullable=False),  # seconds since 1970, UTC, as in all tables
+    sa.Column("created", sa.Double, nullable=False),
 )
-
 guidelines = sa.Table(
     "guidelines",
-    SCHEMA,
-    sa.Column("version", sa.Text, primary_key=True),  # name@hash of the text
-    sa.Column("name", sa.Text, nullable=False),
+    metadata,
+    sa.Column("version", sa.Text, primary_key=True),
     sa.Column("text", sa.Text, nullable=False),
-    sa.Column("added", sa.Double, nullable=False),
 )
-
 tasks = sa.Table(
     "tasks",
-    SCHEMA,
-    sa.Column("task_set", sa.Text, primary_key=True),
+    metadata,
     sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, nullable=False),  # the stage that asks, e.g. label.comparisons
+    sa.Column("task_set", sa.Text, nullable=False, index=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("question", sa.Text, nullable=False),
     sa.Column("panel", sa.Text, nullable=False),
-    sa.Column("question", sa.Text, nullable=False),  # a record as JSON, with the model names that people do not see
-    sa.Column("width", sa.Integer, nullable=False),  # answers shown, in an order drawn for each person
-    sa.Column("overlap", sa.Integer, nullable=False),  # how many people answer
-    sa.Column("free", sa.Integer, nullable=False),  # overlap less labels less leases
-    sa.Column("priority", sa.Integer, nullable=False),  # higher comes first
-    sa.Column("place", sa.BigInteger, nullable=False),  # order among equals: a hash, so that neighbours in a file part
-    sa.CheckConstraint("free >= 0", name="never_over_assigned"),
+    sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("overlap", sa.Integer, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
 )
-sa.Index(
-    "tasks_free",
-    tasks.c.task_set,
-    tasks.c.priority.desc(),
-    tasks.c.place,
-    sqlite_where=sa.text("free > 0"),
-    postgresql_where=sa.text("free > 0"),
-)
-
-leases = sa.Table(
-    "leases",
-    SCHEMA,
-    sa.Column("task_set", sa.Text, primary_key=True),
-    sa.Column("task", sa.Text, primary_key=True),
-    sa.Column("person", sa.Text, sa.ForeignKey("people.id"), primary_key=True),
-    sa.Column("shown", sa.Text, nullable=False),  # JSON: shown[i] is the stored number of the answer at place i
-    sa.Column("until", sa.Double, nullable=False),
-    sa.ForeignKeyConstraint(["task_set", "task"], ["tasks.task_set", "tasks.id"]),
-)
-sa.Index("leases_until", leases.c.task_set, leases.c.until)
-sa.Index("leases_person", leases.c.task_set, leases.c.person)
-
 labels = sa.Table(
     "labels",
-    SCHEMA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("task_set", sa.Text, nullable=False),
-    sa.Column("task", sa.Text, nullable=False),
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("task", sa.Text, sa.ForeignKey("tasks.id"), nullable=False, index=True),
     sa.Column("person", sa.Text, sa.ForeignKey("people.id"), nullable=False),
-    sa.Column("answer", sa.Text, nullable=False),  # the kind's Answer as JSON, in the order shown
-    sa.Column("shown", sa.Text, nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),
     sa.Column("guideline", sa.Text, sa.ForeignKey("guidelines.version"), nullable=False),
-    sa.Column("seconds", sa.Double, nullable=False),  # time taken
-    sa.Column("replaces", sa.Integer, sa.ForeignKey("labels.id"), unique=True),
-    sa.Column("added", sa.Double, nullable=False),
-    sa.ForeignKeyConstraint(["task_set", "task"], ["tasks.task_set", "tasks.id"]),
+    sa.Column("seconds", sa.Double),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("replaces", sa.Text, sa.ForeignKey("labels.id"), unique=True),
 )
 sa.Index(
-    "labels_once",
-    labels.c.task_set,
+    "labels_one_first",
     labels.c.task,
     labels.c.person,
     unique=True,
-    sqlite_where=sa.text("replaces IS NULL"),
-    postgresql_where=sa.text("replaces IS NULL"),
+    sqlite_where=labels.c.replaces.is_(None),
+    postgresql_where=labels.c.replaces.is_(None),
+)
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("task", sa.Text, sa.ForeignKey("tasks.id"), nullable=False),
+    sa.Column("task_set", sa.Text, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("person", sa.Text, sa.ForeignKey("people.id")),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("label", sa.Text, sa.ForeignKey("labels.id"), unique=True),
+    sa.UniqueConstraint("task", "person", name="leases_nobody_twice"),
+)
+sa.Index(
+    "leases_open",
+    leases.c.task_set,
+    leases.c.priority.desc(),
+    leases.c.id,
+    sqlite_where=leases.c.label.is_(None),
+    postgresql_where=leases.c.label.is_(None),
 )
 
 
-class NewTask(NamedTuple):
-    """A question to be put to `overlap` people of a panel."""
+@dataclass(frozen=True)
+class Person:
+    """Somebody who answers: known to records by the pseudonym only."""
 
     id: str
-    question: str  # a record as JSON
-    width: int = 0  # answers shown in an order drawn for each person; 0: nothing to shuffle
+    pseudonym: str
+    panel: Literal["training", "held_out"]
+    simulated: bool
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question for people: JSON text of a kind, asked to `overlap` people; higher priority is asked first."""
+
+    id: str
+    question: str
     overlap: int = 1
     priority: int = 0
 
 
-class Store:
-    """An open store. Threads may share one; processes open their own."""
+@dataclass(frozen=True)
+class TaskSet:
+    """The questions of one stage: all of one kind, for one panel, for real or for simulated people."""
 
-    def __init__(self, where: str | Path) -> None:
-        """Open a store by path or SQLAlchemy URL, making or migrating its tables. Raises Refusal when that fails."""
-        self.where = str(where)
-        url = self.where if "://" in self.where else f"sqlite:///{self.where}"
-        if url.startswith(("postgresql://", "postgres://")):
-            url = "postgresql+psycopg://" + url.split("://", 1)[1]
-        try:
-            self._engine = sa.create_engine(url, pool_size=4, max_overflow=60)
-            if self._engine.dialect.name == "sqlite":
-                sa.event.listen(self._engine, "connect", _sqlite_connect)
-                sa.event.listen(self._engine, "begin", _sqlite_begin)
-            with self.reading() as db:
-                version = _version(db)
-            if version != VERSION:
-                with self.writing() as db:
-                    _migrate(db)
-        except ModuleNotFoundError as error:
-            raise Refusal(
-                f"store {self.where}: {error.name} is not installed; pip install 'biddable[postgres]'"
-            ) from error
-        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
-            raise Refusal(f"store {self.where}: not a database's URL or path ({error})") from error
-        except (sa.exc.OperationalError, sa.exc.DatabaseError) as error:
-            raise Refusal(f"store {self.where}: cannot be opened ({str(error.orig).strip()})") from error
+    name: str
+    kind: str
+    panel: Literal["training", "held_out"]
+    simulated: bool
+
+
+@dataclass(frozen=True)
+class Label:
+    """What one person answered; `replaces` names the person's earlier answer that this one corrects."""
+
+    id: str
+    task: str
+    person: Person
+    answer: str
+    guideline: str
+    seconds: float | None
+    created: float
+    replaces: str | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Answers of a task set: given; being worked on under a lease; to be had."""
+
+    done: int
+    waiting: int
+    open: int
+
+
+class Lapsed(Refusal):
+    """An answer came without a live lease: somebody else may have the task by now."""
+
+
+Done = TypeVar("Done")
+
+
+class Store:
+    """An open store; see `open_store`. Safe to share between threads."""
+
+    def __init__(self, engine: sa.Engine, clock: Callable[[], float]) -> None:
+        self.engine = engine
+        self.clock = clock
 
     def close(self) -> None:
-        """Let the database go."""
-        self._engine.dispose()
+        """Let go of all connections."""
+        self.engine.dispose()
 
     def __enter__(self) -> Store:
         return self
@@ -154,95 +175,316 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
-        """A consistent view, taken without waiting for writers."""
-        with self._engine.connect() as db, db.begin():
-            yield db
+    def add_people(self, rows: Iterable[Person]) -> None:
+        """Add people who are not there yet. Raises Refusal when one is there with another pseudonym, panel or nature."""
 
-    @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
-        """The only write under way: committed at the end of the block, taken back when an exception leaves it. Keep it short."""
-        with self._engine.connect().execution_options(writing=True) as db, db.begin():
-            if db.dialect.name == "postgresql":
-                db.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(current_schema() || '.labels'))"))
-            yield db
-
-    def add_people(self, ids: Sequence[str], panel: Panel, simulated: bool) -> None:
-        """Enter people; those who are there already stay. Raises Refusal for one who is in the other panel or of the other sort."""
-        with self.writing() as db:
-            known = {row.id: row for row in db.execute(sa.select(people).where(people.c.id.in_(list(ids))))}
+        def step(connection: sa.Connection) -> None:
+            known = {row.id: _person(row) for row in connection.execute(sa.select(people))}
             wrong = [
-                f"store {self.where}: {row.id} is {'simulated' if row.simulated else 'a person'} in the panel {row.panel}, "
-                f"not {'simulated' if simulated else 'a person'} in {panel}; take another id"
-                for row in known.values()
-                if (row.panel, row.simulated) != (panel, simulated)
+                f"{p.id} is in the store as {known[p.id]}, not as {p}"
+                for p in wanted
+                if p.id in known and known[p.id] != p
             ]
             if wrong:
                 raise Refusal(wrong)
-            rows = [
-                {"id": one, "panel": panel, "simulated": simulated, "added": time.time()}
-                for one in ids
-                if one not in known
-            ]
-            if rows:
-                db.execute(people.insert(), rows)
+            new = [{**vars(p), "created": self.clock()} for p in wanted if p.id not in known]
+            if new:
+                connection.execute(sa.insert(people), new)
 
-    def guideline(self, name: str, text: str) -> str:
-        """Keep a guideline's text; returns its version, `name@hash`, which is stamped on each label given under it."""
-        version = f"{name}@{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-        with self.writing() as db:
-            if not db.execute(sa.select(guidelines.c.version).where(guidelines.c.version == version)).first():
-                db.execute(guidelines.insert().values(version=version, name=name, text=text, added=time.time()))
+        wanted = list(rows)
+        self._write(step)
+
+    def people(self) -> list[Person]:
+        """Everybody, in the order of their ids."""
+        with self.engine.connect() as connection:
+            return [_person(row) for row in connection.execute(sa.select(people).order_by(people.c.id))]
+
+    def add_guideline(self, name: str, text: str) -> str:
+        """Keep a guideline's text; returns its version, the name with a hash of the text."""
+        version = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+        def step(connection: sa.Connection) -> None:
+            if not connection.execute(sa.select(guidelines).where(guidelines.c.version == version)).first():
+                connection.execute(sa.insert(guidelines), {"version": version, "text": text})
+
+        self._write(step)
         return version
 
-    def add_tasks(self, task_set: str, kind: str, panel: Panel, new: Sequence[NewTask]) -> int:
-        """Enter tasks; those whose id is in the set already stay as they are. Returns how many were new."""
-        with self.writing() as db:
-            known = set(db.execute(sa.select(tasks.c.id).where(tasks.c.task_set == task_set)).scalars())
-            rows = [
-                task._asdict()
-                | {"task_set": task_set, "kind": kind, "panel": panel, "free": task.overlap, "place": _place(task.id)}
-                for task in new
-                if task.id not in known
+    def put_tasks(self, task_set: TaskSet, wanted: Sequence[Task]) -> None:
+        """Make a set ask exactly these tasks. What is there already stays, answers included; adding twice adds nothing.
+
+        A task with a larger overlap than before gets more seats; seats that nobody sits on go where a task is no longer wanted, or wanted by
+        fewer people.
+        """
+
+        def step(connection: sa.Connection) -> None:
+            now = self.clock()
+            rows = connection.execute(sa.select(tasks.c.id, tasks.c.overlap).where(tasks.c.task_set == task_set.name))
+            known = {row.id: row.overlap for row in rows}
+            shared = {"task_set": task_set.name, "kind": task_set.kind, "panel": task_set.panel, "created": now}
+            new = [{**vars(t), **shared, "simulated": task_set.simulated} for t in wanted if t.id not in known]
+            if new:
+                connection.execute(sa.insert(tasks), new)
+            for task in wanted:
+                if known.get(task.id, task.overlap) != task.overlap:
+                    connection.execute(sa.update(tasks).where(tasks.c.id == task.id).values(overlap=task.overlap))
+            _seats(connection, task_set.name, wanted, now)
+
+        self._write(step)
+
+    def question(self, task: str) -> tuple[str, str]:
+        """A task's kind and question. Raises Refusal for an unknown task."""
+        with self.engine.connect() as connection:
+            row = connection.execute(sa.select(tasks.c.kind, tasks.c.question).where(tasks.c.id == task)).first()
+        if row is None:
+            raise Refusal(f"there is no task {task}")
+        return row.kind, row.question
+
+    def lease(self, task_set: str, person: str, seconds: float) -> tuple[str, float] | None:
+        """Give a person the next task of a set: (task, until when), or None when there is nothing left for this person.
+
+        Who holds a live lease gets the same task again, with the time prolonged. Nobody gets a task twice once it is answered.
+        Raises Refusal when the person is unknown or the set is for other people.
+        """
+
+        def step(connection: sa.Connection) -> tuple[str, float] | None:
+            if not _invited(connection, task_set, person):
+                return None
+            now = self.clock()
+            open_ = (leases.c.task_set == task_set) & leases.c.label.is_(None)
+            twin = leases.alias()
+            sits = sa.exists().where(twin.c.task == leases.c.task, twin.c.person == person, twin.c.id != leases.c.id)
+            for allowed in ((leases.c.person == person) & (leases.c.until > now), (leases.c.until <= now) & ~sits):
+                first = (
+                    sa.select(leases.c.id)
+                    .where(open_, allowed)
+                    .order_by(leases.c.priority.desc(), leases.c.id)
+                    .limit(1)
+                    .with_for_update(skip_locked=True)  # PostgreSQL; SQLite lets one writer in at a time
+                )
+                take = sa.update(leases).where(leases.c.id == first.scalar_subquery(), leases.c.label.is_(None))
+                given = take.values(person=person, until=now + seconds).returning(leases.c.task, leases.c.until)
+                if row := connection.execute(given).first():
+                    return row.task, row.until
+            return None
+
+        return self._write(step)
+
+    def add_label(
+        self,
+        task: str,
+        person: str,
+        answer: str,
+        guideline: str,
+        seconds: float | None = None,
+        replaces: str | None = None,
+    ) -> str:
+        """Keep an answer; returns its id. The same answer again returns the same id and adds nothing.
+
+        A first answer needs a live lease (else Lapsed); a correction names the person's newest label of the task in `replaces` (else Refusal).
+        """
+        new = _label_id(task, person, replaces)
+
+        def step(connection: sa.Connection) -> str:
+            now = self.clock()
+            mine = (labels.c.task == task) & (labels.c.person == person)
+            twin = labels.alias()
+            replaced = sa.exists().where(twin.c.replaces == labels.c.id)
+            newest = connection.execute(sa.select(labels).where(mine, ~replaced)).first()
+            if newest is not None and newest.answer == answer and replaces in (None, newest.id, newest.replaces):
+                return str(newest.id)
+            if (newest is None and replaces is not None) or (newest is not None and newest.id != replaces):
+                held = "none" if newest is None else newest.id
+                raise Refusal(f"task {task}: {person}'s newest label is {held}; a correction must replace that one")
+            row = {"id": new, "task": task, "person": person, "answer": answer, "guideline": guideline}
+            connection.execute(sa.insert(labels), {**row, "seconds": seconds, "created": now, "replaces": replaces})
+            if newest is None:
+                seat = (leases.c.task == task) & (leases.c.person == person) & leases.c.label.is_(None)
+                taken = sa.update(leases).where(seat, leases.c.until > now).values(label=new).returning(leases.c.id)
+                if connection.execute(taken).first() is None:
+                    raise Lapsed(f"task {task}: the time to answer is over, or it was never given to {person}")
+            return new
+
+        return self._write(step)
+
+    def labels(self, task_set: str) -> list[Label]:
+        """The labels of a set that no correction has replaced, in the order of task and person."""
+        twin = labels.alias()
+        replaced = sa.exists().where(twin.c.replaces == labels.c.id)
+        whole = labels.join(tasks, tasks.c.id == labels.c.task).join(people, people.c.id == labels.c.person)
+        query = (
+            sa.select(labels, people.c.pseudonym, people.c.panel, people.c.simulated)
+            .select_from(whole)
+            .where(tasks.c.task_set == task_set, ~replaced)
+            .order_by(labels.c.task, labels.c.person)
+        )
+        with self.engine.connect() as connection:
+            return [
+                Label(
+                    row.id,
+                    row.task,
+                    Person(row.person, row.pseudonym, row.panel, row.simulated),
+                    row.answer,
+                    row.guideline,
+                    row.seconds,
+                    row.created,
+                    row.replaces,
+                )
+                for row in connection.execute(query)
             ]
-            if rows:
-                db.execute(tasks.insert(), rows)
-        return len(rows)
+
+    def counts(self, task_set: str) -> Counts:
+        """How far a set is."""
+        done, now = leases.c.label.is_not(None), self.clock()
+        query = sa.select(
+            sa.func.count(),
+            sa.func.coalesce(sa.func.sum(sa.case((done, 1), else_=0)), 0),
+            sa.func.coalesce(sa.func.sum(sa.case((~done & (leases.c.until > now), 1), else_=0)), 0),
+        ).where(leases.c.task_set == task_set)
+        with self.engine.connect() as connection:
+            seats, given, waiting = connection.execute(query).one()
+        return Counts(int(given), int(waiting), int(seats - given - waiting))
+
+    def _write(self, step: Callable[[sa.Connection], Done]) -> Done:
+        """Run one step as one transaction; again when another process has just added one of its rows."""
+        for attempt in range(TRIES):
+            try:
+                with _disk(), self.engine.execution_options(write=True).begin() as connection:
+                    return step(connection)
+            except sa.exc.IntegrityError:
+                if attempt == TRIES - 1:
+                    raise
+        raise AssertionError("not reached")
 
 
-def _place(task: str) -> int:
-    return int.from_bytes(hashlib.sha256(task.encode()).digest()[:6], "big")
+def _person(row: Any) -> Person:
+    return Person(row.id, row.pseudonym, row.panel, bool(row.simulated))
 
 
-def _sqlite_connect(connection: Any, _: Any) -> None:
-    # The driver would begin transactions late and by itself; `_sqlite_begin` does it instead.
-    connection.isolation_level = None
-    for line in ("busy_timeout = 60000", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        connection.execute(f"PRAGMA {line}").close()
+def _label_id(task: str, person: str, replaces: str | None) -> str:
+    return hashlib.sha256("\x1f".join([task, person, replaces or ""]).encode()).hexdigest()[:24]
 
 
-def _sqlite_begin(db: sa.Connection) -> None:
-    # IMMEDIATE takes the write lock at once; a read that turns into a write later would fail instead of waiting.
-    db.exec_driver_sql("BEGIN IMMEDIATE" if db.get_execution_options().get("writing") else "BEGIN")
+def _invited(connection: sa.Connection, task_set: str, person: str) -> bool:
+    """Whether the set has tasks at all. Raises Refusal when it is not for this person."""
+    who = connection.execute(sa.select(people).where(people.c.id == person)).first()
+    if who is None:
+        raise Refusal(f"there is nobody called {person} in the store")
+    asked = sa.select(tasks.c.panel, tasks.c.simulated).where(tasks.c.task_set == task_set).limit(1)
+    if (row := connection.execute(asked).first()) is None:
+        return False
+    if (row.panel, bool(row.simulated)) != (who.panel, bool(who.simulated)):
+        kind = "simulated" if row.simulated else "real"
+        raise Refusal(f"{task_set} is for {kind} people of the panel {row.panel}; {who.pseudonym} is not one")
+    return True
 
 
-def _version(db: sa.Connection) -> str | None:
-    if not sa.inspect(db).has_table("alembic_version"):
-        return None
-    return db.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+def _seats(connection: sa.Connection, task_set: str, wanted: Sequence[Task], now: float) -> None:
+    """Give every wanted task as many seats as people shall answer it; take away free seats beyond that."""
+    rows = connection.execute(sa.select(leases).where(leases.c.task_set == task_set).order_by(leases.c.id)).all()
+    places: dict[str, set[int]] = {}
+    for row in rows:
+        places.setdefault(row.task, set()).add(int(row.id.rsplit("/", 1)[1]))
+    missing = {task.id: task.overlap for task in wanted}
+    missing = dict(Counter(missing) | Counter())  # every task once, with its overlap
+    for row in rows:
+        if row.label is not None or row.until > now:
+            missing[row.task] = missing.get(row.task, 0) - 1
+    spare = []
+    for row in rows:
+        if row.label is None and row.until <= now:
+            missing[row.task] = missing.get(row.task, 0) - 1
+            if missing[row.task] < 0:
+                spare.append(row.id)
+    for begin in range(0, len(spare), 500):
+        connection.execute(sa.delete(leases).where(leases.c.id.in_(spare[begin : begin + 500])))
+    new = []
+    for task in wanted:
+        taken = places.get(task.id, set())
+        free = (place for place in range(task.overlap + len(taken)) if place not in taken)
+        for place, _ in zip(free, range(max(0, missing[task.id])), strict=False):
+            new.append({"id": f"{task.id}/{place}", "task": task.id, "task_set": task_set, "priority": task.priority})
+    if new:
+        connection.execute(sa.insert(leases), [{**row, "until": 0.0} for row in new])
 
 
-def _migrate(db: sa.Connection) -> None:
-    """Bring the tables up to VERSION. Raises Refusal for a store that newer code wrote."""
+def open_store(where: str | Path, clock: Callable[[], float] = time.time, durable: bool = True) -> Store:
+    """Open a store and bring its tables up to date. `where` is a file for SQLite or a URL (postgresql://user@host/name).
+
+    `clock` gives seconds since 1970. Not `durable`: a power cut, unlike a killed process, may take the last writes to SQLite back, which is
+    several times faster and right for what can be made again. Raises Refusal when there is no such database, or one of a newer version.
+    """
+    engine = _engine(where, durable)
+    try:
+        with _disk(), engine.execution_options(write=True).begin() as connection:
+            _migrate(connection, where)
+    except sa.exc.DBAPIError as error:
+        engine.dispose()
+        raise Refusal(f"{where}: cannot be opened as a store: {str(error.orig).strip().splitlines()[0]}") from error
+    except BaseException:
+        engine.dispose()
+        raise
+    return Store(engine, clock)
+
+
+def _engine(where: str | Path, durable: bool) -> sa.Engine:
+    text = str(where)
+    if "://" not in text:
+        Path(where).parent.mkdir(parents=True, exist_ok=True)
+        url = sa.URL.create("sqlite", database=str(where))
+    else:
+        try:
+            url = sa.make_url(text)
+        except sa.exc.ArgumentError:
+            raise Refusal(f"{text}: not a database URL; a file or postgresql://user@host/name was expected") from None
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise Refusal(f"{text}: {url.get_backend_name()} is not supported; use a file (SQLite) or postgresql://...")
+    if url.get_backend_name() == "postgresql":
+        try:
+            return sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        except ModuleNotFoundError:
+            raise Refusal(f"{text}: PostgreSQL needs the extra: pip install 'biddable[postgres]'") from None
+    engine = sa.create_engine(url)
+
+    @sa.event.listens_for(engine, "connect")
+    def _connected(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # transactions begin below, not by the driver's guess
+        connection.execute("PRAGMA busy_timeout = 60000")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begun(connection: sa.Connection) -> None:
+        write = connection.get_execution_options().get("write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _migrate(connection: sa.Connection, where: str | Path) -> None:
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
 
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
-    config.attributes["connection"] = db
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        raise Refusal(f"store {db.engine.url}: made by a newer biddable ({error}); update biddable") from error
+        raise Refusal(f"{where}: the store was made by a newer biddable ({error}); use that version") from error
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """A full disk is told as the operating system would tell it."""
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        if "disk is full" in str(error.orig):
+            raise OSError(errno.ENOSPC, "the disk is full") from error
+        raise

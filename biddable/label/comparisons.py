@@ -17,9 +17,8 @@ from biddable.base.config import Input, Refusal, Settings
 from biddable.base.records import Answer as Given
 from biddable.base.records import Comparison, Prompt, Record, Replies, Split, fraction, write
 from biddable.base.runs import Here
-from biddable.base.store import NewTask
-from biddable.label import agreement, people, work
-from biddable.label.people import Person
+from biddable.base.store import Task as Asked
+from biddable.label import people, queue, work
 from biddable.label.queue import Label, Task
 
 
@@ -75,7 +74,7 @@ def check(question: Question, answer: Answer) -> None:
         raise Refusal(f"ranks {list(answer.ranks)}: one for each of the {len(question.answers)} answers was expected")
 
 
-def simulated(person: Person, question: Question) -> Answer:
+def simulated(person: people.Person, question: Question) -> Answer:
     """What this simulated person answers."""
     return Answer(ranks=people.rank(person, question.prompt, question.answers))
 
@@ -88,13 +87,13 @@ def records(labels: Sequence[Label]) -> list[Comparison]:
         ranks = dict(zip(label.shown, said.ranks, strict=True))
         found.append(
             Comparison(
-                id=f"{label.task}-{label.person}",
+                id=f"{queue.name(label.task)}-{label.person.pseudonym}",
                 prompt=replies.prompt,
                 answers=replies.answers,
                 ranks=tuple(ranks[i] for i in range(len(ranks))),
-                labeler=label.person,
-                panel="held_out" if label.panel == "held_out" else "training",
-                simulated=label.simulated,
+                labeler=label.person.pseudonym,
+                panel=label.person.panel,
+                simulated=label.person.simulated,
                 guideline=label.guideline,
             )
         )
@@ -103,14 +102,15 @@ def records(labels: Sequence[Label]) -> list[Comparison]:
 
 def run(cfg: Config, here: Here) -> None:
     asked = [
-        NewTask(name, row.model_dump_json(exclude_none=True), len(row.answers), cfg.overlap + double)
+        Asked(name, row.model_dump_json(exclude_none=True), cfg.overlap + double)
         for name, row in chosen(work.read_replies(cfg.replies), cfg.splits, cfg.limit, here)
         for double in [int(fraction("double", here.seed, row.prompt.id) < cfg.double_share)]
     ]
     crew = work.Crew(cfg.panel, cfg.labelers, cfg.people, cfg.store)
     labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
     found = records(labels)
-    write(here.path("comparisons.jsonl"), found)
+    by_id = sorted(found, key=lambda row: row.id)
+    write(here.path("comparisons.jsonl"), by_id)
     pairs = [a == b for row in found for a, b in itertools.combinations(row.ranks, 2)]
     here.summary = {
         "comparisons": len(found),
@@ -122,6 +122,8 @@ def run(cfg: Config, here: Here) -> None:
         "guideline": ", ".join(sorted({row.guideline for row in found})),
     }
     if len({label.task for label in labels}) < len(labels):
+        from biddable.label import agreement  # here: the statistics are needed for nothing else
+
         items = [(label.task, row.labeler, row.ranks) for label, row in zip(labels, found, strict=True)]
         here.summary |= agreement.pairwise(items, here.seed)
 
@@ -149,7 +151,7 @@ def chosen(
     return [(name, row) for name, row in wanted if row.prompt.id in kept]
 
 
-def _answer(person: Person, task: Task) -> Answer:
+def _answer(person: people.Person, task: Task) -> Answer:
     asked = question(task)
     said = simulated(person, asked)
     check(asked, said)

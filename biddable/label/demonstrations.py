@@ -14,9 +14,8 @@ from biddable.base.config import Input, Refusal, Settings
 from biddable.base.records import Answer as Given
 from biddable.base.records import Demonstration, Prompt, Record, Replies, write
 from biddable.base.runs import Here
-from biddable.base.store import NewTask
-from biddable.label import people, work
-from biddable.label.people import Person
+from biddable.base.store import Task as Asked
+from biddable.label import people, queue, work
 from biddable.label.queue import Label, Task
 
 
@@ -65,7 +64,7 @@ def check(question: Question, answer: Answer) -> None:
         raise Refusal(f"best = {answer.best}: there are {len(question.answers)} answers, counted from 0")
 
 
-def simulated(person: Person, question: Question) -> Answer:
+def simulated(person: people.Person, question: Question) -> Answer:
     """What this simulated person answers."""
     return Answer(best=people.choose(person, question.prompt, question.answers))
 
@@ -81,11 +80,11 @@ def records(labels: Sequence[Label]) -> list[Demonstration]:
             given = Given(text=said.text or "", model="people")
         found.append(
             Demonstration(
-                id=label.task,
+                id=queue.name(label.task),
                 prompt=replies.prompt,
                 answer=given,
-                labeler=label.person,
-                simulated=label.simulated,
+                labeler=label.person.pseudonym,
+                simulated=label.person.simulated,
                 guideline=label.guideline,
             )
         )
@@ -93,10 +92,7 @@ def records(labels: Sequence[Label]) -> list[Demonstration]:
 
 
 def run(cfg: Config, here: Here) -> None:
-    asked = [
-        NewTask(name, row.model_dump_json(exclude_none=True), width=len(row.answers))
-        for name, row in work.read_replies(cfg.replies)
-    ]
+    asked = [Asked(name, row.model_dump_json(exclude_none=True)) for name, row in work.read_replies(cfg.replies)]
     crew = work.Crew("training", cfg.labelers, cfg.people, cfg.store)
     labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
     found = records(labels)
@@ -111,7 +107,7 @@ def run(cfg: Config, here: Here) -> None:
     }
 
 
-def _answer(person: Person, task: Task) -> Answer:
+def _answer(person: people.Person, task: Task) -> Answer:
     asked = question(task)
     said = simulated(person, asked)
     check(asked, said)

@@ -13,14 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist, fmean
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from biddable.base.records import Finish, Prompt
+from biddable.base.records import Answer, Prompt
 from biddable.label.taste import Marks, marks
 
 Panel = Literal["training", "held_out"]
-SIZES: dict[Panel, int] = {"training": 12, "held_out": 8}
-"""People in each panel. Nobody is in both."""
 WEIGHTS = {
     "asked": 0.24,
     "wishes": 0.22,
@@ -45,70 +43,66 @@ LENIENCY = 0.05
 _NORMAL = NormalDist()
 
 
-class Seen(NamedTuple):
-    """One answer as a labeler sees it: without its model."""
-
-    text: str
-    finish: Finish
-
-
 @dataclass(frozen=True)
-class Labeler:
+class Person:
     """One invented person."""
 
-    name: str
+    id: str
     panel: Panel
+    seed: int
     weights: dict[str, float]  # mark -> share; they sum to 1
     noise: float
     leniency: float
 
 
 @cache
-def panel(name: Panel) -> tuple[Labeler, ...]:
-    """The people of a panel, always the same ones."""
-    size = SIZES[name]
+def panel(name: Panel, seed: int, size: int) -> tuple[Person, ...]:
+    """The people of a panel: the same ones for the same seed and size. Nobody is in both panels."""
     steadiness = [_NORMAL.inv_cdf((number + 0.5) / size) for number in range(size)]
-    return tuple(_person(f"sim-{name.replace('_', '-')}-{n:02d}", name, z) for n, z in enumerate(steadiness, 1))
+    return tuple(_person(f"sim-{name.replace('_', '-')}-{n:02d}", name, seed, z) for n, z in enumerate(steadiness, 1))
 
 
-def _person(name: str, panel: Panel, steadiness: float) -> Labeler:
-    raw = {mark: weight * math.exp(SPREAD * _normal(name, "weight", mark)) for mark, weight in WEIGHTS.items()}
+def _person(name: str, panel: Panel, seed: int, steadiness: float) -> Person:
+    raw = {mark: weight * math.exp(SPREAD * _normal(seed, name, "weight", mark)) for mark, weight in WEIGHTS.items()}
     total = sum(raw.values())
-    return Labeler(
-        name=name,
+    return Person(
+        id=name,
         panel=panel,
+        seed=seed,
         weights={mark: weight / total for mark, weight in raw.items()},
         noise=NOISE * math.exp(NOISE_SPREAD * steadiness),
-        leniency=LENIENCY * _normal(name, "leniency"),
+        leniency=LENIENCY * _normal(seed, name, "leniency"),
     )
 
 
-def _normal(*key: str) -> float:
+def _normal(*key: object) -> float:
     """A draw from the standard normal distribution that belongs to this key."""
-    number = int.from_bytes(hashlib.sha256("\x1f".join(key).encode()).digest()[:8], "big")
+    number = int.from_bytes(
+        hashlib.sha256("\x1f".join(str(part) for part in key).encode("utf-8", "surrogatepass")).digest()[:8], "big"
+    )
     return _NORMAL.inv_cdf((number + 0.5) / 2**64)
 
 
-def taste(labeler: Labeler, found: Marks) -> float:
+def taste(person: Person, found: Marks) -> float:
     """What a person thinks of an answer's marks, without noise: from 0 to 1."""
-    return found.sense * sum(weight * getattr(found, mark) for mark, weight in labeler.weights.items())
+    return found.sense * sum(weight * getattr(found, mark) for mark, weight in person.weights.items())
 
 
-def utility(labeler: Labeler, prompt: Prompt, answer: Seen) -> float:
+def utility(person: Person, prompt: Prompt, answer: Answer) -> float:
     """What a person thinks of an answer this once, noise included. An empty answer is worse than any other."""
     if not answer.text.strip():
         return -math.inf
     said = [message.content for message in prompt.messages]
-    noise = labeler.noise * _normal(labeler.name, "noise of", *said, "answer", answer.text, answer.finish)
-    return taste(labeler, marks(prompt, answer.text, answer.finish)) + noise
+    noise = person.noise * _normal(person.seed, person.id, "noise of", *said, "answer", answer.text, answer.finish)
+    return taste(person, marks(prompt, answer.text, answer.finish)) + noise
 
 
-def rank(labeler: Labeler, prompt: Prompt, answers: Sequence[Seen]) -> tuple[int, ...]:
+def rank(person: Person, prompt: Prompt, answers: Sequence[Answer]) -> tuple[int, ...]:
     """A person's ranking: one rank an answer, 1 is best, near-equal answers tie (and the rank after a tie of two skips one: 1, 1, 3).
 
     An answer ties with the best one of its group, so that ties do not chain along a row of small steps.
     """
-    worth = [utility(labeler, prompt, answer) for answer in answers]
+    worth = [utility(person, prompt, answer) for answer in answers]
     ranks = [0] * len(worth)
     group, best = 0, math.inf
     for place, index in enumerate(sorted(range(len(worth)), key=lambda i: -worth[i]), 1):
@@ -118,19 +112,22 @@ def rank(labeler: Labeler, prompt: Prompt, answers: Sequence[Seen]) -> tuple[int
     return tuple(ranks)
 
 
-def choose(labeler: Labeler, prompt: Prompt, answers: Sequence[Seen]) -> int:
+def choose(person: Person, prompt: Prompt, answers: Sequence[Answer]) -> int:
     """The place of the answer that a person likes best; the first of equals."""
-    worth = [utility(labeler, prompt, answer) for answer in answers]
+    worth = [utility(person, prompt, answer) for answer in answers]
     return worth.index(max(worth))
 
 
-def rate(labeler: Labeler, prompt: Prompt, answer: Seen) -> int:
-    """A person's rating from 1 (worst) to 7: seven equal steps of the utility from 0 to 1, after adding the person's leniency."""
-    worth = utility(labeler, prompt, answer) + labeler.leniency
-    return 1 if worth < 0 else min(7, 1 + int(7 * worth))
+def rate(person: Person, prompt: Prompt, answer: Answer) -> tuple[int, dict[str, bool | None]]:
+    """A person's rating from 1 (worst) to 7, and the yes/no questions of the form.
+
+    The rating is seven equal steps of the utility from 0 to 1, after adding the person's leniency.
+    """
+    worth = utility(person, prompt, answer) + person.leniency
+    return 1 if worth < 0 else min(7, 1 + int(7 * worth)), form(prompt, answer)
 
 
-def form(prompt: Prompt, answer: Seen) -> dict[str, bool | None]:
+def form(prompt: Prompt, answer: Answer) -> dict[str, bool | None]:
     """The yes/no questions of the form (Ouyang et al. 2022, table 3) that these people can answer; None: not applicable."""
     found = marks(prompt, answer.text, answer.finish)
     return {
@@ -140,7 +137,7 @@ def form(prompt: Prompt, answer: Seen) -> dict[str, bool | None]:
     }
 
 
-def gold(prompt: Prompt, answer: Seen, name: Panel = "held_out") -> float:
-    """The panel's mean taste of an answer, without noise: from 0 to 1. What the noisy rankings are made from."""
+def gold(prompt: Prompt, answer: Answer, people: Sequence[Person]) -> float:
+    """The people's mean taste of an answer, without noise: from 0 to 1. What their noisy rankings are made from."""
     found = marks(prompt, answer.text, answer.finish)
-    return fmean(taste(labeler, found) for labeler in panel(name))
+    return fmean(taste(person, found) for person in people)

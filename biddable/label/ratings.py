@@ -15,9 +15,8 @@ from biddable.base.config import Input, Refusal, Settings
 from biddable.base.records import Answer as Given
 from biddable.base.records import Prompt, Rating, Record, Replies, write
 from biddable.base.runs import Here
-from biddable.base.store import NewTask
-from biddable.label import people, work
-from biddable.label.people import Person
+from biddable.base.store import Task as Asked
+from biddable.label import people, queue, work
 from biddable.label.queue import Label, Task
 
 
@@ -60,7 +59,7 @@ def check(question: Question, answer: Answer) -> None:
     """Every valid answer fits every question: there is nothing that could be refused."""
 
 
-def simulated(person: Person, question: Question) -> Answer:
+def simulated(person: people.Person, question: Question) -> Answer:
     """What this simulated person answers."""
     overall, metadata = people.rate(person, question.prompt, question.answer)
     return Answer(overall=overall, metadata=metadata)
@@ -73,14 +72,14 @@ def records(labels: Sequence[Label]) -> list[Rating]:
         replies, said = Replies.model_validate_json(label.question), Answer.model_validate_json(label.answer)
         found.append(
             Rating(
-                id=f"{label.task}-{label.person}",
+                id=f"{queue.name(label.task)}-{label.person.pseudonym}",
                 prompt=replies.prompt,
                 answer=replies.answers[0],
                 overall=said.overall,
                 metadata=said.metadata,
-                labeler=label.person,
-                panel="held_out" if label.panel == "held_out" else "training",
-                simulated=label.simulated,
+                labeler=label.person.pseudonym,
+                panel=label.person.panel,
+                simulated=label.person.simulated,
                 guideline=label.guideline,
             )
         )
@@ -95,10 +94,11 @@ def run(cfg: Config, here: Here) -> None:
             f"[{here.key}] replies: {len(several)} of {len(rows)} lines have several answers, the first is {several[0]}; "
             "one a line was expected, as [learn.ppo] writes them"
         )
-    asked = [NewTask(name, row.model_dump_json(exclude_none=True), 1, cfg.overlap) for name, row in rows]
+    asked = [Asked(name, row.model_dump_json(exclude_none=True), cfg.overlap) for name, row in rows]
     crew = work.Crew(cfg.panel, cfg.labelers, cfg.people, cfg.store)
     found = records(work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here))
-    write(here.path("ratings.jsonl"), found)
+    by_id = sorted(found, key=lambda row: row.id)
+    write(here.path("ratings.jsonl"), by_id)
     here.summary = {
         "ratings": len(found),
         "overall": sum(row.overall for row in found) / len(found),
@@ -110,5 +110,5 @@ def run(cfg: Config, here: Here) -> None:
     }
 
 
-def _answer(person: Person, task: Task) -> Answer:
+def _answer(person: people.Person, task: Task) -> Answer:
     return simulated(person, question(task))

@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 from typing import NamedTuple
 
 from biddable.base.records import Finish, Prompt
@@ -23,14 +24,14 @@ FUNCTION_WORDS = frozenset(
     isn't it it's its just let let's may me might more most much must my no nor not now of off on once only or other our ours out
     over own same she should so some such than that that's the their theirs them then there there's these they they're this those
     through to too under until up us very was we we're were what when where which while who whom whose why will with would yes yet
-    you you'd you'll you're you've your yours don't doesn't can't won't didn't""".split()
+    you you'd you'll you're you've your yours don't doesn't can't won't didn't""".split()  # noqa: SIM905
 )
 REQUEST_WORDS = frozenset(
     """answer answers avoid beginning bullet bullets brief briefly classify compose create describe draft end ending exactly
     explain following format general give help keep least leave line lines list make making many maximum mention mentioned name
     number phrase phrases piece please point points produce question questions rephrase reply respond response rewrite say
     sentence sentences short shorter show simple start suggest summarise summarize summary tell text think three four five two
-    one ten translate use using want word words write writing best like need needs""".split()
+    one ten translate use using want word words write writing best like need needs""".split()  # noqa: SIM905
 )
 """Words that say what to do, not what about."""
 RUDE = re.compile(
@@ -56,9 +57,13 @@ BANDS = {
     "other": (1, 80),
 }
 """Words that a request of each kind calls for, fewest and most, when it says nothing else."""
-GREETING = re.compile(r"(?:^|\n)\W*(?:dear|hello|hi|hey|good (?:morning|afternoon|evening|day)|to whom|greetings)\b", re.I)
+GREETING = re.compile(
+    r"(?:^|\n)\W*(?:dear|hello|hi|hey|good (?:morning|afternoon|evening|day)|to whom|greetings)\b", re.I
+)
 VERSE = re.compile(r"\b(?:poems?|haikus?|limericks?|verses?|rhymes?|songs?|lyrics)\b", re.I)
-BRIEF = re.compile(r"\b(?:names?|slogans?|titles?|headlines?|captions?|proverbs?|toasts?|signs?|labels?|mottos?)\b", re.I)
+BRIEF = re.compile(
+    r"\b(?:names?|slogans?|titles?|headlines?|captions?|proverbs?|toasts?|signs?|labels?|mottos?)\b", re.I
+)
 """Things that are a few words long by nature."""
 LETTER = re.compile(r"\b(?:e-?mails?|letters?)\b", re.I)
 SOLID = 0.5
@@ -174,7 +179,7 @@ def ending(text: str, finish: Finish) -> float:
 def repetition(text: str) -> float:
     """0: says nothing twice; 1: a third of it or more is said again (three words in a row, a word twice running, a line, a run of one character)."""
     said = [part for word in words(text) for part in re.split(r"-", word)]
-    again = sum(a == b for a, b in zip(said, said[1:], strict=False))
+    again = sum(a == b for a, b in pairwise(said))
     triples = Counter(zip(said, said[1:], said[2:], strict=False))
     again += sum(count - 1 for count in triples.values())
     lines = Counter(line.strip().casefold() for line in text.splitlines() if len(line.strip()) > 3)
@@ -196,7 +201,9 @@ def ownness(prompt: Prompt, text: str) -> float:
     if prompt.use_case in SOURCE_CASES:
         whole = len(there & set(mine)) / len(there) if there else 0.0
         copied = _above(whole, 0.6, 0.95)
-        return 1.0 - (max(copied, _above(echo, 0.7, 1.0)) if prompt.use_case in ("rewrite", "summarization") else copied)
+        return 1.0 - (
+            max(copied, _above(echo, 0.7, 1.0)) if prompt.use_case in ("rewrite", "summarization") else copied
+        )
     told = content(text)
     new = len(told - content(request)) / len(told) if told else 1.0
     return (1.0 - _above(echo, 0.3, 0.9)) * min(1.0, new / 0.3)
@@ -236,7 +243,9 @@ def cleanness(text: str) -> float:
     dirt += 0.2 * bool(re.search(r"\[[^\]]{2,40}\]", text))
     capitals = sum(c.isupper() for c in letters) / max(len(letters), 1)
     dirt += 0.3 * (capitals > 0.3 and len(letters) > 12)
-    symbols = sum(not (c.isalnum() or c.isspace() or c in ".,;:!?'\"’‘“”-–—…()*•%&$€£°") for c in text) / max(len(text), 1)
+    symbols = sum(not (c.isalnum() or c.isspace() or c in ".,;:!?'\"’‘“”-–—…()*•%&$€£°") for c in text) / max(
+        len(text), 1
+    )
     foreign = sum(not unicodedata.name(c, "LATIN").startswith("LATIN") for c in letters) / max(len(letters), 1)
     return max(0.0, 1.0 - dirt - min(1.0, 5 * symbols) - min(1.0, 3 * foreign))
 
@@ -246,7 +255,9 @@ def plainness(text: str, request: str) -> float:
     said, known = words(text), plain_words()
     allowed = {stem(w) for w in words(request)}
     parts = [part for word in said for part in word.split("-") if part]
-    ordinary = sum(w in known or w.isdigit() or stem(w) in known or stem(w) in allowed for w in parts) / max(len(parts), 1)
+    ordinary = sum(w in known or w.isdigit() or stem(w) in known or stem(w) in allowed for w in parts) / max(
+        len(parts), 1
+    )
     spoken = 1.0
     if len(said) >= 6 and wishes.bullets(text) < 2:
         spoken = _above(sum(w in FUNCTION_WORDS for w in said) / len(said), 0.0, 0.2)

@@ -11,7 +11,9 @@ WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 """A word: letters or digits, with apostrophes and hyphens inside."""
 BULLET = re.compile(r"^[ \t]*(?:[-*•–·+]|\d{1,2}[.)])[ \t]+(?=\S)", re.M)
 """What a line of a list begins with: a dash, a star, a dot, or a number."""
-_ABBREVIATION = re.compile(r"(?:\b(?:[Mm]rs?|[Mm]s|[Dd]r|[Pp]rof|[Ss]t|vs|e\.g|i\.e|a\.m|p\.m)|(?:^|[\s(\"“])[A-HJ-Z])\.$")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:[Mm]rs?|[Mm]s|[Dd]r|[Pp]rof|[Ss]t|vs|e\.g|i\.e|a\.m|p\.m)|(?:^|[\s(\"“])[A-HJ-Z])\.$"
+)
 _STOP = re.compile(r"[.!?…]+[\"'”’)\]*_]*(?=\s)")
 
 

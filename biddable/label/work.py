@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,9 +14,13 @@ from biddable.base import records
 from biddable.base.config import Refusal, Settings, Waiting
 from biddable.base.records import Answer, Replies
 from biddable.base.runs import Here
-from biddable.base.store import NewTask, Panel, Store
+from biddable.base.store import Person as Member
+from biddable.base.store import Store, TaskSet, open_store
+from biddable.base.store import Task as Asked
 from biddable.label import people, queue
 from biddable.label.queue import Label, Task
+
+Panel = Literal["training", "held_out"]
 
 Labelers = Literal["simulated", "people"]
 """Who answers: the simulated panel, at once and by itself, or real people at the labeling site."""
@@ -34,16 +39,20 @@ class Crew(NamedTuple):
 
 
 def read_replies(where: Path) -> list[tuple[str, Replies]]:
-    """Each line of replies.jsonl with its task's id, which depends on the line alone: going on finds the same tasks again."""
+    """Each line of replies.jsonl with its task's id, which depends on the line alone: going on finds the same tasks again.
+
+    The hash comes first, and tasks are given in the order of their ids: neighbours in the file do not go to neighbours in the panel.
+    """
     rows = records.read(where if where.is_file() else where / "replies.jsonl", Replies)
     found: dict[str, Replies] = {}
     for row in rows:
-        digest = hashlib.sha256(row.model_dump_json(exclude_none=True).encode()).hexdigest()
-        name = f"{row.prompt.id}-{digest[:10]}"
-        copies = 1
+        digest = hashlib.sha256(row.model_dump_json(exclude_none=True).encode("utf-8", "surrogatepass")).hexdigest()[
+            :10
+        ]
+        name, copies = f"{digest}-{row.prompt.id}", 1
         while name in found:  # the same answers twice are two tasks
             copies += 1
-            name = f"{row.prompt.id}-{digest[:10]}-{copies}"
+            name = f"{digest}-{row.prompt.id}-{copies}"
         found[name] = row
     return list(found.items())
 
@@ -59,7 +68,7 @@ def guideline(panel: Panel) -> tuple[str, str]:
     return name, (Path(__file__).parent / "guidelines" / f"{name}.md").read_text(encoding="utf-8")
 
 
-def task_set_name(here: Here, cfg: Settings, asked: Sequence[NewTask]) -> str:
+def task_set_name(here: Here, cfg: Settings, asked: Sequence[Asked]) -> str:
     """Run, stage and a hash of settings and questions: other questions or settings are another set, a second start is the same."""
     digest = hashlib.sha256(f"{here.seed} {cfg.model_dump_json(exclude={'replies', 'store'})}".encode())
     for task in asked:
@@ -68,7 +77,7 @@ def task_set_name(here: Here, cfg: Settings, asked: Sequence[NewTask]) -> str:
 
 
 def done_by(
-    crew: Crew, task_set: str, asked: Sequence[NewTask], answer: Callable[[people.Person, Task], BaseModel], here: Here
+    crew: Crew, task_set: str, asked: Sequence[Asked], answer: Callable[[people.Person, Task], BaseModel], here: Here
 ) -> list[Label]:
     """Put the tasks to the crew and give back all labels, sorted by task and person.
 
@@ -79,13 +88,15 @@ def done_by(
         raise Refusal(
             f"[{here.key}] people = {crew.size}: some tasks go to {most} people each; at least {most} were expected"
         )
-    with Store(crew.store or here.folder.parent / "store.db") as store:
-        kind = ".".join(here.key.split(".")[:2])
-        store.add_tasks(task_set, kind, crew.panel, asked)
-        version = store.guideline(*guideline(crew.panel))
-        if crew.labelers == "simulated":
+    kind = ".".join(here.key.split(".")[:2])
+    simulated = crew.labelers == "simulated"
+    with open_store(crew.store or here.folder.parent / "store.db", durable=not simulated) as store:
+        own = [replace(task, id=f"{task_set}#{task.id}") for task in asked]
+        store.put_tasks(TaskSet(task_set, kind, crew.panel, simulated), own)
+        version = store.add_guideline(*guideline(crew.panel))
+        if simulated:
             panel = people.panel(crew.panel, here.seed, crew.size)
-            store.add_people([person.id for person in panel], crew.panel, simulated=True)
+            store.add_people([Member(person.id, person.id, crew.panel, True) for person in panel])
             simulate(store, task_set, panel, version, answer, here)
         wanted, there = queue.progress(store, task_set)
         here.progress(there, wanted)

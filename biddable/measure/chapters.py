@@ -22,16 +22,11 @@ def win_rates(e: Evidence) -> Chapter:
     """Who is preferred to whom, overall and by use case."""
     summary, own = e.winrate.summary, (e.winrate.name,)
     paragraphs = [
-        f"{wording.capital(count(summary.get('labelers', 0)))} {e.judges} saw the answers of all models to the same "
-        f"{count(summary.get('prompts', 0))} prompts without being told whose they were, and ranked them; ties were allowed. A dot is "
+        f"{count(summary.get('labelers', 0))} {e.judges} ranked the answers of all models to {count(summary.get('prompts', 0))} prompts "
+        f"({count(summary.get('rankings', 0))} rankings) without being told whose they were; ties were allowed. A dot is "
         "the share of pairs that a model won, a tie counting half. The line through it is the 95 % interval: if other prompts and "
         "other labelers were drawn, the share would be expected within it.",
     ]
-    if e.simulated:
-        paragraphs.append(
-            "Simulated labelers are programs, each with a known taste and with noise. They show that the loop does what it is "
-            "asked to; they do not show what people would prefer."
-        )
     dots = [
         Dot(f"{e.title(one)} over {e.title(other)}", found, e.role(one))
         for key, one, other in e.pairs()
@@ -150,13 +145,13 @@ def reward_model(e: Evidence) -> Chapter:
                     centre=50,
                     limits=(low, 100),
                 ),
-                "Accuracy beside the labelers' own agreement",
+                "Accuracy beside the labelers’ own agreement",
                 "Chance is 50 %. New prompts, and labelers who gave no training data.",
                 own,
             )
         )
     else:
-        left.append("Accuracy is left out: the reward model's summary has none.")
+        left.append("Accuracy is left out: the reward model’s summary has none.")
     figures += margin_figures(e.reward)
     rows = [
         [title, wording.number(summary[key])]
@@ -186,7 +181,7 @@ def margin_figures(reward: Node) -> list[Figure]:
                     alt,
                     x,
                     y,
-                    ("difference of the two scores", "pairs in the labeler's order (%)"),
+                    ("difference of the two scores", "pairs in the labeler’s order (%)"),
                     (0.5, "chance"),
                 ),
                 "Accuracy against margin",
@@ -236,10 +231,11 @@ def learning(e: Evidence) -> Chapter:
     own = tuple(node.name for node, _ in e.policies)
     figures, left = [], []
     if not first:
-        left.append("Curves are left out: the policy's folder has no metrics.jsonl.")
+        left.append("Curves are left out: the policy’s folder has no metrics.jsonl.")
     for key, title, label, bottom in (
         ("reward", "Reward", "mean score of the reward model", None),
         ("kl", "Distance from the SFT policy", "KL (nats per answer)", 0.0),
+        ("reward_with_kl", "What PPO maximises", "mean score minus the price of the KL", None),
     ):
         if lines := policy_curves(e, key):
             alt = "; ".join(f"{line.label}: from {line.y[0]:.2f} to {line.y[-1]:.2f}" for line in lines)
@@ -278,7 +274,7 @@ def over_optimisation(e: Evidence, seed: int) -> Chapter:
     """What labelers think of the policy's answers at several steps, beside what the reward model thinks (Stiennon et al. 2020, figure 5)."""
     opening = (
         "The reward model is only a stand-in for the labelers. Pushed too far, a policy finds answers that score well and that nobody "
-        "likes: the score still rises while the labelers' opinion falls. So labelers rated the answers that the policy gave to the same "
+        "likes: the score still rises while the labelers’ opinion falls. So labelers rated the answers that the policy gave to the same "
         "prompts at several steps, from 1 to 7."
     )
     anchor, title = "over-optimisation", "Does the score still mean what labelers mean?"
@@ -287,7 +283,7 @@ def over_optimisation(e: Evidence, seed: int) -> Chapter:
             anchor,
             title,
             [opening],
-            left_out=["This is left out: the run has no ratings of the policy's answers at several steps."],
+            left_out=["This is left out: the run has no ratings of the policy’s answers at several steps."],
         )
     rated = [r for r in records.read(e.ratings.folder / "ratings.jsonl", Rating) if r.answer.step is not None]
     own = [r for r in rated if r.answer.model.split("@")[0] == e.ppo.name] or rated
@@ -302,14 +298,15 @@ def over_optimisation(e: Evidence, seed: int) -> Chapter:
         kl.append(float(np.mean([a.kl for a in answers])))
         score.append(float(np.mean([a.score for a in answers])))
         prompts, labelers = [r.prompt.id for r in part], [r.labeler for r in part]
-        gold.append(statistics.mean([r.overall for r in part], prompts, labelers, 1000, seed))
+        found = statistics.mean([r.overall for r in part], prompts, labelers, 1000, seed)
+        gold.append(Estimate(found.value, max(1.0, found.low), min(7.0, found.high)))  # the scale ends at 1 and 7
     best = int(np.argmax([found.value for found in gold]))
     if best == len(steps) - 1:
-        finding = "The labelers' mean rating is highest at the last step: no over-optimisation is seen."
+        finding = "The labelers’ mean rating is highest at the last step: no over-optimisation is seen."
     else:
         drop = gold[best].value - gold[-1].value
         finding = (
-            f"The labelers' mean rating is highest at step {steps[best]}, at a KL of {kl[best]:.1f} nats, and {drop:.2f} lower at the last "
+            f"The labelers’ mean rating is highest at step {steps[best]}, at a KL of {kl[best]:.1f} nats, and {drop:.2f} lower at the last "
             f"step ({gold[-1].value:.2f}, 95 % interval {gold[-1].low:.2f} to {gold[-1].high:.2f})."
         )
     upper = Curve("labelers", kl, [g.value for g in gold], "ppo", [g.low for g in gold], [g.high for g in gold])
@@ -323,7 +320,7 @@ def over_optimisation(e: Evidence, seed: int) -> Chapter:
         plots.stacked(
             "gold", alt, upper, lower, KL, (f"mean rating by {who} (1 to 7)", "mean score of the reward model"), steps
         ),
-        "Labelers' ratings and the reward model's score against KL",
+        "Labelers’ ratings and the reward model’s score against KL",
         f"The same answers, judged twice. {count(len(own))} ratings; lines are 95 % intervals.",
         (e.ratings.name, e.ppo.name),
     )

@@ -44,6 +44,7 @@ class Chapter(NamedTuple):
     figures: Sequence[Figure] = ()
     tables: Sequence[Table] = ()
     left_out: Sequence[str] = ()
+    key: Sequence[tuple[str, str]] = ()  # (colour, label) of the small plots' lines
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ SIGNS: tuple[tuple[str, str, str, float], ...] = (
     ("kl_coef", "Price of KL", "reward per nat", 1),
     ("ptx_loss", "Pretraining text", "NLL (nats per token)", 1),
     ("value_loss", "Value loss", "squared error", 1),
-    ("policy_loss", "Policy loss", "clipped objective", 1),
 )
 """Metric, title, unit, factor: one small plot each."""
 MEANINGS = {
@@ -37,7 +36,7 @@ MEANINGS = {
     "distinct_2": "Falling: answers repeat themselves.",
     "length_reward_correlation": "Near 1 or −1: length alone explains the reward.",
 }
-SMALL = 300
+SMALL = 280
 
 
 def signs(e: Evidence) -> Chapter:
@@ -51,26 +50,29 @@ def signs(e: Evidence) -> Chapter:
         ):
             continue
         alt = "; ".join(f"{line.label}: from {line.y[0]:.3g} to {line.y[-1]:.3g}" for line in lines)
-        svg = plots.curves(key, alt, lines, "step", unit, height=200, width=SMALL)
+        svg = plots.curves(key, alt, lines, "step", unit, height=175, width=SMALL, legend=False)
         figures.append(Figure(svg, title, MEANINGS.get(key, ""), own, small=True))
     figures += gradients(e)
     paragraphs: list[str | Markup] = [
         "Numbers that show early when learning goes astray. Bold lines are running means."
     ]
-    for node, rows in e.policies:
-        _, ratios = series(rows, "ratio_first")
-        if ratios:
-            worst = max(abs(ratio - 1) for ratio in ratios)
-            paragraphs.append(
-                f"{e.title(e.short(node))}: before a rollout's first update the new and the old policy are the same, so the ratio must be 1; "
-                f"its largest distance from 1 was {worst:.1g} in {count(len(ratios))} steps."
-            )
+    worst = [
+        f"{max(abs(ratio - 1) for ratio in ratios):.1g} for {e.title(e.short(node))} in {count(len(ratios))} steps"
+        for node, rows in e.policies
+        if (ratios := series(rows, "ratio_first")[1])
+    ]
+    if worst:
+        paragraphs.append(
+            "Before the first update of a rollout the new policy is the old one, so the ratio of their probabilities must be 1. Its largest "
+            f"distance from 1 was {' and '.join(worst)}."
+        )
     left = (
         []
         if figures
         else ["The curves are left out: the policies' folders have no metrics.jsonl with more than one step."]
     )
-    return Chapter("vital-signs", "Vital signs", paragraphs, figures, [], left)
+    colours = [(e.role(e.short(node)), e.title(e.short(node))) for node, _ in e.policies]
+    return Chapter("vital-signs", "Vital signs", paragraphs, figures, [], left, colours if len(colours) > 1 else ())
 
 
 def gradients(e: Evidence) -> list[Figure]:
@@ -87,7 +89,7 @@ def gradients(e: Evidence) -> list[Figure]:
     if lines:
         alt = "; ".join(f"{line.label}: {line.y[-1]:.3g} at the end" for line in lines)
         svg = plots.curves("gradients", alt, lines, "step", "length of the gradient", height=200, width=SMALL, bottom=0)
-        meaning = "The text's is already times its coefficient." if any(line.label == "text" for line in lines) else ""
+        meaning = "The text’s is already times its coefficient." if any(line.label == "text" for line in lines) else ""
         figures.append(Figure(svg, f"Gradients of {e.title(e.short(e.ppo))}", meaning, (e.ppo.name,), small=True))
     lines = [
         Curve(label, *series(rows, key), role) for key, label, role in (("kl", "k1", "ppo"), ("kl_k3", "k3", "start"))
@@ -108,7 +110,7 @@ def supervised(e: Evidence) -> Chapter:
     ]
     if "epoch_chosen" in summary:
         how = (
-            "the reward model's score on new prompts"
+            "the reward model’s score on new prompts"
             if summary.get("chosen_by") == "reward"
             else "the loss on new prompts"
         )
@@ -150,9 +152,7 @@ def costs(e: Evidence) -> Chapter:
     head = ("stage", "time", "", "peak memory") if memory else ("stage", "time", "")
     paragraphs = [f"The stages behind this page took {wording.seconds(total)} together ({'; '.join(hosts)})."]
     left = [] if memory else ["Peak memory is left out: no stage recorded it."]
-    return Chapter(
-        "time", "Time and memory", paragraphs, [], [Table("Stages in the order they ran", head, rows, ())], left
-    )
+    return Chapter("time", "Time and memory", paragraphs, [], [Table("Stages, inputs first", head, rows, ())], left)
 
 
 def peak_memory(node: Node) -> float | None:

@@ -100,7 +100,8 @@ class Lineage:
             return name
         self._run = self._run or str(manifest["run"])
         own = str(manifest["stage"])
-        name = self._known[place] = own if manifest["run"] == self._run else f"{manifest['run']}/{own}"
+        name = own if manifest["run"] == self._run else f"{manifest['run']}/{own}"
+        name = self._known[place] = str(folder) if name in self._known.values() else name
         arrows = tuple(self._arrow(folder, word, one) for word, found in manifest["inputs"].items() for one in found)
         people = tuple(one for file in KINDS if (folder / file).is_file() for one in _people(folder / file, name))
         self.nodes[name] = Node(
@@ -115,10 +116,9 @@ class Lineage:
         return name
 
     def _arrow(self, folder: Path, word: str, one: dict[str, str]) -> Arrow:
-        """An input as it was written down; a run that was moved is looked for beside the stage."""
-        path = Path(one["path"])
-        if not path.exists():
-            path = folder.parent / one["name"]
+        """An input as it was written down. Stages of one run lie side by side, also when the run was moved or copied."""
+        beside = folder.parent / one["name"]
+        path = beside if (beside / "manifest.json").is_file() else Path(one["path"])
         if not path.exists():
             self.nodes.setdefault(one["name"], Node(one["name"], path))
             return Arrow(word, one["name"], one["content"], False)

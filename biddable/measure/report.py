@@ -1,0 +1,158 @@
+"""The report: one self-contained HTML page that tells a run to a newcomer, with every number's way back to the labels and the people.
+
+No script, nothing from elsewhere: plots are inline SVG, the style is inline, light and dark follow the reader's setting. What models wrote is hostile
+text and is escaped. The page depends on nothing but its inputs: the same run gives the same bytes. Parts whose stages a run lacks are left out with a
+sentence that says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from biddable.base import records
+from biddable.base.config import Input, Refusal, Settings
+from biddable.base.records import Comparison, Rating, Replies
+from biddable.base.runs import Here
+from biddable.measure.lineage import Lineage, Node, summary
+
+
+class Config(Settings):
+    winrate: Input = Path("measure.winrate")
+    """The headline: win rates by held-out labelers."""
+    ppo: Input = Path("learn.ppo")
+    """The policy in the headline."""
+    plain: Input | None = None
+    """PPO without the pretraining mix, to compare with; none: left out."""
+    reward: Input = Path("learn.reward")
+    """The reward model."""
+    sft: Input = Path("learn.sft")
+    """The fine-tuned model that PPO began as."""
+    comparisons: Input = Path("label.comparisons")
+    """The rankings that the reward model learned from."""
+    ratings: Input | None = None
+    """Ratings of the policy's answers at several steps, for gold score against KL; none: left out."""
+    text: Input | None = None
+    """Likelihood of running text (`measure.text`), for the alignment tax; none: left out."""
+    replies: Input = Path("learn.replies.test")
+    """Answers of all models to the same prompts, for the samples side by side."""
+    samples: int = Field(default=6, ge=0)
+    """Prompts shown with all models' answers; drawn by chance, use cases in turn."""
+
+
+def run(cfg: Config, here: Here) -> None:
+    refuse(cfg, here)
+    page = render(cfg, here)
+    side = here.path("report.html.part")
+    side.write_text(page, encoding="utf-8")
+    side.replace(here.path("report.html"))
+    here.summary |= {"bytes": len(page.encode()), "plots": page.count("<svg ")}
+
+
+def refuse(cfg: Config, here: Here) -> None:
+    """Refuse folders that cannot be what their setting says, all at once, and an installation that cannot draw."""
+    wrong: list[str] = []
+    for word, folder in _inputs(cfg).items():
+        if folder is None:
+            continue
+        try:
+            summary(folder)
+        except Refusal as refusal:
+            wrong += [f"{word}: {line}" for line in refusal.lines]
+    for word, folder, file, kind in (
+        ("comparisons", cfg.comparisons, "comparisons.jsonl", Comparison),
+        ("replies", cfg.replies, "replies.jsonl", Replies),
+        ("ratings", cfg.ratings, "ratings.jsonl", Rating),
+    ):
+        try:
+            _ = folder and records.read(folder / file, kind)
+        except Refusal as refusal:
+            wrong += [f"{word}: {line}" for line in refusal.lines]
+    if not wrong and not any("_over_" in key for key in summary(cfg.winrate)):
+        wrong.append(f"winrate: {cfg.winrate} holds no win rates; name the folder of a [measure.winrate]")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        wrong.append("matplotlib is missing: pip install 'biddable[measure]'")
+    if wrong:
+        raise Refusal([f"[{here.key}] {line}" for line in wrong])
+
+
+def _inputs(cfg: Config) -> dict[str, Path | None]:
+    return {
+        "winrate": cfg.winrate,
+        "ppo": cfg.ppo,
+        "plain": cfg.plain,
+        "reward": cfg.reward,
+        "sft": cfg.sft,
+        "comparisons": cfg.comparisons,
+        "ratings": cfg.ratings,
+        "text": cfg.text,
+        "replies": cfg.replies,
+    }
+
+
+def render(cfg: Config, here: Here) -> str:
+    """The page as text."""
+    import jinja2
+
+    from biddable.measure import chapters, health, story, wording
+    from biddable.measure.evidence import Evidence
+
+    folders = _inputs(cfg)
+    walked = Lineage([folder for folder in folders.values() if folder is not None])
+    nodes: dict[str, Any] = {word: walked.of(folder) if folder else None for word, folder in folders.items()}
+    e = Evidence(walked, **nodes)
+    parts: list[Any] = []
+    for number, part in enumerate(
+        (
+            chapters.win_rates,
+            chapters.reward_model,
+            chapters.learning,
+            lambda given: chapters.over_optimisation(given, here.seed),
+            chapters.tax,
+            health.signs,
+            health.supervised,
+            health.costs,
+        )
+    ):
+        parts.append(part(e))
+        here.progress(number + 1, 8)
+    sentence, tiles = story.headline(e)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=wording.printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "clean": wording.clean,
+        "number": wording.number,
+        "seconds": wording.seconds,
+        "count": wording.count,
+    }
+    return environment.get_template("report.html").render(
+        run=run_name(e.ppo, here),
+        finished=max((str(n.manifest.get("finished", "")) for n in walked.nodes.values()), default=""),
+        simulated=e.simulated,
+        sentence=sentence,
+        tiles=tiles,
+        steps=story.loop(e),
+        chapters=parts,
+        samples=story.samples(e, cfg.samples),
+        practice=story.practice(e),
+        policy=e.title(e.short(e.ppo)),
+        walk=story.walk(e),
+        tree=story.tree(e, e.winrate, set()),
+        crowd=list(story.crowd(e)),
+        nodes=list(walked.nodes.values()),
+    )
+
+
+def run_name(node: Node, here: Here) -> str:
+    """The run that the page is about."""
+    return str(node.manifest.get("run") or here.folder.parent.name)

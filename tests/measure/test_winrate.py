@@ -1,0 +1,185 @@
+"""The stage: numbers by hand, names and directions of pairs, counts, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from biddable.base import records
+from biddable.base.config import Refusal
+from biddable.base.records import Answer, Comparison, Message, Prompt
+from biddable.base.runs import Here
+from biddable.measure import winrate
+
+MODELS = ("learn.start", "learn.sft", "learn.ppo", "learn.ppo.plain")
+
+
+def here(folder: Path) -> Here:
+    folder.mkdir(parents=True, exist_ok=True)
+    return Here(folder, "measure.winrate", 1, lambda step, steps, numbers: None)
+
+
+def ranking(
+    number: int,
+    labeler: str,
+    ranks: dict[str, int],
+    panel: str = "held_out",
+    use_case: str | None = "chat",
+    **more: Any,
+) -> Comparison:
+    """One labeler's ranking of one answer by each model; an answer of the model at place i has 10 · (i + 1) tokens."""
+    answers = [
+        Answer(
+            text=f"answer of {model}",
+            model=model,
+            tokens=tuple(range(10 * (MODELS.index(model) + 1))) if model in MODELS else None,
+            finish="length" if model == "learn.start" else "stop",
+        )
+        for model in ranks
+    ]
+    prompt = Prompt(
+        id=f"p{number}", messages=(Message(role="user", content="Question?"),), user="user-1", use_case=use_case
+    )
+    fields: dict[str, Any] = {"panel": panel, "simulated": True, "guideline": "evaluation-1"} | more
+    return Comparison(
+        id=f"{number}-{labeler}",
+        prompt=prompt,
+        answers=tuple(answers),
+        ranks=tuple(ranks.values()),
+        labeler=labeler,
+        **fields,
+    )
+
+
+def put(folder: Path, rows: list[Comparison]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    records.write(folder / "comparisons.jsonl", rows)
+    return folder
+
+
+def measure(tmp_path: Path, rows: list[Comparison], **settings: Any) -> dict[str, Any]:
+    stage = here(tmp_path / "out")
+    winrate.run(winrate.Config(comparisons=put(tmp_path / "in", rows), resamples=300, **settings), stage)
+    return stage.summary
+
+
+def test_rates_by_hand(tmp_path: Path) -> None:
+    rows = [
+        ranking(1, "w1", {"learn.start": 3, "learn.sft": 2, "learn.ppo": 1}),  # ppo > sft > start
+        ranking(1, "w2", {"learn.ppo": 1, "learn.start": 2, "learn.sft": 1}),  # ppo = sft > start
+        ranking(2, "w1", {"learn.sft": 1, "learn.ppo": 2, "learn.start": 2}),  # sft > ppo = start
+        ranking(2, "w2", {"learn.sft": 2, "learn.ppo": 1, "learn.start": 3}),  # ppo > sft > start
+    ]
+    found = measure(tmp_path, rows)
+    assert found["ppo_over_sft"] == (1 + 0.5 + 0 + 1) / 4
+    assert found["sft_over_start"] == (1 + 1 + 1 + 1) / 4
+    assert found["ppo_over_start"] == (1 + 1 + 0.5 + 1) / 4
+    assert found["ppo_over_sft_ties"] == 1 / 4
+    assert (found["ppo_over_sft_pairs"], found["ppo_over_sft_prompts"], found["ppo_over_sft_labelers"]) == (4, 2, 2)
+    assert 0 <= found["ppo_over_sft_low"] < 0.625 < found["ppo_over_sft_high"] <= 1
+    assert found["ppo_over_sft_longer"] == 30 - 20
+    assert (found["length_start"], found["length_ppo"], found["length_unit"]) == (10, 30, "tokens")
+    assert (found["finished_start"], found["finished_ppo"]) == (0.0, 1.0)
+    assert found["simulated"] is True
+    assert (found["rankings"], found["prompts"], found["labelers"], found["panel"]) == (4, 2, 2, "held_out")
+
+
+def test_a_pair_has_one_direction_whatever_the_order_on_the_page(tmp_path: Path) -> None:
+    rows = [
+        ranking(i, "w1", {m: 1 + (m == "learn.sft") for m in models})
+        for i, models in enumerate((MODELS, tuple(reversed(MODELS))))
+    ]
+    found = measure(tmp_path, rows)
+    names = {key for key in found if "_over_" in key and f"{key}_pairs" in found}
+    assert names == {
+        "sft_over_start",
+        "plain_over_start",
+        "plain_over_sft",
+        "ppo_over_start",
+        "ppo_over_sft",
+        "ppo_over_plain",
+    }
+    assert (found["plain_over_sft"], found["sft_over_start"], found["ppo_over_plain"]) == (1.0, 0.0, 0.5)
+
+
+def test_several_answers_of_a_model_give_several_pairs(tmp_path: Path) -> None:
+    row = ranking(1, "w1", {"learn.sft": 2, "learn.ppo": 1})
+    twice = row.model_copy(update={"answers": (*row.answers, row.answers[1]), "ranks": (2, 1, 3)})
+    found = measure(tmp_path, [twice, ranking(2, "w1", {"learn.sft": 2, "learn.ppo": 1})])
+    assert found["ppo_over_sft_pairs"] == 3  # two of the first ranking, one of the second; none of ppo with itself
+    assert found["ppo_over_sft"] == 2 / 3
+
+
+def test_use_cases_have_their_own_lines(tmp_path: Path) -> None:
+    rows = [
+        ranking(1, "w1", {"learn.sft": 2, "learn.ppo": 1}, use_case="chat"),
+        ranking(2, "w1", {"learn.sft": 1, "learn.ppo": 2}, use_case="rewrite"),
+        ranking(3, "w1", {"learn.sft": 1, "learn.ppo": 1}, use_case=None),
+    ]
+    measure(tmp_path, rows)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "use_cases.jsonl").read_text().splitlines()]
+    assert [(one["use_case"], one["rate"], one["pairs"]) for one in lines] == [
+        ("chat", 1.0, 1),
+        ("not stated", 0.5, 1),
+        ("rewrite", 0.0, 1),
+    ]
+    assert {one["pair"] for one in lines} == {"ppo_over_sft"}
+
+
+def test_running_again_writes_the_same(tmp_path: Path) -> None:
+    rows = [ranking(i, "w1", {"learn.sft": 2, "learn.ppo": 1 + i % 2}) for i in range(6)]
+    first = measure(tmp_path, rows)
+    lines = (tmp_path / "out" / "use_cases.jsonl").read_text()
+    assert measure(tmp_path, rows) == first
+    assert (tmp_path / "out" / "use_cases.jsonl").read_text() == lines
+
+
+def test_only_the_asked_panel_counts(tmp_path: Path) -> None:
+    rows = [
+        ranking(1, "w1", {"learn.sft": 2, "learn.ppo": 1}),
+        ranking(1, "t1", {"learn.sft": 1, "learn.ppo": 2}, panel="training", simulated=False),
+    ]
+    assert measure(tmp_path, rows)["ppo_over_sft"] == 1.0
+    found = measure(tmp_path, rows, panel="training")
+    assert (found["ppo_over_sft"], found["simulated"]) == (0.0, False)
+
+
+def test_words_when_tokens_are_not_known(tmp_path: Path) -> None:
+    found = measure(tmp_path, [ranking(1, "w1", {"learn.sft": 2, "other.model": 1})])
+    assert found["length_unit"] == "words"
+    assert found["length_sft"] == 3  # "answer of learn.sft"
+
+
+def test_names_and_order(tmp_path: Path) -> None:
+    rows = [ranking(1, "w1", {"learn.ppo": 2, "learn.ppo.plain": 1, "other.model": 3})]
+    found = measure(tmp_path, rows, names={"learn.ppo": "mixed", "other.model": "peer"}, order=("mixed", "plain"))
+    assert {key for key in found if f"{key}_pairs" in found} == {
+        "plain_over_mixed",
+        "peer_over_mixed",
+        "peer_over_plain",
+    }
+
+
+def test_refusals(tmp_path: Path) -> None:
+    rows = [ranking(1, "t1", {"learn.sft": 2, "learn.ppo": 1}, panel="training")]
+    with pytest.raises(Refusal, match="no ranking of the panel held_out"):
+        measure(tmp_path, rows)
+    one = ranking(1, "w1", {"learn.sft": 2, "learn.ppo": 1})
+    alone = one.model_copy(update={"answers": (one.answers[0], one.answers[0])})
+    with pytest.raises(Refusal, match="answers of one model only"):
+        measure(tmp_path, [alone])
+    with pytest.raises(Refusal) as refused:
+        measure(tmp_path, [one], names={"learn.pppo": "x", "learn.sft": "ppo"})
+    assert len(refused.value.lines) == 2
+    assert "no answer is by the model learn.pppo" in refused.value.lines[0]
+    assert "learn.ppo and learn.sft would both be called ppo" in refused.value.lines[1]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "comparisons.jsonl").write_text("")
+    with pytest.raises(Refusal, match="the file is empty"):
+        winrate.run(winrate.Config(comparisons=empty), here(tmp_path / "out"))
+    with pytest.raises(Refusal, match="no such file"):
+        winrate.run(winrate.Config(comparisons=tmp_path / "nowhere"), here(tmp_path / "out"))

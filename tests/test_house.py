@@ -1,0 +1,195 @@
+"""The rules of the house: who may import whom, how long things may get, that every setting and every number is explained."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from biddable.base import config, records, store
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "biddable"
+FILES = sorted(path for path in PACKAGE.rglob("*.py"))
+FLOW = (ROOT / "docs" / "flow.md").read_text(encoding="utf-8")
+KINDS = ("Prompt", "Text", "Replies", "Demonstration", "Comparison", "Rating")
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file names in an import, also within functions: biddable.base.config, torch, ..."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_a_room_imports_base_and_itself() -> None:
+    wrong = []
+    for path in FILES:
+        own = room(path)
+        for name in imported(path):
+            other = name.split(".")[1] if name.startswith("biddable.") else ""
+            if other in config.ROOMS and (own == "base" or (own in config.ROOMS and other != own)):
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+            if own in ("collect", "curate", "label") and name.split(".")[0] in ("torch", "transformers"):
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+            if own in ("learn", "measure") and name.startswith(("biddable.base.store", "sqlalchemy", "fastapi")):
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}: the store is label's and collect's")
+            if path.stem == "losses" and name.split(".")[0] not in ("__future__", "torch", "collections", "typing"):
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}: losses are pure")
+    assert not wrong
+
+
+def test_labeling_needs_no_torch_and_importing_is_free(tmp_path: Path) -> None:
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in FILES
+        if room(path) in ("collect", "curate", "label") and path.stem != "__init__"
+    ]
+    code = (
+        f"import importlib, sys\nfor name in {[*names, 'biddable.cli']!r}: importlib.import_module(name)\n"
+        "print([name for name in ('torch', 'transformers', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_and_functions_stay_short() -> None:
+    wrong = []
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        if (lines := text.count("\n")) > 400:
+            wrong.append(f"{path.relative_to(ROOT)}: {lines} lines, at most 400")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                if length > 80:
+                    wrong.append(f"{path.relative_to(ROOT)}: {node.name} has {length} lines, at most 80")
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", sorted(config.stage_names()))
+def test_a_stage_says_what_it_makes_and_every_setting_is_explained_and_read(name: str) -> None:
+    stage = config.module(name)
+    assert (stage.__doc__ or "").split("\n")[0].rstrip().endswith((".", ":")), (
+        "the docstring's first line is a sentence"
+    )
+    assert callable(stage.run)
+    assert stage.Config.model_config["frozen"]
+    text = Path(str(stage.__file__)).read_text(encoding="utf-8")
+    read = {
+        node.attr
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("cfg", "self")
+    }
+    for word, field in stage.Config.model_fields.items():
+        assert field.description, f"{name} {word} has no docstring"
+        assert word in read, f"{name} {word} is never read"
+
+
+def test_new_files_are_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "biddable.cli", "new", str(tmp_path / "fresh.toml")], capture_output=True, check=True
+    )
+    assert done.stderr == b""
+    monkeypatch.chdir(ROOT)  # the default prompts are the project's examples
+    plan = config.load(tmp_path / "fresh.toml")
+    assert {stage.name for stage in plan.stages} == set(config.stage_names())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.name)
+def test_our_own_files_are_in_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert config.load(path).stages
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_record_has_an_example_that_parses(kind: str) -> None:
+    found = re.search(rf"^### {kind}\n.*?^```json\n(.*?)^```", FLOW, re.M | re.S)
+    assert found
+    for line in found[1].splitlines():
+        record = getattr(records, kind).model_validate_json(line)
+        assert json.loads(record.model_dump_json(exclude_none=True)).keys() >= json.loads(line).keys()
+
+
+def test_every_table_of_the_store_is_explained() -> None:
+    assert not [name for name in store.metadata.tables if f"| `{name}` |" not in FLOW]
+
+
+def explained(part: str, stage: str) -> list[str]:
+    """Names in the tables below the headings of `part` that name the stage; capitals stand for any name."""
+    section = FLOW.split(f"\n## {part}")[1].split("\n## ")[0]
+    names: list[str] = []
+    for block in section.split("\n### ")[1:]:
+        if stage in re.split(r",\s*", block.split("\n")[0]):
+            for row in re.findall(r"^\| (`.*?`) \|", block, re.M):
+                names += re.findall(r"`([^`]+)`", row)
+    return [re.sub(r"[A-Z][A-Z]*", "[a-z0-9_.]+", name) for name in names]
+
+
+def unexplained(part: str, stage: str, names: set[str]) -> list[str]:
+    known = explained(part, stage)
+    return [f"{stage}: {n}" for n in sorted(names) if not any(re.fullmatch(pattern, n) for pattern in known)]
+
+
+def test_every_metric_named_in_the_code_is_explained() -> None:
+    wrong = []
+    for name in config.stage_names():
+        path = PACKAGE / Path(*name.split(".")).with_suffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "here.log":
+                wrong += unexplained("Metrics", name, {word.arg for word in node.keywords if word.arg})
+    assert not wrong
+
+
+def test_every_number_that_the_loop_writes_is_explained(tiny_run: Path) -> None:
+    wrong = []
+    for manifest in sorted(tiny_run.glob("runs/tiny/*/manifest.json")):
+        stage = ".".join(manifest.parent.name.split(".")[:2])
+        summary = json.loads(manifest.with_name("summary.json").read_text(encoding="utf-8"))
+        wrong += unexplained("Summaries", stage, set(summary))
+        metrics = manifest.with_name("metrics.jsonl")
+        if metrics.exists():
+            rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+            wrong += unexplained("Metrics", stage, {word for row in rows for word in row} - {"step"})
+    assert not wrong
+
+
+def test_a_second_run_of_the_loop_skips_everything(tiny_run: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "biddable.cli", "run", "configs/tiny.toml"],
+        cwd=tiny_run,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    stages = len(list(tiny_run.glob("runs/tiny/*/manifest.json")))
+    assert done.stdout.count("done already, skipped") == stages
+
+
+def test_tracked_text_names_no_machine_of_ours() -> None:
+    """Paths of one machine have no place in files that everybody gets."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    wrong = []
+    for name in listed:
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".toml", ".css", ".html", ".txt", ".jsonl", "") and path.is_file():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            for word in ("/wo" + "rk/", "/ro" + "ot/", "/ho" + "me/"):
+                if word in text:
+                    wrong.append(f"{name}: {word}")
+    assert not wrong
