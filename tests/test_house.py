@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from biddable.base import config, records, store
+from biddable.base import config, database, records
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "biddable"
@@ -45,7 +45,9 @@ def test_a_room_imports_base_and_itself() -> None:
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}")
             if own in ("collect", "curate", "label") and name.split(".")[0] in ("torch", "transformers"):
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}")
-            if own in ("learn", "measure") and name.startswith(("biddable.base.store", "sqlalchemy", "fastapi")):
+            if own in ("learn", "measure") and name.startswith(
+                ("biddable.base.store", "biddable.base.database", "sqlalchemy")
+            ):
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}: the store is label's and collect's")
             if path.stem == "losses" and name.split(".")[0] not in ("__future__", "torch", "collections", "typing"):
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}: losses are pure")
@@ -127,7 +129,7 @@ def test_every_kind_of_record_has_an_example_that_parses(kind: str) -> None:
 
 
 def test_every_table_of_the_store_is_explained() -> None:
-    assert not [name for name in store.metadata.tables if f"| `{name}` |" not in FLOW]
+    assert not [name for name in database.metadata.tables if f"| `{name}` |" not in FLOW]
 
 
 def explained(part: str, stage: str) -> list[str]:

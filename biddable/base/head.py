@@ -43,23 +43,25 @@ def token_logp(hidden: torch.Tensor, target: torch.Tensor, head: Head) -> tuple[
     logits exist and kept (N, d); the logits themselves are not. A head that trains has its own gradient by making the logits a second time.
     """
     if not torch.is_grad_enabled() or not (hidden.requires_grad or head.weight.requires_grad):
-        parts = [_forward(h, t, head) for h, t in zip(hidden.split(CHUNK), target.split(CHUNK), strict=True)]
+        parts = [_forward(h, t, head, keep=False) for h, t in zip(hidden.split(CHUNK), target.split(CHUNK), strict=True)]
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
     logp, entropy = _TokenLogp.apply(hidden, target, head.weight, head)
     return logp, entropy
 
 
-def _forward(hidden: torch.Tensor, target: torch.Tensor, head: Head) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(n, d), (n,) -> log-probability (n,), entropy (n,), probabilities (n, V); all fp32."""
+def _forward(
+    hidden: torch.Tensor, target: torch.Tensor, head: Head, keep: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(n, d), (n,) -> log-probability (n,), entropy (n,), and with `keep` the probabilities (n, V); all fp32. Works in place where it can:
+    at this size fresh memory costs as much as the arithmetic."""
     logits = head.logits(hidden)
-    top = logits.amax(dim=-1, keepdim=True)
-    chosen = logits.gather(1, target[:, None])
-    weights = (logits - top).exp_()
-    total = weights.sum(dim=-1, keepdim=True)
-    normaliser = total.log() + top
-    weights /= total
-    entropy = normaliser[:, 0] - torch.linalg.vecdot(weights, logits)
-    return (chosen - normaliser)[:, 0], entropy, weights
+    logits -= logits.amax(dim=-1, keepdim=True)
+    chosen = logits.gather(1, target[:, None])[:, 0]
+    weights = logits.exp()
+    total = weights.sum(dim=-1)
+    mean = (torch.linalg.vecdot(weights, logits) if keep else weights.mul_(logits).sum(dim=-1)) / total
+    probabilities = weights.div_(total[:, None]) if keep else weights
+    return chosen - total.log(), total.log() - mean, probabilities
 
 
 class _TokenLogp(torch.autograd.Function):
@@ -69,7 +71,7 @@ class _TokenLogp(torch.autograd.Function):
     def forward(ctx: Any, hidden: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, head: Head) -> Any:
         found, spread, directions = [], [], []
         for h, t in zip(hidden.split(CHUNK), target.split(CHUNK), strict=True):
-            logp, entropy, probabilities = _forward(h, t, head)
+            logp, entropy, probabilities = _forward(h, t, head, keep=True)
             found.append(logp)
             spread.append(entropy)
             if hidden.requires_grad:
@@ -82,7 +84,7 @@ class _TokenLogp(torch.autograd.Function):
         return torch.cat(found), entropies
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> Any:
         hidden, target, weight, directions = ctx.saved_tensors
         head: Head = ctx.head
         for_hidden = None if directions is None else (gradient[:, None] * directions.float()).to(hidden.dtype)
@@ -90,7 +92,7 @@ class _TokenLogp(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             for_weight = torch.zeros_like(weight, dtype=torch.float32)
             for h, t, g in zip(hidden.split(CHUNK), target.split(CHUNK), gradient.split(CHUNK), strict=True):
-                rows = _raw_gradient(h, t, _forward(h, t, head)[2], head) * g[:, None]
+                rows = _raw_gradient(h, t, _forward(h, t, head, keep=True)[2], head) * g[:, None]
                 for_weight += rows.to(weight.dtype).T @ h
             for_weight = for_weight.to(weight.dtype)
         return for_hidden, None, for_weight, None

@@ -52,6 +52,11 @@ class PackedLinear(nn.Module):
         return out
 
 
+def packable(weight: torch.Tensor) -> bool:
+    """Whether PackedLinear can hold this weight: bf16 on a CPU with oneDNN."""
+    return weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+
+
 def frozen(module: nn.Module) -> nn.Module:
     """A copy of the module for use without gradients. It shares the parameters, except that bf16 linear layers on a CPU are packed."""
     twin = copy.copy(module)
@@ -129,13 +134,13 @@ def _part(model: nn.Module, start: int, stop: int) -> nn.Module:
     blocks = list(getattr(model, name))[start:stop]
     part._modules[name] = nn.ModuleList(blocks)
     config = copy.deepcopy(model.config)
-    config.num_hidden_layers = stop - start  # type: ignore[union-attr, assignment]
+    config.num_hidden_layers = stop - start  # type: ignore[union-attr]
     if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[start:stop]  # type: ignore[union-attr, assignment, index]
+        config.layer_types = config.layer_types[start:stop]  # type: ignore[union-attr, index]
     part.config = config
     for module in part._modules[name].modules():  # type: ignore[union-attr]
         if isinstance(getattr(module, "layer_idx", None), int):
-            module.layer_idx -= start  # type: ignore[operator, assignment]
+            module.layer_idx -= start  # type: ignore[operator]
     return part
 
 
@@ -186,7 +191,7 @@ class Trunk:
         if self.body is None or packed.hidden is not None:
             return packed.hidden
         body: Any = self.body
-        return body(body.embed(packed.tokens), packed.positions, body.masks(packed.mask))  # type: ignore[no-any-return]
+        return body(body.embed(packed.tokens), packed.positions, body.masks(packed.mask))
 
 
 def fingerprint(body: Body | None) -> str:
@@ -215,6 +220,11 @@ class Policy(nn.Module):
             getattr(config, "logit_scale", None) or 1.0 / float(getattr(config, "logits_scaling", None) or 1.0)
         )
         self.softcap = getattr(config, "final_logit_softcapping", None)
+        self.packed: PackedLinear | None = None
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(B, d) -> (B, V) fp32, for sampling."""
+        return self.packed(hidden).float() if self.packed is not None else self.head.logits(hidden)
 
     @property
     def head(self) -> Head:
@@ -243,7 +253,11 @@ class Policy(nn.Module):
     def freeze(self) -> Policy:
         """The same policy for use without gradients, faster on a CPU. Later changes of this one's weights do not reach it."""
         still = self.twin().requires_grad_(False)
-        still.body = frozen(still.body).eval()
+        if packable(self.weight) and self.softcap is None and self.scale == 1.0:
+            if self.packed is None or self.weight.requires_grad:
+                self.packed = PackedLinear(self.weight, self.bias)
+            still.packed = self.packed  # a head that does not train is packed once
+        still.body = frozen(still.body).eval()  # type: ignore[assignment]
         return still
 
 
@@ -276,7 +290,7 @@ class Scorer(nn.Module):
     def freeze(self) -> Scorer:
         """The same scorer for use without gradients, faster on a CPU."""
         still = copy.deepcopy(self).requires_grad_(False)
-        still.body = frozen(still.body).eval()
+        still.body = frozen(still.body).eval()  # type: ignore[assignment]
         return still
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Scorer:

@@ -70,9 +70,9 @@ def _model(plan: Plan, stage: Stage) -> tuple[dict[str, int], int] | None:
         path = Path(folder) / "model" / "config.json"
         about = path.with_name("biddable.json")
         if path.is_file() and about.is_file():
-            return json.loads(path.read_text(encoding="utf-8")), int(
-                json.loads(about.read_text(encoding="utf-8"))["trunk"]
-            )
+            made = json.loads(about.read_text(encoding="utf-8"))["trunk"]
+            trunk = start.settings["trunk"] if start is not None else made  # a stale folder does not know the plan
+            return json.loads(path.read_text(encoding="utf-8")), int(trunk)
     if start is not None and (Path(start.settings["model"]) / "config.json").is_file():
         text = (Path(start.settings["model"]) / "config.json").read_text(encoding="utf-8")
         return json.loads(text), int(start.settings["trunk"])

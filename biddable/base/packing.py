@@ -105,7 +105,7 @@ def pack(trees: Sequence[Tree], row_tokens: int = 256) -> Packed:
                 here += len(answer)
             if kept is not None and tree.hidden is not None:
                 kept[r, start:at] = torch.cat(list(tree.hidden))
-    return Packed(tokens, positions, number, branch, *_flat(trees, places, width), hidden=kept)
+    return Packed(tokens, positions, number, branch, *_flat(trees, places, width), hidden=kept)  # type: ignore[misc]
 
 
 def _empty_like_hidden(trees: Sequence[Tree], shape: tuple[int, int]) -> torch.Tensor | None:

@@ -187,13 +187,13 @@ def _prefill(
     if trunk is not None:
         states = trunk(states, packed.positions, trunk.masks(packed.mask), low)
     out = body(states, packed.positions, body.masks(packed.mask), high).flatten(0, 1)
-    logits = policy.head.logits(out[packed.last])
+    logits = policy.logits(out[packed.last])
     prompts = []
     for number, group in enumerate(groups):
         row, columns = (packed.tree == number).nonzero(as_tuple=True)
         r, first, last = int(row[0]), int(columns[0]), int(columns[-1]) + 1
         kept = [
-            [(k[r, :, first:last], v[r, :, first:last]) for k, v in cache.kept if k is not None]
+            [(k[r, :, first:last], v[r, :, first:last]) for k, v in cache.kept if k is not None]  # type: ignore[misc]
             for cache in (low, high)
         ]
         hidden = states[r, first:last].clone() if keep_trunk and trunk is not None else None
@@ -252,7 +252,7 @@ def _step(
     going = [s for s, one in enumerate(live) if one is not None and one.finish is None]
     out = body(states, positions, body.masks(above.mask), above)[:, 0]
     if going:
-        _choose(policy.head.logits(out if len(going) == len(live) else out[going]), [live[s] for s in going], eos)
+        _choose(policy.logits(out if len(going) == len(live) else out[going]), [live[s] for s in going], eos)
 
 
 def _compact(live: list[_Live | None], below: Slots, above: Slots) -> list[_Live | None]:

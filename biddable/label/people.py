@@ -20,13 +20,13 @@ from biddable.label.taste import Marks, marks
 
 Panel = Literal["training", "held_out"]
 WEIGHTS = {
-    "asked": 0.24,
-    "wishes": 0.22,
-    "finished": 0.20,
-    "plain": 0.14,
-    "fitting": 0.08,
-    "fresh": 0.06,
-    "clean": 0.06,
+    "asked": 0.14,
+    "wishes": 0.20,
+    "finished": 0.38,
+    "plain": 0.12,
+    "fitting": 0.10,
+    "fresh": 0.03,
+    "clean": 0.03,
 }
 """What the average person gives for each mark; each person's are these times exp(SPREAD * z), scaled to a sum of 1."""
 SPREAD = 0.4

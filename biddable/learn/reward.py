@@ -51,7 +51,7 @@ class Config(Settings):
     epochs: int = Field(default=1, ge=1)
     """Passes over the rankings (C.2: 1; more overfit quickly)."""
     batch: int = Field(default=64, ge=1)
-    """Rankings per update (C.2: 64 distinct prompts)."""
+    """Prompts per update, each with all the rankings its answers got (C.2: 64 distinct prompts)."""
     learning_rate: float = Field(default=9e-6, gt=0)
     """Peak for the branch, decaying along a cosine to a tenth (C.2: 9e-6)."""
     head_learning_rate: float = Field(default=9e-6, gt=0)
@@ -80,21 +80,23 @@ def run(cfg: Config, here: Here) -> None:
     strangers = records.read(cfg.held_out / "comparisons.jsonl", Comparison) if cfg.held_out else []
     strangers = [r for r in strangers if r.prompt.split == "valid"]
     refuse(here, train, valid, strangers)
-    parts = [trees_of(part, tokenizer, cfg, here) for part in (train, valid, strangers)]
-    trees, valid_trees, stranger_trees = (with_hidden(policy.trunk, part, cfg.trunk_cache_gb, here) for part in parts)
+    groups = alike(train)
+    ranks = [[row.ranks for row in group] for group in groups]
+    first = [group[0] for group in groups]
+    parts = [trees_of(part, tokenizer, cfg, here) for part in (first, valid, strangers)]
+    trees = with_hidden(policy.trunk, parts[0], cfg.trunk_cache_gb, here)
     del policy
-    ranks = [row.ranks for row in train]
     branch, head = Optimizer(scorer.body.parameters(), cfg.weight_decay), Optimizer([scorer.weight])
-    per_epoch = -(-len(train) // cfg.batch)
+    per_epoch = -(-len(trees) // cfg.batch)
     steps, step = cfg.epochs * per_epoch, 0
-    if found := go_on(here):
-        step, state = found
+    if kept := go_on(here):
+        step, state = kept
         branch.restore(state["branch"])
         head.restore(state["head"])
     clock = Clock(cfg.checkpoint_seconds)
     while step < steps:
         epoch, at = divmod(step, per_epoch)
-        order = shuffled(len(train), here.seed, epoch)[at * cfg.batch : (at + 1) * cfg.batch]
+        order = shuffled(len(trees), here.seed, epoch)[at * cfg.batch : (at + 1) * cfg.batch]
         loss, accuracy = accumulate(
             scorer, [trees[i] for i in order], [ranks[i] for i in order], cfg.ties, cfg.microbatch_tokens
         )
@@ -107,12 +109,11 @@ def run(cfg: Config, here: Here) -> None:
         if clock.due():
             keep(here, step, {"branch": branch.state(), "head": head.state()})
     still = scorer.freeze()
-    measured = score(still, valid_trees, cfg.microbatch_tokens)
+    measured = score(still, parts[1], cfg.microbatch_tokens)
     here.summary |= summary(valid, measured, here.seed, "valid")
     if strangers:
-        here.summary |= summary(
-            strangers, score(still, stranger_trees, cfg.microbatch_tokens), here.seed, "held_out_labelers"
-        )
+        found = score(still, parts[2], cfg.microbatch_tokens)
+        here.summary |= summary(strangers, found, here.seed, "held_out_labelers")
     here.summary |= tables(valid, measured)
     bias = -mean_of_demonstrations(still, cfg, tokenizer, here) if cfg.demonstrations else 0.0
     with torch.no_grad():
@@ -120,7 +121,16 @@ def run(cfg: Config, here: Here) -> None:
     models.save_scorer(scorer, here.path("model"), cfg.policy)
     agreement = json.loads((cfg.comparisons / "summary.json").read_text(encoding="utf-8"))
     here.summary |= {k: agreement[k] for k in ("agreement", "agreement_low", "agreement_high") if k in agreement}
-    here.summary |= {"rankings": len(train), "pairs": pair_count(ranks), "bias": bias, "steps": steps}
+    pairs = sum(pair_count(group) for group in ranks)
+    here.summary |= {"rankings": len(train), "pairs": pairs, "bias": bias, "steps": steps}
+
+
+def alike(rows: Sequence[Comparison]) -> list[list[Comparison]]:
+    """Rankings of the same answers to the same prompt by several labelers, together: they share one forward and one batch element."""
+    found: dict[tuple[Any, ...], list[Comparison]] = {}
+    for row in rows:
+        found.setdefault((row.prompt.id, row.answers), []).append(row)
+    return list(found.values())
 
 
 def refuse(
@@ -153,20 +163,20 @@ def trees_of(rows: Sequence[Comparison], tokenizer: Any, cfg: Config, here: Here
 
 
 def accumulate(
-    scorer: Scorer, trees: Sequence[Tree], ranks: Sequence[Sequence[int]], ties: losses.Ties, tokens: int
+    scorer: Scorer, trees: Sequence[Tree], ranks: Sequence[Sequence[Sequence[int]]], ties: losses.Ties, tokens: int
 ) -> tuple[float, float]:
-    """Add the gradient of the mean loss over these rankings; returns that mean and the share of pairs ordered as labelled."""
+    """Add the gradient of the mean loss over these prompts, each the mean over its rankings; returns that mean and the share of pairs ordered
+    as labelled."""
     total, right, pairs = 0.0, 0.0, 0
     for held, packed in chunks(trees, tokens):
-        own = [ranks[i] for i in held]
-        scores = scorer.scores(packed)
-        loss = losses.ranking(scores, own, ties) / len(trees)
+        parts = scorer.scores(packed).split([len(trees[i].answers) for i in held])
+        each = [losses.ranking(part.repeat(len(ranks[i])), ranks[i], ties) / len(ranks[i]) for part, i in zip(parts, held, strict=True)]
+        loss = torch.stack(each).sum() / len(trees)
         loss.backward()
         total += loss.item()
-        margins = np.concatenate(
-            [pair_margins(s, r) for s, r in zip(split_like(scores.detach(), [len(r) for r in own]), own, strict=True)]
-        )
-        right, pairs = right + float(((margins > 0) + 0.5 * (margins == 0)).sum()), pairs + len(margins)
+        for part, i in zip(parts, held, strict=True):
+            margins = np.concatenate([pair_margins(part.detach().numpy(), own) for own in ranks[i]])
+            right, pairs = right + float(((margins > 0) + 0.5 * (margins == 0)).sum()), pairs + len(margins)
     if not np.isfinite(total):
         raise Refusal(f"the loss is {total}; lower learning_rate")
     return total, right / max(pairs, 1)
@@ -189,11 +199,13 @@ def pair_count(ranks: Sequence[Sequence[int]]) -> int:
 
 @torch.no_grad()
 def score(scorer: Scorer, trees: Sequence[Tree], tokens: int) -> list[np.ndarray[Any, Any]]:
-    """Each ranking's scores."""
+    """Each tree's scores; equal trees go through the network once."""
+    own = {(tree.prompt, tree.answers): tree for tree in trees}
     found: list[np.ndarray[Any, Any]] = []
-    for held, packed in chunks(trees, tokens):
-        found += split_like(scorer.scores(packed), [len(trees[i].answers) for i in held])
-    return found
+    for held, packed in chunks(list(own.values()), tokens):
+        found += split_like(scorer.scores(packed), [len(list(own.values())[i].answers) for i in held])
+    by_tree = dict(zip(own, found, strict=True))
+    return [by_tree[(tree.prompt, tree.answers)] for tree in trees]
 
 
 def summary(

@@ -99,7 +99,7 @@ def experience(
         answers += len(one.last)
     held = ended(torch.cat(score), finishes, missing)
     flat = [torch.cat(part) for part in (logp, reference, values, entropy)]
-    return Minibatch(packed, *flat, held, torch.cat(owner), first)
+    return Minibatch(packed, flat[0], flat[1], flat[2], flat[3], held, torch.cat(owner), first)
 
 
 def advantages(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from biddable.base import head
 from biddable.base.head import Head, token_logp
 

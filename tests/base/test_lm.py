@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from biddable.base import lm, models, tiny
 from biddable.base.config import Refusal
 from biddable.base.packing import Tree, pack
@@ -71,8 +72,9 @@ def test_trunk_out_of_range_is_refused(folders: dict[str, Path]) -> None:
 @pytest.mark.usefixtures("fp32")
 @pytest.mark.parametrize("trunk", [0, 2])
 def test_training_leaves_the_trunk_alone_and_the_merged_folder_reloads(tmp_path: Path, tiny_folder: Path, trunk: int) -> None:
-    from biddable.learn.loop import Optimizer
     from transformers import AutoModelForCausalLM
+
+    from biddable.learn.loop import Optimizer
 
     models.bring(str(tiny_folder), tmp_path / "start" / "model", trunk)
     policy = models.load_policy(tmp_path / "start")

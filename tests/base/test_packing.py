@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from biddable.base.packing import Tree, pack, padded, place
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from biddable.base import models
 from biddable.base.packing import Tree, pack
 from biddable.base.sampler import Request, draw, sample

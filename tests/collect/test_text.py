@@ -112,7 +112,7 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
     assert lines[7:] == [
         f'packages: "{name}" is not installed; install it or take it out' for name in ("nunpy", "os.path")
     ]
-    assert not list(out.folder.iterdir())
+    assert not [p for p in out.folder.iterdir() if p.name != "progress.json"]
 
 
 def test_nothing_asked_for_and_an_empty_split_are_refused(tmp_path: Path) -> None:

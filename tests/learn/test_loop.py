@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+
 from biddable.base import models
 from biddable.base.packing import Tree
 from biddable.learn import loop, sft
-from torch import nn
 
 
 def test_optimizer_on_masters_equals_torch_adamw_in_fp32() -> None:

@@ -7,8 +7,9 @@ import math
 
 import pytest
 import torch
-from biddable.learn import losses
 from torch.autograd import gradcheck
+
+from biddable.learn import losses
 
 
 def t(*values: float) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from biddable.base import lm, models, tiny
 from biddable.base.packing import Packed, Tree
 from biddable.base.sampler import Request

@@ -1,0 +1,149 @@
+"""The database under the store: its tables, how a connection is opened, and its migrations. SQLite (WAL) or PostgreSQL."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from biddable.base.config import Refusal
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+MIGRATION_LOCK = 0x62696464  # any number that all processes agree on
+
+metadata = sa.MetaData()
+people = sa.Table(
+    "people",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("pseudonym", sa.Text, nullable=False, unique=True),
+    sa.Column("panel", sa.Text, nullable=False),
+    sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+)
+guidelines = sa.Table(
+    "guidelines",
+    metadata,
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+)
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("task_set", sa.Text, nullable=False, index=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("question", sa.Text, nullable=False),
+    sa.Column("panel", sa.Text, nullable=False),
+    sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("overlap", sa.Integer, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+)
+labels = sa.Table(
+    "labels",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("task", sa.Text, sa.ForeignKey("tasks.id"), nullable=False, index=True),
+    sa.Column("person", sa.Text, sa.ForeignKey("people.id"), nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("guideline", sa.Text, sa.ForeignKey("guidelines.version"), nullable=False),
+    sa.Column("seconds", sa.Double),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("replaces", sa.Text, sa.ForeignKey("labels.id"), unique=True),
+)
+sa.Index(
+    "labels_one_first",
+    labels.c.task,
+    labels.c.person,
+    unique=True,
+    sqlite_where=labels.c.replaces.is_(None),
+    postgresql_where=labels.c.replaces.is_(None),
+)
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("task", sa.Text, sa.ForeignKey("tasks.id"), nullable=False),
+    sa.Column("task_set", sa.Text, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("person", sa.Text, sa.ForeignKey("people.id")),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("label", sa.Text, sa.ForeignKey("labels.id"), unique=True),
+    sa.UniqueConstraint("task", "person", name="leases_nobody_twice"),
+)
+sa.Index(
+    "leases_open",
+    leases.c.task_set,
+    leases.c.priority.desc(),
+    leases.c.id,
+    sqlite_where=leases.c.label.is_(None),
+    postgresql_where=leases.c.label.is_(None),
+)
+
+
+def engine_for(where: str | Path, durable: bool) -> sa.Engine:
+    text = str(where)
+    if "://" not in text:
+        Path(where).parent.mkdir(parents=True, exist_ok=True)
+        url = sa.URL.create("sqlite", database=str(where))
+    else:
+        try:
+            url = sa.make_url(text)
+        except sa.exc.ArgumentError:
+            raise Refusal(f"{text}: not a database URL; a file or postgresql://user@host/name was expected") from None
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise Refusal(f"{text}: {url.get_backend_name()} is not supported; use a file (SQLite) or postgresql://...")
+    if url.get_backend_name() == "postgresql":
+        try:
+            return sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        except ModuleNotFoundError:
+            raise Refusal(f"{text}: PostgreSQL needs the extra: pip install 'biddable[postgres]'") from None
+    engine = sa.create_engine(url)
+
+    @sa.event.listens_for(engine, "connect")
+    def _connected(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # transactions begin below, not by the driver's guess
+        connection.execute("PRAGMA busy_timeout = 60000")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begun(connection: sa.Connection) -> None:
+        write = connection.get_execution_options().get("write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def migrate(connection: sa.Connection, where: str | Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise Refusal(f"{where}: the store was made by a newer biddable ({error}); use that version") from error
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """A full disk is told as the operating system would tell it."""
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        if "disk is full" in str(error.orig):
+            raise OSError(errno.ENOSPC, "the disk is full") from error
+        raise
