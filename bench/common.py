@@ -6,6 +6,7 @@ Standard library only: peers import this file in environments without biddable.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -69,7 +70,7 @@ def peak_gb() -> float:
 
 def seconds_between(stamps: Sequence[float]) -> float:
     """Median time between time stamps, the first of which ends the warm-up."""
-    return statistics.median(b - a for a, b in zip(stamps, stamps[1:], strict=False))
+    return statistics.median(b - a for a, b in itertools.pairwise(stamps))
 
 
 def brought(model: str, trunk: int) -> Path:
@@ -109,7 +110,11 @@ def _run(case: Case, number: int, model: str) -> dict[str, Any]:
 def processor() -> str:
     """The processor's name and the number of cores."""
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    names = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
     return f"{(names or [platform.processor()])[0]}, {os.cpu_count()} cores"
 
 
@@ -134,7 +139,9 @@ def main(title: str, unit: str, cases: Sequence[Case]) -> None:
             print(json.dumps({"group": case.group, "name": case.name, **found[number][-1]}), file=sys.stderr)
     print(f"\n{title}\n{time.strftime('%Y-%m-%d %H:%M')}, {processor()}, `{' '.join(sys.argv)}`")
     print(", ".join(f"{name} {rate / 1e9:.0f} G/s" for name, rate in rates.items()), "(measured)\n")
-    print(f"| | | {unit} | ratio | floor | peak GB | share of the peer's |\n| --- | --- | --- | --- | --- | --- | --- |")
+    print(
+        f"| | | {unit} | ratio | floor | peak GB | share of the peer's |\n| --- | --- | --- | --- | --- | --- | --- |"
+    )
     peers: dict[str, dict[str, Any]] = {}
     for number, case in chosen:
         median = {k: statistics.median(one[k] for one in found[number]) for k in ("rate", "peak_gb")}
@@ -149,7 +156,9 @@ def main(title: str, unit: str, cases: Sequence[Case]) -> None:
 
 def _rates() -> dict[str, float]:
     """The machine's rates, measured in a process of its own."""
-    done = subprocess.run([sys.executable, str(ROOT / "bench" / "machine.py")], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench" / "machine.py")], capture_output=True, text=True, check=True
+    )
     return dict(json.loads(done.stdout))
 
 

@@ -1,6 +1,6 @@
 """What this machine can do: matrix products in bf16 and fp32, and reading memory. The benches' floors are worked out from it.
 
-    python bench/machine.py
+python bench/machine.py
 """
 
 from __future__ import annotations

@@ -31,7 +31,9 @@ def trl(model: str, batch: int, pure: bool, micro: int, updates: int = 2) -> dic
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.pad_token = tokenizer.unk_token  # pad == eos would mask a sampled end
     policy, reference = (AutoModelForCausalLM.from_pretrained(model, dtype=dtype) for _ in range(2))
-    reward, value = (AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=dtype) for _ in range(2))
+    reward, value = (
+        AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=dtype) for _ in range(2)
+    )
     stamps: list[float] = []
 
     class Stamp(TrainerCallback):  # type: ignore[misc]
@@ -76,10 +78,10 @@ def trl(model: str, batch: int, pure: bool, micro: int, updates: int = 2) -> dic
     return {"rate": batch / common.seconds_between(stamps), "updates": len(stamps)}
 
 
-
 def ours(model: str, batch: int, trunk: int, updates: int = 4) -> dict[str, float]:
     """One rollout and one update after another, made of the same functions as `learn.ppo`, with its settings."""
     import torch
+
     from biddable.base import models
     from biddable.base.lm import scorer_from
     from biddable.base.sampler import Request
@@ -133,10 +135,22 @@ CASES = [
     for batch in (16, 64)
     for case in (
         # All-bf16 weights were 1.9 times as fast as fp32 weights under autocast; one forward per batch
-        Case(f"batch {batch}", "TRL 1.11.0 PPOTrainer, bf16", "trl111", trl, {"batch": batch, "pure": True, "micro": batch}),
+        Case(
+            f"batch {batch}",
+            "TRL 1.11.0 PPOTrainer, bf16",
+            "trl111",
+            trl,
+            {"batch": batch, "pure": True, "micro": batch},
+        ),
         Case(f"batch {batch}", "trunk = 24", None, ours, {"batch": batch, "trunk": 24}, floor(batch, 24)),
         Case(f"batch {batch}", "trunk = 0", None, ours, {"batch": batch, "trunk": 0}, floor(batch, 0)),
-        Case(f"batch {batch}", "TRL, bf16=True (autocast)", "trl111", trl, {"batch": batch, "pure": False, "micro": batch}),
+        Case(
+            f"batch {batch}",
+            "TRL, bf16=True (autocast)",
+            "trl111",
+            trl,
+            {"batch": batch, "pure": False, "micro": batch},
+        ),
         Case(f"batch {batch}", "TRL, 16 per forward", "trl111", trl, {"batch": batch, "pure": True, "micro": 16}),
     )
     if not (batch == 16 and "16 per" in case.name) and not (batch == 64 and "autocast" in case.name)

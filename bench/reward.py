@@ -26,7 +26,10 @@ def rankings(k: int) -> list[tuple[list[int], list[list[int]]]]:
     per_update, updates = SHAPES[k]
     draw = random.Random(3)
     return [
-        (common.prompts(1, draw.randint(40, 60), seed)[0], [common.prompts(1, draw.randint(48, 80), 1000 * seed + j)[0] for j in range(1, k + 1)])
+        (
+            common.prompts(1, draw.randint(40, 60), seed)[0],
+            [common.prompts(1, draw.randint(48, 80), 1000 * seed + j)[0] for j in range(1, k + 1)],
+        )
         for seed in range(1, per_update * updates + 1)
     ]
 
@@ -40,7 +43,9 @@ def trl(model: str, k: int, pure: bool, micro: int) -> dict[str, float]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
     from trl import RewardConfig, RewardTrainer
 
-    network = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=torch.bfloat16 if pure else torch.float32)
+    network = AutoModelForSequenceClassification.from_pretrained(
+        model, num_labels=1, dtype=torch.bfloat16 if pure else torch.float32
+    )
     pairs = [(p + a, p + b) for p, answers in rankings(k) for a, b in itertools.combinations(answers, 2)]
     data = Dataset.from_dict({"chosen_ids": [a for a, _ in pairs], "rejected_ids": [b for _, b in pairs]})
     per_update = SHAPES[k][0] * k * (k - 1) // 2
@@ -64,13 +69,16 @@ def trl(model: str, k: int, pure: bool, micro: int) -> dict[str, float]:
         disable_tqdm=True,
         use_cpu=not torch.cuda.is_available(),
     )
-    RewardTrainer(network, config, train_dataset=data, processing_class=AutoTokenizer.from_pretrained(model), callbacks=[Stamp()]).train()
+    RewardTrainer(
+        network, config, train_dataset=data, processing_class=AutoTokenizer.from_pretrained(model), callbacks=[Stamp()]
+    ).train()
     return {"rate": per_update / common.seconds_between(stamps), "updates": len(stamps)}
 
 
 def ours(model: str, k: int, trunk: int) -> dict[str, float]:
     """The functions of `learn.reward` with its settings; the time of the frozen trunk, which runs once per token, is included."""
     import torch
+
     from biddable.base import models
     from biddable.base.lm import scorer_from
     from biddable.base.packing import Tree
@@ -110,7 +118,13 @@ CASES = [
     case
     for k in (9, 2)
     for case in (
-        Case(f"K = {k}", "TRL 1.16 RewardTrainer, bf16", "trl116", trl, {"k": k, "pure": True, "micro": 12 if k == 9 else 10}),
+        Case(
+            f"K = {k}",
+            "TRL 1.16 RewardTrainer, bf16",
+            "trl116",
+            trl,
+            {"k": k, "pure": True, "micro": 12 if k == 9 else 10},
+        ),
         Case(f"K = {k}", "trunk = 24", None, ours, {"k": k, "trunk": 24}, floor(k, 24)),
         Case(f"K = {k}", "trunk = 0", None, ours, {"k": k, "trunk": 0}, floor(k, 0)),
         Case(f"K = {k}", "TRL, 4 pairs per forward", "trl116", trl, {"k": k, "pure": True, "micro": 4}),

@@ -61,7 +61,10 @@ def ours(model: str, batch: int, mixed: bool) -> dict[str, float]:
 
     policy = models.load_policy(common.brought(model, 0)).freeze()
     lengths = wanted(batch, mixed)
-    requests = [Request(tuple(ids), i, n) for i, (ids, n) in enumerate(zip(common.prompts(len(lengths), PROMPT), lengths, strict=True))]
+    requests = [
+        Request(tuple(ids), i, n)
+        for i, (ids, n) in enumerate(zip(common.prompts(len(lengths), PROMPT), lengths, strict=True))
+    ]
     sample(policy, [Request(r.prompt, r.seed, 4) for r in requests[:batch]], frozenset(), batch)
     began = time.perf_counter()
     got = sample(policy, requests, frozenset(), batch)
@@ -84,7 +87,14 @@ def floor(batch: int, mixed: bool) -> Callable[[dict[str, float], dict[str, floa
 
 
 CASES = [
-    Case(f"batch {batch}, {'mixed' if mixed else 'equal'} lengths", name, None, measure, {"batch": batch, "mixed": mixed}, limit)
+    Case(
+        f"batch {batch}, {'mixed' if mixed else 'equal'} lengths",
+        name,
+        None,
+        measure,
+        {"batch": batch, "mixed": mixed},
+        limit,
+    )
     for mixed in (True, False)
     for batch in (16, 64)
     for name, measure, limit in (("transformers generate", generate, None), ("sampler", ours, floor(batch, mixed)))

@@ -28,13 +28,17 @@ def demonstrations(model: str) -> list[tuple[list[int], list[int]]]:
 
     folder = os.environ.get("BIDDABLE_DATA")
     if not folder:
-        sizes = list(zip(common.lengths(COUNT, 8, 120, 40, 0.6, 3), common.lengths(COUNT, 8, 120, 50, 0.8, 4), strict=True))
+        sizes = list(
+            zip(common.lengths(COUNT, 8, 120, 40, 0.6, 3), common.lengths(COUNT, 8, 120, 50, 0.8, 4), strict=True)
+        )
         return [(common.prompts(1, p, i)[0], common.prompts(1, a, 1000 + i)[0]) for i, (p, a) in enumerate(sizes)]
     tokenizer = AutoTokenizer.from_pretrained(model)
     found = []
     with gzip.open(Path(folder) / "demos_selfinstruct_seed.jsonl.gz", "rt", encoding="utf-8") as lines:
         for row in map(json.loads, lines):
-            prompt = tokenizer.apply_chat_template(row["messages"], add_generation_prompt=True, tokenize=True, return_dict=True)["input_ids"]
+            prompt = tokenizer.apply_chat_template(
+                row["messages"], add_generation_prompt=True, tokenize=True, return_dict=True
+            )["input_ids"]
             answer = [*tokenizer.encode(row["response"], add_special_tokens=False), tokenizer.eos_token_id]
             if len(prompt) + len(answer) <= LONGEST:
                 found.append((list(prompt), answer))
@@ -79,7 +83,9 @@ def trl(model: str, pure: bool, length: int, strategy: str = "bfd") -> dict[str,
         disable_tqdm=True,
         use_cpu=not torch.cuda.is_available(),
     )
-    SFTTrainer(network, config, train_dataset=data, processing_class=AutoTokenizer.from_pretrained(model), callbacks=[Stamp()]).train()
+    SFTTrainer(
+        network, config, train_dataset=data, processing_class=AutoTokenizer.from_pretrained(model), callbacks=[Stamp()]
+    ).train()
     return {"rate": total / common.seconds_between(stamps), "tokens": total}
 
 
@@ -128,7 +134,13 @@ CASES = [
     Case(GROUP, "trunk = 24, later epochs", None, ours, {"trunk": 24}, floor(24)),
     Case(GROUP, "TRL, rows of 512", "trl116", trl, {"pure": True, "length": 512}),
     Case(GROUP, "TRL, rows of 256", "trl116", trl, {"pure": True, "length": 256}),
-    Case(GROUP, "TRL, wrapped (examples cut and mixed)", "trl116", trl, {"pure": True, "length": 1024, "strategy": "wrapped"}),
+    Case(
+        GROUP,
+        "TRL, wrapped (examples cut and mixed)",
+        "trl116",
+        trl,
+        {"pure": True, "length": 1024, "strategy": "wrapped"},
+    ),
     Case(GROUP, "TRL, bf16=True (autocast)", "trl116", trl, {"pure": False, "length": 512}),
 ]
 

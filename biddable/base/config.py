@@ -9,6 +9,7 @@ import ast
 import difflib
 import importlib
 import json
+import os
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -92,9 +93,53 @@ def stage_names() -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True)
+class Setting:
+    """One field of a stage's Config."""
+
+    name: str
+    default: Any  # as a TOML file would hold it; None: none
+    about: str
+
+
+def settings(name: str) -> list[Setting]:
+    """A stage's settings, read from its file without importing it: help and `biddable new` need no torch."""
+    tree = ast.parse((PACKAGE / Path(*name.split("."))).with_suffix(".py").read_text(encoding="utf-8"))
+    body = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Config").body
+    found = []
+    for node, after in zip(body, [*body[1:], ast.Pass()], strict=True):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            said = after.value if isinstance(after, ast.Expr) else None
+            about = str(said.value) if isinstance(said, ast.Constant) else ""
+            found.append(Setting(node.target.id, _default(node.value), about))
+    return found
+
+
+def _default(node: ast.expr | None) -> Any:
+    """The value of `0.02`, `Path("learn.sft")`, `Field(default=512, ge=1)` or a tuple of such."""
+    if isinstance(node, ast.Call):
+        named = [word.value for word in node.keywords if word.arg == "default"]
+        return _default((named or node.args or [None])[0])
+    if isinstance(node, ast.Tuple):
+        return [_default(one) for one in node.elts]
+    return None if node is None else ast.literal_eval(node)
+
+
 def module(name: str) -> ModuleType:
-    """The Python module of a stage name such as `learn.ppo`."""
-    return importlib.import_module(f"biddable.{name}")
+    """The Python module of a stage name such as `learn.ppo`. Raises Refusal when a package that it needs is not installed."""
+    try:
+        return importlib.import_module(f"biddable.{name}")
+    except ModuleNotFoundError as error:
+        raise missing(name, error) from error
+
+
+def missing(name: str, error: ModuleNotFoundError) -> Exception:
+    """A package that is not installed, as a line that names the extra which brings it; the error itself when it is a part of ours."""
+    if error.name is None or error.name.split(".")[0] == "biddable":
+        return error
+    room = name.split(".")[0]
+    extra = room if room in ("learn", "measure") else "all"
+    return Refusal(f"[{name}] needs the package {error.name}: pip install 'biddable[{extra}]'")
 
 
 def input_fields(config: type[Settings]) -> dict[str, bool]:
@@ -252,7 +297,7 @@ def _resolve(path: Path, folder: Path, key: str, word: str, name: str, keys: lis
     """An arrow's folder: a stage of this file, or a folder or file that exists."""
     if name in keys:
         return folder / name
-    if Path(name).exists():
+    if name != "." and os.path.exists(name):  # an empty text reads as "."; a text that cannot be a path does not exist
         return Path(name)
     hint = did_you_mean(name, [k for k in keys if k != key]) or _missing(name)
     wrong.append(f'{path}: [{key}] {word} = "{name}": neither a table of this file nor a folder or file{hint}')

@@ -43,7 +43,9 @@ def token_logp(hidden: torch.Tensor, target: torch.Tensor, head: Head) -> tuple[
     logits exist and kept (N, d); the logits themselves are not. A head that trains has its own gradient by making the logits a second time.
     """
     if not torch.is_grad_enabled() or not (hidden.requires_grad or head.weight.requires_grad):
-        parts = [_forward(h, t, head, keep=False) for h, t in zip(hidden.split(CHUNK), target.split(CHUNK), strict=True)]
+        parts = [
+            _forward(h, t, head, keep=False) for h, t in zip(hidden.split(CHUNK), target.split(CHUNK), strict=True)
+        ]
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
     logp, entropy = _TokenLogp.apply(hidden, target, head.weight, head)
     return logp, entropy

@@ -170,7 +170,10 @@ def accumulate(
     total, right, pairs = 0.0, 0.0, 0
     for held, packed in chunks(trees, tokens):
         parts = scorer.scores(packed).split([len(trees[i].answers) for i in held])
-        each = [losses.ranking(part.repeat(len(ranks[i])), ranks[i], ties) / len(ranks[i]) for part, i in zip(parts, held, strict=True)]
+        each = [
+            losses.ranking(part.repeat(len(ranks[i])), ranks[i], ties) / len(ranks[i])
+            for part, i in zip(parts, held, strict=True)
+        ]
         loss = torch.stack(each).sum() / len(trees)
         loss.backward()
         total += loss.item()

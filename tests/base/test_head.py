@@ -11,7 +11,9 @@ from biddable.base.head import Head, token_logp
 
 @pytest.mark.parametrize(("scale", "softcap"), [(1.0, None), (0.25, None), (1.0, 2.0), (0.5, 1.5)])
 @pytest.mark.parametrize("trains", [True, False])
-def test_equals_log_softmax_with_gradients(monkeypatch: pytest.MonkeyPatch, scale: float, softcap: float | None, trains: bool) -> None:
+def test_equals_log_softmax_with_gradients(
+    monkeypatch: pytest.MonkeyPatch, scale: float, softcap: float | None, trains: bool
+) -> None:
     monkeypatch.setattr(head, "CHUNK", 3)  # several chunks, the last one short
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(8, 5, generator=generator).requires_grad_(True)

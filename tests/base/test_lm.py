@@ -53,7 +53,12 @@ def test_greedy_decode_equals_generate(folders: dict[str, Path], family: str) ->
     for prompt, one in zip(prompts, got, strict=True):
         ids = torch.tensor([prompt])
         out = whole.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=16, do_sample=False, eos_token_id=None, pad_token_id=0
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=16,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
         )
         assert tuple(out[0, len(prompt) :].tolist()) == one.tokens
 
@@ -71,7 +76,9 @@ def test_trunk_out_of_range_is_refused(folders: dict[str, Path]) -> None:
 
 @pytest.mark.usefixtures("fp32")
 @pytest.mark.parametrize("trunk", [0, 2])
-def test_training_leaves_the_trunk_alone_and_the_merged_folder_reloads(tmp_path: Path, tiny_folder: Path, trunk: int) -> None:
+def test_training_leaves_the_trunk_alone_and_the_merged_folder_reloads(
+    tmp_path: Path, tiny_folder: Path, trunk: int
+) -> None:
     from transformers import AutoModelForCausalLM
 
     from biddable.learn.loop import Optimizer
@@ -100,7 +107,9 @@ def test_training_leaves_the_trunk_alone_and_the_merged_folder_reloads(tmp_path:
 
 @pytest.mark.usefixtures("fp32")
 @pytest.mark.parametrize("trunk", [0, 2])
-def test_scorer_survives_its_folder_and_is_read_alone_as_in_company(tmp_path: Path, tiny_folder: Path, trunk: int) -> None:
+def test_scorer_survives_its_folder_and_is_read_alone_as_in_company(
+    tmp_path: Path, tiny_folder: Path, trunk: int
+) -> None:
     models.bring(str(tiny_folder), tmp_path / "start" / "model", trunk)
     scorer = lm.scorer_from(models.load_policy(tmp_path / "start"), torch.Generator().manual_seed(3))
     with torch.no_grad():

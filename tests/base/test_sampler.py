@@ -16,7 +16,9 @@ pytestmark = pytest.mark.usefixtures("fp32")
 
 
 def requests(count: int, length: int = 12) -> list[Request]:
-    return [Request(tuple(range(5 + i % 7, 15 + i % 7 + i % 3)), 100 + i, 1 + (length + 5 * i) % 17) for i in range(count)]
+    return [
+        Request(tuple(range(5 + i % 7, 15 + i % 7 + i % 3)), 100 + i, 1 + (length + 5 * i) % 17) for i in range(count)
+    ]
 
 
 @pytest.mark.parametrize("trunk", [0, 2])
@@ -46,7 +48,9 @@ def test_log_probabilities_and_trunk_outputs_are_those_of_a_forward(tiny_folder:
             row, columns = (packed.tree == number).nonzero(as_tuple=True)
             assert one.hidden is not None and hidden is not None
             torch.testing.assert_close(one.hidden, hidden[row, columns], atol=1e-5, rtol=0)
-        kept = pack([Tree(t.prompt, t.answers, (g.hidden,)) for t, g in zip(trees, got, strict=True) if g.hidden is not None])
+        kept = pack(
+            [Tree(t.prompt, t.answers, (g.hidden,)) for t, g in zip(trees, got, strict=True) if g.hidden is not None]
+        )
         torch.testing.assert_close(policy.logp(kept)[0], logp, atol=1e-5, rtol=0)
 
 
@@ -93,8 +97,12 @@ def test_answers_to_one_prompt_share_its_prefill(tiny_folder: Path, monkeypatch:
     policy = models.load_policy(tiny_folder, trunk=2).freeze()
     seen: list[int] = []
     original = sampler.pack
-    monkeypatch.setattr(sampler, "pack", lambda trees, row_tokens: seen.append(len(trees)) or original(trees, row_tokens))
-    got = sample(policy, [Request((5, 6, 7), s, 5) for s in range(6)] + [Request((9, 6), s, 5) for s in range(3)], frozenset())
+    monkeypatch.setattr(
+        sampler, "pack", lambda trees, row_tokens: seen.append(len(trees)) or original(trees, row_tokens)
+    )
+    got = sample(
+        policy, [Request((5, 6, 7), s, 5) for s in range(6)] + [Request((9, 6), s, 5) for s in range(3)], frozenset()
+    )
     assert sum(seen) == 2
     assert len({one.tokens for one in got[:6]}) > 1
 

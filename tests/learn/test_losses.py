@@ -31,7 +31,10 @@ def test_token_rewards_sum_to_the_bandit_reward() -> None:
 
 def test_a_token_pushed_above_the_reference_lowers_its_reward() -> None:
     mask = torch.ones(1, 1, dtype=torch.bool)
-    low, high = (losses.token_rewards(torch.tensor([[x]]), torch.tensor([[-1.0]]), torch.zeros(1), mask, 0.1) for x in (-1.0, -0.5))
+    low, high = (
+        losses.token_rewards(torch.tensor([[x]]), torch.tensor([[-1.0]]), torch.zeros(1), mask, 0.1)
+        for x in (-1.0, -0.5)
+    )
     assert high.item() < low.item() == 0.0
 
 
