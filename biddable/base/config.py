@@ -118,8 +118,8 @@ def settings(name: str) -> list[Setting]:
 def _default(node: ast.expr | None) -> Any:
     """The value of `0.02`, `Path("learn.sft")`, `Field(default=512, ge=1)` or a tuple of such."""
     if isinstance(node, ast.Call):
-        named = [word.value for word in node.keywords if word.arg == "default"]
-        return _default((named or node.args or [None])[0])
+        given = [word.value for word in node.keywords if word.arg == "default"] or node.args
+        return _default(given[0]) if given else None
     if isinstance(node, ast.Tuple):
         return [_default(one) for one in node.elts]
     return None if node is None else ast.literal_eval(node)

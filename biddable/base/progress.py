@@ -17,32 +17,48 @@ def duration(seconds: float) -> str:
     return f"{whole} s" if whole < 90 else f"{whole // 60} min {whole % 60} s"
 
 
+class Pace:
+    """The time left, from the time a phase has taken so far. Fewer steps done than before, or another number of them: a new phase."""
+
+    def __init__(self) -> None:
+        self.first = self.last = (0, 0, 0.0)  # step, steps, when
+
+    def left(self, step: int, steps: int) -> float | None:
+        """Seconds to the end of this phase; None while nothing is known."""
+        now = time.monotonic()
+        if steps != self.last[1] or step < self.last[0]:
+            self.first = (step, steps, now)
+        self.last = (step, steps, now)
+        done = step - self.first[0]
+        return (now - self.first[2]) / done * (steps - step) if done else None
+
+
 class Progress:
     """One stage's progress; `report` is what the stage calls."""
 
     def __init__(self, title: str) -> None:
         self.title = title
         self.began = self.printed = time.monotonic()
-        self.first: tuple[int, float] | None = None
+        self.pace = Pace()
         self.bar: Any = None
         self.task: Any = None
         self.last = ""
 
     def __enter__(self) -> Progress:
         if sys.stdout.isatty():
-            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
 
             self.bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn("{task.completed}/{task.total}"),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[left]}"),
                 TextColumn("{task.fields[numbers]}"),
                 transient=True,
             )
             self.bar.start()
-            self.task = self.bar.add_task(self.title, total=None, numbers="")
+            self.task = self.bar.add_task(self.title, total=None, left="", numbers="")
         else:
             print(f"{self.title}", flush=True)
         return self
@@ -51,17 +67,15 @@ class Progress:
         """Show step of steps, and at most a few numbers."""
         self.last = "  ".join(f"{name} {value:.3g}" for name, value in numbers.items())
         now = time.monotonic()
+        left = self.pace.left(step, steps)
+        told = "" if left is None else f"{duration(left)} left"
         if self.bar is not None:
-            self.bar.update(self.task, completed=step, total=steps, numbers=self.last)
+            self.bar.update(self.task, completed=step, total=steps, left=told, numbers=self.last)
             return
-        if self.first is None:
-            self.first = (step, now)
         if now - self.printed < PLAIN_SECONDS:
             return
         self.printed = now
-        done, since = self.first
-        left = (now - since) / (step - done) * (steps - step) if step > done else 0.0
-        print(f"  {self.title} {step}/{steps}  {duration(left)} left  {self.last}", flush=True)
+        print("  ".join(part for part in (f"  {self.title} {step}/{steps}", told, self.last) if part), flush=True)
 
     def close(self, word: str) -> None:
         """Say in one line how it ended."""

@@ -14,90 +14,22 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import biddable
-from biddable.base.config import PACKAGE, Plan, Refusal, Stage, Waiting, module
-
-FORMAT = 1
-"""Version of the stage folder. A folder of another version is refused."""
+from biddable.base.config import Plan, Refusal, Stage, Waiting, missing, module
+from biddable.base.manifest import FORMAT, PASSING, code_version, content_hash, hash_file, read_manifest, write_json
+from biddable.base.progress import Pace
 
 Report = Callable[[int, int, dict[str, float]], None]
 """Called with step, number of steps, and the numbers that matter."""
 
 NOTED_SECONDS = 1.0
 """Time between two notes in progress.json, which `status` of another process reads."""
-
-PASSING = (".lock", "begun.json", "progress.json")
-"""Files of a stage folder that are no part of its result."""
-
-
-def hash_file(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON to a side name, flush it to the disk, then rename."""
-    side = path.with_name(path.name + ".part")
-    try:
-        with side.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        side.replace(path)
-    except OSError:
-        side.unlink(missing_ok=True)
-        raise
-
-
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """A stage folder's manifest; None while the stage is not done. Raises Refusal for a folder of another version."""
-    path = folder / "manifest.json"
-    if not path.exists():
-        return None
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        version = manifest["format"]
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError):
-        raise Refusal(f"{path}: not a manifest of biddable; remove {folder} and run the stage again") from None
-    if version != FORMAT:
-        raise Refusal(
-            f"{path}: format {version}, but this is biddable {biddable.__version__} with format {FORMAT}; "
-            f"use the version that wrote it ({manifest.get('code', {}).get('version', 'unknown')}), or remove {folder}"
-        )
-    return dict(manifest)
-
-
-def content_hash(folder: Path) -> str:
-    """What a folder or file holds, as one hash: a stage folder's from its manifest, any other folder's from its files."""
-    if folder.is_file():
-        return hash_file(folder)
-    manifest = read_manifest(folder)
-    if manifest is not None:
-        return str(manifest["content"])
-    files = {str(p.relative_to(folder)): hash_file(p) for p in sorted(folder.rglob("*")) if p.is_file()}
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-
-
-def code_version() -> dict[str, str]:
-    """The package's version and, in a checkout, its commit."""
-    found = {"version": biddable.__version__}
-    try:
-        args = ["git", "-C", str(PACKAGE), "describe", "--always", "--dirty", "--abbrev=12"]
-        done = subprocess.run(args, capture_output=True, text=True, timeout=5, check=False)
-        if done.returncode == 0:
-            found["commit"] = done.stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        pass
-    return found
 
 
 @dataclass
@@ -112,6 +44,7 @@ class Here:
     started: float = field(default_factory=time.time)
     total_steps: int = 0
     _noted: float = 0.0
+    _pace: Pace = field(default_factory=Pace)
 
     def path(self, name: str) -> Path:
         """A file or folder of this stage."""
@@ -121,10 +54,12 @@ class Here:
         """Tell the terminal how far the stage is, with the two or three numbers that matter; note it for `status`."""
         self.total_steps = steps
         self.report(step, steps, numbers)
+        left = self._pace.left(step, steps)
         if time.monotonic() - self._noted >= NOTED_SECONDS:
             self._noted = time.monotonic()
             side = self.path("progress.json.part")
-            side.write_text(json.dumps({"step": step, "steps": steps, **numbers}, default=float), encoding="utf-8")
+            told = {"step": step, "steps": steps, "left": left, **numbers}
+            side.write_text(json.dumps(told, default=float), encoding="utf-8")
             side.replace(self.path("progress.json"))
 
     def append(self, name: str, row: dict[str, Any]) -> None:
@@ -151,6 +86,8 @@ class Here:
         write_json(side / "sizes.json", {"sizes": sizes, "seconds": time.time() - self.started})
         for path in side.rglob("*"):
             _flush(path)
+        if final.exists():  # the same step once more
+            final.rename(parent / "old")
         side.rename(final)
         _flush(parent)
         for old in sorted(parent.iterdir()):
@@ -159,7 +96,7 @@ class Here:
 
     def restore(self) -> tuple[int, Path] | None:
         """The newest checkpoint as (step, folder), with lines written after it taken back; None to start from nothing."""
-        whole = sorted(p for p in self.path("checkpoint").glob("[0-9]*") if (p / "sizes.json").exists())
+        whole = _checkpoints(self.folder)
         kept: dict[str, Any] = (
             json.loads((whole[-1] / "sizes.json").read_text()) if whole else {"sizes": {}, "seconds": 0.0}
         )
@@ -167,6 +104,11 @@ class Here:
             os.truncate(path, kept["sizes"].get(path.name, 0))
         self.started = time.time() - kept["seconds"]
         return (int(whole[-1].name), whole[-1]) if whole else None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """A stage folder's whole checkpoints, the newest last."""
+    return sorted(p for p in (folder / "checkpoint").glob("[0-9]*") if (p / "sizes.json").exists())
 
 
 def _flush(path: Path) -> None:
@@ -181,12 +123,46 @@ def _flush(path: Path) -> None:
 def _locked(folder: Path) -> Iterator[None]:
     """One process a stage folder; the lock goes with its process, also when that is killed."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refusal(f"{folder}: another process is running this stage; wait for it or stop it") from None
+    with (folder / ".lock").open("a") as file:
+        for wait in (0.05, 0.2, 0.0):  # somebody's `status` holds it for an instant
+            if _take(file):
+                break
+            time.sleep(wait)
+        else:
+            raise Refusal(f"{folder}: another process is running this stage; wait for it or stop it")
         yield
+
+
+def _take(file: IO[Any]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def states(plan: Plan) -> list[tuple[Stage, str, str]]:
+    """Every stage with its state and why. A done stage is `changed` too when a changed one is among its inputs: all that has to go is
+    told at once."""
+    found = []
+    again: set[str] = set()
+    for stage in plan.stages:
+        known, why = state(plan, stage)
+        stale = [name for names in stage.inputs.values() for name, _ in names if name in again]
+        if known == "done" and stale:
+            known, why = "changed", f"{', '.join(dict.fromkeys(stale))} has to be made again"
+        if known == "changed":
+            again.add(stage.key)
+        found.append((stage, known, why))
+    return found
+
+
+def noted(folder: Path) -> dict[str, Any]:
+    """What a stage under way last said of its progress: step, steps, left (seconds) and numbers, or why it waits; {} when nothing."""
+    try:
+        return dict(json.loads((folder / "progress.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
 
 
 def state(plan: Plan, stage: Stage) -> tuple[str, str]:
@@ -197,16 +173,12 @@ def state(plan: Plan, stage: Stage) -> tuple[str, str]:
         differs = _differences(plan, stage, manifest)
         return ("changed", differs) if differs else ("done", f"{manifest['seconds']:.0f} s")
     if (folder / ".lock").exists():
-        with (folder / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with (folder / ".lock").open("rb") as file:
+            if not _take(file):
                 return "running", ""
-        note = folder / "progress.json"
-        told = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
-        if "waiting" in told:
+        if "waiting" in (told := noted(folder)):
             return "waiting", str(told["waiting"])
-        return "begun", "stopped before it was done; it goes on from its last checkpoint"
+        return "begun", "it goes on from its last checkpoint" if _checkpoints(folder) else "it begins anew"
     missing = [n for names in stage.inputs.values() for n, path in names if _unfinished(path)]
     return "waiting", f"for {', '.join(missing)}" if missing else "to be run"
 
@@ -231,7 +203,9 @@ def _differences(plan: Plan, stage: Stage, manifest: dict[str, Any]) -> str:
         differs.append(f"seed was {manifest['seed']}, is {plan.seed}")
     for word, found in stage.inputs.items():
         before = [one["content"] for one in manifest["inputs"].get(word, [])]
-        if any(_unfinished(path) for _, path in found) or before != [content_hash(path) for _, path in found]:
+        if unfinished := [name for name, path in found if _unfinished(path)]:
+            differs.append(f"its input {word} ({', '.join(unfinished)}) is not done")
+        elif before != [content_hash(path) for _, path in found]:
             differs.append(f"its input {word} ({', '.join(name for name, _ in found)}) has other content than then")
     return "; ".join(differs)
 
@@ -253,6 +227,7 @@ def run(plan: Plan, stage: Stage, report: Report) -> bool:
     with _locked(folder):
         known, why = state_locked(plan, stage)
         if known == "done":
+            _tidy(folder)
             return False
         if known == "changed":
             raise Refusal(f"{plan.file}: [{stage.key}] {why}; to make it again: rm -r {folder}")
@@ -265,6 +240,8 @@ def run(plan: Plan, stage: Stage, report: Report) -> bool:
         except Waiting as waiting:
             write_json(here.path("progress.json"), {"waiting": str(waiting)})
             raise
+        except ModuleNotFoundError as error:
+            raise missing(stage.name, error) from error
         except Exception as error:
             if _disk_full(error):
                 raise Refusal(f"{folder}: the disk is full; make room and run again: what is done is kept") from error
@@ -296,21 +273,21 @@ def _begin(folder: Path, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> No
     """Refuse to go on from a checkpoint that other settings or inputs made; note what this attempt runs with.
 
     What a broken-off attempt left without a checkpoint is removed: the stage begins in an empty folder, as if for the first time.
+    With a checkpoint only half-written files go: they would count as results if nobody wrote them again.
     """
     now = {"settings": stage.settings, "seed": plan.seed, "inputs": inputs, "format": FORMAT}
     begun = folder / "begun.json"
-    if begun.exists() and (folder / "checkpoint").exists():
+    if begun.exists() and _checkpoints(folder):
         then = json.loads(begun.read_text(encoding="utf-8"))
         if then != json.loads(json.dumps(now, default=str)):
             raise Refusal(
                 f"{plan.file}: [{stage.key}] was begun with other settings or inputs; to begin anew: rm -r {folder}"
             )
-    elif begun.exists():
-        for path in folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name not in (".lock", "begun.json"):
-                path.unlink()
+        leftover = list(folder.glob("*.part"))
+    else:
+        leftover = [p for p in folder.iterdir() if p.name not in (".lock", "begun.json")] if begun.exists() else []
+    for path in leftover:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     write_json(begun, now)
 
 
@@ -347,5 +324,10 @@ def _finish(here: Here, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> Non
             "seconds": round(time.time() - here.started, 3),
         },
     )
-    shutil.rmtree(here.path("checkpoint"), ignore_errors=True)
-    here.path("begun.json").unlink(missing_ok=True)
+    _tidy(here.folder)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what only a stage under way needs; again when that was broken off between the manifest and here."""
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    (folder / "begun.json").unlink(missing_ok=True)

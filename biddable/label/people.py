@@ -98,16 +98,16 @@ def utility(person: Person, prompt: Prompt, answer: Answer) -> float:
 
 
 def rank(person: Person, prompt: Prompt, answers: Sequence[Answer]) -> tuple[int, ...]:
-    """A person's ranking: one rank an answer, 1 is best, near-equal answers tie (and the rank after a tie of two skips one: 1, 1, 3).
+    """A person's ranking: one rank an answer, 1 is best, near-equal answers tie. Ranks are dense: after a tie of two comes the next number (1, 1, 2).
 
     An answer ties with the best one of its group, so that ties do not chain along a row of small steps.
     """
     worth = [utility(person, prompt, answer) for answer in answers]
     ranks = [0] * len(worth)
     group, best = 0, math.inf
-    for place, index in enumerate(sorted(range(len(worth)), key=lambda i: -worth[i]), 1):
+    for index in sorted(range(len(worth)), key=lambda i: -worth[i]):
         if not (worth[index] == best or best - worth[index] < TIE):
-            group, best = place, worth[index]
+            group, best = group + 1, worth[index]
         ranks[index] = group
     return tuple(ranks)
 
@@ -137,7 +137,12 @@ def form(prompt: Prompt, answer: Answer) -> dict[str, bool | None]:
     }
 
 
-def gold(prompt: Prompt, answer: Answer, people: Sequence[Person]) -> float:
-    """The people's mean taste of an answer, without noise: from 0 to 1. What their noisy rankings are made from."""
+def gold(prompt: Prompt, answer: Answer, people: Sequence[Person] = ()) -> float:
+    """The people's mean taste of an answer without noise, from 0 to 1; without people, that of the average person.
+
+    What their noisy rankings are made from.
+    """
     found = marks(prompt, answer.text, answer.finish)
+    if not people:
+        return found.sense * sum(weight * getattr(found, mark) for mark, weight in WEIGHTS.items())
     return fmean(taste(person, found) for person in people)

@@ -1,7 +1,8 @@
 """What the simulated labelers look at in an answer. Pure: a prompt and a text in, numbers from 0 (bad) to 1 (good) out.
 
 Seven marks and a gate, each something a person could agree with; `docs/simulated_labelers.md` says them in plain words. The gate is there
-because a form without content is worth nothing: a full stop is "finished", a copied prompt is "on topic", a list of keywords is both.
+because a form without content is worth nothing: a full stop is "finished", a copied prompt is "on topic", a list of keywords is both,
+and one good sentence said six times is all of that and plain too.
 """
 
 from __future__ import annotations
@@ -65,9 +66,12 @@ BRIEF = re.compile(
     r"\b(?:names?|slogans?|titles?|headlines?|captions?|proverbs?|toasts?|signs?|labels?|mottos?)\b", re.I
 )
 """Things that are a few words long by nature."""
+LIST = re.compile(
+    r"\b(?:lists?|bullet\w*|checklists?|agenda|menu|steps|ingredients|recipes?|plans?|schedules?|timetable)\b", re.I
+)
 LETTER = re.compile(r"\b(?:e-?mails?|letters?)\b", re.I)
 SOLID = 0.5
-"""An answer at least this plain, own and long counts in full; below, all its marks shrink."""
+"""An answer at least this plain, own, fresh and long counts in full; below, all its marks shrink."""
 
 
 class Marks(NamedTuple):
@@ -116,17 +120,17 @@ def marks(prompt: Prompt, text: str, finish: Finish) -> Marks:
         return Marks(*[0.0] * 8)
     request = prompt.messages[-1].content
     low, high = band(prompt)
-    plain, own = plainness(text, request), ownness(prompt, text)
-    enough = min(1.0, len(said) / min(low, 4))
+    plain, own, fresh = plainness(prompt, text), ownness(prompt, text), 1.0 - repetition(text)
+    enough = min(1.0, len(said) / min(low, 8))
     return Marks(
         asked=0.65 * about(request, text) + 0.35 * form(prompt, text),
         wishes=sum(wishes.met(wish, text) for wish in prompt.wishes) / len(prompt.wishes) if prompt.wishes else 1.0,
         finished=ending(text, finish),
-        fresh=1.0 - repetition(text),
+        fresh=fresh,
         fitting=fit(len(said), low, high),
         clean=cleanness(text),
         plain=plain,
-        sense=min(1.0, plain * own * enough / SOLID),
+        sense=min(1.0, plain * own * fresh * enough / SOLID),
     )
 
 
@@ -209,6 +213,15 @@ def ownness(prompt: Prompt, text: str) -> float:
     return (1.0 - _above(echo, 0.3, 0.9)) * min(1.0, new / 0.3)
 
 
+def may_list(prompt: Prompt) -> bool:
+    """Whether a list can be what the request calls for: its kind, a wish, or its own words say so."""
+    return (
+        prompt.use_case in (*SOURCE_CASES, "brainstorming", None)
+        or any(wish.kind == "bullets" for wish in prompt.wishes)
+        or LIST.search(prompt.messages[-1].content) is not None
+    )
+
+
 def band(prompt: Prompt) -> tuple[int, int]:
     """The fewest and most words that a request calls for, its wishes considered."""
     case = prompt.use_case or "other"
@@ -250,16 +263,20 @@ def cleanness(text: str) -> float:
     return max(0.0, 1.0 - dirt - min(1.0, 5 * symbols) - min(1.0, 3 * foreign))
 
 
-def plainness(text: str, request: str) -> float:
-    """How far the words are ordinary ones (or the request's own) and stand in sentences, where about four in ten are small words."""
+def plainness(prompt: Prompt, text: str) -> float:
+    """How far the words are ordinary ones (or the request's own) and stand in sentences, where about four in ten are small words.
+
+    Sentences are asked of texts of six words or more; of four or more where the request calls for a text; and of lists never, where one may stand.
+    """
     said, known = words(text), plain_words()
-    allowed = {stem(w) for w in words(request)}
+    allowed = {stem(w) for w in words(prompt.messages[-1].content)}
     parts = [part for word in said for part in word.split("-") if part]
     ordinary = sum(w in known or w.isdigit() or stem(w) in known or stem(w) in allowed for w in parts) / max(
         len(parts), 1
     )
     spoken = 1.0
-    if len(said) >= 6 and wishes.bullets(text) < 2:
+    listed = wishes.bullets(text) >= 2 and may_list(prompt)
+    if len(said) >= (4 if band(prompt)[0] >= 6 else 6) and not listed:
         spoken = _above(sum(w in FUNCTION_WORDS for w in said) / len(said), 0.0, 0.2)
     return _above(ordinary, 0.6, 0.95) * spoken
 

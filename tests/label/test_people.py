@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
+import pytest
 from biddable.base.records import Answer, Message, Prompt
-from biddable.label import agreement, people
+from biddable.label import people
 
 PROMPT = Prompt(
     id="p", messages=(Message(role="user", content="Write about the sea."),), user="u", use_case="generation"
 )
+GOOD = Answer(text="The sea is wide and grey in the morning, and the boats are small on it.", model="a")
 ANSWERS = [
-    Answer(text="The sea is wide and grey in the morning, and the boats are small on it.", model="a"),
+    GOOD,
     Answer(text="The sea is wide and grey in the", model="b", finish="length"),
     Answer(text="Bananas bananas bananas", model="c", finish="length"),
     Answer(text="", model="d"),
@@ -21,33 +26,61 @@ def test_same_question_same_answer_in_any_order() -> None:
     ranks = people.rank(one, PROMPT, ANSWERS)
     assert people.rank(one, PROMPT, ANSWERS) == ranks
     assert people.rank(one, PROMPT, ANSWERS[::-1]) == ranks[::-1]
-    assert people.utility(one, PROMPT, ANSWERS[0]) != people.utility(two, PROMPT, ANSWERS[0])
+    assert people.utility(one, PROMPT, GOOD) != people.utility(two, PROMPT, GOOD)
+
+
+def test_who_wrote_an_answer_changes_nothing() -> None:
+    one = people.panel("training", 1, 12)[0]
+    other = GOOD.model_copy(update={"model": "z", "step": 7, "score": 3.0})
+    assert people.utility(one, PROMPT, GOOD) == people.utility(one, PROMPT, other)
 
 
 def test_panels_share_nobody_and_an_empty_answer_is_last() -> None:
     training, held_out = people.panel("training", 1, 12), people.panel("held_out", 1, 8)
     assert not {p.id for p in training} & {p.id for p in held_out}
     for person in (*training, *held_out):
+        assert sum(person.weights.values()) == pytest.approx(1.0)
         ranks = people.rank(person, PROMPT, ANSWERS)
         assert ranks[3] == max(ranks) and min(ranks) == 1
         assert people.choose(person, PROMPT, ANSWERS) != 3
-        overall, form = people.rate(person, PROMPT, ANSWERS[0])
+        overall, form = people.rate(person, PROMPT, GOOD)
         assert 1 <= overall <= 7 and set(form.values()) <= {True, False, None}
+        assert form["satisfies_constraint"] is None  # the prompt has no wish
+        assert people.rate(person, PROMPT, ANSWERS[3])[0] == 1
 
 
-def test_agreement_by_hand() -> None:
-    """Item x: 1 2 3 against 1 3 2: the pairs (0,1), (0,2) alike, (1,2) not: 2 of 3. Item y: 1 1 against 1 2: a tie, nothing to compare.
-    Item z: 2 1 against 2 1: 1 of 1. Together 3 of 4."""
-    rows = [
-        ("x", "a", (1, 2, 3)),
-        ("x", "b", (1, 3, 2)),
-        ("y", "a", (1, 1)),
-        ("y", "b", (1, 2)),
-        ("z", "a", (2, 1)),
-        ("z", "b", (2, 1)),
-    ]
-    found = agreement.pairwise(rows)
-    assert found["agreement"] == 0.75 and found["agreement_pairs"] == 4
-    assert found["agreement_low"] <= 0.75 <= found["agreement_high"]
-    assert agreement.pairwise(rows[2:4]) == {}
-    assert agreement.pairwise([("x", "a", (1, 2)), ("x", "a", (2, 1))]) == {}  # nobody agrees with themselves
+def test_another_seed_is_other_people_and_the_same_seed_the_same() -> None:
+    assert people.panel("training", 1, 3) == people.panel("training", 1, 3)
+    assert people.panel("training", 1, 3)[0].weights != people.panel("training", 2, 3)[0].weights
+    assert people.panel("training", 1, 3)[0].weights != people.panel("held_out", 1, 3)[0].weights
+
+
+def test_ranks_are_dense_and_follow_utility(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worth 0.50, 0.49, 0.40, 0.39, 0.475 and nothing: 0.50 ties with what is less than 0.03 below it (0.49, 0.475); 0.40 with 0.39; nothing is last."""
+    worth = dict(zip("abcdef", (0.50, 0.49, 0.40, 0.39, 0.475, -math.inf), strict=True))
+    monkeypatch.setattr(people, "utility", lambda person, prompt, answer: worth[answer.text])
+    one = people.panel("training", 1, 1)[0]
+    assert people.rank(one, PROMPT, [Answer(text=name, model="m") for name in worth]) == (1, 1, 2, 2, 1, 3)
+    assert people.choose(one, PROMPT, [Answer(text=name, model="m") for name in "dba"]) == 2
+    empty = [Answer(text="f", model="m")] * 2
+    assert people.rank(one, PROMPT, empty) == (1, 1)
+
+
+def test_a_rating_rises_with_utility(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven equal steps from 0 to 1: 0.5 is in the fourth (3/7 = 0.43 to 4/7 = 0.57)."""
+    one = people.Person("x", "training", 1, people.panel("training", 1, 1)[0].weights, 0.0, 0.0)
+    given = []
+    for worth in (-0.2, 0.1, 0.5, 0.9, 1.3):
+        monkeypatch.setattr(people, "utility", lambda person, prompt, answer, worth=worth: worth)
+        given.append(people.rate(one, PROMPT, GOOD)[0])
+    assert given == [1, 1, 4, 7, 7]
+
+
+def test_gold_is_the_mean_without_noise() -> None:
+    crew = people.panel("training", 1, 200)
+    alone = [people.gold(PROMPT, answer) for answer in ANSWERS]
+    assert all(better > worse for better, worse in pairwise(alone[:3])) and alone[3] == 0.0
+    for answer, average in zip(ANSWERS, alone, strict=True):
+        assert people.gold(PROMPT, answer, crew) == pytest.approx(average, abs=0.03)
+    noise = [people.utility(p, PROMPT, GOOD) - people.gold(PROMPT, GOOD, [p]) for p in crew]
+    assert abs(sum(noise) / len(noise)) < 4 * people.NOISE / math.sqrt(len(crew))

@@ -29,27 +29,40 @@ def test_each_wish_by_example(wish: Wish, good: str, bad: str) -> None:
 
 
 GOOD = "The harbour smells of salt in the morning. Boats come home with the tide and the gulls cry above them."
-
-
-@pytest.mark.parametrize(
-    "cheat",
-    [
-        ".",
-        "Write two sentences about the harbour and mention salt.",
-        "harbour salt harbour salt",
-        "The harbour smells of salt. " * 6,
-        "",
-    ],
+ASKED = prompt(
+    "Write two sentences about the harbour and mention salt.",
+    Wish(kind="sentences", count=2),
+    Wish(kind="mention", words=("salt",)),
 )
-def test_cheats_are_worth_less_than_an_honest_answer(cheat: str) -> None:
-    asked = prompt(
-        "Write two sentences about the harbour and mention salt.",
-        Wish(kind="sentences", count=2),
-        Wish(kind="mention", words=("salt",)),
-    )
-    crew = people.panel("held_out", 1, 8)
-    honest = people.gold(asked, Answer(text=GOOD, model="m"), crew)
-    assert people.gold(asked, Answer(text=cheat, model="m"), crew) < honest - 0.1
+FREE = prompt("Write a short text about a harbour.")
+
+
+CHEATS = (
+    "",
+    ".",
+    "!!!!!!",
+    "Thank you!",
+    "harbour salt harbour salt",
+    "harbour salt boats gulls tide",
+    "- harbour\n- salt\n- boats\n- gulls",
+    "Salt, boats, gulls, harbour, tide, morning, ships, birds.",
+    "The harbour smells of salt. " * 6,
+)
+
+
+@pytest.mark.parametrize("asked", [ASKED, FREE])
+@pytest.mark.parametrize("cheat", [*CHEATS, "the prompt"])
+def test_cheats_are_worth_half_of_an_honest_answer_at_most(asked: Prompt, cheat: str) -> None:
+    honest = people.gold(asked, Answer(text=GOOD, model="m"))
+    assert honest > 0.9
+    cheat = asked.messages[0].content if cheat == "the prompt" else cheat
+    assert people.gold(asked, Answer(text=cheat, model="m")) < 0.5 * honest
+
+
+def test_a_list_is_good_where_one_was_asked_for() -> None:
+    things = "- boats\n- salt\n- fish"
+    listed = prompt("List three things in a harbour.", use_case="brainstorming")
+    assert people.gold(listed, Answer(text=things, model="m")) > people.gold(FREE, Answer(text=things, model="m")) + 0.4
 
 
 def test_an_answer_that_breaks_off_is_worth_less() -> None:
@@ -57,3 +70,55 @@ def test_an_answer_that_breaks_off_is_worth_less() -> None:
     broken = taste.marks(prompt("Tell me about the sea."), GOOD[:-12], "length")
     assert whole.finished == 1.0 and broken.finished < 0.5
     assert all(0 <= mark <= 1 for mark in (*whole, *broken))
+
+
+def test_repetition_by_hand() -> None:
+    """ "the sea is wide" twice: 8 words, 6 threes in a row, of which the-sea-is and sea-is-wide come twice: 2 said again; 3 * 2 / 8 = 0.75.
+    "so so good": 3 words, one twice running: 3 * 1 / 3 = 1."""
+    assert taste.repetition("the sea is wide the sea is wide") == 0.75
+    assert taste.repetition("so so good") == 1.0
+    assert taste.repetition(GOOD) == 0.0
+
+
+def test_own_words_by_hand() -> None:
+    """Of an answer that is the prompt, every three words are there: nothing is new. In a question with its passage, an answer may use its words."""
+    copied = FREE.messages[0].content
+    assert taste.ownness(FREE, copied) == 0.0
+    assert taste.ownness(FREE, GOOD) == 1.0
+    passage = prompt("The ferry leaves the harbour at nine. When does the ferry leave?", use_case="closed_qa")
+    assert taste.ownness(passage, "The ferry leaves at nine.") == 1.0
+    assert taste.ownness(passage, passage.messages[0].content) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "mark"),
+    [
+        ("It is wide.", "stop", 1.0),
+        ("The sea is wide and grey today", "stop", 0.7),
+        ("The sea is wide and grey and", "stop", 0.4),
+        ("It is wide.", "length", 0.3),
+        ("It is wide and", "length", 0.0),
+    ],
+)
+def test_how_an_answer_ends(text: str, finish: str, mark: float) -> None:
+    assert taste.ending(text, finish) == mark  # type: ignore[arg-type]
+
+
+def test_how_long_an_answer_may_be() -> None:
+    """Between 10 and 40 words is right; half as few or half as many too many count half; twice the most, nothing."""
+    assert [taste.fit(n, 10, 40) for n in (5, 10, 40, 60, 80, 200)] == [0.5, 1.0, 1.0, 0.5, 0.0, 0.0]
+    assert taste.band(prompt("Tell me.", Wish(kind="max_words", count=9))) == (3, 9)
+
+
+@pytest.mark.parametrize(
+    "dirt", ["You idiot. ", "assistant: ", "<|im_end|> ", "https://sea.example ", "[your name] ", "море море море "]
+)
+def test_dirt_is_seen(dirt: str) -> None:
+    assert taste.cleanness(GOOD) == 1.0
+    assert taste.cleanness(dirt + GOOD) < 0.9
+
+
+def test_word_salad_is_not_plain() -> None:
+    salad = "Zenobear dibble scarecrow ordipus, smeltz alabone riders ayoub foraged clover mandelaz wuthe."
+    assert taste.plainness(FREE, GOOD) == 1.0
+    assert taste.plainness(FREE, salad) < 0.2
