@@ -121,7 +121,7 @@ def marks(prompt: Prompt, text: str, finish: Finish) -> Marks:
     request = prompt.messages[-1].content
     low, high = band(prompt)
     plain, own, fresh = plainness(prompt, text), ownness(prompt, text), 1.0 - repetition(text)
-    enough = min(1.0, len(said) / min(low, 8))
+    enough = min(1.0, len(said) / min(low, 4 if is_list(prompt, text) else 8))
     return Marks(
         asked=0.65 * about(request, text) + 0.35 * form(prompt, text),
         wishes=sum(wishes.met(wish, text) for wish in prompt.wishes) / len(prompt.wishes) if prompt.wishes else 1.0,
@@ -213,13 +213,14 @@ def ownness(prompt: Prompt, text: str) -> float:
     return (1.0 - _above(echo, 0.3, 0.9)) * min(1.0, new / 0.3)
 
 
-def may_list(prompt: Prompt) -> bool:
-    """Whether a list can be what the request calls for: its kind, a wish, or its own words say so."""
-    return (
+def is_list(prompt: Prompt, text: str) -> bool:
+    """Whether an answer is a list where one may stand: the request's kind, a wish, or its own words say so."""
+    may = (
         prompt.use_case in (*SOURCE_CASES, "brainstorming", None)
         or any(wish.kind == "bullets" for wish in prompt.wishes)
         or LIST.search(prompt.messages[-1].content) is not None
     )
+    return may and wishes.bullets(text) >= 2
 
 
 def band(prompt: Prompt) -> tuple[int, int]:
@@ -275,8 +276,7 @@ def plainness(prompt: Prompt, text: str) -> float:
         len(parts), 1
     )
     spoken = 1.0
-    listed = wishes.bullets(text) >= 2 and may_list(prompt)
-    if len(said) >= (4 if band(prompt)[0] >= 6 else 6) and not listed:
+    if len(said) >= (4 if band(prompt)[0] >= 6 else 6) and not is_list(prompt, text):
         spoken = _above(sum(w in FUNCTION_WORDS for w in said) / len(said), 0.0, 0.2)
     return _above(ordinary, 0.6, 0.95) * spoken
 

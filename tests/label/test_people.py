@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 
 import pytest
+
 from biddable.base.records import Answer, Message, Prompt
 from biddable.label import people
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from biddable.base.records import Answer, Message, Prompt, Wish
 from biddable.label import people, taste, wishes
 
@@ -60,7 +61,7 @@ def test_cheats_are_worth_half_of_an_honest_answer_at_most(asked: Prompt, cheat:
 
 
 def test_a_list_is_good_where_one_was_asked_for() -> None:
-    things = "- boats\n- salt\n- fish"
+    things = "- boats\n- salt\n- fish\n- ships"
     listed = prompt("List three things in a harbour.", use_case="brainstorming")
     assert people.gold(listed, Answer(text=things, model="m")) > people.gold(FREE, Answer(text=things, model="m")) + 0.4
 
