@@ -276,11 +276,12 @@ def test_progress_is_noted_at_most_once_a_second(tmp_path: Path, monkeypatch: py
     clock = [100.0]
     monkeypatch.setattr(runs.time, "monotonic", lambda: clock[0])
     here = Here(tmp_path, "learn.toy", 1, lambda step, steps, numbers: None)
-    for step, now in ((1, 100.0), (2, 100.9), (3, 101.0)):
+    first = {"step": 1, "steps": 9, "left": None, "loss": 0.25}
+    third = {"step": 3, "steps": 9, "left": 3.0, "loss": 0.25}  # two steps took 1 s, six remain
+    for step, now, told in ((1, 100.0, first), (2, 100.9, first), (3, 101.0, third)):
         clock[0] = now
         here.progress(step, 9, loss=0.25)
-        noted = json.loads((tmp_path / "progress.json").read_text())
-        assert noted == {"step": step if step != 2 else 1, "steps": 9, "loss": 0.25}
+        assert json.loads((tmp_path / "progress.json").read_text()) == told
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
