@@ -20,6 +20,8 @@ from biddable.base.config import Refusal
 
 Split = Literal["train", "valid", "test"]
 Finish = Literal["stop", "length"]
+TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$"
+"""A moment in UTC: 2026-11-21T10:15:00Z."""
 
 
 class Record(BaseModel):
@@ -142,6 +144,65 @@ class Rating(Record):
     panel: Literal["training", "held_out"]
     simulated: bool
     guideline: str
+
+
+class Policy(Record):
+    """Who answered a turn: the policy's stage folder and the hash of what it held (`content` of its manifest)."""
+
+    folder: str
+    content: str
+
+
+class Sampling(Record):
+    """How the answer to a turn was sampled."""
+
+    temperature: float = Field(default=1.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(ge=1)
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    best_of: int = Field(default=1, ge=1)
+
+
+class Turn(Record):
+    """One answer that a served policy gave, kept because its user had agreed to that. Two answers to the same messages are two turns.
+
+    `user` is a pseudonym; who stands behind it is known to the serving side only. `consent` is the version of the text that the user agreed to.
+    """
+
+    id: str = Field(min_length=1)
+    conversation: str = Field(min_length=1)
+    user: str = Field(min_length=1)
+    time: str = Field(pattern=TIME)
+    messages: tuple[Message, ...] = Field(min_length=1)
+    answer: Answer
+    policy: Policy
+    sampling: Sampling
+    consent: str = Field(min_length=1)
+    via: Literal["chat", "api"] = "chat"
+
+    @model_validator(mode="after")
+    def _ends_with_user(self) -> Turn:
+        if self.messages[-1].role != "user":
+            raise ValueError("the last message must be the user's")
+        return self
+
+
+class Feedback(Record):
+    """What a user said about a turn, at once or later. Several lines about one turn: of each field the newest that is given counts.
+
+    `preferred_over` and `same_as` name other turns of the same user with the same messages: together they rank the answers.
+    """
+
+    id: str = Field(min_length=1)
+    turn: str = Field(min_length=1)
+    user: str = Field(min_length=1)
+    time: str = Field(pattern=TIME)
+    thumbs: Literal["up", "down"] | None = None
+    reasons: tuple[str, ...] = ()
+    preferred_over: tuple[str, ...] = ()
+    same_as: tuple[str, ...] = ()
+    report: str | None = None
 
 
 R = TypeVar("R", bound=Record)
