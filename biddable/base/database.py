@@ -209,9 +209,9 @@ def engine_for(where: str | Path, durable: bool) -> sa.Engine:
 
 def migrate(connection: sa.Connection, where: str | Path) -> None:
     newest = max(path.name for path in (MIGRATIONS / "versions").glob("m*.py"))[1:5]  # m0002_site.py is revision 0002
-    if sa.inspect(connection).has_table("alembic_version"):
-        if connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all() == [newest]:
-            return  # Alembic takes a tenth of a second to load
+    version = sa.text("SELECT version_num FROM alembic_version")
+    if sa.inspect(connection).has_table("alembic_version") and connection.execute(version).scalars().all() == [newest]:
+        return  # Alembic takes a tenth of a second to load
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
