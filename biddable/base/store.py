@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 import sqlalchemy as sa
 
 from biddable.base.config import Refusal
-from biddable.base.database import disk_errors, engine_for, guidelines, labels, leases, migrate, people, tasks
+from biddable.base.database import disk_errors, engine_for, guidelines, labels, leases, migrate, people, skips, tasks
 
 TRIES = 20
 """How often a step is begun anew when another process has just added the same row."""
@@ -119,7 +119,7 @@ class Store:
                 connection.execute(sa.insert(people), new)
 
         wanted = list(rows)
-        self._write(step)
+        self.write(step)
 
     def people(self) -> list[Person]:
         """Everybody, in the order of their ids."""
@@ -134,7 +134,7 @@ class Store:
             if not connection.execute(sa.select(guidelines).where(guidelines.c.version == version)).first():
                 connection.execute(sa.insert(guidelines), {"version": version, "text": text})
 
-        self._write(step)
+        self.write(step)
         return version
 
     def put_tasks(self, task_set: TaskSet, wanted: Sequence[Task]) -> None:
@@ -157,7 +157,7 @@ class Store:
                     connection.execute(sa.update(tasks).where(tasks.c.id == task.id).values(overlap=task.overlap))
             _seats(connection, task_set.name, wanted, now)
 
-        self._write(step)
+        self.write(step)
 
     def question(self, task: str) -> tuple[str, str]:
         """A task's kind and question. Raises Refusal for an unknown task."""
@@ -170,7 +170,7 @@ class Store:
     def lease(self, task_set: str, person: str, seconds: float) -> tuple[str, float] | None:
         """Give a person the next task of a set: (task, until when), or None when there is nothing left for this person.
 
-        Who holds a live lease gets the same task again, with the time prolonged. Nobody gets a task twice once it is answered.
+        Who holds a live lease gets the same task again, with the time prolonged. Nobody gets a task again that they answered or skipped.
         Raises Refusal when the person is unknown or the set is for other people.
         """
 
@@ -181,7 +181,9 @@ class Store:
             open_ = (leases.c.task_set == task_set) & leases.c.label.is_(None)
             twin = leases.alias()
             sits = sa.exists().where(twin.c.task == leases.c.task, twin.c.person == person, twin.c.id != leases.c.id)
-            for allowed in ((leases.c.person == person) & (leases.c.until > now), (leases.c.until <= now) & ~sits):
+            skipped = sa.exists().where(skips.c.task == leases.c.task, skips.c.person == person)
+            free = (leases.c.until <= now) & ~sits & ~skipped
+            for allowed in ((leases.c.person == person) & (leases.c.until > now), free):
                 first = (
                     sa.select(leases.c.id)
                     .where(open_, allowed)
@@ -195,7 +197,7 @@ class Store:
                     return row.task, row.until
             return None
 
-        return self._write(step)
+        return self.write(step)
 
     def add_label(
         self,
@@ -232,7 +234,7 @@ class Store:
                     raise Lapsed(f"task {task}: the time to answer is over, or it was never given to {person}")
             return new
 
-        return self._write(step)
+        return self.write(step)
 
     def labels(self, task_set: str) -> list[Label]:
         """The labels of a set that no correction has replaced, in the order of task and person."""
@@ -272,7 +274,7 @@ class Store:
             seats, given, waiting = connection.execute(query).one()
         return Counts(int(given), int(waiting), int(seats - given - waiting))
 
-    def _write(self, step: Callable[[sa.Connection], Done]) -> Done:
+    def write(self, step: Callable[[sa.Connection], Done]) -> Done:
         """Run one step as one transaction; again when another process has just added one of its rows."""
         for attempt in range(TRIES):
             try:
