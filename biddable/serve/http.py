@@ -23,6 +23,8 @@ from biddable.serve.protocol import Wrong
 
 BODY_SECONDS = 30.0
 """So long a client may take to send its body, and to take one piece of an answer."""
+NOES = (Wrong, Full, TooLate, Closed)
+"""What endpoints raise to say no."""
 log = logging.getLogger("biddable.serve")
 T = TypeVar("T")
 

@@ -110,12 +110,12 @@ class TextAsked(Asked):
 
     def prompts(self) -> list[str | tuple[int, ...]]:
         """Each prompt as text or token ids."""
-        given = self.prompt
-        if isinstance(given, str):
-            return [given]
-        if given and isinstance(given[0], int):
-            return [tuple(given)]  # type: ignore[arg-type]
-        return [one if isinstance(one, str) else tuple(one) for one in given]  # type: ignore[union-attr]
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        texts = [one for one in self.prompt if isinstance(one, str)]
+        numbers = [one for one in self.prompt if isinstance(one, int)]
+        lists = [tuple(one) for one in self.prompt if isinstance(one, list)]
+        return [*texts, *lists, *([tuple(numbers)] if numbers else [])]
 
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -137,6 +137,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 """Fields that would change the answer and that we do not have, with the values that ask for nothing."""
 
 A = TypeVar("A", bound=Asked)
+B = TypeVar("B", bound=Body)
 
 
 class _Unknown(BaseModel):
@@ -151,7 +152,7 @@ def parse(kind: type[A], data: bytes) -> A:
         asked = kind.model_validate_json(data)
         extra = _Unknown.model_validate_json(data).model_extra or {}
     except ValidationError as error:
-        raise _mistake(error) from None
+        raise mistake(error) from None
     for name, neutral in NEUTRAL.items():
         if extra.get(name) is not None and extra[name] not in neutral:
             raise Wrong(f"{name} is not supported by this server; leave it out", param=name, code="unsupported_parameter")
@@ -160,7 +161,7 @@ def parse(kind: type[A], data: bytes) -> A:
     return asked
 
 
-def _mistake(error: ValidationError) -> Wrong:
+def mistake(error: ValidationError) -> Wrong:
     """The first mistake of a body, in one line."""
     mistakes = error.errors(include_url=False, include_context=False)
     first = mistakes[0]

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 
 from biddable.base.config import Refusal
 from biddable.base.records import Finish
@@ -18,29 +18,29 @@ from biddable.serve.protocol import Wrong
 from biddable.serve.source import Ask
 
 
-def client(url: str, key: str | None, seconds: float) -> httpx.AsyncClient:
+def client(url: str, key: str | None, seconds: float) -> httpx2.AsyncClient:
     """A connection to the server at `url` (with or without /v1)."""
     base = url.rstrip("/").removesuffix("/v1")
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
-    return httpx.AsyncClient(base_url=base, headers=headers, timeout=httpx.Timeout(seconds, connect=10), limits=limits)
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=32)
+    return httpx2.AsyncClient(base_url=base, headers=headers, timeout=httpx2.Timeout(seconds, connect=10), limits=limits)
 
 
 def names(url: str, key: str | None) -> list[str]:
     """The models that the server has. Raises Refusal when it does not answer as such a server would."""
     where = url.rstrip("/").removesuffix("/v1") + "/v1/models"
     try:
-        told = httpx.get(where, headers={"authorization": f"Bearer {key}"} if key else {}, timeout=10)
+        told = httpx2.get(where, headers={"authorization": f"Bearer {key}"} if key else {}, timeout=10)
         told.raise_for_status()
         return [str(one["id"]) for one in told.json()["data"]]
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
         raise Refusal(f'[serve.api] engine = "{url}": {where} does not list models: {error}') from error
 
 
 class _Events:
     """The other server's stream, as pieces."""
 
-    def __init__(self, ask: Ask, response: httpx.Response, max_tokens: int) -> None:
+    def __init__(self, ask: Ask, response: httpx2.Response, max_tokens: int) -> None:
         self.prompt_tokens, self.max_tokens, self.seed = 0, max_tokens, ask.seed
         self.answers = ask.wanted * max(1, len(ask.prompts))
         self._ask, self._response = ask, response
@@ -55,9 +55,9 @@ class _Events:
                     continue
                 for piece in self._pieces(json.loads(line.removeprefix("data:"))):
                     yield piece
-        except httpx.TimeoutException as error:
+        except httpx2.TimeoutException as error:
             raise TooLate("the engine took too long") from error
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
             raise _broken(error) from error
         finally:
             await self._response.aclose()
@@ -85,7 +85,7 @@ class Remote:
 
     name: str
     answerer: Answerer
-    client: httpx.AsyncClient
+    client: httpx2.AsyncClient
     model: str  # what the other server calls it
     most_tokens: int
     scores: bool = False
@@ -115,9 +115,9 @@ class Remote:
             sent["prompt"] = [one if isinstance(one, str) else list(one) for one in ask.prompts]
         try:
             response = await self.client.send(self.client.build_request("POST", path, json=sent), stream=True)
-        except httpx.TimeoutException as error:
+        except httpx2.TimeoutException as error:
             raise TooLate("the engine took too long") from error
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise _broken(error) from error
         if response.status_code != 200:
             raise await _refused(response)
@@ -129,7 +129,7 @@ class Remote:
     async def alive(self) -> bool:
         try:
             return (await self.client.get("/v1/models", timeout=5)).status_code == 200
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             return False
 
     def load(self) -> tuple[int, int]:
@@ -140,7 +140,7 @@ def _broken(error: Exception) -> Wrong:
     return Wrong(f"the engine does not answer ({type(error).__name__})", 502, code="engine_error", retry=10.0)
 
 
-async def _refused(response: httpx.Response) -> Exception:
+async def _refused(response: httpx2.Response) -> Exception:
     """What the other server said no with: its clients' mistakes are passed on, its own troubles are an overload."""
     await response.aread()
     await response.aclose()

@@ -83,7 +83,11 @@ class _Answers:
     def __init__(self, orders: list[Order], seed: int | None, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         self._told: asyncio.Queue[list[Piece] | Exception] = asyncio.Queue()
-        self.job = Job(orders, lambda told: loop.call_soon_threadsafe(self._told.put_nowait, told), seconds)
+
+        def tell(told: list[Piece] | Exception) -> None:
+            loop.call_soon_threadsafe(self._told.put_nowait, told)
+
+        self.job = Job(orders, tell, seconds)
         self.prompt_tokens = sum(len(order.prompt) for order in orders)
         self.answers = sum(order.wanted for order in orders)
         self.max_tokens = max(order.max_tokens for order in orders)

@@ -14,12 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from biddable.base.records import Message
 from biddable.serve import keep, protocol
-from biddable.serve.http import Events, Frame, body, event, told, while_here, wrong
+from biddable.serve.http import NOES, Events, Frame, body, event, told, while_here, wrong
 from biddable.serve.keep import Asker
 from biddable.serve.keys import Key
-from biddable.serve.orders import Closed, Full, Piece, TooLate
+from biddable.serve.orders import Piece
 from biddable.serve.protocol import Asked, ChatAsked, TextAsked, Wrong
 from biddable.serve.source import Ask, Source
 from biddable.serve.talk import Said, Server, Talk
@@ -52,17 +51,17 @@ def _asker(server: Server, key: Key | None, asked: Asked, store: bool) -> Asker:
     return Asker(user, keep.version(keep.API_CONSENT) if store else None, "api")
 
 
-def _ask(server: Server, source: Source, asked: Asked, prompts: int, **more: Any) -> Ask:
-    """A request as the engine takes it. Raises Wrong when it wants too much."""
+def _counts(server: Server, source: Source, asked: Asked, prompts: int) -> tuple[int, int]:
+    """How many answers a prompt are sampled, and how many given out. Raises Wrong when that is too much."""
     count = asked.best_of or max(server.best_of, asked.n)
     if count < asked.n:
         raise Wrong(f"best_of = {count} answers are fewer than n = {asked.n}", param="best_of")
     if count * prompts > server.most_answers:
         raise Wrong(f"at most {server.most_answers} answers a request, {count * prompts} were asked for", param="n")
     if count > asked.n and not source.scores:
-        raise Wrong("best_of: this server has no reward model to choose with", param="best_of", code="unsupported_parameter")
-    shape = {"temperature": asked.temperature, "top_p": asked.top_p, "stop": asked.stops, "seed": asked.seed}
-    return Ask(source.name, count=count, wanted=asked.n, **shape, **more)
+        said = "best_of: this model has no reward model to choose with"
+        raise Wrong(said, param="best_of", code="unsupported_parameter")
+    return count, asked.n
 
 
 async def chat(request: Request) -> Response:
@@ -71,10 +70,19 @@ async def chat(request: Request) -> Response:
     key = await _caller(request)
     asked = protocol.parse(ChatAsked, await body(request, server.most_bytes))
     source = server.source(asked.model)
-    messages: tuple[Message, ...] = tuple(turned.message() for turned in asked.messages)
-    top = asked.top_logprobs if asked.logprobs else None
-    limit = asked.max_completion_tokens or asked.max_tokens
-    ask = _ask(server, source, asked, 1, messages=messages, max_tokens=limit, top=top)
+    count, wanted = _counts(server, source, asked, 1)
+    ask = Ask(
+        source.name,
+        messages=tuple(turned.message() for turned in asked.messages),
+        count=count,
+        wanted=wanted,
+        seed=asked.seed,
+        max_tokens=asked.max_completion_tokens or asked.max_tokens,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        stop=asked.stops,
+        top=asked.top_logprobs if asked.logprobs else None,
+    )
     talk = Talk(server, source, ask, _asker(server, key, asked, asked.store), keep.new_id("chatcmpl"))
     return await _answer(request, asked, talk, _Chat(talk))
 
@@ -88,7 +96,19 @@ async def text(request: Request) -> Response:
     prompts = asked.prompts()
     if not prompts:
         raise Wrong("prompt: the list is empty", param="prompt")
-    ask = _ask(server, source, asked, len(prompts), prompts=tuple(prompts), max_tokens=asked.max_tokens or 16, top=asked.logprobs)
+    count, wanted = _counts(server, source, asked, len(prompts))
+    ask = Ask(
+        source.name,
+        prompts=tuple(prompts),
+        count=count,
+        wanted=wanted,
+        seed=asked.seed,
+        max_tokens=asked.max_tokens or 16,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        stop=asked.stops,
+        top=asked.logprobs,
+    )
     talk = Talk(server, source, ask, _asker(server, key, asked, False), keep.new_id("cmpl"))
     return await _answer(request, asked, talk, _Text(talk))
 
@@ -154,7 +174,7 @@ async def _answer(request: Request, asked: Asked, talk: Talk, shape: _Chat | _Te
         await talk.open()
         if asked.stream:
             pieces = talk.pieces()
-            first = await while_here(request.receive, anext(pieces))  # type: ignore[arg-type]
+            first = await while_here(request.receive, _first(pieces))
             return Events(_events(asked, talk, shape, first, pieces), talk.close)
         said = await while_here(request.receive, talk.all())
         choices = [shape.choice(index, one, await talk.keep(index)) for index, one in enumerate(said)]
@@ -163,6 +183,10 @@ async def _answer(request: Request, asked: Asked, talk: Talk, shape: _Chat | _Te
         raise
     talk.close()
     return JSONResponse(_head(talk, shape.kind) | {"choices": choices, "usage": talk.usage()})
+
+
+async def _first(pieces: AsyncIterator[Piece]) -> Piece:
+    return await anext(pieces)
 
 
 async def _events(
@@ -275,7 +299,7 @@ def application(server: Server) -> Starlette:
 
     app = Starlette(
         routes=ROUTES,
-        exception_handlers=dict.fromkeys((HTTPException, Wrong, Full, TooLate, Closed), told),
+        exception_handlers=dict.fromkeys((HTTPException, *NOES), told),
         middleware=[Middleware(Frame, count=count)],
     )
     app.state.server = server
