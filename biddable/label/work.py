@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel
 
-from biddable.base import records
+from biddable.base import judgments, records
 from biddable.base.config import Refusal, Settings, Waiting
 from biddable.base.records import Answer, Replies
 from biddable.base.runs import Here
@@ -29,6 +30,13 @@ GUIDELINES: dict[Panel, str] = {"training": "training", "held_out": "evaluation"
 """Helpfulness comes first in training labels, truthfulness and harmlessness in evaluation (Ouyang et al. 2022, 3.4): two documents."""
 
 
+class Gold(NamedTuple):
+    """Tasks whose answers are known, mixed unseen into real people's work."""
+
+    known: Sequence[tuple[Asked, str]]  # each with the expected Answer as JSON, in the order of the replies
+    share: float
+
+
 class Crew(NamedTuple):
     """Who is asked, and where what they say is kept."""
 
@@ -36,6 +44,9 @@ class Crew(NamedTuple):
     labelers: Labelers
     size: int  # simulated people
     store: str | None  # URL or path; None: store.db beside the stage folders
+    guidelines: Path | None = None  # folder with training.md and evaluation.md; None: ours
+    enough: float = 1.0  # share of the wanted answers after which the records are written
+    gold: Gold | None = None
 
 
 def read_replies(where: Path) -> list[tuple[str, Replies]]:
@@ -62,10 +73,14 @@ def blind(replies: Replies, shown: Sequence[int]) -> tuple[Answer, ...]:
     return tuple(Answer(text=replies.answers[i].text, model="", finish=replies.answers[i].finish) for i in shown)
 
 
-def guideline(panel: Panel) -> tuple[str, str]:
-    """Name and text of the guideline that a panel is shown."""
+def guideline(panel: Panel, folder: Path | None = None) -> tuple[str, str]:
+    """Name and text of the guideline that a panel is shown. Raises Refusal when the folder has none for it."""
     name = GUIDELINES[panel]
-    return name, (Path(__file__).parent / "guidelines" / f"{name}.md").read_text(encoding="utf-8")
+    path = (folder or Path(__file__).parent / "guidelines") / f"{name}.md"
+    try:
+        return name, path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refusal(f"{path}: the guideline of the panel {panel} was expected there, Markdown in UTF-8 ({error})") from error
 
 
 def task_set_name(here: Here, cfg: Settings, asked: Sequence[Asked]) -> str:
@@ -90,19 +105,24 @@ def done_by(
         )
     kind = ".".join(here.key.split(".")[:2])
     simulated = crew.labelers == "simulated"
+    text = guideline(crew.panel, crew.guidelines)
     with open_store(crew.store or here.folder.parent / "store.db", durable=not simulated) as store:
-        own = [replace(task, id=f"{task_set}#{task.id}") for task in asked]
-        store.put_tasks(TaskSet(task_set, kind, crew.panel, simulated), own)
-        version = store.add_guideline(*guideline(crew.panel))
+        whole = TaskSet(task_set, kind, crew.panel, simulated)
+        if crew.gold is not None and not simulated:
+            whole = replace(whole, gold=f"{task_set}/gold", gold_share=crew.gold.share)
+            own = [(replace(task, id=f"{task_set}#{task.id}"), key) for task, key in crew.gold.known]
+            judgments.put_known(store, replace(whole, name=f"{task_set}/gold", gold=None, gold_share=0.0), own)
+        store.put_tasks(whole, [replace(task, id=f"{task_set}#{task.id}") for task in asked])
+        version = store.add_guideline(*text)
         if simulated:
             panel = people.panel(crew.panel, here.seed, crew.size)
             store.add_people([Member(person.id, person.id, crew.panel, True) for person in panel])
             simulate(store, task_set, panel, version, answer, here)
         wanted, there = queue.progress(store, task_set)
         here.progress(there, wanted)
-        if there < wanted:
+        if there < (needed := math.ceil(crew.enough * wanted)):
             noun = kind.split(".")[1]
-            raise Waiting(f"{wanted - there} of {wanted} {noun} to go: people of the panel {crew.panel} give them")
+            raise Waiting(f"{needed - there} of {needed} {noun} to go: people of the panel {crew.panel} give them")
         return queue.collected(store, task_set)
 
 
