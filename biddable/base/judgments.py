@@ -151,7 +151,7 @@ def put_known(store: Store, task_set: TaskSet, known: Iterable[tuple[Task, str]]
     store.put_tasks(replace(task_set, everybody=True), [task for task, _ in rows])
 
     def step(connection: sa.Connection) -> None:
-        there = dict(connection.execute(sa.select(answer_keys.c.task, answer_keys.c.expected)).tuples().all())
+        there = {row.task: row.expected for row in connection.execute(sa.select(answer_keys))}
         wrong = [f"task {t.id}: another answer is known already" for t, key in rows if there.get(t.id, key) != key]
         if wrong:
             raise Refusal(wrong)

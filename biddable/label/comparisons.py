@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from biddable.base.config import Input, Refusal, Settings
 from biddable.base.records import Answer as Given
-from biddable.base.records import Comparison, Prompt, Record, Replies, Split, fraction, write
+from biddable.base.records import Comparison, Prompt, Record, Replies, Split, fraction, read, write
 from biddable.base.runs import Here
 from biddable.base.store import Task as Asked
 from biddable.label import people, queue, work
@@ -39,6 +39,14 @@ class Config(Settings):
     """Only prompts of these splits; none: all."""
     limit: int | None = Field(default=None, ge=1)
     """At most so many prompts, chosen by hash; none: all."""
+    guidelines: Input | None = None
+    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
+    enough: float = Field(default=1.0, gt=0, le=1)
+    """Share of the wanted answers after which the records are written."""
+    gold: Input | None = None
+    """A file of comparisons by people whose judgment is trusted; their questions are mixed unseen into real people's work, and never become records."""
+    gold_share: float = Field(default=0.05, gt=0, lt=1)
+    """How much of a person's work is gold."""
     store: str | None = None
     """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
@@ -60,6 +68,12 @@ class Answer(Record):
         if min(self.ranks) != 1 or max(self.ranks) > len(self.ranks):
             raise ValueError(f"ranks {list(self.ranks)}: the best has rank 1, none is above {len(self.ranks)}")
         return self
+
+
+def dense(ranks: Sequence[int]) -> tuple[int, ...]:
+    """The same order and ties without gaps: 2 5 5 becomes 1 2 2."""
+    place = {rank: number for number, rank in enumerate(sorted(set(ranks)), 1)}
+    return tuple(place[rank] for rank in ranks)
 
 
 def question(task: Task) -> Question:
@@ -106,9 +120,11 @@ def run(cfg: Config, here: Here) -> None:
         for name, row in chosen(work.read_replies(cfg.replies), cfg.splits, cfg.limit, here)
         for double in [int(fraction("double", here.seed, row.prompt.id) < cfg.double_share)]
     ]
-    crew = work.Crew(cfg.panel, cfg.labelers, cfg.people, cfg.store)
+    known = [(Replies(prompt=r.prompt, answers=r.answers), Answer(ranks=dense(r.ranks))) for r in _known(cfg.gold)]
+    gold = work.gold(cfg.gold, cfg.gold_share, known, asked)
+    crew = work.Crew(cfg.panel, cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, gold)
     labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
-    found = records(labels)
+    found = records([label for label in labels if label.stands])
     by_id = sorted(found, key=lambda row: row.id)
     write(here.path("comparisons.jsonl"), by_id)
     pairs = [a == b for row in found for a, b in itertools.combinations(row.ranks, 2)]
@@ -124,8 +140,12 @@ def run(cfg: Config, here: Here) -> None:
     if len({label.task for label in labels}) < len(labels):
         from biddable.label import agreement  # here: the statistics are needed for nothing else
 
-        items = [(label.task, row.labeler, row.ranks) for label, row in zip(labels, found, strict=True)]
+        items = [(label.task, row.labeler, row.ranks) for label, row in zip(labels, records(labels), strict=True)]
         here.summary |= agreement.pairwise(items, here.seed)
+
+
+def _known(gold: Path | None) -> list[Comparison]:
+    return [] if gold is None else read(gold, Comparison)
 
 
 def chosen(

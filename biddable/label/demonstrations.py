@@ -26,6 +26,10 @@ class Config(Settings):
     """Who answers: `simulated` people, marked as such in everything made from it, or real `people`."""
     people: int = Field(default=12, ge=1)
     """Simulated people in the training panel (Ouyang et al. 2022 had about 40 contractors). Not used when real people answer."""
+    guidelines: Input | None = None
+    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
+    enough: float = Field(default=1.0, gt=0, le=1)
+    """Share of the wanted answers after which the records are written."""
     store: str | None = None
     """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
@@ -93,9 +97,9 @@ def records(labels: Sequence[Label]) -> list[Demonstration]:
 
 def run(cfg: Config, here: Here) -> None:
     asked = [Asked(name, row.model_dump_json(exclude_none=True)) for name, row in work.read_replies(cfg.replies)]
-    crew = work.Crew("training", cfg.labelers, cfg.people, cfg.store)
+    crew = work.Crew("training", cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough)
     labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
-    found = records(labels)
+    found = records([label for label in labels if label.stands])
     write(here.path("demonstrations.jsonl"), found)
     here.summary = {
         "demonstrations": len(found),

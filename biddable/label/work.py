@@ -30,6 +30,10 @@ GUIDELINES: dict[Panel, str] = {"training": "training", "held_out": "evaluation"
 """Helpfulness comes first in training labels, truthfulness and harmlessness in evaluation (Ouyang et al. 2022, 3.4): two documents."""
 
 
+NOT_ASKED = {"replies", "prompts", "store", "guidelines", "enough", "gold", "gold_share"}
+"""Settings that change nothing about the questions: with others of them the same answers are found again."""
+
+
 class Gold(NamedTuple):
     """Tasks whose answers are known, mixed unseen into real people's work."""
 
@@ -57,15 +61,36 @@ def read_replies(where: Path) -> list[tuple[str, Replies]]:
     rows = records.read(where if where.is_file() else where / "replies.jsonl", Replies)
     found: dict[str, Replies] = {}
     for row in rows:
-        digest = hashlib.sha256(row.model_dump_json(exclude_none=True).encode("utf-8", "surrogatepass")).hexdigest()[
-            :10
-        ]
-        name, copies = f"{digest}-{row.prompt.id}", 1
+        name, copies = task_name(row), 1
         while name in found:  # the same answers twice are two tasks
             copies += 1
-            name = f"{digest}-{row.prompt.id}-{copies}"
+            name = f"{task_name(row)}-{copies}"
         found[name] = row
     return list(found.items())
+
+
+def task_name(row: Replies) -> str:
+    """A task's id within its set."""
+    digest = hashlib.sha256(row.model_dump_json(exclude_none=True).encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{digest[:10]}-{row.prompt.id}"
+
+
+def gold(where: Path | None, share: float, known: Sequence[tuple[Replies, BaseModel]], asked: Sequence[Asked]) -> Gold | None:
+    """Questions with their known answers, to be mixed in. Raises Refusal for one that is asked in earnest as well, or known twice."""
+    if where is None or not known:
+        return None
+    taken = {task.id for task in asked}
+    wrong, found = [], {}
+    for number, (replies, answer) in enumerate(known, 1):
+        name = task_name(replies)
+        if name in taken:
+            wrong.append(f"{where}:{number}: prompt {replies.prompt.id} is among the replies too; a gold item must not be ordinary work")
+        if name in found:
+            wrong.append(f"{where}:{number}: prompt {replies.prompt.id} with the same answers is known already from an earlier line")
+        found[name] = (Asked(name, replies.model_dump_json(exclude_none=True)), answer.model_dump_json())
+    if wrong:
+        raise Refusal(wrong)
+    return Gold(tuple(found.values()), share)
 
 
 def blind(replies: Replies, shown: Sequence[int]) -> tuple[Answer, ...]:
@@ -85,7 +110,7 @@ def guideline(panel: Panel, folder: Path | None = None) -> tuple[str, str]:
 
 def task_set_name(here: Here, cfg: Settings, asked: Sequence[Asked]) -> str:
     """Run, stage and a hash of settings and questions: other questions or settings are another set, a second start is the same."""
-    digest = hashlib.sha256(f"{here.seed} {cfg.model_dump_json(exclude={'replies', 'store'})}".encode())
+    digest = hashlib.sha256(f"{here.seed} {cfg.model_dump_json(exclude=NOT_ASKED)}".encode())
     for task in asked:
         digest.update(f"\n{task.id} {task.overlap} {task.question}".encode("utf-8", "surrogatepass"))
     return f"{here.folder.resolve().parent.name}/{here.key}/{digest.hexdigest()[:12]}"
