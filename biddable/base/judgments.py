@@ -220,11 +220,13 @@ def verdicts_of(store: Store) -> dict[str, list[Verdict]]:
     return found
 
 
-def admitted(store: Store, person: str) -> bool:
-    """Whether somebody may do ordinary work: taken on, or nothing to be taken on for (no screening; held-out people; simulated ones)."""
+def admitted(store: Store, person: str, task_set: str = "") -> bool:
+    """Whether somebody may work on a set: taken on, or nothing to be taken on for (no screening; held-out people; simulated ones), or
+    the set is a part of the screening."""
     newest = sa.select(verdicts.c.accepted).where(verdicts.c.person == person).order_by(verdicts.c.id.desc()).limit(1)
     with store.engine.connect() as connection:
-        if connection.execute(sa.select(screening.c.part).limit(1)).first() is None:
+        parts = set(connection.execute(sa.select(screening.c.task_set)).scalars())
+        if not parts or task_set in parts:
             return True
         who = connection.execute(sa.select(people.c.panel, people.c.simulated).where(people.c.id == person)).first()
         if who is not None and (who.panel != "training" or who.simulated):

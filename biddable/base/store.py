@@ -169,6 +169,12 @@ class Store:
 
         self.write(step)
 
+    def tasks(self, task_set: str) -> list[str]:
+        """The ids of a set's tasks, in their order."""
+        query = sa.select(tasks.c.id).where(tasks.c.task_set == task_set).order_by(tasks.c.id)
+        with self.engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
     def question(self, task: str) -> tuple[str, str]:
         """A task's kind and question. Raises Refusal for an unknown task."""
         with self.engine.connect() as connection:

@@ -79,7 +79,7 @@ def dense(ranks: Sequence[int]) -> tuple[int, ...]:
 def question(task: Task) -> Question:
     """The blind view of a task."""
     replies = Replies.model_validate_json(task.question)
-    return Question(prompt=replies.prompt, answers=work.blind(replies, task.shown))
+    return Question(prompt=replies.prompt, answers=work.blind(replies.answers, task.shown))
 
 
 def check(question: Question, answer: Answer) -> None:
@@ -117,7 +117,7 @@ def records(labels: Sequence[Label]) -> list[Comparison]:
 def run(cfg: Config, here: Here) -> None:
     asked = [
         Asked(name, row.model_dump_json(exclude_none=True), cfg.overlap + double)
-        for name, row in chosen(work.read_replies(cfg.replies), cfg.splits, cfg.limit, here)
+        for name, row in ranked(work.chosen(work.read_replies(cfg.replies), cfg.splits, cfg.limit, here), here)
         for double in [int(fraction("double", here.seed, row.prompt.id) < cfg.double_share)]
     ]
     known = [(Replies(prompt=r.prompt, answers=r.answers), Answer(ranks=dense(r.ranks))) for r in _known(cfg.gold)]
@@ -148,27 +148,15 @@ def _known(gold: Path | None) -> list[Comparison]:
     return [] if gold is None else read(gold, Comparison)
 
 
-def chosen(
-    rows: Sequence[tuple[str, Replies]], splits: Sequence[Split] | None, limit: int | None, here: Here
-) -> list[tuple[str, Replies]]:
-    """The replies to be ranked, in their order. Raises Refusal when a split has none, and for single answers."""
-    wanted = [(name, row) for name, row in rows if splits is None or row.prompt.split in splits]
-    wrong = [
-        f"[{here.key}] splits: no prompt belongs to {split}; change splits, or those of [learn.replies]"
-        for split in splits or ()
-        if all(row.prompt.split != split for _, row in wanted)
-    ]
-    single = [row.prompt.id for _, row in wanted if len(row.answers) < 2]
+def ranked(rows: Sequence[tuple[str, Replies]], here: Here) -> Sequence[tuple[str, Replies]]:
+    """The same rows. Raises Refusal for single answers."""
+    single = [row.prompt.id for _, row in rows if len(row.answers) < 2]
     if single:
-        wrong.append(
-            f"[{here.key}] replies: {len(single)} of {len(wanted)} prompts have one answer only, the first is {single[0]}; "
+        raise Refusal(
+            f"[{here.key}] replies: {len(single)} of {len(rows)} prompts have one answer only, the first is {single[0]}; "
             "at least two to rank were expected: see least of [learn.replies]"
         )
-    if wrong:
-        raise Refusal(wrong)
-    by_hash = sorted({row.prompt.id for _, row in wanted}, key=lambda one: (fraction("limit", here.seed, one), one))
-    kept = set(by_hash[:limit])
-    return [(name, row) for name, row in wanted if row.prompt.id in kept]
+    return rows
 
 
 def _answer(person: people.Person, task: Task) -> Answer:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from biddable.base import judgments
+from biddable.base.config import Refusal
 from biddable.base.records import fraction
 from biddable.base.store import Person, Store
 
@@ -45,8 +46,10 @@ class Label(NamedTuple):
 def next_task(store: Store, task_set: str, person: str, lease_seconds: float = 1800.0) -> Task | None:
     """What an admin sent back to this person, else the task they still hold (its time begins anew), else the next free one; None when there is none.
 
-    Raises Refusal for a person the store does not know, and for one the task set is not for.
+    Raises Refusal for a person the store does not know, for one the task set is not for, and for one who has not passed the screening.
     """
+    if not judgments.admitted(store, person, task_set):
+        raise Refusal("the screening comes first; an admin decides after it")
     for back in judgments.returned(store, task_set, person):
         return held(store, back.task, person)._replace(replaces=back.label, note=back.note)
     leased = store.lease(task_set, person, lease_seconds)

@@ -60,7 +60,7 @@ class Answer(Record):
 def question(task: Task) -> Question:
     """The blind view of a task."""
     replies = Replies.model_validate_json(task.question)
-    return Question(prompt=replies.prompt, answer=work.blind(replies, task.shown)[0])
+    return Question(prompt=replies.prompt, answer=work.blind(replies.answers, task.shown)[0])
 
 
 def check(question: Question, answer: Answer) -> None:

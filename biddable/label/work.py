@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel
 
 from biddable.base import judgments, records
 from biddable.base.config import Refusal, Settings, Waiting
-from biddable.base.records import Answer, Replies
+from biddable.base.records import Answer, Prompt, Replies, Split, fraction
 from biddable.base.runs import Here
 from biddable.base.store import Person as Member
 from biddable.base.store import Store, TaskSet, open_store
@@ -69,7 +69,7 @@ def read_replies(where: Path) -> list[tuple[str, Replies]]:
     return list(found.items())
 
 
-def task_name(row: Replies) -> str:
+def task_name(row: Prompted) -> str:
     """A task's id within its set."""
     digest = hashlib.sha256(row.model_dump_json(exclude_none=True).encode("utf-8", "surrogatepass")).hexdigest()
     return f"{digest[:10]}-{row.prompt.id}"
@@ -93,9 +93,38 @@ def gold(where: Path | None, share: float, known: Sequence[tuple[Replies, BaseMo
     return Gold(tuple(found.values()), share)
 
 
-def blind(replies: Replies, shown: Sequence[int]) -> tuple[Answer, ...]:
+class Prompted(Protocol):
+    """What belongs to a prompt."""
+
+    @property
+    def prompt(self) -> Prompt: ...
+
+    def model_dump_json(self, *, exclude_none: bool) -> str: ...
+
+
+Row = TypeVar("Row", bound=Prompted)
+
+
+def chosen(
+    rows: Sequence[tuple[str, Row]], splits: Sequence[Split] | None, limit: int | None, here: Here
+) -> list[tuple[str, Row]]:
+    """The rows whose prompts are of these splits, at most so many prompts, in their order. Raises Refusal when a split has none."""
+    wanted = [(name, row) for name, row in rows if splits is None or row.prompt.split in splits]
+    wrong = [
+        f"[{here.key}] splits: no prompt belongs to {split}; change splits, or those of the stage that it reads"
+        for split in splits or ()
+        if all(row.prompt.split != split for _, row in wanted)
+    ]
+    if wrong:
+        raise Refusal(wrong)
+    by_hash = sorted({row.prompt.id for _, row in wanted}, key=lambda one: (fraction("limit", here.seed, one), one))
+    kept = set(by_hash[:limit])
+    return [(name, row) for name, row in wanted if row.prompt.id in kept]
+
+
+def blind(answers: Sequence[Answer], shown: Sequence[int]) -> tuple[Answer, ...]:
     """The answers in the order shown, with nothing that tells where they come from."""
-    return tuple(Answer(text=replies.answers[i].text, model="", finish=replies.answers[i].finish) for i in shown)
+    return tuple(Answer(text=answers[i].text, model="", finish=answers[i].finish) for i in shown)
 
 
 def guideline(panel: Panel, folder: Path | None = None) -> tuple[str, str]:
