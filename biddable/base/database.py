@@ -170,6 +170,74 @@ editions = sa.Table(
     sa.Column("account", sa.Text, sa.ForeignKey("accounts.id")),
     sa.Column("created", sa.Double, nullable=False),
 )
+sets = sa.Table(
+    "sets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("panel", sa.Text, nullable=False),
+    sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("everybody", sa.Boolean, nullable=False),
+    sa.Column("gold", sa.Text),
+    sa.Column("gold_share", sa.Double, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+)
+sa.Index(
+    "leases_held",
+    leases.c.person,
+    leases.c.task_set,
+    sqlite_where=leases.c.label.is_(None),
+    postgresql_where=leases.c.label.is_(None),
+)
+sa.Index("leases_of_set", leases.c.task_set, leases.c.label)
+sa.Index("labels_of_person", labels.c.person, labels.c.created)
+answer_keys = sa.Table(
+    "answer_keys",
+    metadata,
+    sa.Column("task", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
+    sa.Column("expected", sa.Text, nullable=False),
+)
+reviews = sa.Table(
+    "reviews",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("task", sa.Text, sa.ForeignKey("tasks.id"), nullable=False, index=True),
+    sa.Column("label", sa.Text, sa.ForeignKey("labels.id")),
+    sa.Column("person", sa.Text, sa.ForeignKey("people.id"), index=True),
+    sa.Column("decision", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("reviewer", sa.Text, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+)
+screening = sa.Table(
+    "screening",
+    metadata,
+    sa.Column("task_set", sa.Text, sa.ForeignKey("sets.name"), primary_key=True),
+    sa.Column("part", sa.Text, nullable=False),
+    sa.Column("cutoff", sa.Double),
+    sa.Column("created", sa.Double, nullable=False),
+)
+grades = sa.Table(
+    "grades",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("label", sa.Text, sa.ForeignKey("labels.id"), nullable=False, index=True),
+    sa.Column("grade", sa.Integer, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("grader", sa.Text, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+)
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("person", sa.Text, sa.ForeignKey("people.id"), nullable=False, index=True),
+    sa.Column("accepted", sa.Boolean, nullable=False),
+    sa.Column("scores", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("judge", sa.Text, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+)
 api_keys = sa.Table(
     "api_keys",
     metadata,

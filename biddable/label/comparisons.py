@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from biddable.base.config import Input, Refusal, Settings
 from biddable.base.records import Answer as Given
-from biddable.base.records import Comparison, Prompt, Record, Replies, Split, fraction, write
+from biddable.base.records import Comparison, Prompt, Record, Replies, Split, fraction, read, write
 from biddable.base.runs import Here
 from biddable.base.store import Task as Asked
 from biddable.label import people, queue, work
@@ -39,6 +39,14 @@ class Config(Settings):
     """Only prompts of these splits; none: all."""
     limit: int | None = Field(default=None, ge=1)
     """At most so many prompts, chosen by hash; none: all."""
+    guidelines: Input | None = None
+    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
+    enough: float = Field(default=1.0, gt=0, le=1)
+    """Share of the wanted answers after which the records are written."""
+    gold: Input | None = None
+    """A file of comparisons by people whose judgment is trusted; their questions are mixed unseen into real people's work, and never become records."""
+    gold_share: float = Field(default=0.05, gt=0, lt=1)
+    """How much of a person's work is gold."""
     store: str | None = None
     """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
@@ -62,10 +70,16 @@ class Answer(Record):
         return self
 
 
+def dense(ranks: Sequence[int]) -> tuple[int, ...]:
+    """The same order and ties without gaps: 2 5 5 becomes 1 2 2."""
+    place = {rank: number for number, rank in enumerate(sorted(set(ranks)), 1)}
+    return tuple(place[rank] for rank in ranks)
+
+
 def question(task: Task) -> Question:
     """The blind view of a task."""
     replies = Replies.model_validate_json(task.question)
-    return Question(prompt=replies.prompt, answers=work.blind(replies, task.shown))
+    return Question(prompt=replies.prompt, answers=work.blind(replies.answers, task.shown))
 
 
 def check(question: Question, answer: Answer) -> None:
@@ -103,12 +117,14 @@ def records(labels: Sequence[Label]) -> list[Comparison]:
 def run(cfg: Config, here: Here) -> None:
     asked = [
         Asked(name, row.model_dump_json(exclude_none=True), cfg.overlap + double)
-        for name, row in chosen(work.read_replies(cfg.replies), cfg.splits, cfg.limit, here)
+        for name, row in ranked(work.chosen(work.read_replies(cfg.replies), cfg.splits, cfg.limit, here), here)
         for double in [int(fraction("double", here.seed, row.prompt.id) < cfg.double_share)]
     ]
-    crew = work.Crew(cfg.panel, cfg.labelers, cfg.people, cfg.store)
+    known = [(Replies(prompt=r.prompt, answers=r.answers), Answer(ranks=dense(r.ranks))) for r in _known(cfg.gold)]
+    gold = work.gold(cfg.gold, cfg.gold_share, known, asked)
+    crew = work.Crew(cfg.panel, cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, gold)
     labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
-    found = records(labels)
+    found = records([label for label in labels if label.stands])
     by_id = sorted(found, key=lambda row: row.id)
     write(here.path("comparisons.jsonl"), by_id)
     pairs = [a == b for row in found for a, b in itertools.combinations(row.ranks, 2)]
@@ -124,31 +140,23 @@ def run(cfg: Config, here: Here) -> None:
     if len({label.task for label in labels}) < len(labels):
         from biddable.label import agreement  # here: the statistics are needed for nothing else
 
-        items = [(label.task, row.labeler, row.ranks) for label, row in zip(labels, found, strict=True)]
+        items = [(label.task, row.labeler, row.ranks) for label, row in zip(labels, records(labels), strict=True)]
         here.summary |= agreement.pairwise(items, here.seed)
 
 
-def chosen(
-    rows: Sequence[tuple[str, Replies]], splits: Sequence[Split] | None, limit: int | None, here: Here
-) -> list[tuple[str, Replies]]:
-    """The replies to be ranked, in their order. Raises Refusal when a split has none, and for single answers."""
-    wanted = [(name, row) for name, row in rows if splits is None or row.prompt.split in splits]
-    wrong = [
-        f"[{here.key}] splits: no prompt belongs to {split}; change splits, or those of [learn.replies]"
-        for split in splits or ()
-        if all(row.prompt.split != split for _, row in wanted)
-    ]
-    single = [row.prompt.id for _, row in wanted if len(row.answers) < 2]
+def _known(gold: Path | None) -> list[Comparison]:
+    return [] if gold is None else read(gold, Comparison)
+
+
+def ranked(rows: Sequence[tuple[str, Replies]], here: Here) -> Sequence[tuple[str, Replies]]:
+    """The same rows. Raises Refusal for single answers."""
+    single = [row.prompt.id for _, row in rows if len(row.answers) < 2]
     if single:
-        wrong.append(
-            f"[{here.key}] replies: {len(single)} of {len(wanted)} prompts have one answer only, the first is {single[0]}; "
+        raise Refusal(
+            f"[{here.key}] replies: {len(single)} of {len(rows)} prompts have one answer only, the first is {single[0]}; "
             "at least two to rank were expected: see least of [learn.replies]"
         )
-    if wrong:
-        raise Refusal(wrong)
-    by_hash = sorted({row.prompt.id for _, row in wanted}, key=lambda one: (fraction("limit", here.seed, one), one))
-    kept = set(by_hash[:limit])
-    return [(name, row) for name, row in wanted if row.prompt.id in kept]
+    return rows
 
 
 def _answer(person: people.Person, task: Task) -> Answer:

@@ -8,7 +8,7 @@ from alembic import op
 from biddable.base.migrations.versions.m0001_everything import append_only
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 
 
 def upgrade() -> None:
