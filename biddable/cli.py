@@ -36,6 +36,8 @@ def main() -> None:
     try:
         if arguments and arguments[0] == "label.people":
             sys.exit(_people(arguments[1:]))
+        if arguments and arguments[0] == "serve.keys":
+            sys.exit(_keys(arguments[1:]))
         if arguments and "." in arguments[0] and not arguments[0].startswith("-"):
             sys.exit(_stage(arguments[0], arguments[1:]))
         _suggest(arguments)
@@ -220,6 +222,18 @@ def _people(arguments: list[str]) -> int:
     with open_store(plan.stage("label.site").config.store or plan.folder / "store.db") as store:
         account = Accounts(store).add(arguments[1], _password(), "admin")
     print(f"added the admin {account.login}; next: biddable label.site {arguments[0]}")
+    return 0
+
+
+def _keys(arguments: list[str]) -> int:
+    """`biddable serve.keys my.toml add NAME`: who may use the served policy."""
+    from biddable.serve import keys
+
+    if not arguments or arguments[0].startswith("-"):
+        print(keys.USAGE)
+        return 0 if {"--help", "-h"} & set(arguments) else 2
+    plan = config.load(Path(arguments[0]), only="serve.api")
+    print(keys.command(plan.stage("serve.api").config.store or plan.folder / "store.db", arguments[1:]))
     return 0
 
 

@@ -9,8 +9,8 @@ import asyncio
 import logging
 import os
 import resource
+import signal
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from biddable.base import web
 from biddable.base.accounts import Accounts
 from biddable.base.config import Input, Refusal, Settings
-from biddable.base.manifest import content_hash
+from biddable.base.manifest import content_hash, read_manifest
 from biddable.base.records import Policy as Answerer
 from biddable.base.runs import Here
 from biddable.base.store import Store, open_store
@@ -118,6 +118,9 @@ def sources(cfg: Config) -> tuple[dict[str, Source], Callable[[], Awaitable[None
     called = names(cfg.policies)
     if len(set(called)) < len(called):
         raise Refusal(f"[serve.api] policies: {', '.join(map(str, cfg.policies))}: each policy can be named once")
+    unfinished = [p for p in cfg.policies if (p / "begun.json").exists() and read_manifest(p) is None]
+    if unfinished:
+        raise Refusal([f"[serve.api] policies: {path} is not done; run it to its end first" for path in unfinished])
     answerers = [Answerer(folder=str(path), content=content_hash(path)) for path in cfg.policies]
     if cfg.engine != "biddable":
         return _remote(cfg, called, answerers)
@@ -226,8 +229,9 @@ def serve(cfg: Config, here: Here) -> None:
             finally:
                 await stop()
 
-        with suppress(KeyboardInterrupt):
-            asyncio.run(run())
+        for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn hears them while it serves, and raises them again when it is done
+            signal.signal(number, lambda *_: None)
+        asyncio.run(run())
 
 
 def _many_files() -> None:

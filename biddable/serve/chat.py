@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -120,14 +120,14 @@ class Agreement(Body):
 
 
 @pages.get("/")
-def home(request: Request, visit: web.Visit, guest: Annotated[Guest | None, Depends(_guest)]) -> Response:
+def home(request: Request, guest: Annotated[Guest | None, Depends(_guest)]) -> Response:
     """The page, or the question for a key."""
     if guest is None:
         return web.page(request, "key.html", wrong="key" in request.query_params)
     rooms: Rooms = request.app.state.chat
     server: Server = request.app.state.server
     known = {"agreed": bool(rooms.agreed(guest.user)), "asked": rooms.asked(guest.user)}
-    if server.keeper is None or visit.fresh:
+    if server.keeper is None:
         known = {"agreed": False, "asked": False}
     context = {"consent": CONSENT.split("\n\n"), "version": rooms.version, "keeps": server.keeper is not None}
     return web.page(request, "chat.html", reasons=REASONS, keyed=server.keys is not None, **context, **known)
@@ -191,7 +191,7 @@ async def answer(request: Request, guest: Somebody) -> Response:
     return Events(_events(server, talks, guest, conversation), close)
 
 
-async def _events(server: Server, talks: list[Talk], guest: Guest, conversation: str) -> AsyncIterator[str]:
+async def _events(server: Server, talks: list[Talk], guest: Guest, conversation: str) -> AsyncGenerator[str]:
     yield event({"answers": len(talks), "conversation": conversation})
     came: asyncio.Queue[tuple[int, Piece | Exception]] = asyncio.Queue()
 

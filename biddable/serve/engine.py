@@ -29,7 +29,7 @@ class Engine:
         with self._lock:
             if self._closing or self.failed:
                 raise Closed("the engine has stopped")
-            if self.waiting() + len(job.orders) > self.most:
+            if self.waiting() and self.waiting() + len(job.orders) > self.most:
                 held = self.decks[deck]
                 raise Full(min(60.0, max(1.0, held.pace * self.waiting() / held.seats)))
             self._new.append((deck, job))

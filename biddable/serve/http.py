@@ -9,7 +9,7 @@ import math
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -69,7 +69,7 @@ async def while_here(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 class Events(Response):
     """A stream of server-sent events. `close` is called in the end, however that comes; a client that hangs up or stops reading ends it."""
 
-    def __init__(self, events: AsyncIterator[str], close: Callable[[bool], None]) -> None:
+    def __init__(self, events: AsyncGenerator[str], close: Callable[[bool], None]) -> None:
         super().__init__(media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self.events, self.closing = events, close
@@ -83,6 +83,7 @@ class Events(Response):
             pass
         finally:
             self.closing(whole)
+            await self.events.aclose()
 
     async def _write(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})

@@ -53,7 +53,8 @@ class Keeper:
     def turn_of(self, handle: str, user: str) -> str | None:
         """The turn of a handle; None when it is not this user's."""
         turn = handle.rpartition(".")[0]
-        return turn if hmac.compare_digest(self.handle(turn, user).encode(), handle.encode("utf-8", "replace")) else None
+        given, right = (one.encode("utf-8", "surrogatepass") for one in (handle, self.handle(turn, user)))
+        return turn if hmac.compare_digest(given, right) else None
 
     async def turn(
         self, asker: Asker, turn: str, conversation: str, messages: Sequence[Message], answer: Answer, policy: Policy, sampling: Sampling

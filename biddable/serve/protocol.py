@@ -6,6 +6,7 @@ Fields that we do not know are ignored, as clients send many; fields that we kno
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -99,7 +100,6 @@ class ChatAsked(Asked):
     logprobs: bool = False
     top_logprobs: int = Field(default=0, ge=0, le=20)
     store: bool = False
-    metadata: dict[str, str] = {}
 
 
 class TextAsked(Asked):
@@ -167,7 +167,7 @@ def mistake(error: ValidationError) -> Wrong:
     first = mistakes[0]
     if first["type"] == "json_invalid":
         return Wrong(f"the body is not JSON: {first['msg']}", code="invalid_json")
-    place = [str(part) for part in first["loc"] if not str(part).startswith(("list[", "str", "function-", "constrained-"))]
+    place = [str(part) for part in first["loc"] if not re.fullmatch(r"str|int|list\[.*|constrained-.*|function-.*", str(part))]
     where = ".".join(place) or "body"
     value = repr(first.get("input"))
     shown = value if len(value) <= 80 else value[:77] + "..."

@@ -3,6 +3,7 @@ consent, pages and the folder of turns stay here."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -44,13 +45,12 @@ class _Events:
         self.prompt_tokens, self.max_tokens, self.seed = 0, max_tokens, ask.seed
         self.answers = ask.wanted * max(1, len(ask.prompts))
         self._ask, self._response = ask, response
-        self._closed = False
+        self.completion_tokens: int | None = 0
+        self._closing: asyncio.Task[None] | None = None
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
         try:
             async for line in self._response.aiter_lines():
-                if self._closed:
-                    return
                 if not line.startswith("data:") or line.endswith("[DONE]"):
                     continue
                 for piece in self._pieces(json.loads(line.removeprefix("data:"))):
@@ -65,7 +65,9 @@ class _Events:
     def _pieces(self, event: dict[str, Any]) -> list[Piece]:
         if "error" in event:
             raise Wrong(f"the engine says: {event['error'].get('message')}", 502, code="engine_error")
-        self.prompt_tokens = (event.get("usage") or {}).get("prompt_tokens", self.prompt_tokens)
+        usage = event.get("usage") or {}
+        self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
+        self.completion_tokens = usage.get("completion_tokens", self.completion_tokens)
         found = []
         for choice in event.get("choices", []):
             text = (choice.get("delta") or {}).get("content") if "delta" in choice else choice.get("text")
@@ -76,7 +78,8 @@ class _Events:
         return found
 
     def close(self) -> None:
-        self._closed = True
+        if not self._response.is_closed:
+            self._closing = asyncio.get_running_loop().create_task(self._response.aclose())
 
 
 @dataclass(frozen=True)

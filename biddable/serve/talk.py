@@ -110,7 +110,9 @@ class Talk:
 
     def usage(self) -> dict[str, int]:
         assert self._stream is not None
-        return protocol.usage(self._stream.prompt_tokens, sum(len(said.tokens) for said in self.said.values()))
+        told = self._stream.completion_tokens
+        drawn = sum(len(said.tokens) for said in self.said.values())
+        return protocol.usage(self._stream.prompt_tokens, drawn if told is None else told)
 
     def close(self, whole: bool = True) -> None:
         """Nobody listens any more."""

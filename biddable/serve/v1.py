@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from starlette.applications import Starlette
@@ -191,7 +191,7 @@ async def _first(pieces: AsyncIterator[Piece]) -> Piece:
 
 async def _events(
     asked: Asked, talk: Talk, shape: _Chat | _Text, first: Piece, rest: AsyncIterator[Piece]
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str]:
     head = _head(talk, shape.chunk)
     more: dict[str, Any] = {"usage": None} if asked.stream_options.include_usage else {}
     begun: set[int] = set()

@@ -83,7 +83,7 @@ def test_best_of_gives_the_best_with_its_score(client: Any) -> None:
 def test_models(client: Any) -> None:
     assert [model.id for model in client.models.list()] == [MODEL]
     assert client.models.retrieve(MODEL).owned_by == "biddable"
-    with pytest.raises(OPENAI.NotFoundError, match="there are: learn.ppo"):
+    with pytest.raises(OPENAI.NotFoundError, match=r"there are: learn\.ppo"):
         client.models.retrieve("gpt-5")
 
 
