@@ -128,11 +128,12 @@ def loop(model: str, folder: Path) -> Server:
     return Server([sys.executable, "-W", "ignore", str(script), model, str(port)], port, "/health")
 
 
-def transformers_serve(model: str, folder: Path) -> Server:
-    """transformers' own server, with its continuous batching where it starts with it."""
+def transformers_serve(model: str, continuous: bool) -> Server:
+    """transformers' own server, one request at a time or with its continuous batching."""
     port = free_port()
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", "--port", str(port), "--host", "127.0.0.1"]
-    return Server([*command, "--dtype", "bfloat16"], port, "/health", seconds=90)
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", model, "--port", str(port), "--host", "127.0.0.1"]
+    more = ["--continuous-batching"] if continuous else []
+    return Server([*command, "--device", "cpu", "--dtype", "bfloat16", *more], port, "/health")
 
 
 # HTTP by hand: what is hostile cannot be sent with a well-behaved client.
@@ -200,7 +201,8 @@ def speed(model: str, streams: int, requests: int, rounds: int) -> None:
     rows: dict[str, list[tuple[float, float, float]]] = {}
     cases: list[tuple[str, Callable[[Path], Server], str]] = [
         ("FastAPI around generate", lambda folder: loop(model, folder), "any"),
-        ("transformers serve", lambda folder: transformers_serve(model, folder), model),
+        ("transformers serve", lambda folder: transformers_serve(model, False), model),
+        ("transformers serve, continuous batching", lambda folder: transformers_serve(model, True), model),
         ("biddable serve.api", lambda folder: ours(model, folder, slots=streams), Path(model).name),
     ]
     for _ in range(rounds):

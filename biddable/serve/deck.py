@@ -76,10 +76,12 @@ class Seats(Slots):
             slots *= 2
         while longer < length:
             longer *= 2
-        for held in (self.keys, self.values):
+        for held, axis in ((self.keys, 3), (self.values, 2)):
             for layer, old in held.items():
-                held[layer] = old.new_zeros(slots, old.shape[1], longer, old.shape[3])
-                held[layer][: self.slots, :, : self.length] = old
+                shape = [slots, *old.shape[1:]]
+                shape[axis] = longer
+                held[layer] = old.new_zeros(shape)
+                held[layer][: self.slots].narrow(axis, 0, self.length).copy_(old)
         self.slots, self.length = slots, longer
 
     def use(self, at: list[int]) -> None:
@@ -89,9 +91,9 @@ class Seats(Slots):
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a row's first positions to another row."""
-        for held in (self.keys, self.values):
+        for held, axis in ((self.keys, 2), (self.values, 1)):
             for layer in held.values():
-                layer[target, :, :length] = layer[source, :, :length]
+                layer[target].narrow(axis, 0, length).copy_(layer[source].narrow(axis, 0, length))
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
