@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,24 @@ class Guest:
         return self.post("/chat/consent", {"given": given, "version": version[1]})
 
 
+    def close(self) -> None:
+        self.http.close()
+
+
+@pytest.fixture
+def come() -> Iterator[Callable[..., Guest]]:
+    """come(served, key) -> a guest; all have gone in the end."""
+    guests: list[Guest] = []
+
+    def enter(served: Any, key: str = "") -> Guest:
+        guests.append(Guest(served, key))
+        return guests[-1]
+
+    yield enter
+    for guest in guests:
+        guest.close()
+
+
 @pytest.fixture(scope="module")
 def open_(start: Callable[..., Any]) -> Any:
     return start(access="open", max_tokens=10, requests_per_minute=100_000)
@@ -65,8 +83,8 @@ def kept(served: Any) -> tuple[list[Any], list[Any]]:
     return turns.read(served.run / "turns")
 
 
-def test_nothing_is_kept_before_somebody_agrees_and_after_they_took_it_back(open_: Any) -> None:
-    guest, before = Guest(open_), len(kept(open_)[0])
+def test_nothing_is_kept_before_somebody_agrees_and_after_they_took_it_back(come: Callable[..., Guest], open_: Any) -> None:
+    guest, before = come(open_), len(kept(open_)[0])
     assert "May we keep what you write here?" in guest.page
     assert guest.turns() == [None]
     assert guest.agree(False).json() == {"given": False}
@@ -78,8 +96,8 @@ def test_nothing_is_kept_before_somebody_agrees_and_after_they_took_it_back(open
     assert guest.turns() == [None] and len(kept(open_)[0]) == before + 1
 
 
-def test_a_turn_holds_what_was_said_by_whom_and_how(open_: Any) -> None:
-    guest = Guest(open_)
+def test_a_turn_holds_what_was_said_by_whom_and_how(come: Callable[..., Guest], open_: Any) -> None:
+    guest = come(open_)
     guest.agree()
     events = guest.answer(messages=[*ASK["messages"], {"role": "assistant", "content": "Apple"}, {"role": "user", "content": "More"}])
     turn = kept(open_)[0][-1]
@@ -89,8 +107,8 @@ def test_a_turn_holds_what_was_said_by_whom_and_how(open_: Any) -> None:
     assert turn.answer.model == "learn.ppo" and turn.user.startswith("user-")
 
 
-def test_opinions_and_preferences_are_feedback_on_ones_own_turns(open_: Any) -> None:
-    guest, other = Guest(open_), Guest(open_)
+def test_opinions_and_preferences_are_feedback_on_ones_own_turns(come: Callable[..., Guest], open_: Any) -> None:
+    guest, other = come(open_), come(open_)
     guest.agree(), other.agree()
     first, second = guest.turns() + guest.turns(again=True)
     assert guest.post("/chat/feedback", {"turn": first, "thumbs": "down"}).status_code == 200
@@ -114,8 +132,8 @@ def test_opinions_and_preferences_are_feedback_on_ones_own_turns(open_: Any) -> 
     assert len(kept(open_)[1]) == len(kept(open_)[1])
 
 
-def test_delete_my_data_takes_out_mine_alone(open_: Any) -> None:
-    guest, other = Guest(open_), Guest(open_)
+def test_delete_my_data_takes_out_mine_alone(come: Callable[..., Guest], open_: Any) -> None:
+    guest, other = come(open_), come(open_)
     guest.agree(), other.agree()
     mine, theirs = guest.turns(), other.turns()
     guest.post("/chat/feedback", {"turn": mine[0], "thumbs": "up"})
@@ -126,8 +144,8 @@ def test_delete_my_data_takes_out_mine_alone(open_: Any) -> None:
     assert guest.turns() == [None]
 
 
-def test_two_policies_side_by_side_are_blind_and_in_any_order(pair: Any) -> None:
-    guest = Guest(pair)
+def test_two_policies_side_by_side_are_blind_and_in_any_order(come: Callable[..., Guest], pair: Any) -> None:
+    guest = come(pair)
     guest.agree()
     orders = set()
     for _ in range(12):
@@ -146,12 +164,12 @@ def test_the_same_model_stands_on_the_same_trunk(pair: Any) -> None:
     assert decks["learn.ppo"].policy.trunk is decks["learn.start"].policy.trunk
 
 
-def test_a_key_is_asked_for_and_works_until_it_is_closed(start: Callable[..., Any]) -> None:
+def test_a_key_is_asked_for_and_works_until_it_is_closed(come: Callable[..., Guest], start: Callable[..., Any]) -> None:
     served = start(max_tokens=5)
-    stranger = Guest(served)
+    stranger = come(served)
     assert "Your key" in stranger.page and stranger.post("/chat/answer", ASK).status_code == 401
     assert "not known" in stranger.http.post("/enter", data={"key": "bid-wrong", "token": stranger.token}).text
-    guest = Guest(served, served.key)
+    guest = come(served, served.key)
     cookie = next(c for c in guest.http.cookies.jar if c.name == "biddable-key")
     assert cookie.has_nonstandard_attr("HttpOnly")
     guest.agree()
@@ -161,8 +179,8 @@ def test_a_key_is_asked_for_and_works_until_it_is_closed(start: Callable[..., An
     assert "Your key" in guest.page
 
 
-def test_forged_and_wrong_requests(open_: Any) -> None:
-    guest = Guest(open_)
+def test_forged_and_wrong_requests(come: Callable[..., Guest], open_: Any) -> None:
+    guest = come(open_)
     assert guest.http.post("/chat/answer", json=ASK).status_code == 403
     token, guest.token = guest.token, "0" * 64
     assert guest.post("/chat/consent", {"given": True, "version": "x"}).status_code == 403
@@ -181,9 +199,9 @@ def test_headers_are_strict(open_: Any) -> None:
     assert "<script>" not in told.text and "style=" not in told.text and "onclick" not in told.text
 
 
-def test_with_keeping_off_nobody_is_asked(start: Callable[..., Any]) -> None:
+def test_with_keeping_off_nobody_is_asked(come: Callable[..., Guest], start: Callable[..., Any]) -> None:
     served = start(access="open", keep=False, max_tokens=5)
-    guest = Guest(served)
+    guest = come(served)
     assert "May we keep" not in guest.page and guest.turns() == [None]
     assert served.post("/v1/chat/completions", {**ASK, "model": "learn.ppo", "store": True}).status_code == 200
     assert not (served.run / "turns").exists()

@@ -51,15 +51,15 @@ def test_the_command(tmp_path: Path) -> None:
     file = tmp_path / "my.toml"
     file.write_text(f'runs = "{tmp_path}"\n[serve.api]\npolicies = ["{tmp_path}"]\naccess = "key"\n')
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "biddable.cli", "serve.keys", str(file), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    assert run().stdout == "no keys yet\n"
-    made = run("add", "ada")
-    assert made.returncode == 0 and made.stdout.startswith("bid-") and "only time" in made.stdout
-    assert "ada" in run().stdout and run("close", "ada").returncode == 0
-    assert run("drop", "ada").returncode == 2 and "Usage" in run("drop", "ada").stderr
+    store = tmp_path / "my" / "store.db"
+    assert module.command(store, []) == "no keys yet"
+    command = [sys.executable, "-m", "biddable.cli", "serve.keys", str(file), "add", "ada"]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert made.stdout.startswith("bid-") and "only time" in made.stdout
+    assert module.command(store, []).startswith("ada ") and "open" in module.command(store, [])
+    assert "closed the key" in module.command(store, ["close", "ada"])
+    with pytest.raises(Refusal, match="Usage"):
+        module.command(store, ["drop", "ada"])
 
 
 def test_a_bucket_fills_evenly() -> None:
