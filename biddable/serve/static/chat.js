@@ -182,6 +182,7 @@ class Round {
     same.addEventListener("click", () => this.choose(null));
     row.append("Which answer is better? The conversation goes on with it.", same);
     this.node.append(row);
+    scrollTo(0, document.body.scrollHeight);
   }
 
   async choose(better) {
@@ -209,6 +210,7 @@ class Round {
   settle() {
     const answer = this.chosen ?? this.answers.at(-1);
     for (const button of this.node.querySelectorAll(".again, .better")) button.remove();
+    for (const one of this.answers) one.toggle(null);
     if (!this.chosen) this.node.querySelector(".choice")?.remove();
     state.messages = answer?.text ? [...this.messages, { role: "assistant", content: answer.text }] : state.messages;
   }
