@@ -12,10 +12,7 @@ from hypothesis import strategies as st
 
 from biddable.curate import near
 
-WORDS = (
-    "the river runs past an old mill where three sisters bake bread for the village and sing of ships that never came home because winter "
-    "storms took them while their father counted coins under a lamp until morning light fell on empty tables"
-).split()
+WORDS = ["the", "river", "runs", "past", "an", "old", "mill", "where", "three", "sisters", "bake", "bread", "for", "the", "village", "and", "sing", "of", "ships", "that", "never", "came", "home", "because", "winter", "storms", "took", "them", "while", "their", "father", "counted", "coins", "under", "a", "lamp", "until", "morning", "light", "fell", "on", "empty", "tables"]
 
 
 def of(text: str) -> set[str]:
@@ -31,7 +28,7 @@ def test_golden_similarity() -> None:
 
 
 @given(st.lists(st.text(max_size=30), max_size=12))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_pieces_are_those_of_each_text_alone(texts: list[str]) -> None:
     hashes, starts = near.pieces(texts)
     assert len(starts) == len(texts) + 1 and starts[-1] == len(hashes)
@@ -61,11 +58,13 @@ def planted(rng: random.Random, count: int) -> tuple[list[str], set[int]]:
 
 def test_planted_copies_are_found_and_nothing_else() -> None:
     texts, copies = planted(random.Random(2), 1500)
-    found = near.near(texts, near.bands([near.even(text.casefold()) for text in texts]), 0.8)
     keys = [text.casefold() for text in texts]
     found = near.near(keys, near.bands([near.even(key) for key in keys]), 0.8)
     dropped = {place for place, one in enumerate(found) if one}
-    close = {place for place in copies if any(_alike(keys[place], keys[i]) >= 0.8 for i in range(1500))}
+    sets = [of(key) for key in keys]
+    close = {
+        place for place in copies if any(len(sets[place] & one) >= 0.8 * len(sets[place] | one) for one in sets[:1500])
+    }
     assert len(dropped & close) / len(close) >= 0.98
     assert dropped <= copies
     for place in dropped:
@@ -105,7 +104,7 @@ def test_texts_that_share_no_band_are_no_candidates() -> None:
     assert near.near([], near.bands([]), 0.8) == []
 
 
-def test_a_million_equal_beginnings_are_no_million_squared() -> None:
-    keys = [f"write a story about number {number} and nothing else at all" for number in range(3000)]
-    found = near.near(keys, near.bands(keys), 0.8)
-    assert sum(one is None for one in found) < 1500
+def test_texts_with_other_numbers_are_other_texts() -> None:
+    keys = [f"write a story about number {number} and nothing else at all" for number in (1, 2, 1)] + ["what is 17 x 24?", "what is 17 x 25?"]
+    found = near.near(keys, near.bands([near.even(key) for key in keys]), 0.8)
+    assert [one and one[0] for one in found] == [None, None, 0, None, None]

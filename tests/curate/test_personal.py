@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ def test_places_are_sorted_without_overlap_and_masking_can_be_undone(parts: list
     text = "".join(parts) or "x"
     found = personal.find(text)
     assert all(0 <= one.start < one.end <= len(text) for one in found)
-    assert all(a.end <= b.start for a, b in zip(found, found[1:], strict=False))
+    assert all(a.end <= b.start for a, b in pairwise(found))
     prompt = Prompt(id="p", user="u", messages=(Message(role="user", content=text),))
     masked, values = mask.masked(prompt, personal.KINDS)
     assert mask.unmasked(masked, values) == prompt
