@@ -184,6 +184,7 @@ class Turn(Record):
     sampling: Sampling
     consent: str = Field(min_length=1)
     via: Literal["chat", "api"] = "chat"
+    simulated: bool = False
 
     @model_validator(mode="after")
     def _ends_with_user(self) -> Turn:

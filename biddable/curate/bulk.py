@@ -23,7 +23,7 @@ from biddable.base.records import Prompt, Split
 from biddable.curate import clean, language, mask, near
 from biddable.curate.clean import Dropped, Reason
 
-PIECE_BYTES = 4_000_000
+PIECE_BYTES = 2_000_000
 """Bytes of the file that a process takes at a time."""
 Job = TypeVar("Job")
 Done = TypeVar("Done")
@@ -131,8 +131,9 @@ def note(found: Scanned, look: Look, prompt: Prompt, offset: int) -> None:
     elif characters > look.max_characters:
         unfit = ("too_long", f"{characters} characters")
     elif look.languages:
-        told, sure = language.identify(asked)
-        if told not in look.languages and sure >= look.language_sure:
+        code, sure = language.identify(asked)
+        told = code if sure >= look.language_sure else None
+        if told and told not in look.languages:
             unfit = ("language", told)
     found.offsets.append(offset)
     found.ids.append(prompt.id)

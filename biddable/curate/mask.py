@@ -30,12 +30,21 @@ class Original(Record):
 
 def masked(prompt: Prompt, kinds: Sequence[str], more: Sequence[Finder] = ()) -> tuple[Prompt, dict[str, str]]:
     """The prompt without personal data, and what each pseudonym stands for, in the order of the text."""
+    texts, values = masked_texts([message.content for message in prompt.messages], kinds, more)
+    if not values:
+        return prompt, {}
+    turns = [Message(role=turn.role, content=text) for turn, text in zip(prompt.messages, texts, strict=True)]
+    return prompt.model_copy(update={"messages": tuple(turns)}), values
+
+
+def masked_texts(texts: Sequence[str], kinds: Sequence[str], more: Sequence[Finder] = ()) -> tuple[list[str], dict[str, str]]:
+    """Texts that belong together, with one numbering: a pseudonym that stands in one of them already is not given again."""
     values: dict[str, str] = {}
     names: dict[tuple[str, str], str] = {}
-    taken = {match[0] for message in prompt.messages for match in _MASK.finditer(message.content)}
-    turns = []
-    for message in prompt.messages:
-        text, end, parts = message.content, 0, []
+    taken = {match[0] for text in texts for match in _MASK.finditer(text)}
+    done = []
+    for text in texts:
+        end, parts = 0, []
         for found in personal.find(text, kinds, more):
             value = text[found.start : found.end]
             if (found.kind, value) not in names:
@@ -47,8 +56,8 @@ def masked(prompt: Prompt, kinds: Sequence[str], more: Sequence[Finder] = ()) ->
                 values[name] = value
             parts += [text[end : found.start], names[found.kind, value]]
             end = found.end
-        turns.append(Message(role=message.role, content="".join([*parts, text[end:]])) if parts else message)
-    return (prompt.model_copy(update={"messages": tuple(turns)}), values) if values else (prompt, {})
+        done.append("".join([*parts, text[end:]]))
+    return done, values
 
 
 def unmasked(prompt: Prompt, values: dict[str, str]) -> Prompt:

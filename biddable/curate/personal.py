@@ -218,30 +218,31 @@ _DIGITS = re.compile(r"(?:\d\D{0,6}){5}\d")
 
 
 class _Search(NamedTuple):
-    needs: Callable[[str, bool], bool]  # (text, whether it has six digits close together): necessary, and cheap
+    needs: Callable[[str, bool, bool], bool]  # (text, has a digit, has six close together): necessary, and cheap
     find: Callable[[str], Iterator[tuple[int, int]]]
 
 
 _SEARCHES: dict[str, _Search] = {
-    "key": _Search(lambda text, digits: _may_hold_key(text), _secrets),
-    "email": _Search(lambda text, digits: "@" in text, _emails),
-    "account": _Search(lambda text, digits: bool(_DIGIT.search(text)), _accounts),
-    "card": _Search(lambda text, digits: digits, _cards),
-    "ssn": _Search(lambda text, digits: digits, _social),
-    "ip": _Search(lambda text, digits: text.count(".") >= 3 or text.count(":") >= 3, _machines),
-    "phone": _Search(lambda text, digits: digits, _phones),
-    "address": _Search(lambda text, digits: bool(_DIGIT.search(text)), places.addresses),
+    "key": _Search(lambda text, digit, six: _may_hold_key(text), _secrets),
+    "email": _Search(lambda text, digit, six: "@" in text, _emails),
+    "account": _Search(lambda text, digit, six: digit, _accounts),
+    "card": _Search(lambda text, digit, six: six, _cards),
+    "ssn": _Search(lambda text, digit, six: six, _social),
+    "ip": _Search(lambda text, digit, six: digit and (text.count(".") >= 3 or text.count(":") >= 3), _machines),
+    "phone": _Search(lambda text, digit, six: six, _phones),
+    "address": _Search(lambda text, digit, six: digit, places.addresses),
 }
 
 
 def find(text: str, kinds: Sequence[str] = KINDS, more: Sequence[Callable[[str], Iterator[Found]]] = ()) -> list[Found]:
     """All personal data of these kinds, in the order of the text, without overlaps. `more` finds further kinds, such as names."""
     evened = plain(text)
-    digits = bool(_DIGITS.search(evened))
+    digit = bool(_DIGIT.search(evened))
+    six = digit and bool(_DIGITS.search(evened))
     found = [
         Found(kind, start, end)
         for kind, search in _SEARCHES.items()
-        if kind in kinds and search.needs(evened, digits)
+        if kind in kinds and search.needs(evened, digit, six)
         for start, end in search.find(evened)
     ]
     for finder in more:

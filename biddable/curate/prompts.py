@@ -40,9 +40,9 @@ class Config(Settings):
     max_characters: int = Field(4000, ge=1)
     """Longer prompts (characters of all turns) are dropped: about 1k tokens (Ouyang et al. 2022, appendix C.1)."""
     languages: tuple[str, ...] = ()
-    """Codes such as "en": prompts that are surely in another language are dropped, each prompt is marked with its own. Empty: not looked at."""
-    language_sure: float = Field(0.9, ge=0, le=1)
-    """How probable the other language has to be; short prompts are in doubt, and stay."""
+    """Codes such as "en": prompts that are surely in another language are dropped, prompts are marked with theirs. Empty: not looked at."""
+    language_sure: float = Field(0.7, ge=0, le=1)
+    """How probable a language has to be to count. Of short prompts it often is not: they stay, without a mark."""
     prefix_characters: int = Field(100, ge=1)
     """Prompts are duplicates when they share a prefix of at least so many characters (blanks and capitals evened out),
     and of at least `prefix_share` of the shorter one. The paper drops prompts with a long common prefix and gives no
