@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def _suggest(arguments: list[str]) -> None:
-    known = ["new", "check", "run", "status", "show"]
+    known = ["new", "check", "run", "status", "show", "lineage", "forget"]
     if arguments and not arguments[0].startswith("-") and arguments[0] not in known:
         hint = config.did_you_mean(arguments[0], [*known, *config.stage_names()])
         raise Refusal(f"biddable {arguments[0]}: there is no such command{hint}; `biddable --help` lists them")
@@ -305,6 +305,30 @@ def show(
         console.print("[bold]summary[/bold]")
         for word, value in json.loads((folder / "summary.json").read_text(encoding="utf-8")).items():
             console.print(f"  {word}: {value}", markup=False)
+
+
+@app.command()
+def lineage(
+    folder: Annotated[Path, typer.Argument(help="A stage's folder, e.g. runs/demo/learn.ppo.", metavar="FOLDER")],
+) -> None:
+    """Walk an artefact back to what it was made from: prompts, people (pseudonymous), guideline versions, code."""
+    from biddable.measure import walk
+
+    for line in walk.told(folder):
+        print(line)
+
+
+@app.command()
+def forget(
+    person: Annotated[str, typer.Argument(help="The person's pseudonym, as in the field user or labeler.")],
+    file: File,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only show what would go.")] = False,
+) -> None:
+    """Forget a person: out of the store, the served turns and the masked values; lists the run folders that hold them."""
+    from biddable.collect import forget as forgetting
+
+    for line in forgetting.told(forgetting.forget(config.load(file), person, yes), yes):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def _read(folder: Path) -> tuple[list[Turn], list[Feedback]]:
 def _locked(folder: Path) -> Iterator[None]:
     """One process at a time; a lock of its own, because forgetting gives the files another inode."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
+    with (folder / ".turns.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

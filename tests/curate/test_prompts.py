@@ -87,10 +87,10 @@ def test_duplicates_go_before_the_cap(tmp_path: Path) -> None:
     cfg = cfg.model_copy(update={"prefix_characters": 100, "user_cap": 3})
     stage.run(cfg, out)
     dropped = records.read(out.path("dropped.jsonl"), Dropped)
-    assert [(one.prompt.id, one.reason, one.like) for one in dropped] == [("p901", "same_text", "p900")]
+    assert [(one.id, one.reason, one.like) for one in dropped] == [("p901", "same_text", "p900")]
     stage.run(cfg.model_copy(update={"user_cap": 2}), out)
     dropped = records.read(out.path("dropped.jsonl"), Dropped)
-    assert {one.prompt.id for one in dropped if one.prompt.user == "busy"} == {"p901", "p903"}
+    assert {one.id for one in dropped if one.user == "busy"} == {"p901", "p903"}
     assert out.summary["dropped_user_cap"] == 61 and out.summary["dropped_same_text"] == 1
 
 
@@ -123,7 +123,7 @@ def test_real_prompts_of_real_users(tmp_path: Path) -> None:
     dropped = records.read(out.path("dropped.jsonl"), Dropped)
     kept = records.read(out.path("prompts.jsonl"), Prompt)
     assert len(dropped) + len(kept) == len(found)
-    assert {one.prompt.id for one in dropped if one.reason == "same_text"} >= {
+    assert {one.id for one in dropped if one.reason == "same_text"} >= {
         "prompts-343",
         "prompts-1374",
     }  # twice in the source
