@@ -34,6 +34,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # our own progress is enough
     try:
+        if arguments and arguments[0] == "label.people":
+            sys.exit(_people(arguments[1:]))
         if arguments and "." in arguments[0] and not arguments[0].startswith("-"):
             sys.exit(_stage(arguments[0], arguments[1:]))
         _suggest(arguments)
@@ -139,16 +141,17 @@ def run(file: File) -> None:
     from biddable.base import runs
 
     plan = config.load(file)
+    stages = [stage for stage in plan.stages if not config.is_site(stage.name)]
     changed = []
-    for stage in plan.stages:
+    for stage in stages:
         known, why = runs.state(plan, stage)
         if known == "changed":
             changed.append(f"{file}: [{stage.key}] {why}; to make it again: rm -r {plan.folder / stage.key}")
     if changed:
         raise Refusal(changed)
     began = time.time()
-    for number, stage in enumerate(plan.stages, 1):
-        _run(plan, stage, f"{number}/{len(plan.stages)} ")
+    for number, stage in enumerate(stages, 1):
+        _run(plan, stage, f"{number}/{len(stages)} ")
     print(f"done in {time.time() - began:.0f} s: {plan.folder}")
     for page in sorted(plan.folder.glob("measure.report*/report.html")):
         print(f"report: {page}")
@@ -186,8 +189,47 @@ def _stage(key: str, arguments: list[str]) -> int:
             settings[word] = text
     other = settings.pop("name", None)
     plan = config.load(Path(arguments[0]), {key: settings}, None if other is None else str(other), key)
-    _run(plan, plan.stage(key))
+    if config.is_site(name):
+        _serve(plan, plan.stage(key))
+    else:
+        _run(plan, plan.stage(key))
     return 0
+
+
+def _serve(plan: Plan, stage: config.Stage) -> None:
+    """A site: it has no end, so no manifest either, and several may serve the same run."""
+    from biddable.base import runs
+
+    settings = stage.config
+    print(f"{stage.key}: {getattr(settings, 'address', None) or f'http://{settings.host}:{settings.port}'} (Ctrl-C stops it)", flush=True)
+    here = runs.Here(plan.folder / stage.key, stage.key, plan.seed, lambda step, steps, numbers: None)
+    config.module(stage.name).serve(settings, here)
+
+
+def _people(arguments: list[str]) -> int:
+    """`biddable label.people my.toml NAME`: an admin for the labeling site. The password is asked for; in scripts it is the input's first line."""
+    from biddable.base.accounts import Accounts
+    from biddable.base.store import open_store
+
+    if len(arguments) != 2 or arguments[1].startswith("-"):
+        print("Usage: biddable label.people FILE NAME\n\nAdd an admin to the labeling site, who can invite everybody else. Asks for a password.")
+        return 0 if {"--help", "-h"} & set(arguments) else 2
+    plan = config.load(Path(arguments[0]), only="label.site")
+    with open_store(plan.stage("label.site").config.store or plan.folder / "store.db") as store:
+        account = Accounts(store).add(arguments[1], _password(), "admin")
+    print(f"added the admin {account.login}; next: biddable label.site {arguments[0]}")
+    return 0
+
+
+def _password() -> str:
+    import getpass
+
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("Once more: ") != password:
+        raise Refusal("the two passwords differ; nothing was added")
+    return password
 
 
 @app.command()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from biddable.base.config import Refusal
-from biddable.base.database import leases, people, sets, tasks
+from biddable.base.database import leases, people, sets, skips, tasks
 
 if TYPE_CHECKING:
     from biddable.base.store import Task, TaskSet
@@ -87,7 +87,7 @@ def _free(connection: sa.Connection, name: str, person: str, now: float, until: 
     sits = sa.exists().where(twin.c.task == leases.c.task, twin.c.person == person, twin.c.id != leases.c.id)
     first = (
         sa.select(leases.c.id)
-        .where(leases.c.task_set == name, leases.c.label.is_(None), leases.c.until <= now, ~sits)
+        .where(leases.c.task_set == name, leases.c.label.is_(None), leases.c.until <= now, ~sits, ~_skipped(leases.c.task, person))
         .order_by(leases.c.priority.desc(), leases.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -97,15 +97,21 @@ def _free(connection: sa.Connection, name: str, person: str, now: float, until: 
     return None if row is None else (row.task, until)
 
 
+def _skipped(task: Any, person: str) -> Any:
+    """Whether this person does not want the task."""
+    return sa.exists().where(skips.c.task == task, skips.c.person == person)
+
+
 def _own(connection: sa.Connection, name: str, person: str, until: float) -> Given | None:
     """A seat of this person's own at a task for everybody: one left lapsed, else at the first task where there is none yet."""
     mine = (leases.c.person == person) & (leases.c.task_set == name)
-    again = sa.select(sa.func.min(leases.c.id)).where(mine, leases.c.label.is_(None)).scalar_subquery()
+    left = mine & leases.c.label.is_(None) & ~_skipped(leases.c.task, person)
+    again = sa.select(sa.func.min(leases.c.id)).where(left).scalar_subquery()
     taken = sa.update(leases).where(leases.c.id == again).values(until=until).returning(leases.c.task)
     if row := connection.execute(taken).first():
         return row.task, until
     sat = sa.exists().where(leases.c.task == tasks.c.id, leases.c.person == person)
-    fresh = sa.select(tasks.c.id, tasks.c.priority).where(tasks.c.task_set == name, ~sat)
+    fresh = sa.select(tasks.c.id, tasks.c.priority).where(tasks.c.task_set == name, ~sat, ~_skipped(tasks.c.id, person))
     row = connection.execute(fresh.order_by(tasks.c.priority.desc(), tasks.c.id).limit(1)).first()
     if row is None:
         return None

@@ -188,7 +188,8 @@ class Store:
     ) -> tuple[str, float] | None:
         """Give a person the next task of a set: (task, until when), or None when there is nothing left for this person.
 
-        Who holds a live lease gets the same task again, with the time prolonged. Nobody gets a task twice once it is answered. `chance`
+        Who holds a live lease gets the same task again, with the time prolonged. Nobody gets a task again that they answered
+        or skipped. `chance`
         (uniform in [0, 1)) decides whether one of the set's gold tasks comes next.
         Raises Refusal when the person is unknown or the set is for other people.
         """

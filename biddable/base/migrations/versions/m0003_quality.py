@@ -8,7 +8,7 @@ from alembic import op
 from biddable.base.migrations.versions.m0001_everything import append_only
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 
 
 def upgrade() -> None:
