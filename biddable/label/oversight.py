@@ -71,7 +71,13 @@ def reviews(request: Request, known: web.Known, me: web.Admin, set: str = "") ->
 
 
 def _first_line(store: Store, task: str) -> Any:
-    return rendering.line(json.loads(store.question(task)[1])["prompt"]["messages"][-1]["content"])
+    question = json.loads(store.question(task)[1])
+    return rendering.line(question["prompt"]["messages"][-1]["content"] if "prompt" in question else _asked(question))
+
+
+def _asked(question: dict[str, Any]) -> str:
+    """What a task without a prompt asks for."""
+    return str(question["rule"]["text"] if "rule" in question else question.get("use_case") or f"a {question['form']} prompt").replace("_", "-")
 
 
 @pages.get("/review/task")
@@ -80,7 +86,8 @@ def review(request: Request, known: web.Known, me: web.Admin, task: str) -> Resp
     kind, text = store.question(task)
     question = json.loads(text)
     labels = [row for row in queue.collected(store, judgments.set_of(store, task)) if row.task == task]
-    turns = [(turn["role"], rendering.rich(turn["content"])) for turn in question["prompt"]["messages"]]
+    asked = question["prompt"]["messages"] if "prompt" in question else [{"role": "asked for", "content": _asked(question)}]
+    turns = [(turn["role"], rendering.rich(turn["content"])) for turn in asked]
     answers = [rendering.rich(one["text"]) for one in question.get("answers", ())]
     said = [(row, _told(row)) for row in labels]
     history = judgments.decisions(store, judgments.set_of(store, task)).get(task, [])

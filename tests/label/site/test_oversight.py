@@ -97,7 +97,7 @@ def test_an_admin_decides_and_sends_back(worked: Any, logged_in: Callable[[str],
     assert all(row.stands for row in queue.collected(store, "run/set"))
     assert boss.post("/admin/review", action="stands", task="run/set#t0", label=labels[1]).status_code == 400
     assert boss.get("/admin/review/task", params={"task": "nothing"}).status_code == 400
-    assert [line["action"] for line in accounts.log() if line["action"].startswith("review")][0] == "review: open"
+    assert next(line["action"] for line in accounts.log() if line["action"].startswith("review")) == "review: open"
     ada = logged_in("ada")
     assert ada.post("/admin/review", token=ada.token("/profile"), action="stands", **fields).status_code == 403
 
