@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -99,6 +101,8 @@ class Store:
     def __init__(self, engine: sa.Engine, clock: Callable[[], float]) -> None:
         self.engine = engine
         self.clock = clock
+        # SQLite lets one writer in at a time, and those who wait sleep longer and longer; threads of one process had better queue up here
+        self._turn: AbstractContextManager[Any] = nullcontext() if engine.dialect.name == "postgresql" else threading.Lock()
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -282,7 +286,7 @@ class Store:
         """Run one step as one transaction; again when another process has just added one of its rows."""
         for attempt in range(TRIES):
             try:
-                with disk_errors(), self.engine.execution_options(write=True).begin() as connection:
+                with self._turn, disk_errors(), self.engine.execution_options(write=True).begin() as connection:
                     return step(connection)
             except sa.exc.IntegrityError:
                 if attempt == TRIES - 1:
