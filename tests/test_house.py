@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "biddable"
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 FLOW = (ROOT / "docs" / "flow.md").read_text(encoding="utf-8")
-KINDS = ("Prompt", "Text", "Replies", "Demonstration", "Comparison", "Rating", "Turn", "Feedback")
+KINDS = ("Prompt", "Text", "Replies", "Demonstration", "Comparison", "Rating", "Turn", "Feedback", "RuleCheck", "Probe")
 
 
 def room(path: Path) -> str:

@@ -193,7 +193,13 @@ def grade(store: Store, label: str, given: int, grader: str, note: str = "") -> 
     if not 1 <= given <= 7:
         raise Refusal(f"grade {given}: a whole number from 1 to 7 was expected")
     row = {"label": label, "grade": given, "grader": grader, "note": note.strip(), **_stamp(store)}
-    store.write(lambda connection: connection.execute(sa.insert(grades), row))
+
+    def step(connection: sa.Connection) -> None:
+        if connection.execute(sa.select(labels.c.id).where(labels.c.id == label)).first() is None:
+            raise Refusal("there is no such text to grade")
+        connection.execute(sa.insert(grades), row)
+
+    store.write(step)
 
 
 def grades_of(store: Store, task_set: str) -> dict[str, int]:
@@ -259,6 +265,15 @@ def set_named(store: Store, name: str) -> TaskSet | None:
     with store.engine.connect() as connection:
         row = connection.execute(sa.select(sets).where(sets.c.name == name)).first()
     return None if row is None else task_set(row)
+
+
+def set_of(store: Store, task: str) -> str:
+    """The name of a task's set. Raises Refusal for an unknown task."""
+    with store.engine.connect() as connection:
+        name = connection.execute(sa.select(tasks.c.task_set).where(tasks.c.id == task)).scalar()
+    if name is None:
+        raise Refusal(f"there is no task {task}")
+    return str(name)
 
 
 def _stamp(store: Store) -> dict[str, Any]:

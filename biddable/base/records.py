@@ -210,6 +210,41 @@ class Feedback(Record):
     report: str | None = None
 
 
+Level = Literal["definitely_breaks", "probably_breaks", "unsure", "probably_follows", "definitely_follows"]
+"""How sure somebody is that a rule was broken. The first two count as broken, the last two as kept, unsure as neither (Glaese et al. 2022)."""
+
+
+class RuleCheck(Record):
+    """One labeler's word on whether an answer, or a turn of a dialogue, breaks a rule. `turn` counts the messages from 0; none: the answer."""
+
+    id: str
+    prompt: Prompt
+    answer: Answer
+    rule: str
+    rule_text: str
+    level: Level
+    turn: int | None = Field(default=None, ge=0)
+    labeler: str
+    panel: Literal["training", "held_out"]
+    simulated: bool
+    guideline: str
+
+
+class Probe(Record):
+    """A dialogue in which a labeler tried to make a model break a rule, and their word on whether it did, and in which turn."""
+
+    id: str
+    messages: tuple[Message, ...] = Field(min_length=2)
+    model: str
+    rule: str
+    rule_text: str
+    level: Level
+    turn: int | None = Field(default=None, ge=0)
+    labeler: str
+    simulated: bool
+    guideline: str
+
+
 R = TypeVar("R", bound=Record)
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -99,6 +101,8 @@ class Store:
     def __init__(self, engine: sa.Engine, clock: Callable[[], float]) -> None:
         self.engine = engine
         self.clock = clock
+        # SQLite lets one writer in at a time, and those who wait sleep longer and longer; threads of one process had better queue up here
+        self._turn: AbstractContextManager[Any] = nullcontext() if engine.dialect.name == "postgresql" else threading.Lock()
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -271,21 +275,18 @@ class Store:
 
     def counts(self, task_set: str) -> Counts:
         """How far a set is."""
-        done, now = leases.c.label.is_not(None), self.clock()
-        query = sa.select(
-            sa.func.count(),
-            sa.func.coalesce(sa.func.sum(sa.case((done, 1), else_=0)), 0),
-            sa.func.coalesce(sa.func.sum(sa.case((~done & (leases.c.until > now), 1), else_=0)), 0),
-        ).where(leases.c.task_set == task_set)
+        seats_ = sa.select(sa.func.count()).where(leases.c.task_set == task_set)
+        held = seats_.where(leases.c.label.is_(None), leases.c.person.is_not(None), leases.c.until > self.clock())
+        counted = (seats_, seats_.where(leases.c.label.is_not(None)), held)  # each is read from an index of its own
         with self.engine.connect() as connection:
-            seats, given, waiting = connection.execute(query).one()
-        return Counts(int(given), int(waiting), int(seats - given - waiting))
+            total, done, waiting = (connection.execute(query).scalar_one() for query in counted)
+        return Counts(done, waiting, total - done - waiting)
 
     def write(self, step: Callable[[sa.Connection], Done]) -> Done:
         """Run one step as one transaction; again when another process has just added one of its rows."""
         for attempt in range(TRIES):
             try:
-                with disk_errors(), self.engine.execution_options(write=True).begin() as connection:
+                with self._turn, disk_errors(), self.engine.execution_options(write=True).begin() as connection:
                     return step(connection)
             except sa.exc.IntegrityError:
                 if attempt == TRIES - 1:

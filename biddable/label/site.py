@@ -22,9 +22,9 @@ from biddable.base.accounts import Accounts
 from biddable.base.config import Refusal, Settings
 from biddable.base.runs import Here
 from biddable.base.store import open_store
-from biddable.label import admin, entry
+from biddable.label import admin, entry, oversight
 
-ROUTERS = (entry.pages, admin.pages)
+ROUTERS = (entry.pages, admin.pages, oversight.pages)
 
 
 class Config(Settings):

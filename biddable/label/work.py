@@ -180,6 +180,17 @@ def done_by(
         return queue.collected(store, task_set)
 
 
+def asked_of_people(
+    panel: Panel, store: str | None, guidelines: Path | None, enough: float, task_set: str, asked: Sequence[Asked], here: Here
+) -> list[Label]:
+    """As `done_by`, of a kind that only real people can answer."""
+    return done_by(Crew(panel, "people", 0, store, guidelines, enough), task_set, asked, _nobody, here)
+
+
+def _nobody(person: people.Person, task: Task) -> BaseModel:
+    raise AssertionError(f"{person.id} was asked for {task.kind}")
+
+
 def simulate(
     store: Store,
     task_set: str,
