@@ -129,7 +129,7 @@ def home(request: Request, guest: Annotated[Guest | None, Depends(_guest)]) -> R
     known = {"agreed": bool(rooms.agreed(guest.user)), "asked": rooms.asked(guest.user)}
     if server.keeper is None:
         known = {"agreed": False, "asked": False}
-    context = {"consent": CONSENT.split("\n\n"), "version": rooms.version, "keeps": server.keeper is not None}
+    context = {"user": guest.user, "consent": CONSENT.split("\n\n"), "version": rooms.version, "keeps": server.keeper is not None}
     return web.page(request, "chat.html", reasons=REASONS, keyed=server.keys is not None, **context, **known)
 
 
