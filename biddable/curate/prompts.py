@@ -61,7 +61,7 @@ class Config(Settings):
     """Decides with the user id who goes where. Not the run's seed: a user has to stay in one split over all rounds."""
     personal: Literal["mask", "drop", "keep"] = "mask"
     """Prompts with personal data: `mask` it, `drop` them (the paper's filter), or `keep` them as they are."""
-    personal_splits: tuple[Split, ...] = SPLITS
+    personal_splits: tuple[Split, ...] = ("train", "valid", "test")
     """Where. The paper filters its training split only; but labelers and the readers of a report see the others too."""
     personal_kinds: tuple[Kind, ...] = ("key", "email", "account", "card", "ssn", "ip", "phone", "address")
     """What counts: passwords and keys, e-mail addresses, IBANs, payment cards, US social security numbers, IP addresses, telephone numbers,
