@@ -31,8 +31,13 @@ def person(store: Store, pseudonym: str, really: bool) -> dict[str, int]:
         gone: Counter[str] = Counter()
         with _labels_may_go(connection, really):
             people = tables.tables["people"]
-            known = (people.c.pseudonym == pseudonym) | (people.c.id == pseudonym)
+            known = people.c.id == pseudonym
             _remove(connection, tables, people, connection.scalars(sa.select(people.c.id).where(known)).all(), gone)
+            for table in tables.tables.values():  # labelers by name, and what serving keeps: keys, consents
+                for column in (column for column in table.columns if column.name in ("pseudonym", "user")):
+                    (key,) = table.primary_key.columns
+                    own = connection.scalars(sa.select(key).where(column == pseudonym)).all()
+                    _remove(connection, tables, table, own, gone)
             tasks = tables.tables["tasks"]
             _remove(connection, tables, tasks, list(_tasks_of(connection, tasks, pseudonym)), gone)
         if not really:
