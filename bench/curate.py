@@ -15,6 +15,8 @@ import json
 import os
 import random
 import re
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -104,17 +106,22 @@ class Memory(threading.Thread):
             time.sleep(0.2)
 
 
-def whole(folder: Path, count: int, processes: int) -> None:
-    """The stage on a file of so many prompts."""
+def make(path: Path, count: int) -> None:
+    """Write the file; prints what was planted. In a process of its own, so that its memory is not counted as curation's."""
     texts, users, what = planted(count)
-    with Lines(folder / "prompts.jsonl") as out:
+    with Lines(path) as out:
         out.add(
             Prompt(id=f"p{n}", messages=(Message(role="user", content=text),), user=user).model_dump_json(exclude_none=True) + "\n"
             for n, (text, user) in enumerate(zip(texts, users, strict=True))
         )
+    print(json.dumps(Counter(what.values())))
+
+
+def whole(folder: Path, count: int, processes: int) -> None:
+    """The stage on a file of so many prompts."""
+    command = [sys.executable, __file__, "--make", str(folder / "prompts.jsonl"), "--prompts", str(count)]
+    kinds = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     size = (folder / "prompts.jsonl").stat().st_size / 1e6
-    kinds = Counter(what.values())
-    del texts, users
     here = Here(folder / "runs" / "curate.prompts", "curate.prompts", 1, lambda *_: None)
     here.folder.mkdir(parents=True)
     memory = Memory()
@@ -126,7 +133,7 @@ def whole(folder: Path, count: int, processes: int) -> None:
     used = time.process_time() - cpu + children.children_user + children.children_system
     memory.stop = True
     found = Counter(json.loads(line)["reason"] for line in here.path("dropped.jsonl").open(encoding="utf-8"))
-    print(f"{count:,} prompts, {size:.0f} MB, {processes} processes, language looked at, planted {dict(kinds)}")
+    print(f"{count:,} prompts, {size:.0f} MB, {processes} processes, language looked at, planted {kinds}")
     print(f"  {seconds:.0f} s, {used:.0f} s of CPU, {memory.most / 1e9:.2f} GB at most (with all processes)")
     print(f"  dropped {dict(found)}, masked { {k: v for k, v in here.summary.items() if k.startswith('masked')} }")
 
@@ -212,7 +219,11 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=1_000_000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--beside", type=int, default=20_000, help="texts for the comparison with datasketch")
+    parser.add_argument("--make", type=Path, help="only write the file of prompts")
     given = parser.parse_args()
+    if given.make:
+        make(given.make, given.prompts)
+        return
     duplicates(given.beside)
     if data := os.environ.get("BIDDABLE_DATA"):
         recognisers(Path(data))

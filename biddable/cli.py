@@ -77,6 +77,10 @@ TWICE: dict[str, dict[str, Any]] = {
 """Stages that the paper's chain uses twice, under a third word, and what differs there: `new` writes them too."""
 
 
+NEXT_ROUND = ("collect.served", "curate.comparisons")
+"""Stages of a next round: `new` writes them as comments, because a first round has no served turns to wait for."""
+
+
 @app.command()
 def new(file: File) -> None:
     """Write a commented file with every stage and every default."""
@@ -96,6 +100,7 @@ def _template(name: str) -> str:
         "",
     ]
     for stage, about in config.stage_names().items():
+        begin = len(lines)
         lines += [f"# {about}", f"[{stage}]"]
         for one in config.settings(stage):
             lines += [f"# {line.strip()}" for line in one.about.splitlines()]
@@ -104,6 +109,9 @@ def _template(name: str) -> str:
             if twin.startswith(stage + "."):
                 lines += ["", f"# [{stage}] once more; every other setting as its default", f"[{twin}]"]
                 lines += [f"{word} = {_toml(value)}" for word, value in settings.items()]
+        if stage in NEXT_ROUND:
+            lines[begin:] = [line if line.startswith("#") else f"# {line}" for line in lines[begin:]]
+            lines[begin:begin] = ["# For a next round:"]
         lines.append("")
     return "\n".join(lines)
 

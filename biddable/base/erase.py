@@ -31,8 +31,13 @@ def person(store: Store, pseudonym: str, really: bool) -> dict[str, int]:
         gone: Counter[str] = Counter()
         with _labels_may_go(connection, really):
             people = tables.tables["people"]
-            known = (people.c.pseudonym == pseudonym) | (people.c.id == pseudonym)
+            known = people.c.id == pseudonym
             _remove(connection, tables, people, connection.scalars(sa.select(people.c.id).where(known)).all(), gone)
+            for table in tables.tables.values():  # labelers by name, and what serving keeps: keys, consents
+                for column in (column for column in table.columns if column.name in ("pseudonym", "user")):
+                    (key,) = table.primary_key.columns
+                    own = connection.scalars(sa.select(key).where(column == pseudonym)).all()
+                    _remove(connection, tables, table, own, gone)
             tasks = tables.tables["tasks"]
             _remove(connection, tables, tasks, list(_tasks_of(connection, tasks, pseudonym)), gone)
         if not really:
@@ -70,25 +75,57 @@ def _users(value: object) -> Iterator[str]:
 def _remove(
     connection: sa.Connection, tables: sa.MetaData, table: sa.Table, keys: Sequence[str], gone: Counter[str]
 ) -> None:
-    """Delete rows by their only key, after what points at them: rows that cannot do without go too, others let go."""
+    """Delete rows by their only key, after what points at them: rows that cannot do without go too, others let go. What takes a row's place
+    in the same table, such as a label's correction, goes with it."""
     if not keys:
         return
     (key,) = table.primary_key.columns
+    own = [column for column in table.columns if any(link.column is key for link in column.foreign_keys)]
+    keys = _with_successors(connection, key, own, keys)
     for other in tables.tables.values():
-        for column in other.columns:
-            if not any(link.column.table is table and link.column is key for link in column.foreign_keys):
-                continue
-            for part in _parts(keys):
-                if column.nullable:
-                    free = {"person": None, "until": 0.0, "label": None} if other.name == "leases" else {column.name: None}
-                    connection.execute(sa.update(other).where(column.in_(part)).values(free))
-                elif len(other.primary_key.columns) == 1:
-                    (own,) = other.primary_key.columns
-                    _remove(connection, tables, other, connection.scalars(sa.select(own).where(column.in_(part))).all(), gone)
-                else:
-                    gone[other.name] += connection.execute(sa.delete(other).where(column.in_(part))).rowcount
+        for column in other.columns if other is not table else ():
+            if any(link.column is key for link in column.foreign_keys):
+                _let_go(connection, tables, column, keys, gone)
+    removed = -1
+    while removed:  # those first that no other row of the table names
+        removed = 0
+        for part in _parts(keys):
+            twin = table.alias()
+            free = [~sa.exists().where(twin.c[column.name] == key) for column in own]
+            removed += connection.execute(sa.delete(table).where(key.in_(part), *free)).rowcount
+        gone[table.name] += removed
+        if not own:
+            break
+
+
+def _with_successors(
+    connection: sa.Connection, key: sa.Column[str], own: Sequence[sa.Column[str]], keys: Sequence[str]
+) -> list[str]:
+    """The keys, and those of rows in the same table that name them, and so on."""
+    found = dict.fromkeys(keys)
+    latest = list(keys)
+    while latest:
+        named = [connection.scalars(sa.select(key).where(column.in_(part))).all() for column in own for part in _parts(latest)]
+        latest = [one for some in named for one in some if one not in found]
+        found |= dict.fromkeys(latest)
+    return list(found)
+
+
+def _let_go(
+    connection: sa.Connection, tables: sa.MetaData, column: sa.Column[str], keys: Sequence[str], gone: Counter[str]
+) -> None:
+    """Free a column of these keys, or remove its rows when it must name something."""
+    other = column.table
+    assert isinstance(other, sa.Table)
     for part in _parts(keys):
-        gone[table.name] += connection.execute(sa.delete(table).where(key.in_(part))).rowcount
+        if column.nullable:
+            free = {"person": None, "until": 0.0, "label": None} if other.name == "leases" else {column.name: None}
+            connection.execute(sa.update(other).where(column.in_(part)).values(free))
+        elif len(other.primary_key.columns) == 1:
+            (own,) = other.primary_key.columns
+            _remove(connection, tables, other, connection.scalars(sa.select(own).where(column.in_(part))).all(), gone)
+        else:
+            gone[other.name] += connection.execute(sa.delete(other).where(column.in_(part))).rowcount
 
 
 def _parts(keys: Sequence[str]) -> Iterable[Sequence[str]]:

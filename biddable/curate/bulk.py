@@ -6,6 +6,7 @@ masks them and writes them. Between the two a few bytes a prompt are in memory, 
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import threading
@@ -105,7 +106,7 @@ def scan(job: tuple[Look, int, int]) -> Scanned:
     offset = begin
     with look.path.open("rb") as file:
         file.seek(begin)
-        for raw in file.read(end - begin).splitlines(keepends=True):
+        for raw in io.BytesIO(file.read(end - begin)):  # lines end at \n only, as for `finish`
             found.lines += 1
             try:
                 prompt = Prompt.model_validate_json(raw)

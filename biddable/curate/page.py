@@ -168,7 +168,7 @@ def _plot(title: str, bars: Sequence[Bar], caption: str) -> tuple[str, Markup, s
     for number, bar in enumerate(bars):
         y, width = 3 + ROW * number, (WIDTH - LEFT - RIGHT) * bar.value / most
         solid = width if bar.kept is None else (WIDTH - LEFT - RIGHT) * bar.kept / most
-        label = bar.label if len(bar.label) <= 24 else bar.label[:23] + "…"
+        label = bar.label if len(bar.label) <= 22 else bar.label[:21] + "…"
         parts.append(f'<text x="{LEFT - 8}" y="{y + 14}" text-anchor="end">{escape(label)}</text>')
         parts.append(f'<rect x="{LEFT}" y="{y + 4}" width="{max(width, 1):.1f}" height="13" rx="2" style="fill: var(--grid)"/>')
         parts.append(f'<rect x="{LEFT}" y="{y + 4}" width="{solid:.1f}" height="13" rx="2" style="fill: var(--sft)"/>')

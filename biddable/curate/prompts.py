@@ -61,7 +61,7 @@ class Config(Settings):
     """Decides with the user id who goes where. Not the run's seed: a user has to stay in one split over all rounds."""
     personal: Literal["mask", "drop", "keep"] = "mask"
     """Prompts with personal data: `mask` it, `drop` them (the paper's filter), or `keep` them as they are."""
-    personal_splits: tuple[Split, ...] = SPLITS
+    personal_splits: tuple[Split, ...] = ("train", "valid", "test")
     """Where. The paper filters its training split only; but labelers and the readers of a report see the others too."""
     personal_kinds: tuple[Kind, ...] = ("key", "email", "account", "card", "ssn", "ip", "phone", "address")
     """What counts: passwords and keys, e-mail addresses, IBANs, payment cards, US social security numbers, IP addresses, telephone numbers,
@@ -78,7 +78,7 @@ def run(cfg: Config, here: Here) -> None:
     """Two passes over the prompts, the rules across prompts between them; refuse when a split is empty."""
     _refuse(cfg)
     files = [folder / "prompts.jsonl" if folder.is_dir() else folder for folder in (cfg.prompts, *cfg.more)]
-    cores = cfg.processes or os.cpu_count() or 1
+    cores = (cfg.processes or os.cpu_count() or 1) if _large(files) else 1
     seen, starts = _scan(cfg, files, here, cores)
     rest = rules.apply(
         seen, cfg.prefix_characters, cfg.prefix_share, cfg.near_share, cfg.user_cap, lambda: here.progress(1, 3)
@@ -88,12 +88,16 @@ def run(cfg: Config, here: Here) -> None:
     _refuse_empty(cfg, files[0], splits)
     placed = {index: splits[seen.users[index]] for index in rest.left}
     kinds = _finish(cfg, files, starts, seen, rest, placed, here, cores)
-    for one in rest.dropped:
-        if one.reason == "personal_data":
-            del placed[seen.ids.index(one.id)]
+    gone = {one.id for one in rest.dropped if one.reason == "personal_data"}
+    placed = {index: split for index, split in placed.items() if seen.ids[index] not in gone}
     here.summary |= _summary(seen, rest.dropped, placed, kinds)
     page.write(here.path("report.html"), here.folder.parent.name, seen, rest.dropped, placed, here.summary)
     here.progress(3, 3, prompts=here.summary["prompts"])
+
+
+def _large(files: Sequence[Path]) -> bool:
+    """Whether there is more to do than starting processes takes."""
+    return sum(path.stat().st_size for path in files if path.is_file()) > bulk.PIECE_BYTES
 
 
 def _refuse(cfg: Config) -> None:
