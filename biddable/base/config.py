@@ -82,6 +82,11 @@ class Plan:
         raise Refusal(f"{self.file}: there is no table [{key}]{did_you_mean(key, [s.key for s in self.stages])}")
 
 
+def is_site(name: str) -> bool:
+    """Whether a stage is a site: it serves until it is stopped instead of running to its end."""
+    return re.search(r"^def serve\(", (PACKAGE / Path(*name.split("."))).with_suffix(".py").read_text("utf-8"), re.M) is not None
+
+
 def stage_names() -> dict[str, str]:
     """Every stage's name and the first line of its docstring, read from the file system without importing anything."""
     found = {}
@@ -138,7 +143,7 @@ def missing(name: str, error: ModuleNotFoundError) -> Exception:
     if error.name is None or error.name.split(".")[0] == "biddable":
         return error
     room = name.split(".")[0]
-    extra = room if room in ("learn", "measure") else "all"
+    extra = room if room in ("learn", "measure", "serve") else "all"
     return Refusal(f"[{name}] needs the package {error.name}: pip install 'biddable[{extra}]'")
 
 
@@ -167,8 +172,9 @@ def load(
 ) -> Plan:
     """Read and check a run's file.
 
-    `overrides` maps a stage's key to settings that replace the file's. With `name` and `only` the plan holds that one stage, in the folder of
-    the run `name`, while its inputs stay those of the file's own run. Raises Refusal with every mistake of the file.
+    `overrides` maps a stage's key to settings that replace the file's. With `only` the plan holds that one stage, and only its table is
+    checked and its code imported: a labeling site needs no torch. A site needs no table. With `name` too it lies in the folder of the
+    run `name`, while its inputs stay those of the file's own run. Raises Refusal with every mistake of the file.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -182,23 +188,25 @@ def load(
     wrong: list[str] = []
     run_name, seed, root = _top(path, table, wrong)
     tables = _tables(path, table, set(re.findall(r"^\s*\[\s*([\w.-]+)\s*\]", text, re.M)), wrong)
-    for key, values in (overrides or {}).items():
+    if only is not None and only in stage_names() and is_site(only):
+        tables.setdefault(only, {})
+    for key, values in {**({only: {}} if only else {}), **(overrides or {})}.items():
         if key not in tables:
             raise Refusal(f"{path}: there is no table [{key}]{did_you_mean(key, list(tables))}")
         tables[key] = {**tables[key], **values}
     folder = root / run_name
     stages = [
-        stage for key, values in tables.items() if (stage := _stage(path, folder, key, values, list(tables), wrong))
+        stage
+        for key, values in tables.items()
+        if only in (None, key) and (stage := _stage(path, folder, key, values, list(tables), wrong))
     ]
     if wrong:
         raise Refusal(wrong)
-    ordered = _ordered(path, stages)
     if name is not None:
-        _top(path, {"name": name}, wrong)
+        run_name, _, _ = _top(path, {"name": name}, wrong)
         if wrong:
             raise Refusal(wrong)
-        return Plan(path, name, seed, root / name, tuple(stage for stage in ordered if stage.key == only))
-    return Plan(path, run_name, seed, folder, ordered)
+    return Plan(path, run_name, seed, root / run_name, _ordered(path, stages))
 
 
 def _top(path: Path, table: dict[str, Any], wrong: list[str]) -> tuple[str, int, Path]:

@@ -9,17 +9,20 @@ one transaction: a process can be killed between any two and nothing is lost or 
 from __future__ import annotations
 
 import hashlib
+import random
+import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 
+from biddable.base import seats
 from biddable.base.config import Refusal
-from biddable.base.database import disk_errors, engine_for, guidelines, labels, leases, migrate, people, tasks
+from biddable.base.database import disk_errors, engine_for, guidelines, labels, leases, migrate, people, sets, tasks
 
 TRIES = 20
 """How often a step is begun anew when another process has just added the same row."""
@@ -47,12 +50,19 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskSet:
-    """The questions of one stage: all of one kind, for one panel, for real or for simulated people."""
+    """The questions of one stage: all of one kind, for one panel, for real or for simulated people.
+
+    Tasks of a set for `everybody` have no number of seats: each person may answer each of them once. `gold` names such a set whose tasks,
+    with known answers, are mixed in unseen: a share `gold_share` of what a person gets.
+    """
 
     name: str
     kind: str
     panel: Literal["training", "held_out"]
     simulated: bool
+    everybody: bool = False
+    gold: str | None = None
+    gold_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,8 @@ class Store:
     def __init__(self, engine: sa.Engine, clock: Callable[[], float]) -> None:
         self.engine = engine
         self.clock = clock
+        # SQLite lets one writer in at a time, and those who wait sleep longer and longer; threads of one process had better queue up here
+        self._turn: AbstractContextManager[Any] = nullcontext() if engine.dialect.name == "postgresql" else threading.Lock()
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -119,7 +131,7 @@ class Store:
                 connection.execute(sa.insert(people), new)
 
         wanted = list(rows)
-        self._write(step)
+        self.write(step)
 
     def people(self) -> list[Person]:
         """Everybody, in the order of their ids."""
@@ -134,7 +146,7 @@ class Store:
             if not connection.execute(sa.select(guidelines).where(guidelines.c.version == version)).first():
                 connection.execute(sa.insert(guidelines), {"version": version, "text": text})
 
-        self._write(step)
+        self.write(step)
         return version
 
     def put_tasks(self, task_set: TaskSet, wanted: Sequence[Task]) -> None:
@@ -155,9 +167,17 @@ class Store:
             for task in wanted:
                 if known.get(task.id, task.overlap) != task.overlap:
                     connection.execute(sa.update(tasks).where(tasks.c.id == task.id).values(overlap=task.overlap))
-            _seats(connection, task_set.name, wanted, now)
+            seats.keep_set(connection, task_set, now)
+            if not task_set.everybody:
+                seats.arrange(connection, task_set.name, wanted, now)
 
-        self._write(step)
+        self.write(step)
+
+    def tasks(self, task_set: str) -> list[str]:
+        """The ids of a set's tasks, in their order."""
+        query = sa.select(tasks.c.id).where(tasks.c.task_set == task_set).order_by(tasks.c.id)
+        with self.engine.connect() as connection:
+            return list(connection.execute(query).scalars())
 
     def question(self, task: str) -> tuple[str, str]:
         """A task's kind and question. Raises Refusal for an unknown task."""
@@ -167,35 +187,21 @@ class Store:
             raise Refusal(f"there is no task {task}")
         return row.kind, row.question
 
-    def lease(self, task_set: str, person: str, seconds: float) -> tuple[str, float] | None:
+    def lease(
+        self, task_set: str, person: str, seconds: float, chance: Callable[[], float] = random.random
+    ) -> tuple[str, float] | None:
         """Give a person the next task of a set: (task, until when), or None when there is nothing left for this person.
 
-        Who holds a live lease gets the same task again, with the time prolonged. Nobody gets a task twice once it is answered.
+        Who holds a live lease gets the same task again, with the time prolonged. Nobody gets a task again that they answered
+        or skipped. `chance`
+        (uniform in [0, 1)) decides whether one of the set's gold tasks comes next.
         Raises Refusal when the person is unknown or the set is for other people.
         """
 
         def step(connection: sa.Connection) -> tuple[str, float] | None:
-            if not _invited(connection, task_set, person):
-                return None
-            now = self.clock()
-            open_ = (leases.c.task_set == task_set) & leases.c.label.is_(None)
-            twin = leases.alias()
-            sits = sa.exists().where(twin.c.task == leases.c.task, twin.c.person == person, twin.c.id != leases.c.id)
-            for allowed in ((leases.c.person == person) & (leases.c.until > now), (leases.c.until <= now) & ~sits):
-                first = (
-                    sa.select(leases.c.id)
-                    .where(open_, allowed)
-                    .order_by(leases.c.priority.desc(), leases.c.id)
-                    .limit(1)
-                    .with_for_update(skip_locked=True)  # PostgreSQL; SQLite lets one writer in at a time
-                )
-                take = sa.update(leases).where(leases.c.id == first.scalar_subquery(), leases.c.label.is_(None))
-                given = take.values(person=person, until=now + seconds).returning(leases.c.task, leases.c.until)
-                if row := connection.execute(given).first():
-                    return row.task, row.until
-            return None
+            return seats.take(connection, task_set, person, self.clock(), seconds, chance)
 
-        return self._write(step)
+        return self.write(step)
 
     def add_label(
         self,
@@ -232,7 +238,7 @@ class Store:
                     raise Lapsed(f"task {task}: the time to answer is over, or it was never given to {person}")
             return new
 
-        return self._write(step)
+        return self.write(step)
 
     def labels(self, task_set: str) -> list[Label]:
         """The labels of a set that no correction has replaced, in the order of task and person."""
@@ -260,23 +266,27 @@ class Store:
                 for row in connection.execute(query)
             ]
 
+    def task_sets(self) -> list[TaskSet]:
+        """Every set, in the order in which they were put; a set's gold is not among them."""
+        hidden = sa.select(sets.c.gold).where(sets.c.gold.is_not(None))
+        query = sa.select(sets).where(sets.c.name.not_in(hidden)).order_by(sets.c.created, sets.c.name)
+        with self.engine.connect() as connection:
+            return [seats.task_set(row) for row in connection.execute(query)]
+
     def counts(self, task_set: str) -> Counts:
         """How far a set is."""
-        done, now = leases.c.label.is_not(None), self.clock()
-        query = sa.select(
-            sa.func.count(),
-            sa.func.coalesce(sa.func.sum(sa.case((done, 1), else_=0)), 0),
-            sa.func.coalesce(sa.func.sum(sa.case((~done & (leases.c.until > now), 1), else_=0)), 0),
-        ).where(leases.c.task_set == task_set)
+        seats_ = sa.select(sa.func.count()).where(leases.c.task_set == task_set)
+        held = seats_.where(leases.c.label.is_(None), leases.c.person.is_not(None), leases.c.until > self.clock())
+        counted = (seats_, seats_.where(leases.c.label.is_not(None)), held)  # each is read from an index of its own
         with self.engine.connect() as connection:
-            seats, given, waiting = connection.execute(query).one()
-        return Counts(int(given), int(waiting), int(seats - given - waiting))
+            total, done, waiting = (connection.execute(query).scalar_one() for query in counted)
+        return Counts(done, waiting, total - done - waiting)
 
-    def _write(self, step: Callable[[sa.Connection], Done]) -> Done:
+    def write(self, step: Callable[[sa.Connection], Done]) -> Done:
         """Run one step as one transaction; again when another process has just added one of its rows."""
         for attempt in range(TRIES):
             try:
-                with disk_errors(), self.engine.execution_options(write=True).begin() as connection:
+                with self._turn, disk_errors(), self.engine.execution_options(write=True).begin() as connection:
                     return step(connection)
             except sa.exc.IntegrityError:
                 if attempt == TRIES - 1:
@@ -290,49 +300,6 @@ def _person(row: Any) -> Person:
 
 def _label_id(task: str, person: str, replaces: str | None) -> str:
     return hashlib.sha256("\x1f".join([task, person, replaces or ""]).encode()).hexdigest()[:24]
-
-
-def _invited(connection: sa.Connection, task_set: str, person: str) -> bool:
-    """Whether the set has tasks at all. Raises Refusal when it is not for this person."""
-    who = connection.execute(sa.select(people).where(people.c.id == person)).first()
-    if who is None:
-        raise Refusal(f"there is nobody called {person} in the store")
-    asked = sa.select(tasks.c.panel, tasks.c.simulated).where(tasks.c.task_set == task_set).limit(1)
-    if (row := connection.execute(asked).first()) is None:
-        return False
-    if (row.panel, bool(row.simulated)) != (who.panel, bool(who.simulated)):
-        kind = "simulated" if row.simulated else "real"
-        raise Refusal(f"{task_set} is for {kind} people of the panel {row.panel}; {who.pseudonym} is not one")
-    return True
-
-
-def _seats(connection: sa.Connection, task_set: str, wanted: Sequence[Task], now: float) -> None:
-    """Give every wanted task as many seats as people shall answer it; take away free seats beyond that."""
-    rows = connection.execute(sa.select(leases).where(leases.c.task_set == task_set).order_by(leases.c.id)).all()
-    places: dict[str, set[int]] = {}
-    for row in rows:
-        places.setdefault(row.task, set()).add(int(row.id.rsplit("/", 1)[1]))
-    missing = {task.id: task.overlap for task in wanted}
-    missing = dict(Counter(missing) | Counter())  # every task once, with its overlap
-    for row in rows:
-        if row.label is not None or row.until > now:
-            missing[row.task] = missing.get(row.task, 0) - 1
-    spare = []
-    for row in rows:
-        if row.label is None and row.until <= now:
-            missing[row.task] = missing.get(row.task, 0) - 1
-            if missing[row.task] < 0:
-                spare.append(row.id)
-    for begin in range(0, len(spare), 500):
-        connection.execute(sa.delete(leases).where(leases.c.id.in_(spare[begin : begin + 500])))
-    new = []
-    for task in wanted:
-        taken = places.get(task.id, set())
-        free = (place for place in range(task.overlap + len(taken)) if place not in taken)
-        for place, _ in zip(free, range(max(0, missing[task.id])), strict=False):
-            new.append({"id": f"{task.id}/{place}", "task": task.id, "task_set": task_set, "priority": task.priority})
-    if new:
-        connection.execute(sa.insert(leases), [{**row, "until": 0.0} for row in new])
 
 
 def open_store(where: str | Path, clock: Callable[[], float] = time.time, durable: bool = True) -> Store:

@@ -1,48 +1,261 @@
-"""Agreement of rankings: how often two people who ranked the same answers order a pair alike, with an interval. Pure arithmetic."""
+"""Agreement of people with each other, with intervals: of rankings, of 1-7 scores and of yes/no marks. Pure arithmetic.
+
+Every interval is a bootstrap over items, because what several people say of one item hangs together (docs/agreement.md has the formulas).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import combinations
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+RESAMPLES = 1000
+CHUNK = 2**24
+"""Numbers held at once while resampling."""
+
+
+class Ranking(NamedTuple):
+    """One labeler's ranks of an item's answers, 1 is best, equal ranks are a tie; and what it may be grouped by."""
+
+    item: str
+    labeler: str
+    ranks: tuple[int, ...]
+    panel: str = ""
+    guideline: str = ""
+    created: float = 0.0
+
+
+class Couple(NamedTuple):
+    """Two labelers' rankings of one item, compared."""
+
+    item: str
+    one: Ranking
+    other: Ranking
+    alike: int  # answer pairs that both order, and order alike
+    pairs: int  # answer pairs that both order
+    same: int  # answer pairs of which both say the same, "equally good" included
+    all_pairs: int
+    tau: float | None  # Kendall's tau-b; None when somebody ranks all alike
+
+
+class Figure(NamedTuple):
+    """A number with the ends of its 95 % interval, from `number` comparisons on `items` items. One item has no interval: its ends are the number."""
+
+    value: float
+    low: float
+    high: float
+    number: int
+    items: int
+
+
+def couples(rankings: Iterable[Ranking]) -> list[Couple]:
+    """Every two rankings of one item by different labelers. The order of items is that of their first ranking.
+
+    Raises ValueError when an item's rankings differ in length.
+    """
+    by_item: dict[str, list[Ranking]] = {}
+    for ranking in rankings:
+        by_item.setdefault(ranking.item, []).append(ranking)
+    found = []
+    for item, rows in by_item.items():
+        if len({len(row.ranks) for row in rows}) > 1:
+            raise ValueError(f"item {item}: rankings of {sorted({len(row.ranks) for row in rows})} answers")
+        signs = [_signs(row.ranks) for row in rows]
+        for (i, one), (j, other) in combinations(enumerate(rows), 2):
+            if one.labeler != other.labeler:
+                found.append(_couple(item, one, other, signs[i], signs[j]))
+    return found
+
+
+def _signs(ranks: Sequence[int]) -> np.ndarray:
+    """-1, 0 or 1 for each pair of answers (i < j): the first is better, both are equal, the second is better."""
+    row = np.asarray(ranks)
+    return np.sign(row[:, None] - row[None, :])[np.triu_indices(len(row), 1)]
+
+
+def _couple(item: str, one: Ranking, other: Ranking, mine: np.ndarray, theirs: np.ndarray) -> Couple:
+    product = mine * theirs
+    norm = np.sqrt(np.count_nonzero(mine) * np.count_nonzero(theirs))
+    return Couple(
+        item,
+        one,
+        other,
+        alike=int((product > 0).sum()),
+        pairs=int(np.count_nonzero(product)),
+        same=int((mine == theirs).sum()),
+        all_pairs=len(mine),
+        tau=float(product.sum() / norm) if norm else None,
+    )
+
+
+def share(found: Iterable[Couple], seed: int = 0, resamples: int = RESAMPLES) -> Figure | None:
+    """Share of answer pairs that two labelers order alike, over the pairs that both order: as Ouyang et al. 2022, 3.4 count it."""
+    return ratio([(couple.item, couple.alike, couple.pairs) for couple in found], seed, resamples)
+
+
+def share_with_ties(found: Iterable[Couple], seed: int = 0, resamples: int = RESAMPLES) -> Figure | None:
+    """Share of answer pairs of which two labelers say the same, "equally good" being one of three things to say."""
+    return ratio([(couple.item, couple.same, couple.all_pairs) for couple in found], seed, resamples)
+
+
+def tau(found: Iterable[Couple], seed: int = 0, resamples: int = RESAMPLES) -> Figure | None:
+    """Mean of Kendall's tau-b over couples of labelers; couples of which one ranks all answers alike have none and are left out."""
+    return ratio([(couple.item, couple.tau, 1) for couple in found if couple.tau is not None], seed, resamples)
+
+
+def concordance(rankings: Iterable[Ranking], seed: int = 0, resamples: int = RESAMPLES) -> Figure | None:
+    """Mean over items of Kendall's coefficient of concordance W, corrected for ties; items with fewer than two labelers are left out."""
+    by_item: dict[str, dict[str, tuple[int, ...]]] = {}
+    for ranking in rankings:
+        by_item.setdefault(ranking.item, {})[ranking.labeler] = ranking.ranks
+    each = [(item, kendall_w(list(rows.values()))) for item, rows in by_item.items() if len(rows) > 1]
+    return ratio([(item, w, 1) for item, w in each if w is not None], seed, resamples)
+
+
+def kendall_w(rows: Sequence[Sequence[int]]) -> float | None:
+    """Kendall's W of m rankings of the same n answers: 12 S / (m² (n³ - n) - m Σ T), T = Σ (t³ - t) over a ranking's groups of ties.
+
+    S is the sum of squared deviations of the answers' rank sums from their mean; tied answers get their mean rank. None when everybody ranks
+    everything alike. (Kendall and Gibbons 1990, chapter 6.)
+    """
+    ranks = np.array([_mean_ranks(row) for row in rows])
+    m, n = ranks.shape
+    ties = sum(int((size**3 - size).sum()) for row in rows for size in [np.unique(row, return_counts=True)[1]])
+    below = m**2 * (n**3 - n) - m * ties
+    sums = ranks.sum(axis=0)
+    return None if below == 0 else float(12 * ((sums - sums.mean()) ** 2).sum() / below)
+
+
+def _mean_ranks(row: Sequence[int]) -> np.ndarray:
+    """Ranks 1 to n in which tied answers share the mean of their places: 1 1 2 becomes 1.5 1.5 3."""
+    _, group, size = np.unique(row, return_inverse=True, return_counts=True)
+    last = np.cumsum(size)
+    return ((last - size + 1 + last) / 2)[group]
+
+
+def ratio(
+    rows: Sequence[tuple[str, float, float]], seed: int = 0, resamples: int = RESAMPLES, level: float = 0.95
+) -> Figure | None:
+    """Σ above / Σ below over rows of (item, above, below), with a percentile interval from drawing whole items with replacement.
+
+    None when nothing stands below the line.
+    """
+    sums: dict[str, list[float]] = {}
+    for item, above, below in rows:
+        if below:
+            held = sums.setdefault(item, [0.0, 0.0])
+            held[0] += above
+            held[1] += below
+    if not sums:
+        return None
+    parts = np.array(list(sums.values()))  # (items, 2)
+    drawn = np.concatenate([weights @ parts for weights in _draws(len(parts), seed, resamples)])
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [(1 - level) / 2, (1 + level) / 2])
+    value = parts[:, 0].sum() / parts[:, 1].sum()
+    return Figure(float(value), float(low), float(high), int(parts[:, 1].sum()), len(parts))
+
+
+def _draws(items: int, seed: int, resamples: int) -> Iterable[np.ndarray]:
+    """How often each item is drawn, a resample a row, in pieces that fit into memory."""
+    rng = np.random.default_rng(seed)
+    step = max(1, min(resamples, CHUNK // items))
+    for begin in range(0, resamples, step):
+        size = min(step, resamples - begin)
+        picked = rng.integers(0, items, size=(size, items)) + items * np.arange(size)[:, None]
+        yield np.bincount(picked.ravel(), minlength=size * items).reshape(size, items).astype(float)
+
+
+def alpha(
+    rows: Iterable[tuple[str, str, float]],
+    level: Literal["nominal", "ordinal"],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Figure | None:
+    """Krippendorff's alpha = 1 - observed / expected disagreement, of (item, labeler, value); items with one value are left out.
+
+    1 is perfect agreement, 0 what chance alone would give. None when all values are the same: nothing could have disagreed.
+    (Krippendorff 2019, Content Analysis, chapter 12.) `number` is the number of values that could be paired.
+    """
+    by_item: dict[str, dict[str, float]] = {}
+    for item, labeler, value in rows:
+        by_item.setdefault(item, {})[labeler] = value
+    paired = [list(values.values()) for values in by_item.values() if len(values) > 1]
+    if not paired:
+        return None
+    known = sorted({value for values in paired for value in values})
+    place = {value: index for index, value in enumerate(known)}
+    size = len(known)
+    parts = np.zeros((len(paired), size, size))  # each item's share of the coincidences
+    for part, values in zip(parts, paired, strict=True):
+        for one, other in combinations(values, 2):
+            part[place[one], place[other]] += 1 / (len(values) - 1)
+            part[place[other], place[one]] += 1 / (len(values) - 1)
+    whole = _alpha(parts.sum(axis=0)[None], level)[0]
+    if np.isnan(whole):
+        return None
+    flat = parts.reshape(len(parts), -1)
+    drawn = np.concatenate(
+        [_alpha((w @ flat).reshape(-1, size, size), level) for w in _draws(len(parts), seed, resamples)]
+    )
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return Figure(float(whole), float(low), float(high), int(parts.sum().round()), len(parts))
+
+
+def _alpha(coincidences: np.ndarray, level: str) -> np.ndarray:
+    """Alpha of each of several coincidence matrices (R, V, V); nan where all values are the same."""
+    margins = coincidences.sum(axis=2)  # (R, V)
+    total = margins.sum(axis=1)  # (R,)
+    if level == "nominal":
+        distance = np.broadcast_to(1.0 - np.eye(margins.shape[1]), coincidences.shape)
+    else:  # squared number of values between two, their own halves included
+        middle = np.cumsum(margins, axis=1) - margins / 2
+        distance = (middle[:, :, None] - middle[:, None, :]) ** 2
+    observed = (coincidences * distance).sum(axis=(1, 2))
+    expected = (margins[:, :, None] * margins[:, None, :] * distance).sum(axis=(1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(expected > 0, 1 - (total - 1) * observed / expected, np.nan))
+
+
+def by_labeler(found: Sequence[Couple]) -> dict[str, list[Couple]]:
+    """Each labeler's couples with all others, in the order of names."""
+    names = sorted({name for couple in found for name in (couple.one.labeler, couple.other.labeler)})
+    return {name: [c for c in found if name in (c.one.labeler, c.other.labeler)] for name in names}
+
+
+def grouped(found: Sequence[Couple], key: Callable[[Ranking], Hashable]) -> dict[Hashable, list[Couple]]:
+    """Couples of which both rankings have the same key (panel, guideline version), by key; the others are in no group."""
+    groups: dict[Hashable, list[Couple]] = {}
+    for couple in found:
+        if (name := key(couple.one)) == key(couple.other):
+            groups.setdefault(name, []).append(couple)
+    return groups
+
+
+def by_day(found: Sequence[Couple]) -> dict[str, list[Couple]]:
+    """Couples by the day (UTC) on which the later of the two rankings was given, in the order of days."""
+    groups: dict[str, list[Couple]] = {}
+    for couple in sorted(found, key=_later):
+        groups.setdefault(time.strftime("%Y-%m-%d", time.gmtime(_later(couple))), []).append(couple)
+    return groups
+
+
+def _later(couple: Couple) -> float:
+    return max(couple.one.created, couple.other.created)
+
 
 def pairwise(
-    rows: Sequence[tuple[str, str, tuple[int, ...]]], seed: int = 0, resamples: int = 1000
+    rows: Sequence[tuple[str, str, tuple[int, ...]]], seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, float]:
-    """Share of answer pairs that two labelers of an item order alike, over the pairs that both rank without a tie.
-
-    `rows` are (item, labeler, ranks), 1 is best. That is what Ouyang et al. 2022, 3.4 report (72.6 and 77.3 %). The 95 % interval is a
-    bootstrap over items: the pairs of an item are not independent. Returns `agreement`, `agreement_low`, `agreement_high` and the number
-    of pairs compared, `agreement_pairs`; nothing when no pair can be compared.
-    """
-    by_item: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
-    for item, labeler, ranks in rows:
-        by_item.setdefault(item, []).append((labeler, ranks))
-    counts = np.array([_alike(found) for found in by_item.values()]).reshape(-1, 2)
-    alike, pairs = counts[counts[:, 1] > 0].T if len(counts) else (np.zeros(0), np.zeros(0))
-    if not len(pairs):
+    """`share` of (item, labeler, ranks) as a stage's summary tells it: `agreement`, its interval and the number of pairs; nothing without any."""
+    found = share(couples(Ranking(*row) for row in rows), seed, resamples)
+    if found is None:
         return {}
-    drawn = np.random.default_rng(seed).integers(0, len(pairs), size=(resamples, len(pairs)))
-    low, high = np.quantile(alike[drawn].sum(axis=1) / pairs[drawn].sum(axis=1), [0.025, 0.975])
     return {
-        "agreement": float(alike.sum() / pairs.sum()),
-        "agreement_low": float(low),
-        "agreement_high": float(high),
-        "agreement_pairs": int(pairs.sum()),
+        "agreement": found.value,
+        "agreement_low": found.low,
+        "agreement_high": found.high,
+        "agreement_pairs": found.number,
     }
-
-
-def _alike(found: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[int, int]:
-    """Of one item: pairs ordered alike, and pairs that two different labelers both order."""
-    alike = pairs = 0
-    for (one, first), (other, second) in combinations(found, 2):
-        if one == other:
-            continue
-        for i, j in combinations(range(len(first)), 2):
-            mine, theirs = first[i] - first[j], second[i] - second[j]
-            if mine and theirs:
-                pairs += 1
-                alike += (mine > 0) == (theirs > 0)
-    return alike, pairs

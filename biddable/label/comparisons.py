@@ -9,17 +9,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
 from biddable.base.config import Input, Refusal, Settings
 from biddable.base.records import Answer as Given
-from biddable.base.records import Comparison, Prompt, Record, Replies, Split, fraction, write
+from biddable.base.records import Comparison, Demonstration, Prompt, Record, Replies, Split, fraction, read, write
 from biddable.base.runs import Here
 from biddable.base.store import Task as Asked
 from biddable.label import people, queue, work
+from biddable.label.form import LETTERS, Fields, made, metadata, number, one
 from biddable.label.queue import Label, Task
+
+Value = TypeVar("Value")
 
 
 class Config(Settings):
@@ -39,6 +42,14 @@ class Config(Settings):
     """Only prompts of these splits; none: all."""
     limit: int | None = Field(default=None, ge=1)
     """At most so many prompts, chosen by hash; none: all."""
+    guidelines: Input | None = None
+    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
+    enough: float = Field(default=1.0, gt=0, le=1)
+    """Share of the wanted answers after which the records are written."""
+    gold: Input | None = None
+    """A file of comparisons by people whose judgment is trusted; their questions are mixed unseen into real people's work, and never become records."""
+    gold_share: float = Field(default=0.05, gt=0, lt=1)
+    """How much of a person's work is gold."""
     store: str | None = None
     """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
@@ -51,27 +62,78 @@ class Question(Record):
 
 
 class Answer(Record):
-    """ranks[i] belongs to the answer shown at place i; 1 is best, equal ranks are a tie."""
+    """ranks[i] belongs to the answer shown at place i; 1 is best, equal ranks are a tie. None: they cannot be ranked, and no record comes of it.
 
-    ranks: tuple[int, ...] = Field(min_length=2)
+    So do `overall`, the 1 to 7 of each answer, and `metadata`, its yes/no questions; both may be left open. `better` is an answer that the
+    labeler wrote because none was good enough: a demonstration.
+    """
+
+    ranks: tuple[int, ...] | None = Field(min_length=2)
+    overall: tuple[Annotated[int, Field(ge=1, le=7)] | None, ...] | None = None
+    metadata: tuple[dict[str, bool | None] | None, ...] | None = None
+    all_bad: bool | None = None
+    better: str | None = None
+    comment: str | None = None
 
     @model_validator(mode="after")
     def _from_one(self) -> Answer:
+        if self.ranks is None:
+            return self
         if min(self.ranks) != 1 or max(self.ranks) > len(self.ranks):
             raise ValueError(f"ranks {list(self.ranks)}: the best has rank 1, none is above {len(self.ranks)}")
         return self
 
 
+def dense(ranks: Sequence[int]) -> tuple[int, ...]:
+    """The same order and ties without gaps: 2 5 5 becomes 1 2 2."""
+    place = {rank: number for number, rank in enumerate(sorted(set(ranks)), 1)}
+    return tuple(place[rank] for rank in ranks)
+
+
 def question(task: Task) -> Question:
     """The blind view of a task."""
     replies = Replies.model_validate_json(task.question)
-    return Question(prompt=replies.prompt, answers=work.blind(replies, task.shown))
+    return Question(prompt=replies.prompt, answers=work.blind(replies.answers, task.shown))
 
 
 def check(question: Question, answer: Answer) -> None:
     """Raises Refusal when the answer does not fit the question."""
-    if len(answer.ranks) != len(question.answers):
-        raise Refusal(f"ranks {list(answer.ranks)}: one for each of the {len(question.answers)} answers was expected")
+    for name, said in (("ranks", answer.ranks), ("overall", answer.overall), ("metadata", answer.metadata)):
+        if said is not None and len(said) != len(question.answers):
+            raise Refusal(f"{name} {list(said)}: one for each of the {len(question.answers)} answers was expected")
+
+
+def form(question: Question, fields: Fields) -> Answer:
+    """What the page sent. Raises Refusal while an answer has no rank, unless it says that they cannot be ranked."""
+    places = range(len(question.answers))
+    ranks = [number(fields, f"rank-{i}") for i in places]
+    unranked = one(fields, "not_ranked") is not None
+    if not unranked and None in ranks:
+        missing = ", ".join(LETTERS[i] for i in places if ranks[i] is None)
+        raise Refusal(f"no rank yet: {missing}; give each answer a rank, or say that they cannot be ranked")
+    overall = [number(fields, f"overall-{i}") for i in places]
+    return made(
+        Answer,
+        ranks=None if unranked else dense([rank for rank in ranks if rank is not None]),
+        overall=overall if any(overall) else None,
+        metadata=[metadata(fields, i) if overall[i] else None for i in places] if any(overall) else None,
+        all_bad=one(fields, "all_bad") is not None or None,
+        better=one(fields, "better"),
+        comment=one(fields, "comment"),
+    )
+
+
+def contradictions(answer: Answer) -> list[str]:
+    """Pairs whose ranks and 1 to 7 say opposite things: pointed out to the labeler, never forbidden."""
+    if answer.ranks is None or answer.overall is None:
+        return []
+    rows = list(zip(LETTERS, answer.ranks, answer.overall, strict=False))
+    return [
+        f"{a} is ranked above {b} but has the lower score ({x} and {y})"
+        for a, i, x in rows
+        for b, j, y in rows
+        if i < j and x is not None and y is not None and x < y
+    ]
 
 
 def simulated(person: people.Person, question: Question) -> Answer:
@@ -84,13 +146,20 @@ def records(labels: Sequence[Label]) -> list[Comparison]:
     found = []
     for label in labels:
         replies, said = Replies.model_validate_json(label.question), Answer.model_validate_json(label.answer)
-        ranks = dict(zip(label.shown, said.ranks, strict=True))
+        if said.ranks is None:
+            continue
+        ranks = _stored(label.shown, said.ranks)
+        assert ranks is not None
         found.append(
             Comparison(
                 id=f"{queue.name(label.task)}-{label.person.pseudonym}",
                 prompt=replies.prompt,
                 answers=replies.answers,
-                ranks=tuple(ranks[i] for i in range(len(ranks))),
+                ranks=ranks,
+                overall=_stored(label.shown, said.overall),
+                metadata=_stored(label.shown, said.metadata),
+                all_bad=said.all_bad,
+                comment=said.comment,
                 labeler=label.person.pseudonym,
                 panel=label.person.panel,
                 simulated=label.person.simulated,
@@ -100,17 +169,48 @@ def records(labels: Sequence[Label]) -> list[Comparison]:
     return found
 
 
+def _stored(shown: Sequence[int], said: Sequence[Value] | None) -> tuple[Value, ...] | None:
+    """What was said in the order shown, in the order of the replies."""
+    if said is None:
+        return None
+    by_answer = dict(zip(shown, said, strict=True))
+    return tuple(by_answer[i] for i in range(len(by_answer)))
+
+
+def written(labels: Sequence[Label]) -> list[Demonstration]:
+    """The better answers that labelers wrote, as demonstrations."""
+    found = []
+    for label in labels:
+        said = Answer.model_validate_json(label.answer)
+        if said.better is not None:
+            found.append(
+                Demonstration(
+                    id=f"{queue.name(label.task)}-{label.person.pseudonym}",
+                    prompt=Replies.model_validate_json(label.question).prompt,
+                    answer=Given(text=said.better, model="people"),
+                    labeler=label.person.pseudonym,
+                    simulated=label.person.simulated,
+                    guideline=label.guideline,
+                )
+            )
+    return found
+
+
 def run(cfg: Config, here: Here) -> None:
     asked = [
         Asked(name, row.model_dump_json(exclude_none=True), cfg.overlap + double)
-        for name, row in chosen(work.read_replies(cfg.replies), cfg.splits, cfg.limit, here)
+        for name, row in ranked(work.chosen(work.read_replies(cfg.replies), cfg.splits, cfg.limit, here), here)
         for double in [int(fraction("double", here.seed, row.prompt.id) < cfg.double_share)]
     ]
-    crew = work.Crew(cfg.panel, cfg.labelers, cfg.people, cfg.store)
+    known = [(Replies(prompt=r.prompt, answers=r.answers), Answer(ranks=dense(r.ranks))) for r in _known(cfg.gold)]
+    gold = work.gold(cfg.gold, cfg.gold_share, known, asked)
+    crew = work.Crew(cfg.panel, cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, gold)
     labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
-    found = records(labels)
+    found = records([label for label in labels if label.stands])
     by_id = sorted(found, key=lambda row: row.id)
     write(here.path("comparisons.jsonl"), by_id)
+    if better := written([label for label in labels if label.stands]):
+        write(here.path("demonstrations.jsonl"), better)
     pairs = [a == b for row in found for a, b in itertools.combinations(row.ranks, 2)]
     here.summary = {
         "comparisons": len(found),
@@ -124,31 +224,23 @@ def run(cfg: Config, here: Here) -> None:
     if len({label.task for label in labels}) < len(labels):
         from biddable.label import agreement  # here: the statistics are needed for nothing else
 
-        items = [(label.task, row.labeler, row.ranks) for label, row in zip(labels, found, strict=True)]
+        items = [(label.task, row.labeler, row.ranks) for label, row in zip(labels, records(labels), strict=True)]
         here.summary |= agreement.pairwise(items, here.seed)
 
 
-def chosen(
-    rows: Sequence[tuple[str, Replies]], splits: Sequence[Split] | None, limit: int | None, here: Here
-) -> list[tuple[str, Replies]]:
-    """The replies to be ranked, in their order. Raises Refusal when a split has none, and for single answers."""
-    wanted = [(name, row) for name, row in rows if splits is None or row.prompt.split in splits]
-    wrong = [
-        f"[{here.key}] splits: no prompt belongs to {split}; change splits, or those of [learn.replies]"
-        for split in splits or ()
-        if all(row.prompt.split != split for _, row in wanted)
-    ]
-    single = [row.prompt.id for _, row in wanted if len(row.answers) < 2]
+def _known(gold: Path | None) -> list[Comparison]:
+    return [] if gold is None else read(gold, Comparison)
+
+
+def ranked(rows: Sequence[tuple[str, Replies]], here: Here) -> Sequence[tuple[str, Replies]]:
+    """The same rows. Raises Refusal for single answers."""
+    single = [row.prompt.id for _, row in rows if len(row.answers) < 2]
     if single:
-        wrong.append(
-            f"[{here.key}] replies: {len(single)} of {len(wanted)} prompts have one answer only, the first is {single[0]}; "
+        raise Refusal(
+            f"[{here.key}] replies: {len(single)} of {len(rows)} prompts have one answer only, the first is {single[0]}; "
             "at least two to rank were expected: see least of [learn.replies]"
         )
-    if wrong:
-        raise Refusal(wrong)
-    by_hash = sorted({row.prompt.id for _, row in wanted}, key=lambda one: (fraction("limit", here.seed, one), one))
-    kept = set(by_hash[:limit])
-    return [(name, row) for name, row in wanted if row.prompt.id in kept]
+    return rows
 
 
 def _answer(person: people.Person, task: Task) -> Answer:

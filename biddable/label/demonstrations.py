@@ -12,20 +12,29 @@ from pydantic import Field, model_validator
 
 from biddable.base.config import Input, Refusal, Settings
 from biddable.base.records import Answer as Given
-from biddable.base.records import Demonstration, Prompt, Record, Replies, write
+from biddable.base.records import Demonstration, Prompt, Record, Split, read, write
 from biddable.base.runs import Here
 from biddable.base.store import Task as Asked
 from biddable.label import people, queue, work
+from biddable.label.form import Fields, made, number, one
 from biddable.label.queue import Label, Task
 
 
 class Config(Settings):
     replies: Input = Path("learn.replies.start")
-    """Prompts with sampled answers, of which a labeler may take the best instead of writing one."""
+    """Prompts with sampled answers, of which a labeler may take the best instead of writing one; or prompts alone (`curate.prompts`), for people."""
     labelers: work.Labelers = "people"
     """Who answers: `simulated` people, marked as such in everything made from it, or real `people`."""
     people: int = Field(default=12, ge=1)
     """Simulated people in the training panel (Ouyang et al. 2022 had about 40 contractors). Not used when real people answer."""
+    splits: tuple[Split, ...] | None = None
+    """Only prompts of these splits; none: all."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most so many prompts, chosen by hash; none: all."""
+    guidelines: Input | None = None
+    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
+    enough: float = Field(default=1.0, gt=0, le=1)
+    """Share of the wanted answers after which the records are written."""
     store: str | None = None
     """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
@@ -54,14 +63,23 @@ class Answer(Record):
 
 def question(task: Task) -> Question:
     """The blind view of a task."""
-    replies = Replies.model_validate_json(task.question)
-    return Question(prompt=replies.prompt, answers=work.blind(replies, task.shown))
+    whole = Question.model_validate_json(task.question)
+    return Question(prompt=whole.prompt, answers=work.blind(whole.answers, task.shown))
 
 
 def check(question: Question, answer: Answer) -> None:
     """Raises Refusal when the answer does not fit the question."""
     if answer.best is not None and answer.best >= len(question.answers):
         raise Refusal(f"best = {answer.best}: there are {len(question.answers)} answers, counted from 0")
+
+
+def form(question: Question, fields: Fields) -> Answer:
+    """What the page sent: an own text, else the best of those shown. Raises Refusal when there is neither."""
+    text = one(fields, "text")
+    best = number(fields, "best") if text is None else None
+    if text is None and best is None:
+        raise Refusal("write an answer" + (", or choose the best one" if question.answers else ""))
+    return made(Answer, text=text, best=best)
 
 
 def simulated(person: people.Person, question: Question) -> Answer:
@@ -73,15 +91,15 @@ def records(labels: Sequence[Label]) -> list[Demonstration]:
     """Labels as records; a chosen answer keeps its token ids and its model."""
     found = []
     for label in labels:
-        replies, said = Replies.model_validate_json(label.question), Answer.model_validate_json(label.answer)
+        whole, said = Question.model_validate_json(label.question), Answer.model_validate_json(label.answer)
         if said.best is not None:
-            given = replies.answers[label.shown[said.best]]
+            given = whole.answers[label.shown[said.best]]
         else:
             given = Given(text=said.text or "", model="people")
         found.append(
             Demonstration(
                 id=queue.name(label.task),
-                prompt=replies.prompt,
+                prompt=whole.prompt,
                 answer=given,
                 labeler=label.person.pseudonym,
                 simulated=label.person.simulated,
@@ -91,11 +109,23 @@ def records(labels: Sequence[Label]) -> list[Demonstration]:
     return found
 
 
+def _read(where: Path) -> list[tuple[str, Question]]:
+    """Prompts with their answers, or prompts alone."""
+    file = where if where.is_file() else where / "prompts.jsonl"
+    if file.name.startswith("prompts.") and file.is_file():
+        found = [Question(prompt=prompt) for prompt in read(file, Prompt)]
+        return [(work.task_name(row), row) for row in found]
+    return [(name, Question(prompt=row.prompt, answers=row.answers)) for name, row in work.read_replies(where)]
+
+
 def run(cfg: Config, here: Here) -> None:
-    asked = [Asked(name, row.model_dump_json(exclude_none=True)) for name, row in work.read_replies(cfg.replies)]
-    crew = work.Crew("training", cfg.labelers, cfg.people, cfg.store)
+    rows = work.chosen(_read(cfg.replies), cfg.splits, cfg.limit, here)
+    if cfg.labelers == "simulated" and any(not row.answers for _, row in rows):
+        raise Refusal(f"[{here.key}] replies: prompts without answers; simulated people take the best of several, they write none")
+    asked = [Asked(name, row.model_dump_json(exclude_none=True)) for name, row in rows]
+    crew = work.Crew("training", cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough)
     labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
-    found = records(labels)
+    found = records([label for label in labels if label.stands])
     write(here.path("demonstrations.jsonl"), found)
     here.summary = {
         "demonstrations": len(found),

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
+from biddable.base import judgments
+from biddable.base.config import Refusal
 from biddable.base.records import fraction
 from biddable.base.store import Person, Store
 
@@ -23,6 +25,8 @@ class Task(NamedTuple):
     kind: str
     question: str  # a record as JSON, with everything: a kind's `question` makes the blind view of it
     shown: tuple[int, ...]  # shown[i] is the stored number of the answer that this person sees at place i
+    replaces: str | None = None  # the person's label that an admin sent back; the new answer corrects it
+    note: str = ""  # and why
 
 
 class Label(NamedTuple):
@@ -34,18 +38,28 @@ class Label(NamedTuple):
     shown: tuple[int, ...]
     person: Person
     guideline: str
+    id: str = ""
+    created: float = 0.0
+    stands: bool = True  # whether it goes into records: False when an admin decided for somebody else's
 
 
 def next_task(store: Store, task_set: str, person: str, lease_seconds: float = 1800.0) -> Task | None:
-    """The task this person still holds (its time begins anew), else the next free one; None when there is none.
+    """What an admin sent back to this person, else the task they still hold (its time begins anew), else the next free one; None when there is none.
 
-    Raises Refusal for a person the store does not know, and for one the task set is not for.
+    Raises Refusal for a person the store does not know, for one the task set is not for, and for one who has not passed the screening.
     """
+    if not judgments.admitted(store, person, task_set):
+        raise Refusal("the screening comes first; an admin decides after it")
+    for back in judgments.returned(store, task_set, person):
+        return held(store, back.task, person)._replace(replaces=back.label, note=back.note)
     leased = store.lease(task_set, person, lease_seconds)
-    if leased is None:
-        return None
-    kind, question = store.question(leased[0])
-    return Task(leased[0], kind, question, order(leased[0], person, len(json.loads(question)["answers"])))
+    return None if leased is None else held(store, leased[0], person)
+
+
+def held(store: Store, task: str, person: str) -> Task:
+    """A task as this person sees it. Raises Refusal for an unknown one."""
+    kind, question = store.question(task)
+    return Task(task, kind, question, order(task, person, len(json.loads(question).get("answers", ()))))
 
 
 def order(task: str, person: str, answers: int) -> tuple[int, ...]:
@@ -64,7 +78,7 @@ def submit(
     person: str,
     answer: BaseModel,
     guideline: str,
-    seconds: float,
+    seconds: float | None,
     replaces: str | None = None,
 ) -> str:
     """Keep a person's answer with the order shown; returns the label's id. The same answer sent twice is kept once.
@@ -77,9 +91,10 @@ def submit(
 
 
 def progress(store: Store, task_set: str) -> tuple[int, int]:
-    """(labels wanted, labels there) of a task set."""
+    """(labels wanted, labels there) of a task set; one that was sent back is not there until it is corrected."""
     counts = store.counts(task_set)
-    return counts.done + counts.waiting + counts.open, counts.done
+    back = len(judgments.returned(store, task_set))
+    return counts.done + counts.waiting + counts.open, counts.done - back
 
 
 def given(store: Store, task_set: str) -> dict[str, int]:
@@ -91,12 +106,24 @@ def collected(store: Store, task_set: str) -> list[Label]:
     """All labels of a task set, of corrected ones the last, in the order of task and person."""
     questions: dict[str, str] = {}
     found = []
-    for label in store.labels(task_set):
+    labels = store.labels(task_set)
+    standing = judgments.standing(store, task_set, labels)
+    for label in labels:
         if label.task not in questions:
             questions[label.task] = store.question(label.task)[1]
         kept = json.loads(label.answer)
         answer = json.dumps(kept["answer"], ensure_ascii=False)
         found.append(
-            Label(label.task, questions[label.task], answer, tuple(kept["shown"]), label.person, label.guideline)
+            Label(
+                label.task,
+                questions[label.task],
+                answer,
+                tuple(kept["shown"]),
+                label.person,
+                label.guideline,
+                label.id,
+                label.created,
+                label.id in standing,
+            )
         )
     return sorted(found, key=lambda one: (one.task, one.person.id))  # here: databases sort text in different ways

@@ -13,10 +13,11 @@ from pydantic import Field
 
 from biddable.base.config import Input, Refusal, Settings
 from biddable.base.records import Answer as Given
-from biddable.base.records import Prompt, Rating, Record, Replies, write
+from biddable.base.records import Prompt, Rating, Record, Replies, read, write
 from biddable.base.runs import Here
 from biddable.base.store import Task as Asked
 from biddable.label import people, queue, work
+from biddable.label.form import Fields, made, metadata, number
 from biddable.label.queue import Label, Task
 
 
@@ -31,6 +32,14 @@ class Config(Settings):
     """Simulated people in the panel (the paper had about 40 contractors). Not used when real people answer."""
     overlap: int = Field(default=1, ge=1)
     """People per answer."""
+    guidelines: Input | None = None
+    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
+    enough: float = Field(default=1.0, gt=0, le=1)
+    """Share of the wanted answers after which the records are written."""
+    gold: Input | None = None
+    """A file of ratings by people whose judgment is trusted; their questions are mixed unseen into real people's work, and never become records."""
+    gold_share: float = Field(default=0.05, gt=0, lt=1)
+    """How much of a person's work is gold."""
     store: str | None = None
     """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
@@ -52,11 +61,19 @@ class Answer(Record):
 def question(task: Task) -> Question:
     """The blind view of a task."""
     replies = Replies.model_validate_json(task.question)
-    return Question(prompt=replies.prompt, answer=work.blind(replies, task.shown)[0])
+    return Question(prompt=replies.prompt, answer=work.blind(replies.answers, task.shown)[0])
 
 
 def check(question: Question, answer: Answer) -> None:
     """Every valid answer fits every question: there is nothing that could be refused."""
+
+
+def form(question: Question, fields: Fields) -> Answer:
+    """What the page sent. Raises Refusal without a 1 to 7."""
+    overall = number(fields, "overall-0")
+    if overall is None:
+        raise Refusal("choose a number from 1 to 7")
+    return made(Answer, overall=overall, metadata=metadata(fields, 0))
 
 
 def simulated(person: people.Person, question: Question) -> Answer:
@@ -95,8 +112,14 @@ def run(cfg: Config, here: Here) -> None:
             "one a line was expected, as [learn.ppo] writes them"
         )
     asked = [Asked(name, row.model_dump_json(exclude_none=True), cfg.overlap) for name, row in rows]
-    crew = work.Crew(cfg.panel, cfg.labelers, cfg.people, cfg.store)
-    found = records(work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here))
+    known = [
+        (Replies(prompt=r.prompt, answers=(r.answer,)), Answer(overall=r.overall, metadata=r.metadata))
+        for r in ([] if cfg.gold is None else read(cfg.gold, Rating))
+    ]
+    gold = work.gold(cfg.gold, cfg.gold_share, known, asked)
+    crew = work.Crew(cfg.panel, cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, gold)
+    labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
+    found = records([label for label in labels if label.stands])
     by_id = sorted(found, key=lambda row: row.id)
     write(here.path("ratings.jsonl"), by_id)
     here.summary = {

@@ -75,10 +75,10 @@ def upgrade() -> None:
         postgresql_where=sa.text("label IS NULL"),
     )
     for table in ("labels", "guidelines"):
-        _append_only(table)
+        append_only(table)
 
 
-def _append_only(table: str) -> None:
+def append_only(table: str) -> None:
     """Changing or deleting a row of this table fails, whoever asks."""
     if op.get_context().dialect.name == "sqlite":
         for event in ("UPDATE", "DELETE"):

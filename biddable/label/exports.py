@@ -1,0 +1,80 @@
+"""Exports: comparisons and demonstrations in TRL's formats, for other trainers: conversational preference pairs, and dialogues for fine-tuning.
+
+`preferences.jsonl`: {"prompt": [...], "chosen": [...], "rejected": [...]}, a line for every pair of answers that a labeler did not rank equal.
+`sft.jsonl`: {"messages": [...]}. People are known by their pseudonyms only, and these formats do not even hold those.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from biddable.base.config import Input, Refusal, Settings
+from biddable.base.records import Comparison, Demonstration, Split, read
+from biddable.base.runs import Here
+
+
+class Config(Settings):
+    comparisons: Input | None = Path("label.comparisons")
+    """Rankings to turn into pairs."""
+    demonstrations: Input | None = Path("label.demonstrations")
+    """Demonstrations to turn into dialogues."""
+    pairs: Literal["all", "extremes"] = "all"
+    """Which pairs of a ranking: `all` that are not tied, or the `extremes`, one of the best against one of the worst."""
+    splits: tuple[Split, ...] | None = None
+    """Only prompts of these splits; none: all."""
+
+
+def preferences(row: Comparison, pairs: str = "all") -> Iterator[dict[str, Any]]:
+    """A ranking's untied pairs in TRL's conversational preference format; with `extremes` at most one."""
+    order = sorted(range(len(row.ranks)), key=lambda i: row.ranks[i])  # equal ranks stay in the order of the answers
+    found = [(order[0], order[-1])] if pairs == "extremes" else itertools.combinations(order, 2)
+    prompt = [turn.model_dump() for turn in row.prompt.messages]
+    for better, worse in found:
+        if row.ranks[better] < row.ranks[worse]:
+            yield {"prompt": prompt, "chosen": _said(row.answers[better].text), "rejected": _said(row.answers[worse].text)}
+
+
+def dialogue(row: Demonstration) -> dict[str, Any]:
+    """A demonstration in TRL's conversational format for fine-tuning."""
+    return {"messages": [turn.model_dump() for turn in row.prompt.messages] + _said(row.answer.text)}
+
+
+def _said(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+def run(cfg: Config, here: Here) -> None:
+    if cfg.comparisons is None and cfg.demonstrations is None:
+        raise Refusal(f"[{here.key}] comparisons, demonstrations: at least one of them was expected")
+    rankings = [] if cfg.comparisons is None else read(_file(cfg.comparisons, "comparisons.jsonl"), Comparison)
+    demonstrations = [] if cfg.demonstrations is None else read(_file(cfg.demonstrations, "demonstrations.jsonl"), Demonstration)
+    wanted = [row for row in rankings if cfg.splits is None or row.prompt.split in cfg.splits]
+    shown = [row for row in demonstrations if cfg.splits is None or row.prompt.split in cfg.splits]
+    if not wanted and not shown:
+        raise Refusal(f"[{here.key}] splits: no label belongs to {', '.join(cfg.splits or ())}")
+    pairs = [pair for row in wanted for pair in preferences(row, cfg.pairs)]
+    if wanted:
+        _write(here.path("preferences.jsonl"), pairs)
+    if shown:
+        _write(here.path("sft.jsonl"), (dialogue(row) for row in shown))
+    here.summary = {
+        "pairs": len(pairs),
+        "rankings": len(wanted),
+        "dialogues": len(shown),
+        "simulated": any(row.simulated for row in wanted) or any(row.simulated for row in shown),
+    }
+
+
+def _file(where: Path, name: str) -> Path:
+    return where if where.is_file() else where / name
+
+
+def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """One JSON object a line, to a side name, then renamed."""
+    side = path.with_name(path.name + ".part")
+    side.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    side.replace(path)

@@ -1,0 +1,45 @@
+"""Rules that answers are held against: read from a TOML file, each with an id, a text and a question. One broken rule is one sentence."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from biddable.base.config import Refusal
+from biddable.base.records import Record
+
+OURS = Path(__file__).parent / "guidelines" / "rules.toml"
+
+
+class Rule(Record):
+    """One rule: what labelers read, and the question that they answer."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    text: str = Field(min_length=1)
+    question: str = Field(min_length=1)
+
+
+def load(path: Path | None) -> tuple[Rule, ...]:
+    """The rules of a file, ours without one. Raises Refusal with everything that is wrong with it."""
+    path = path or OURS
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Refusal(f"{path}: not a TOML file of rules: {error}") from error
+    rows = table.pop("rule", None)
+    if table or not isinstance(rows, list) or not rows:
+        raise Refusal(f"{path}: tables [[rule]] with id, text and question were expected, and nothing else")
+    found, wrong = [], []
+    for number, row in enumerate(rows, 1):
+        try:
+            found.append(Rule.model_validate(row))
+        except ValidationError as error:
+            wrong += [f"{path}: rule {number} {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
+    ids = [rule.id for rule in found]
+    wrong += [f"{path}: the id {one} is there twice" for one in sorted({one for one in ids if ids.count(one) > 1})]
+    if wrong:
+        raise Refusal(wrong)
+    return tuple(found)

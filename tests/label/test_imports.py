@@ -1,0 +1,256 @@
+"""Imports and exports: what goes in comes out, and whatever does not fit is told with file, line and reason before anything is written."""
+
+from __future__ import annotations
+
+import collections
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from biddable.base import records
+from biddable.base.config import Refusal
+from biddable.base.records import Answer, Comparison, Demonstration, Message, Prompt, Rating
+from biddable.base.runs import Here
+from biddable.label import exports, imports
+from tests.label.test_agreement import DATA, RANKS
+
+
+def here_in(folder: Path, key: str = "label.imports") -> Here:
+    (folder / key).mkdir(parents=True, exist_ok=True)
+    return Here(folder / key, key, 3, lambda step, steps, numbers: None)
+
+
+def refused(cfg: imports.Config, folder: Path) -> list[str]:
+    """The lines of the refusal; nothing was written."""
+    here = here_in(folder / "refused")
+    with pytest.raises(Refusal) as caught:
+        imports.run(cfg, here)
+    assert list(here.folder.iterdir()) == []
+    return [line.replace(f"{folder}/", "") for line in caught.value.lines]
+
+
+def comparison(name: str, ranks: tuple[int, ...], labeler: str = "ada-1", text: str = "x") -> dict[str, Any]:
+    answers = [{"text": f"{text} {i}", "model": "m"} for i in range(len(ranks))]
+    prompt = {"id": f"p{name}", "messages": [{"role": "user", "content": text}], "user": "u", "split": "train"}
+    who = {"labeler": labeler, "panel": "training", "simulated": False, "guideline": "g"}
+    return {"id": name, "prompt": prompt, "answers": answers, "ranks": list(ranks), **who}
+
+
+def lines(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_our_own_file_comes_out_as_it_went_in(tmp_path: Path) -> None:
+    rows = [comparison("b", (1, 2, 2)), comparison("a", (2, 1), "bob-1")]
+    path = lines(tmp_path / "mine.jsonl", rows)
+    here = here_in(tmp_path)
+    imports.run(imports.Config(files=(path,)), here)
+    assert records.read(here.path("comparisons.jsonl"), Comparison) == [Comparison(**row) for row in (rows[1], rows[0])]
+    assert here.summary == {"comparisons": 2, "prompts": 2, "labelers": 2, "simulated": False, "guideline": "g"}
+
+
+def test_everything_wrong_with_our_own_file_is_told(tmp_path: Path) -> None:
+    rows = [
+        comparison("a", (1, 2)),
+        comparison("b", (1, 9)),
+        comparison("c", (2, 2), "eve-1", "y"),
+        {"id": "d", "prompt": "?"},
+        comparison("a", (2, 1)),
+    ]
+    path = lines(tmp_path / "mine.jsonl", rows)
+    found = refused(imports.Config(files=(path,)), tmp_path)
+    assert found[0].startswith("mine.jsonl:4: Comparison prompt:") and any("answers: Field required" in one for one in found)
+    del rows[3]
+    path = lines(tmp_path / "mine.jsonl", rows)
+    assert refused(imports.Config(files=(path,), labelers={"x": "ada-1"}), tmp_path) == [
+        "mine.jsonl:2: ranks [1, 9]: the best of 2 answers has rank 1, and none is above 2",
+        "mine.jsonl:3: ranks [2, 2]: the best of 2 answers has rank 1, and none is above 2",
+        "mine.jsonl:3: unknown labeler 'eve-1'; labelers names 1",
+        "mine.jsonl:4: ada-1 has labelled this in mine.jsonl:1 already (id a)",
+    ]
+
+
+def argilla(value: Any, user: str = "7c3e", **more: Any) -> dict[str, Any]:
+    fields = {"prompt": "Name a fruit.", "first": "An apple.", "second": "Fruit.", "third": "A pear."}
+    return {"id": "1", "fields": fields, "metadata": {}, "responses": {"ranking": [{"value": value, "user_id": user, **more}]}}
+
+
+ARGILLA = {"format": "argilla", "answers": ("first", "second", "third"), "question": "ranking"}
+
+
+def test_argillas_rankings_with_and_without_ties(tmp_path: Path) -> None:
+    tied = [{"value": "third", "rank": 1}, {"value": "second", "rank": 3}, {"value": "first", "rank": 1}]
+    rows = [argilla(["third", "first", "second"]), argilla(tied, "other"), argilla(["?"], "draft", status="draft")]
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps(rows, indent=2))
+    here = here_in(tmp_path)
+    imports.run(imports.Config(files=(path,), labelers={"7c3e": "ada-1", "other": "bob-1"}, **ARGILLA), here)  # type: ignore[arg-type]
+    found = {row.labeler: row for row in records.read(here.path("comparisons.jsonl"), Comparison)}
+    assert found["ada-1"].ranks == (2, 3, 1) and found["bob-1"].ranks == (1, 2, 1)
+    assert [one.text for one in found["ada-1"].answers] == ["An apple.", "Fruit.", "A pear."]
+    assert found["ada-1"].prompt == found["bob-1"].prompt
+    text = here.path("comparisons.jsonl").read_text()
+    imports.run(imports.Config(files=(path,), **ARGILLA), here)  # type: ignore[arg-type]
+    assert "7c3e" not in (again := here.path("comparisons.jsonl").read_text()) and again != text  # pseudonyms of our own
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (["third", "first"], "a ranking of 3 answers names 2; missing: ['second']"),
+        (["third", "first", "fourth"], "a ranking of 3 answers names 3; unknown: ['fourth']"),
+        (["third", "first", "second", "first"], "a ranking of 3 answers names 4; one is there twice"),
+        ([{"value": n, "rank": r} for n, r in (("first", 2), ("second", 3), ("third", 3))], "ranks [2, 3, 3]: they begin at 1, and none is above 3"),
+        ([{"value": n, "rank": r} for n, r in (("first", 1), ("second", 2), ("third", 9))], "ranks [1, 2, 9]: they begin at 1, and none is above 3"),
+        ([{"value": "first", "rank": 1}, "second", "third"], "some entries of the ranking have a rank, others have none"),
+        ([1, 2, 3], "a ranking's entry is a name, or value and rank, not 1"),
+        (5, "a ranking was expected, not 5"),
+    ],
+)
+def test_ranks_that_are_none(value: Any, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps([argilla(["third", "first", "second"], "a"), argilla(value)], indent=1))
+    (line,) = refused(imports.Config(files=(path,), **ARGILLA), tmp_path)  # type: ignore[arg-type]
+    number = 2 + path.read_text().split("\n{", 1)[0].count("\n")
+    second = path.read_text().split("\n").index(" {", 2) + 1
+    assert line == f"export.json:{second}: {reason}" and number > 0
+
+
+def test_wrong_columns_unknown_people_and_doubles(tmp_path: Path) -> None:
+    rows = [argilla(["third", "first", "second"]), argilla(["third", "second", "first"]), argilla(["first", "second", "third"], "ava")]
+    path = lines(tmp_path / "export.jsonl", rows)
+    settings_ = {**ARGILLA, "answers": ("first", "2nd", "third")}
+    found = refused(imports.Config(files=(path,), **settings_), tmp_path)  # type: ignore[arg-type]
+    assert found == [f"export.jsonl:{n}: there is no text '2nd'; the record has first, prompt, second, third" for n in (1, 2, 3)]
+    found = refused(imports.Config(files=(path,), labelers={"7c3e": "ada-1"}, **ARGILLA), tmp_path)  # type: ignore[arg-type]
+    assert found[0] == "export.jsonl:3: unknown labeler 'ava'; labelers names 1"
+    assert len(found) == 2 and found[1].startswith("export.jsonl:2: ada-1 has labelled this in export.jsonl:1 already")
+    found = refused(imports.Config(files=(path,), **{**ARGILLA, "question": "order"}), tmp_path)  # type: ignore[arg-type]
+    assert found[0] == "export.jsonl:1: responses: there is no question 'order', but ranking"
+    for text, reason in (('[{"a": 1},\n{"b" 2}]', "export.jsonl:2: not JSON"), ("[1]", "an object was expected, not 1"), ("", "not one label")):
+        path.write_text(text)
+        assert any(reason in line for line in refused(imports.Config(files=(path,), **ARGILLA), tmp_path))  # type: ignore[arg-type]
+    path.write_bytes(b"\xff\xfe")
+    assert "UTF-8" in refused(imports.Config(files=(path,), **ARGILLA), tmp_path)[0]  # type: ignore[arg-type]
+
+
+def studio(value: dict[str, Any], by: Any = 3, data: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    listed = {"prompt": "Name a fruit.", "items": [{"id": i, "body": t} for i, t in (("x", "An apple."), ("y", "Fruit."), ("z", "A pear."))]}
+    one = {"completed_by": by, "was_cancelled": False, "result": [{"from_name": "rank", "type": "ranker", "value": value}], **more}
+    return {"id": 1, "data": data or listed, "annotations": [one]}
+
+
+STUDIO = {"format": "label_studio", "answers": ("items",), "question": "rank"}
+
+
+def test_label_studios_rankings(tmp_path: Path) -> None:
+    rows = [
+        studio({"ranker": ["z", "x", "y"]}, 1),
+        studio({"ranker": {"rank": ["x", "y", "z"]}}, {"id": 2, "email": "bo@example.org"}),
+        studio({"ranker": {"rank 2": ["x", "z"], "rank 1": ["y"], "rank 3": []}}, 3),
+        studio({}, 4, was_cancelled=True),
+    ]
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps(rows))
+    here = here_in(tmp_path)
+    names = {"1": "ada-1", "bo@example.org": "bob-1", "3": "cy-1"}
+    imports.run(imports.Config(files=(path,), labelers=names, **STUDIO), here)  # type: ignore[arg-type]
+    found = {row.labeler: row.ranks for row in records.read(here.path("comparisons.jsonl"), Comparison)}
+    assert found == {"ada-1": (2, 3, 1), "bob-1": (1, 2, 3), "cy-1": (2, 1, 2)}
+    path.write_text(json.dumps([studio({"ranker": {"best": ["x"], "rest": ["y", "z"]}})]))
+    (line,) = refused(imports.Config(files=(path,), **STUDIO), tmp_path)  # type: ignore[arg-type]
+    assert line == "export.json:1: ranker: buckets ['best', 'rest']: names that end in their rank were expected, such as 'rank 1'"
+    path.write_text(json.dumps([{**studio({}), "annotations": None}, studio({"choices": ["a"]}), studio({"ranker": ["x"]}, None)]))
+    found_lines = refused(imports.Config(files=(path,), **STUDIO), tmp_path)  # type: ignore[arg-type]
+    assert [line.split(": ", 1)[1].split(":")[0] for line in found_lines] == ["annotations", "value", "completed_by"]
+
+
+def test_label_studios_pairs_ratings_and_texts(tmp_path: Path) -> None:
+    data = {"prompt": [{"role": "user", "content": "Name a fruit."}], "left": "An apple.", "right": "Fruit."}
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps([studio({"selected": "right"}, data=data)]))
+    here = here_in(tmp_path)
+    imports.run(imports.Config(files=(path,), **{**STUDIO, "answers": ("left", "right")}), here)  # type: ignore[arg-type]
+    assert records.read(here.path("comparisons.jsonl"), Comparison)[0].ranks == (2, 1)
+    path.write_text(json.dumps([studio({"rating": 3}, data=data)]))
+    rating = {**STUDIO, "kind": "ratings", "answers": ("left",)}
+    imports.run(imports.Config(files=(path,), scale=4, **rating), here)  # type: ignore[arg-type]
+    assert records.read(here.path("ratings.jsonl"), Rating)[0].overall == 5  # 1 + 6 * (3 - 1) / (4 - 1)
+    with pytest.raises(Refusal, match="no whole number from 1 to 7"):
+        imports.run(imports.Config(files=(path,), scale=5 + 1, **rating), here)  # type: ignore[arg-type]
+    with pytest.raises(Refusal, match="a rating is a whole number from 1 to 2, not 3"):
+        imports.run(imports.Config(files=(path,), scale=2, **rating), here)  # type: ignore[arg-type]
+    path.write_text(json.dumps([studio({"text": ["An apple,", "or a pear."]}, data=data)]))
+    imports.run(imports.Config(files=(path,), **{**STUDIO, "kind": "demonstrations", "answers": ()}), here)  # type: ignore[arg-type]
+    assert records.read(here.path("demonstrations.jsonl"), Demonstration)[0].answer.text == "An apple,\nor a pear."
+
+
+def test_settings_that_cannot_work(tmp_path: Path) -> None:
+    found = refused(imports.Config(format="argilla", labelers={"a": "x", "b": "x"}), tmp_path)
+    assert [line.split(": ")[0] for line in found] == [f"[label.imports] {w}" for w in ("files", "question", "answers", "labelers")]
+
+
+def test_real_labels_of_three_annotators(tmp_path: Path) -> None:
+    """PandaLM's test set, as Argilla would export it: every choice comes through."""
+    source = DATA / "prefs_pandalm_3annotators.jsonl.gz"
+    if not source.is_file():
+        pytest.skip(f"{source} is not there (BIDDABLE_DATA names the folder)")
+    rows: list[Any] = []
+    expected: dict[tuple[str, str], list[tuple[int, ...]]] = collections.defaultdict(list)
+    for row in map(json.loads, gzip.decompress(source.read_bytes()).splitlines()):
+        ranked = {"first": ["first", "second"], "second": ["second", "first"]}
+        said = []
+        for one in row["annotations"]:
+            tie = [{"value": name, "rank": 1} for name in ("first", "second")]
+            said.append({"user_id": one["annotator"], "value": ranked.get(one["choice"], tie)})
+            expected[row["messages"][-1]["content"], one["annotator"]].append(RANKS[one["choice"]])
+        fields = {"prompt": row["messages"], "first": row["responses"][0]["text"], "second": row["responses"][1]["text"]}
+        rows.append({"id": row["id"], "fields": fields, "responses": {"choice": said}})
+    path = lines(tmp_path / "export.jsonl", rows)
+    names = {name: name for name in ("pandalm-a1", "pandalm-a2", "pandalm-a3")}
+    here = here_in(tmp_path)
+    imports.run(imports.Config(files=(path,), format="argilla", answers=("first", "second"), question="choice", labelers=names), here)
+    found = records.read(here.path("comparisons.jsonl"), Comparison)
+    got = collections.defaultdict(list)
+    for label in found:
+        got[label.prompt.messages[-1].content, label.labeler].append(label.ranks)
+    assert {key: sorted(value) for key, value in got.items()} == {key: sorted(value) for key, value in expected.items()}
+    assert len(found) == 2022
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 6).flatmap(lambda k: st.lists(st.integers(1, k), min_size=k, max_size=k)))
+def test_preference_pairs_say_what_the_ranks_say(ranks: list[int]) -> None:
+    row = Comparison.model_validate(comparison("a", tuple(ranks)))
+    found = list(exports.preferences(row))
+    told = {(one["chosen"][0]["content"], one["rejected"][0]["content"]) for one in found}
+    assert told == {(f"x {i}", f"x {j}") for i in range(len(ranks)) for j in range(len(ranks)) if ranks[i] < ranks[j]}
+    assert len(found) == len(told)
+    extreme = list(exports.preferences(row, "extremes"))
+    assert len(extreme) == (len(set(ranks)) > 1) and all(one in found for one in extreme)
+
+
+def test_exports_are_trls_conversational_formats(tmp_path: Path) -> None:
+    path = lines(tmp_path / "comparisons.jsonl", [comparison("a", (1, 2, 1), "ada-1")])
+    prompt = Prompt(id="p", messages=(Message(role="user", content="Name a fruit."),), user="u", split="train")
+    who = {"labeler": "ada-1", "simulated": False, "guideline": "g"}
+    records.write(tmp_path / "demonstrations.jsonl", [Demonstration(id="d", prompt=prompt, answer=Answer(text="A pear.", model="people"), **who)])  # type: ignore[arg-type]
+    here = here_in(tmp_path, "label.exports")
+    exports.run(exports.Config(comparisons=path, demonstrations=tmp_path / "demonstrations.jsonl"), here)
+    user, prompt_ = {"role": "user", "content": "Name a fruit."}, [{"role": "user", "content": "x"}]
+    told = [json.loads(line) for line in here.path("preferences.jsonl").read_text().splitlines()]
+    worse = [{"role": "assistant", "content": "x 1"}]
+    assert told == [{"prompt": prompt_, "chosen": [{"role": "assistant", "content": f"x {i}"}], "rejected": worse} for i in (0, 2)]
+    assert json.loads(here.path("sft.jsonl").read_text()) == {"messages": [user, {"role": "assistant", "content": "A pear."}]}
+    assert "ada" not in here.path("preferences.jsonl").read_text() + here.path("sft.jsonl").read_text()
+    assert here.summary == {"pairs": 2, "rankings": 1, "dialogues": 1, "simulated": False}
+    with pytest.raises(Refusal, match="no label belongs to test"):
+        exports.run(exports.Config(comparisons=path, demonstrations=None, splits=("test",)), here)
+    with pytest.raises(Refusal, match="at least one of them"):
+        exports.run(exports.Config(comparisons=None, demonstrations=None), here)

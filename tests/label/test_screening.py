@@ -1,0 +1,140 @@
+"""Screening: the four parts scored by hand, the decision, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from biddable.base import judgments, records
+from biddable.base.config import Refusal, Waiting
+from biddable.base.records import Answer, Comparison, Message, Prompt
+from biddable.base.runs import Here
+from biddable.base.store import Person, Store, open_store
+from biddable.label import comparisons, demonstrations, queue, screening
+from biddable.label.screening import Config, Flagged, Screened
+
+
+def prompt(name: str) -> Prompt:
+    return Prompt(id=name, messages=(Message(role="user", content=f"say {name}"),), user="grey-heron")
+
+
+def setting(folder: Path, **more: Any) -> tuple[Config, Here]:
+    """Four texts (the first two sensitive), one ranking 1 2 2 of three answers, two prompts, two groups."""
+    records.write(folder / "texts.jsonl", [Flagged(id=f"x{i}", text=f"text {i}", sensitive=i < 2) for i in range(4)])
+    answers = tuple(Answer(text=f"answer {i}", model="m") for i in range(3))
+    trusted = {"labeler": "trusted", "panel": "training", "simulated": False, "guideline": "g"}
+    rows = [Comparison(id="c", prompt=prompt("r"), answers=answers, ranks=(2, 5, 5), **trusted)]  # type: ignore[arg-type]
+    records.write(folder / "rankings.jsonl", rows)
+    records.write(folder / "prompts.jsonl", [prompt("d0"), prompt("d1")])
+    files = {"texts": folder / "texts.jsonl", "rankings": folder / "rankings.jsonl", "prompts": folder / "prompts.jsonl"}
+    cfg = Config(**{**files, "groups": ("old", "young"), "people": 1, **more})
+    (folder / "label.screening").mkdir(exist_ok=True)
+    return cfg, Here(folder / "label.screening", "label.screening", 3, lambda step, steps, numbers: None)
+
+
+def work_through(store: Store, person: str, flags: dict[str, bool], ranks: tuple[int, ...]) -> None:
+    """Answer all parts; `ranks` belong to the answers as stored."""
+    guideline = store.add_guideline("training", "be helpful")
+    for part in judgments.screenings(store):
+        while (task := queue.next_task(store, part.task_set, person)) is not None:
+            said: BaseModel
+            if part.part == "sensitive":
+                said = screening.Answer(sensitive=flags[screening.question(task.question).prompt.id])
+            elif part.part == "rankings":
+                said = comparisons.Answer(ranks=tuple(ranks[i] for i in task.shown))
+            elif part.part == "demonstrations":
+                view = demonstrations.question(task)
+                assert view.answers == ()
+                said = demonstrations.Answer(text=f"{person} on {view.prompt.id}")
+            else:
+                said = screening.Answer(groups={"old": 5, "young": None})
+                screening.check(screening.question(task.question), said)
+            queue.submit(store, task, person, said, guideline, 5.0)
+
+
+def test_four_parts_and_a_decision(tmp_path: Path) -> None:
+    """Ada flags three of four texts as the trusted did, and ranks 1 1 2 where they rank 1 2 2: of the pairs (0,1) and (0,2), which theirs
+    orders, hers has a tie (1/2) and one alike (1): 1.5 of 2. Her demonstrations get 7 and 6. Bob reverses: 2 1 1: nothing right."""
+    cfg, here = setting(tmp_path)
+    with pytest.raises(Waiting, match="1 of 1 people still to be taken on; 0 finished"):
+        screening.run(cfg, here)
+    with open_store(tmp_path / "store.db") as store:
+        store.add_people([Person(name, f"{name}-1", "training", False) for name in ("ada", "bob")])
+        work_through(store, "ada", {"x0": True, "x1": False, "x2": False, "x3": False}, (1, 1, 2))
+        work_through(store, "bob", {"x0": False, "x1": False, "x2": True, "x3": True}, (2, 1, 1))
+        with pytest.raises(Waiting, match="1 of 1 people still to be taken on; 2 finished"):
+            screening.run(cfg, here)
+        ada, bob = screening.candidates(store)
+        assert ada.parts["sensitive"] == (0.75, 4, 4, 4, True) and bob.parts["sensitive"].value == 0
+        assert ada.parts["rankings"] == (0.75, 1, 1, 1, True) and bob.parts["rankings"].value == 0
+        assert ada.parts["demonstrations"] == (None, 2, 2, 0, None) and ada.suggested is None
+        assert ada.groups == {"old": 5, "young": None} and ada.finished and bob.suggested is None
+        part = judgments.screenings(store)[2]
+        for label in store.labels(part.task_set):
+            if label.person.id == "ada":
+                judgments.grade(store, label.id, 7 if label.task.endswith("d0") else 6, "admin")
+        assert screening.candidates(store)[0].parts["demonstrations"] == (6.5, 2, 2, 2, True)
+        assert screening.candidates(store)[0].suggested is True
+        assert not judgments.admitted(store, "ada")  # only an admin decides
+        judgments.judge(store, "ada", True, {"sensitive": 0.75}, "admin")
+        judgments.judge(store, "bob", False, {"sensitive": 0.0}, "admin", "too different")
+    screening.run(cfg, here)
+    rows = records.read(here.path("screening.jsonl"), Screened)
+    assert [(row.labeler, row.accepted) for row in rows] == [("ada-1", True), ("bob-1", False)]
+    assert rows[0].scores == {"sensitive": 0.75, "rankings": 0.75, "demonstrations": 6.5}
+    assert here.summary == {
+        "candidates": 2,
+        "accepted": 1,
+        "rejected": 1,
+        "mean_sensitive": 0.75,
+        "mean_rankings": 0.75,
+        "mean_demonstrations": 6.5,
+    }
+
+
+def test_guessing_scores_a_half() -> None:
+    assert screening.rankings_score([((1, 1, 1), (1, 2, 3))]) == 0.5
+    assert screening.rankings_score([((3, 2, 1), (1, 2, 3)), ((1, 2, 3), (1, 2, 3))]) == 0.5
+    assert screening.rankings_score([((1, 2), (1, 1))]) is None  # the trusted ranking orders nothing
+    assert screening.flags_score([]) is None
+
+
+def test_a_screening_may_have_one_part_only_but_not_none(tmp_path: Path) -> None:
+    cfg, here = setting(tmp_path, rankings=None, prompts=None, groups=())
+    with pytest.raises(Waiting):
+        screening.run(cfg, here)
+    with open_store(tmp_path / "store.db") as store:
+        assert [part.part for part in judgments.screenings(store)] == ["sensitive"]
+    cfg, here = setting(tmp_path, texts=None, rankings=None, prompts=None)
+    with pytest.raises(Refusal, match="at least one of texts, rankings and prompts"):
+        screening.run(cfg, here)
+
+
+def test_bad_files_are_refused_and_change_nothing(tmp_path: Path) -> None:
+    cfg, here = setting(tmp_path)
+    (tmp_path / "texts.jsonl").write_text('{"id":"a","text":"x","sensitive":"maybe"}\n{"id":"b","texts":"x","sensitive":true}\n')
+    with pytest.raises(Refusal) as caught:
+        screening.run(cfg, here)
+    assert [line.split(": ")[0] for line in caught.value.lines][:1] == [f"{tmp_path / 'texts.jsonl'}:1"]
+    assert any("texts.jsonl:2" in line for line in caught.value.lines)
+    row = json.dumps({"id": "a", "text": "x", "sensitive": True})
+    (tmp_path / "texts.jsonl").write_text(f"{row}\n{row}\n")
+    with pytest.raises(Refusal, match=r"sensitive: line 2: a is there twice"):
+        screening.run(cfg, here)
+    with open_store(tmp_path / "store.db") as store:
+        assert judgments.screenings(store) == [] and store.task_sets() == []
+
+
+def test_answers_check_themselves() -> None:
+    for wrong in ({}, {"sensitive": True, "groups": {}}, {"groups": {"old": 6}}):
+        with pytest.raises(ValidationError):
+            screening.Answer(**wrong)  # type: ignore[arg-type]
+    asked = screening.Question(prompt=prompt("g"), part="groups", groups=("old", "young"))
+    with pytest.raises(Refusal, match="exactly 2 were expected"):
+        screening.check(asked, screening.Answer(groups={"old": 1}))
+    with pytest.raises(Refusal, match="say whether"):
+        screening.check(screening.Question(prompt=prompt("x"), part="sensitive"), screening.Answer(groups={}))
