@@ -83,7 +83,9 @@ def ladder(
         pull = len(won) * rest * (inverse[number, one] - inverse[number, other])  # (N,) mean 0 up to the prior
         around = statistics.mean(list(pull - pull.mean()), prompts, labelers, resamples, seed)
         half = around.high - around.value
-        result[name] = Estimate(*(POINTS * float(x) for x in (found[number], found[number] - half, found[number] + half)))
+        result[name] = Estimate(
+            *(POINTS * float(x) for x in (found[number], found[number] - half, found[number] + half))
+        )
     return dict(sorted(result.items(), key=lambda item: -item[1].value))
 
 

@@ -108,9 +108,7 @@ def about(rows: Iterable[Rating], word: str, value: Value, resamples: int, seed:
     return {"value": found.value, "low": low, "high": high, "count": len(held)}
 
 
-def against(
-    own: Iterable[Rating], base: Iterable[Rating], value: Value, resamples: int, seed: int
-) -> dict[str, float]:
+def against(own: Iterable[Rating], base: Iterable[Rating], value: Value, resamples: int, seed: int) -> dict[str, float]:
     """Mean difference where the same person answered about both models on the same prompt, with its paired test; {} when nobody did."""
     sides: list[dict[tuple[str, str], list[float]]] = [{}, {}]
     for side, rows in zip(sides, (own, base), strict=True):

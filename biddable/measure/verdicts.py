@@ -63,9 +63,7 @@ def read(folder: Path) -> list[Judged]:
 def from_comparison(row: Comparison) -> Judged:
     """A ranking as a verdict."""
     sides = tuple(Side(a.model, -float(rank), a) for a, rank in zip(row.answers, row.ranks, strict=True))
-    return Judged(
-        sides, row.prompt.id, row.labeler, row.panel, row.simulated, row.prompt.use_case or "not stated"
-    )
+    return Judged(sides, row.prompt.id, row.labeler, row.panel, row.simulated, row.prompt.use_case or "not stated")
 
 
 def from_ratings(rows: Sequence[Rating]) -> list[Judged]:
@@ -92,9 +90,7 @@ def pairs_of(row: Judged, names: dict[str, str], order: Sequence[str], in_tokens
             one, other = other, one
         outcome = 0.5 if one.worth == other.worth else float(one.worth > other.worth)
         longer = length(one.answer, in_tokens) - length(other.answer, in_tokens)
-        found.append(
-            Pair(names[one.model], names[other.model], outcome, longer, row.prompt, row.labeler, row.use_case)
-        )
+        found.append(Pair(names[one.model], names[other.model], outcome, longer, row.prompt, row.labeler, row.use_case))
     return found
 
 

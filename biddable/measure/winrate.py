@@ -63,7 +63,9 @@ def run(cfg: Config, here: Here) -> None:
             f"[{here.key}] comparisons: {cfg.comparisons} compares answers of one model only ({', '.join(names)}); "
             "answers of at least two are needed: see policies of [learn.replies]"
         )
-    others = [p for row in everything if row.panel != cfg.panel for p in verdicts.pairs_of(row, names, order, in_tokens)]
+    others = [
+        p for row in everything if row.panel != cfg.panel for p in verdicts.pairs_of(row, names, order, in_tokens)
+    ]
     measure(pairs, others, cfg.resamples, here)
     here.summary |= by_model(rows, names, in_tokens)
     here.summary |= {
@@ -74,6 +76,15 @@ def run(cfg: Config, here: Here) -> None:
         "labelers": len({row.labeler for row in rows}),
         "length_unit": "tokens" if in_tokens else "words",
     }
+    here.summary |= of_the_judge(cfg.comparisons)
+
+
+def of_the_judge(folder: Path) -> dict[str, Any]:
+    """Whether a program judged, and how often it agrees with people: stands beside every figure made from its verdicts."""
+    path = folder / "summary.json"
+    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    wanted = ("agreement_with_people", "agreement_with_people_low", "agreement_with_people_high", "consistent")
+    return {"judge": told["judge"]} | {key: told.get(key) for key in wanted} if "judge" in told else {}
 
 
 def measure(pairs: Sequence[Pair], others: Sequence[Pair], resamples: int, here: Here) -> None:

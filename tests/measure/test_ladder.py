@@ -14,7 +14,9 @@ from biddable.measure import ladder
 def test_two_models_by_hand() -> None:
     # 3 wins of 4: σ(s) = 3/4 at s = ln 3 apart, each half of it from the mean; 400 / ln 10 · ln 3 / 2 = 95.42 Elo points
     found = ladder.ladder(["a"] * 4, ["b"] * 4, [1, 1, 1, 0], list("pqrs"), ["w"] * 4, 300, 1)
-    assert found["a"].value == pytest.approx(400 / math.log(10) * math.log(3) / 2, rel=0.02)  # the weak prior pulls a little
+    assert found["a"].value == pytest.approx(
+        400 / math.log(10) * math.log(3) / 2, rel=0.02
+    )  # the weak prior pulls a little
     assert found["b"].value == pytest.approx(-found["a"].value)
     assert list(found) == ["a", "b"]
 
@@ -59,19 +61,23 @@ def test_intervals_hold_the_truth_under_planted_clusters() -> None:
     """Each prompt favours a model of its own a little: verdicts on one prompt are alike. All pairs of 4 models, 40 prompts, 3 labelers of 6 each."""
     chance = np.random.default_rng(5)
     models, prompts, labelers, trials = 4, 40, 6, 300
-    cells = [(a, b, p, (p + k) % labelers) for p in range(prompts) for k in range(3) for a in range(4) for b in range(a)]
+    cells = [
+        (a, b, p, (p + k) % labelers) for p in range(prompts) for k in range(3) for a in range(4) for b in range(a)
+    ]
     a, b, p, w = (np.array(column) for column in zip(*cells, strict=True))
     base = np.array([0.0, 0.3, -0.3, 0.6])
     names = np.array(["m0", "m1", "m2", "m3"])
     held = []
     noise = chance.normal(scale=0.7, size=(200_000, models))
-    rates = {(i, j): special.expit(base[i] - base[j] + noise[:, i] - noise[:, j]).mean() for i in range(4) for j in range(i)}
-    truth = ladder.strengths(*zip(*rates, strict=True), list(rates.values()), 4)  # what infinitely many prompts would give
+    rates = {
+        (i, j): special.expit(base[i] - base[j] + noise[:, i] - noise[:, j]).mean() for i in range(4) for j in range(i)
+    }
+    truth = ladder.strengths(
+        *zip(*rates, strict=True), list(rates.values()), 4
+    )  # what infinitely many prompts would give
     for _ in range(trials):
         taste = base + chance.normal(scale=0.7, size=(prompts, models))
         won = (chance.random(len(a)) < special.expit(taste[p, a] - taste[p, b])).astype(float)
-        found = ladder.ladder(
-            names[a], names[b], won, [f"p{i}" for i in p], [f"w{i}" for i in w], 200, 1
-        )
+        found = ladder.ladder(names[a], names[b], won, [f"p{i}" for i in p], [f"w{i}" for i in w], 200, 1)
         held += [found[f"m{i}"].low <= truth[i] * ladder.POINTS <= found[f"m{i}"].high for i in range(4)]
     assert 0.92 <= np.mean(held) <= 0.98, np.mean(held)

@@ -18,9 +18,7 @@ from biddable.measure import ratings, winrate
 def rating(prompt: int, labeler: str, model: str, overall: int, use_case: str = "chat", **said: bool | None) -> Rating:
     return Rating(
         id=f"{prompt}-{labeler}-{model}",
-        prompt=Prompt(
-            id=f"p{prompt}", messages=(Message(role="user", content="Frage?"),), user="u", use_case=use_case
-        ),
+        prompt=Prompt(id=f"p{prompt}", messages=(Message(role="user", content="Frage?"),), user="u", use_case=use_case),
         answer=Answer(text=f"{model} says ünïcode", model=model),
         overall=overall,
         metadata=said,

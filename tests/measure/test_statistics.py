@@ -149,7 +149,14 @@ def test_variances_of_prompts_and_labelers_add_up() -> None:
 
 @pytest.mark.parametrize(
     ("prompts", "labelers", "overlap", "by_prompt", "by_labeler"),
-    [(40, 6, 6, 0.8, 0.3), (60, 4, 4, 0.5, 0.2), (30, 8, 8, 0.5, 0.4), (80, 8, 3, 0.8, 0.2), (120, 12, 2, 1.0, 0.3), (30, 8, 8, 0.0, 0.0)],
+    [
+        (40, 6, 6, 0.8, 0.3),
+        (60, 4, 4, 0.5, 0.2),
+        (30, 8, 8, 0.5, 0.4),
+        (80, 8, 3, 0.8, 0.2),
+        (120, 12, 2, 1.0, 0.3),
+        (30, 8, 8, 0.0, 0.0),
+    ],
 )
 def test_intervals_hold_the_truth_19_times_in_20(
     prompts: int, labelers: int, overlap: int, by_prompt: float, by_labeler: float

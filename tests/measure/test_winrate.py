@@ -206,7 +206,12 @@ def test_ladder_and_paired_tests(tmp_path: Path) -> None:
     assert found["elo_ppo"] + found["elo_sft"] + found["elo_start"] == pytest.approx(0)
     tests = [json.loads(line) for line in (tmp_path / "out" / "tests.jsonl").read_text().splitlines()]
     own = next(t for t in tests if t["over"] == "start")
-    assert (own["model"], own["minus"], own["difference"], own["pairs"]) == ("ppo", "sft", 0.0, 24)  # both always beat it
+    assert (own["model"], own["minus"], own["difference"], own["pairs"]) == (
+        "ppo",
+        "sft",
+        0.0,
+        24,
+    )  # both always beat it
     ranks = [json.loads(line)["model"] for line in (tmp_path / "out" / "ladder.jsonl").read_text().splitlines()]
     assert ranks == ["ppo", "sft", "start"]
 
