@@ -128,6 +128,21 @@ def mean_test(
     return Test(Estimate(middle, middle - half, middle + half), min(1.0, p))
 
 
+def test_of_sums(
+    sums: Array, statistic: Callable[[Array], Array], clusters: Sequence[str], resamples: int, seed: int
+) -> Test:
+    """A statistic of sums over items (N, S), e.g. a share, a difference of two shares or a corpus's BLEU, with its interval over clusters of items and the
+    p-value of a t test against 0. `statistic` maps (B, S) totals to (B,) values."""
+    value = float(statistic(sums.sum(axis=0, keepdims=True))[0])
+    found = spread(sums, statistic, clusters, ["one"] * len(clusters), resamples, seed)
+    error = float(np.sqrt(found.variance))
+    if error == 0:
+        return Test(Estimate(value, value, value), 1.0 if value == 0 else 0.5 ** (len(set(clusters)) - 1))
+    half = found.quantile * error
+    p = 2 * float(stats.t.sf(abs(value) / error, found.freedom)) if np.isfinite(error) else 1.0
+    return Test(Estimate(value, value - half, value + half), p)
+
+
 def equal_length_rate(
     outcomes: Sequence[float],
     longer: Sequence[float],
