@@ -15,9 +15,34 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Check = Callable[[str, Mapping[str, Any]], bool]
-ABBREVIATIONS = (
-    ["dr", "mr", "mrs", "ms", "prof", "rev", "gen", "st", "vs", "etc", "e.g", "i.e", "jr", "sr", "inc", "ltd", "co", "u.s", "u.k", "a.m", "p.m", "no", "fig", "approx", "dept", "est"]
-)
+ABBREVIATIONS = [
+    "dr",
+    "mr",
+    "mrs",
+    "ms",
+    "prof",
+    "rev",
+    "gen",
+    "st",
+    "vs",
+    "etc",
+    "e.g",
+    "i.e",
+    "jr",
+    "sr",
+    "inc",
+    "ltd",
+    "co",
+    "u.s",
+    "u.k",
+    "a.m",
+    "p.m",
+    "no",
+    "fig",
+    "approx",
+    "dept",
+    "est",
+]
 
 
 def strict(answer: str, names: Sequence[str], arguments: Sequence[Mapping[str, Any]], prompt: str) -> list[bool]:

@@ -35,7 +35,12 @@ def test_squad(said: str, answers: list[str], exact: float, f1: float) -> None:
         ("7,761 dollars", [["7761"]], 0, 0.67),  # the comma goes, then 7761.0: precision 1/2, recall 1
         ("7762", [["7761"]], 0, 0),
         ("$41,809", [["41809"]], 1, 1),
-        ("John and Mary Smith", [["Mary Smith"]], 0, 0.67),  # 2 of 4 words, both found: 2·(1/2)/(3/2), rounded to two digits
+        (
+            "John and Mary Smith",
+            [["Mary Smith"]],
+            0,
+            0.67,
+        ),  # 2 of 4 words, both found: 2·(1/2)/(3/2), rounded to two digits
         ("4 yards", [["3 yards"]], 0, 0),  # another number is another answer
         ("the Bears", [["Lions"], ["Bears"]], 1, 1),
         (["Bears", "Lions"], [["Lions", "Bears"]], 1, 1),
@@ -67,7 +72,10 @@ def test_entropy_by_hand() -> None:
 @pytest.mark.parametrize(
     "pairs",
     [
-        [("the cat sat on the mat today", "the cat sat on a mat today"), ("it rains a lot in spring", "it rains often in spring")],
+        [
+            ("the cat sat on the mat today", "the cat sat on a mat today"),
+            ("it rains a lot in spring", "it rains often in spring"),
+        ],
         [("hello", "hello there my friend"), ("", "x y z")],
         [("a b c d e", "v w x y z")],
         [("Très bien, merci !", "Très bien, merci !")],
@@ -119,7 +127,12 @@ def test_refusals(said: str, refused: bool) -> None:
         ("keywords:forbidden_words", {"forbidden_words": ["can"]}, "canned", "yes we can!"),
         ("keywords:letter_frequency", {"letter": "B", "let_frequency": 2, "let_relation": "at least"}, "Bob", "bo"),
         ("length_constraints:number_words", {"num_words": 3, "relation": "at least"}, "one two three", "one two"),
-        ("length_constraints:number_sentences", {"num_sentences": 2, "relation": "at least"}, "One. Two.", "Dr. Who waits."),
+        (
+            "length_constraints:number_sentences",
+            {"num_sentences": 2, "relation": "at least"},
+            "One. Two.",
+            "Dr. Who waits.",
+        ),
         ("length_constraints:number_paragraphs", {"num_paragraphs": 2}, "a\n***\nb", "a\n\nb"),
         (
             "length_constraints:nth_paragraph_first_word",
@@ -132,7 +145,12 @@ def test_refusals(said: str, refused: bool) -> None:
         ("detectable_format:number_bullet_lists", {"num_bullets": 2}, "* a\n- b", "* a"),
         ("detectable_format:constrained_response", {}, "My answer is yes.", "Yes."),
         ("detectable_format:number_highlighted_sections", {"num_highlights": 2}, "*a* and *b*", "*a* and **"),
-        ("detectable_format:multiple_sections", {"section_spliter": "Part", "num_sections": 2}, "Part 1 a Part 2 b", "Part 1"),
+        (
+            "detectable_format:multiple_sections",
+            {"section_spliter": "Part", "num_sections": 2},
+            "Part 1 a Part 2 b",
+            "Part 1",
+        ),
         ("detectable_format:json_format", {}, '```json\n{"a": 1}\n```', "{a: 1}"),
         ("detectable_format:title", {}, "<<a title>> text", "<<>> text"),
         ("combination:two_responses", {}, "one ****** two", "same ****** same"),
@@ -147,7 +165,12 @@ def test_refusals(said: str, refused: bool) -> None:
         ),
         ("change_case:english_capital", {}, "THIS IS THE SENTENCE THAT I WROTE", "This is"),
         ("change_case:english_lowercase", {}, "this is the sentence that i wrote", "This is"),
-        ("language:response_language", {"language": "de"}, "Das ist ein deutscher Satz mit vielen Wörtern.", "This is an English sentence."),
+        (
+            "language:response_language",
+            {"language": "de"},
+            "Das ist ein deutscher Satz mit vielen Wörtern.",
+            "This is an English sentence.",
+        ),
     ],
 )
 def test_ifeval_checks(name: str, given: dict[str, object], right: str, wrong: str) -> None:
