@@ -138,7 +138,7 @@ def fit(cfg: Config, here: Here, scorer: Scorer, trees: list[Tree], labels: np.n
             target = torch.tensor([labels[order[i]] for i in own], dtype=torch.float32)
             loss = torch.nn.functional.binary_cross_entropy_with_logits(scorer.scores(packed), target, reduction="sum")
             (loss / len(order)).backward()
-            total += float(loss) / len(order)
+            total += loss.item() / len(order)
         if not np.isfinite(total):
             raise Refusal(f"[{here.key}] the loss is {total}; lower learning_rate")
         rate = cosine(step, steps, cfg.learning_rate)

@@ -41,7 +41,7 @@ MAIN = {
     "crows_pairs": ("entropy",),
     "winogender": ("entropy",),
     "bbq": ("accuracy", "bias_clear", "bias_ambiguous"),
-    "squad": ("f1", "exact"),
+    "squad": ("f1", "f1_text"),
     "drop": ("f1",),
     "translation": ("bleu",),
     "tldr": ("rougeL",),
@@ -113,12 +113,12 @@ def called(node: Node) -> str:
 
 
 def cell(metric: str, row: dict[str, Any]) -> str:
-    """'48.4 (36.6 to 60.4); +1.2*'."""
-    text = f"{shown(metric, row['value'])} ({shown(metric, row['low'])} to {shown(metric, row['high'])})"
+    """'48.4 (36.6–60.4) +1.2*'."""
+    text = f"{shown(metric, row['value'])} ({shown(metric, row['low'])}–{shown(metric, row['high'])})"
     if "change" not in row:
         return text
     clear = "*" if row["change_low"] > 0 or row["change_high"] < 0 else ""
-    return f"{text}; {shown(metric, row['change'], signed=True)}{clear}"
+    return f"{text} {shown(metric, row['change'], signed=True)}{clear}"
 
 
 def ladder(e: Evidence) -> list[Figure]:
