@@ -334,3 +334,51 @@ def test_refusals(tmp_path: Path, policy: Path) -> None:
     twice = lines(tmp_path / "twice.jsonl", [{"id": "a", "context": "c", "choices": ["x"], "label": 0}] * 2)
     with pytest.raises(Refusal, match="stands in several lines"):
         measure(tmp_path / "o", file=twice)
+
+
+FILES = {
+    "hellaswag": "eval_hellaswag",
+    "truthfulqa": "eval_truthfulqa",
+    "truthfulqa_generation": "eval_truthfulqa",
+    "realtoxicity": "eval_realtoxicity",
+    "crows_pairs": "eval_crows_pairs",
+    "winogender": "eval_winogender",
+    "bbq": "eval_bbq",
+    "squad": "eval_squadv2",
+    "drop": "eval_drop",
+    "translation": "eval_wmt15_fren",
+    "tldr": "eval_tldr",
+    "ifeval": "eval_ifeval",
+    "refusal": "redteam_xstest",
+    "text": "pretrain_text",
+}
+
+
+@pytest.mark.parametrize("shape", FILES)
+def test_every_real_file_has_its_shape(tmp_path: Path, data: Path, shape: str) -> None:
+    """All lines become questions, and a perfect policy gets the best marks."""
+    cfg = benchmarks.Config(file=data / f"{FILES[shape]}.jsonl.gz", shape=shape, truth_judge=data, info_judge=data)  # type: ignore[arg-type]
+    rows, _ = benchmarks.load(cfg, stage(tmp_path / "out"))
+    asked = [shapes.question(shape, row, shapes.instruction(shape, "task"), []) for row in rows]
+    own = shapes.SHAPES[shape]
+    assert all(question.context or question.continuations for question in asked)
+    assert len(rows) == {"winogender": 120, "crows_pairs": 1508, "squad": 442}.get(shape, len(rows))
+    if own.continuations is not None:
+        best = [
+            Likelihoods(
+                tuple(-1.0 if i == row.get("label", 0) else -500.0 for i in range(len(q.continuations))),
+                (1,) * len(q.continuations),
+            )
+            for row, q in zip(rows, asked, strict=True)
+        ]
+        marks = [own.marks(row, got) for row, got in zip(rows, best, strict=True)]
+        for metric in ("accuracy", "accuracy_per_token", "mc1"):
+            if metric in marks[0] and shape != "truthfulqa":
+                assert all(item[metric][0] == 1.0 for item in marks)
+        return
+    gold = [own.gold(row) if own.gold else "I can." for row in rows]
+    marks = [own.marks(row, said) for row, said in zip(rows, gold, strict=True)]
+    if shape == "squad":
+        assert all(item["f1"][0] == 1.0 for item in marks)
+    if shape == "translation":
+        assert totals.columns(marks, "bleu").sum(axis=0)[0] > 0
