@@ -44,8 +44,8 @@ class Config(Settings):
     """The model to ask for there."""
     key_variable: str = "OPENAI_API_KEY"
     """Environment variable that holds the key, if one is needed; the key itself is written nowhere."""
-    instruction: str = INSTRUCTION
-    """What the judge is told. It must ask for [[A]], [[B]] or [[C]]."""
+    instruction: str | None = None
+    """What the judge is told; it must ask for [[A]], [[B]] or [[C]]. None: the text at the top of biddable/measure/judge.py."""
     baseline: str | None = None
     """Compare every model with this one only (a stage's name, as answers carry it); none: every two models."""
     people: Input | None = None
@@ -78,6 +78,7 @@ def run(cfg: Config, here: Here) -> None:
     rows = records.read(cfg.replies / "replies.jsonl", Replies)[: cfg.limit]
     pairs = list(pairs_of(rows, cfg.baseline))
     refuse(cfg, here, rows, pairs)
+    told = cfg.instruction or INSTRUCTION
     questions = [Question(*pair) for p, a, b in pairs for pair in ((p, a, b), (p, b, a))]
     key = os.environ.get(cfg.key_variable)
     kept = here.restore()
@@ -88,7 +89,7 @@ def run(cfg: Config, here: Here) -> None:
     ):
 
         def ask(question: Question) -> str:
-            return endpoint.answer(cfg.model, messages(cfg.instruction, question), cfg.temperature, cfg.max_tokens)
+            return endpoint.answer(cfg.model, messages(told, question), cfg.temperature, cfg.max_tokens)
 
         for start in range(done, len(questions), 2 * cfg.parallel):
             part = questions[start : start + 2 * cfg.parallel]
@@ -107,7 +108,7 @@ def run(cfg: Config, here: Here) -> None:
             here.progress(start + len(part), len(questions))
     choices = [json.loads(line)["choice"] for _, line in records.lines(here.path("verdicts.jsonl"))]
     judged = [bias.Judged(*pair, *choices[2 * i : 2 * i + 2]) for i, pair in enumerate(pairs)]
-    written = comparisons(judged, cfg)
+    written = comparisons(judged, cfg.model, told)
     if not written:
         raise Refusal(
             f"[{here.key}] model = {cfg.model}: not one verdict had the form [[A]], [[B]] or [[C]]; see {here.path('verdicts.jsonl')}"
@@ -130,7 +131,7 @@ def refuse(cfg: Config, here: Here, rows: Sequence[Replies], pairs: Sequence[Any
         )
     if cfg.baseline is not None and cfg.baseline not in models:
         wrong.append(f"baseline = {cfg.baseline}: no answer is by that model; the models are {', '.join(models)}")
-    if not all(mark in cfg.instruction for mark in ("[[A]]", "[[B]]", "[[C]]")):
+    if not all(mark in (cfg.instruction or INSTRUCTION) for mark in ("[[A]]", "[[B]]", "[[C]]")):
         wrong.append("instruction: it must ask for [[A]], [[B]] or [[C]]: nothing else is understood")
     parts = urlsplit(cfg.endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -171,16 +172,16 @@ def choice(said: str) -> str | None:
     return found[-1] if found else None
 
 
-def comparisons(judged: Sequence[bias.Judged], cfg: Config) -> list[Comparison]:
+def comparisons(judged: Sequence[bias.Judged], model: str, instruction: str) -> list[Comparison]:
     """Pairs with both verdicts as rankings of two; verdicts that differ make a tie."""
-    guideline = "judge-" + sha256(cfg.instruction.encode()).hexdigest()[:6]
+    guideline = "judge-" + sha256(instruction.encode()).hexdigest()[:6]
     return [
         Comparison(
             id=f"{one.prompt.id}:{one.first.model}:{one.second.model}:{number}",
             prompt=one.prompt,
             answers=(one.first, one.second),
             ranks={1.0: (1, 2), 0.0: (2, 1)}.get(outcome, (1, 1)),
-            labeler=f"judge:{cfg.model}",
+            labeler=f"judge:{model}",
             panel="held_out",
             simulated=True,
             guideline=guideline,
