@@ -47,7 +47,8 @@ class Config(Settings):
     outputs: Input | None = None
     """Measure outputs made elsewhere instead: a file of lines with `id`, `output` and, if they are several systems', `model`; or a CSV of published samples."""
     names: dict[str, str] = Field(default={})
-    """Short names of policies; one that is not named here is called by its last word."""
+    """Short names of policies, e.g. {"learn.ppo.plain" = "plain"}; one that is not named here is called by its last word. Policies of several runs with the same
+    name are named by their folders."""
     relative_to: str | None = None
     """Short name of the system that differences are taken from; none: the first."""
     limit: int | None = Field(default=None, ge=1)
@@ -174,7 +175,7 @@ def settings_mistakes(cfg: Config) -> list[str]:
 def asked(cfg: Config, here: Here, rows: Sequence[Row], questions: Sequence[Question]) -> dict[str, list[Result]]:
     """Put all questions to all policies, chunk by chunk; goes on where a broken-off run was."""
     names = [str(row["id"]) for row in rows]
-    short = short_names([folder.name for folder in cfg.policies], cfg.names, here.key)
+    short = called(cfg.policies, cfg.names, here.key)
     starts = range(0, len(questions), CHUNK)
     kept = here.restore()
     done, step = kept[0] if kept else 0, 0
@@ -192,7 +193,7 @@ def asked(cfg: Config, here: Here, rows: Sequence[Row], questions: Sequence[Ques
             part = slice(start, start + CHUNK)
             for name, got in zip(names[part], answered(cfg, here, reader, names[part], questions[part]), strict=True):
                 told = {"output": got} if isinstance(got, str) else got._asdict()
-                here.append("answers.jsonl", {"model": short[folder.name], "id": name} | told)
+                here.append("answers.jsonl", {"model": short[folder], "id": name} | told)
             here.progress(at + 1, len(starts) * len(cfg.policies))
             if time.monotonic() - noted > NOTE_SECONDS:
                 noted = time.monotonic()
@@ -203,6 +204,14 @@ def asked(cfg: Config, here: Here, rows: Sequence[Row], questions: Sequence[Ques
         got = row["output"] if "output" in row else Likelihoods(tuple(row["logp"]), tuple(row["tokens"]))
         found.setdefault(row["model"], []).append(got)
     return found
+
+
+def called(folders: Sequence[Path], names: dict[str, str], key: str) -> dict[Path, str]:
+    """Each policy's short name. Policies of several runs that have one name are named by their folders in `names`."""
+    told = [folder.name for folder in folders]
+    keys = {folder: folder.name if told.count(folder.name) == 1 else str(folder) for folder in folders}
+    short = short_names(list(keys.values()), names, key)
+    return {folder: short[word] for folder, word in keys.items()}
 
 
 def loaded(folder: Path, cfg: Config, shared: Trunk | None) -> tuple[Reader, Trunk | None]:

@@ -310,6 +310,14 @@ def test_toxicity_uses_one_scorer_for_all(tmp_path: Path) -> None:
     assert found["toxicity_rude"] > 0.5 > found["toxicity_kind"] and found["toxic_rude"] == 1.0
 
 
+def test_policies_of_two_runs_have_names_of_their_own() -> None:
+    one, other = Path("runs/a/learn.ppo"), Path("runs/b/learn.ppo")
+    with pytest.raises(Refusal, match="would both be called ppo"):
+        benchmarks.called((one, other), {}, "x")
+    assert benchmarks.called((one, other), {str(other): "next"}, "x") == {one: "ppo", other: "next"}
+    assert benchmarks.called((one, Path("learn.sft")), {}, "x") == {one: "ppo", Path("learn.sft"): "sft"}
+
+
 def test_refusals(tmp_path: Path, policy: Path) -> None:
     with pytest.raises(Refusal) as refused:
         measure(tmp_path / "o", file=None, shape="choice", policies=())
