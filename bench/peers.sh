@@ -21,3 +21,5 @@ make_peer() { # name, packages...
 # TRL 1.11.0 is the last with PPO, in trl.experimental.ppo.
 make_peer trl111 trl==1.11.0 transformers==5.23.0 accelerate==1.15.0 datasets==5.2.0
 make_peer trl116 trl==1.16.0 transformers==5.23.0 accelerate==1.15.0 datasets==5.2.0
+# lm-evaluation-harness: tests/measure/test_harness.py compares with it.
+make_peer lmeval lm-eval==0.4.13 transformers==5.23.0 accelerate==1.15.0 datasets==5.2.0 immutabledict==4.3.1

@@ -32,6 +32,15 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data, named by BIDDABLE_DATA; without it the test is skipped."""
+    folder = Path(os.environ.get("BIDDABLE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"{folder}: no such folder; name the folder of real data in BIDDABLE_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random four-block llama with its tokenizer, pad token = end token."""
     from biddable.base import tiny

@@ -145,7 +145,7 @@ def explained(part: str, stage: str) -> list[str]:
         if stage in re.split(r",\s*", block.split("\n")[0]):
             for row in re.findall(r"^\| (`.*?`) \|", block, re.M):
                 names += re.findall(r"`([^`]+)`", row)
-    return [re.sub(r"[A-Z][A-Z]*", "[a-z0-9_.]+", name) for name in names]
+    return [re.sub(r"[A-Z][A-Z]*", "[a-z0-9_.@:-]+", name) for name in names]
 
 
 def unexplained(part: str, stage: str, names: set[str]) -> list[str]:

@@ -34,7 +34,9 @@ def estimate(plan: Plan, stage: Stage) -> float | None:
         "learn.reward": (1, 0),
         "learn.ppo": (2, 2),
         "learn.replies": (0, 1),
+        "learn.classifier": (1, 0),
         "measure.text": (0, 1),
+        "measure.benchmarks": (0, 1),
     }
     if stage.name not in copies:
         return None

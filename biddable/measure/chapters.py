@@ -9,7 +9,7 @@ import numpy as np
 
 from biddable.base import records
 from biddable.base.records import Rating
-from biddable.measure import lineage, plots, statistics, wording
+from biddable.measure import costs, lineage, plots, statistics, wording
 from biddable.measure.evidence import Chapter, Evidence, Figure, Metrics, Node, Table, estimate, series
 from biddable.measure.plots import Curve, Dot
 from biddable.measure.statistics import Estimate
@@ -33,6 +33,17 @@ def win_rates(e: Evidence) -> Chapter:
         if (found := estimate(summary, key))
     ]
     alt = "; ".join(f"{dot.label}: {with_interval(dot.estimate)}" for dot in dots)
+    if "judge" in summary:
+        with_people = estimate(summary, "agreement_with_people")
+        known = (
+            f"agrees with people on {percent(with_people.value)} ({between(with_people)})"
+            if with_people
+            else "was not compared with people"
+        )
+        paragraphs.append(
+            f"These verdicts are by a language model, {wording.clean(summary['judge'], 60)}, not by people. It {known} and says the same in both orders "
+            f"of the answers in {percent(float(summary.get('consistent') or 0))} of pairs; the other pairs count as ties."
+        )
     figures = [
         Figure(
             plots.dots("win-rates", alt, dots, "pairs won (%)", with_interval, centre=50, limits=(0, 100)),
@@ -41,7 +52,7 @@ def win_rates(e: Evidence) -> Chapter:
             own,
         )
     ]
-    figures += use_cases(e)
+    figures += costs.ladder(e) + use_cases(e)
     return Chapter("win-rates", "Who is preferred", paragraphs, figures, [pair_table(e), answer_table(e)])
 
 

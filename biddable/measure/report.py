@@ -36,6 +36,16 @@ class Config(Settings):
     """Ratings of the policy's answers at several steps, for gold score against KL; none: left out."""
     text: Input | None = None
     """Likelihood of running text (`measure.text`), for the alignment tax; none: left out."""
+    benchmarks: tuple[Input, ...] = ()
+    """[measure.benchmarks] folders, for the alignment tax; none: left out."""
+    rated: Input | None = None
+    """[measure.ratings]: the 1 to 7 and the form's questions by model; none: left out."""
+    others: tuple[Input, ...] = ()
+    """[measure.winrate] folders of earlier rounds or of other sizes, in the order of the axis before this run's; none: left out."""
+    others_at: tuple[float, ...] = ()
+    """Where they and this run's stand on the axis, e.g. parameters; none: 1, 2, 3, ..."""
+    others_axis: str = "round"
+    """What that axis is."""
     replies: Input = Path("learn.replies.test")
     """Answers of all models to the same prompts, for the samples side by side."""
     samples: int = Field(default=6, ge=0)
@@ -54,7 +64,9 @@ def run(cfg: Config, here: Here) -> None:
 def refuse(cfg: Config, here: Here) -> None:
     """Refuse folders that cannot be what their setting says, all at once, and an installation that cannot draw."""
     wrong: list[str] = []
-    for word, folder in _inputs(cfg).items():
+    named = [*_inputs(cfg).items(), ("rated", cfg.rated)]
+    named += [("benchmarks", folder) for folder in cfg.benchmarks] + [("others", folder) for folder in cfg.others]
+    for word, folder in named:
         if folder is None:
             continue
         try:
@@ -72,6 +84,8 @@ def refuse(cfg: Config, here: Here) -> None:
             wrong += [f"{word}: {line}" for line in refusal.lines]
     if not wrong and not any("_over_" in key for key in summary(cfg.winrate)):
         wrong.append(f"winrate: {cfg.winrate} holds no win rates; name the folder of a [measure.winrate]")
+    if cfg.others_at and len(cfg.others_at) != len(cfg.others) + 1:
+        wrong.append(f"others_at: {len(cfg.others_at)} places for {len(cfg.others)} others and this run; give one each")
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -98,11 +112,11 @@ def render(cfg: Config, here: Here) -> str:
     """The page as text."""
     import jinja2
 
-    from biddable.measure import chapters, health, story, wording
+    from biddable.measure import chapters, costs, health, story, wording
     from biddable.measure.evidence import Evidence
 
     folders = _inputs(cfg)
-    walked = Lineage([folder for folder in folders.values() if folder is not None])
+    walked = Lineage(costs.folders(*folders.values(), cfg.rated, cfg.benchmarks, cfg.others))
     nodes: dict[str, Any] = {word: walked.of(folder) if folder else None for word, folder in folders.items()}
     e = Evidence(walked, **nodes)
     parts: list[Any] = []
@@ -113,13 +127,18 @@ def render(cfg: Config, here: Here) -> str:
             chapters.learning,
             lambda given: chapters.over_optimisation(given, here.seed),
             chapters.tax,
+            lambda given: costs.benchmarks(given, [walked.of(folder) for folder in cfg.benchmarks]),
+            lambda given: costs.rated(given, walked.of(cfg.rated) if cfg.rated else None),
+            lambda given: costs.rounds(
+                given, [walked.of(folder) for folder in cfg.others], cfg.others_at, cfg.others_axis
+            ),
             health.signs,
             health.supervised,
             health.costs,
         )
     ):
         parts.append(part(e))
-        here.progress(number + 1, 8)
+        here.progress(number + 1, 11)
     sentence, tiles = story.headline(e)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([Path(__file__).parent, PACKAGE / "base"]),

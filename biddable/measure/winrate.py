@@ -1,7 +1,8 @@
 """Win rates: by how much held-out labelers prefer one model's answers to another's, with 95 % intervals over prompts and labelers.
 
-Every ranking gives one pair for each two answers of different models; a tie is half a win (Ouyang et al. 2022, 3.6 and 4.1). A pair is named
-LATER_over_EARLIER by the models' short names, e.g. `ppo_over_sft`. The main numbers go to summary.json, those of each use case to use_cases.jsonl.
+Every verdict gives one pair for each two answers of different models; a tie is half a win (Ouyang et al. 2022, 3.6 and 4.1). A pair is named
+LATER_over_EARLIER by the models' short names, e.g. `ppo_over_sft`. The main numbers go to summary.json, those of each use case to use_cases.jsonl, the
+Bradley-Terry ladder of all models to ladder.jsonl and the paired tests of two models against a third to tests.jsonl.
 """
 
 from __future__ import annotations
@@ -10,22 +11,22 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
-from biddable.base import records
 from biddable.base.config import Input, Refusal, Settings
-from biddable.base.records import Answer, Comparison
 from biddable.base.runs import Here
-from biddable.measure import statistics
+from biddable.measure import ladder, statistics, verdicts
+from biddable.measure.verdicts import Judged, Pair, length
 
 
 class Config(Settings):
     comparisons: Input = Path("label.comparisons.heldout")
-    """Rankings of answers by several models to the same prompts."""
+    """Rankings of answers by several models to the same prompts, ratings of such answers, or a file of preferences as AlpacaEval publishes them."""
     panel: Literal["held_out", "training"] = "held_out"
-    """Whose rankings count: of people who gave no training data (3.6), or of those who did."""
+    """Whose verdicts count: of people who gave no training data (3.6), or of those who did. The other panel's win rates are told apart, beside these."""
     names: dict[str, str] = Field(default={})
     """Short names of models, e.g. {"learn.ppo.plain" = "plain"}; a model that is not named here is called by its last word."""
     order: tuple[str, ...] = ("start", "sft", "plain", "ppo")
@@ -34,53 +35,118 @@ class Config(Settings):
     """Bootstrap resamples of prompts and of labelers."""
 
 
-class Pair(NamedTuple):
-    """One labeler's verdict on two answers to one prompt."""
-
-    names: str  # "ppo_over_sft"
-    outcome: float  # 1: the first was preferred, 0: the second, 0.5: a tie
-    longer: float  # length of the first minus length of the second
-    prompt: str
-    labeler: str
-    use_case: str
-
-
 def run(cfg: Config, here: Here) -> None:
-    file = cfg.comparisons / "comparisons.jsonl"
-    rows = [row for row in records.read(file, Comparison) if row.panel == cfg.panel]
+    if cfg.comparisons.is_file():
+        pairs = verdicts.preferences(cfg.comparisons)
+        measure(pairs, [], cfg.resamples, here)
+        here.summary |= {
+            "simulated": True,
+            "panel": cfg.panel,
+            "rankings": len(pairs),
+            "prompts": len({pair.prompt for pair in pairs}),
+            "labelers": len({pair.labeler for pair in pairs}),
+            "length_unit": "characters",
+        }
+        return
+    everything = verdicts.read(cfg.comparisons)
+    rows = [row for row in everything if row.panel == cfg.panel]
     if not rows:
         raise Refusal(
-            f"[{here.key}] comparisons: {file} holds no ranking of the panel {cfg.panel}; set panel or ask that panel"
+            f"[{here.key}] comparisons: {cfg.comparisons} holds no verdict of the panel {cfg.panel}; set panel or ask that panel"
         )
-    names = short_names(sorted({a.model for row in rows for a in row.answers}), cfg.names, here.key)
-    in_tokens = all(a.tokens for row in rows for a in row.answers)
-    pairs = [pair for row in rows for pair in pairs_of(row, names, ranked(names.values(), cfg.order), in_tokens)]
+    names = short_names(sorted({s.model for row in everything for s in row.sides}), cfg.names, here.key)
+    in_tokens = all(s.answer.tokens for row in rows for s in row.sides)
+    order = ranked(names.values(), cfg.order)
+    pairs = [pair for row in rows for pair in verdicts.pairs_of(row, names, order, in_tokens)]
     if not pairs:
         raise Refusal(
-            f"[{here.key}] comparisons: {file} compares answers of one model only ({', '.join(names)}); "
+            f"[{here.key}] comparisons: {cfg.comparisons} compares answers of one model only ({', '.join(names)}); "
             "answers of at least two are needed: see policies of [learn.replies]"
         )
-    groups = sorted({pair.names for pair in pairs})
-    use_cases: list[dict[str, Any]] = []
-    for number, name in enumerate(groups):
-        own = [pair for pair in pairs if pair.names == name]
-        numbers = measured(own, cfg.resamples, here.seed) | at_equal_length(own, cfg.resamples, here.seed)
-        here.summary[name] = numbers.pop("rate")
-        here.summary |= {f"{name}_{key}": value for key, value in numbers.items()}
-        for use_case in sorted({pair.use_case for pair in own}):
-            part = [pair for pair in own if pair.use_case == use_case]
-            use_cases.append({"pair": name, "use_case": use_case} | measured(part, cfg.resamples, here.seed))
-        here.progress(number + 1, len(groups), rate=here.summary[name])
-    here.path("use_cases.jsonl").write_text("".join(json.dumps(one) + "\n" for one in use_cases), encoding="utf-8")
+    others = [
+        p for row in everything if row.panel != cfg.panel for p in verdicts.pairs_of(row, names, order, in_tokens)
+    ]
+    measure(pairs, others, cfg.resamples, here)
     here.summary |= by_model(rows, names, in_tokens)
     here.summary |= {
         "simulated": any(row.simulated for row in rows),
         "panel": cfg.panel,
         "rankings": len(rows),
-        "prompts": len({row.prompt.id for row in rows}),
+        "prompts": len({row.prompt for row in rows}),
         "labelers": len({row.labeler for row in rows}),
         "length_unit": "tokens" if in_tokens else "words",
     }
+    here.summary |= of_the_judge(cfg.comparisons)
+
+
+def of_the_judge(folder: Path) -> dict[str, Any]:
+    """Whether a program judged, and how often it agrees with people: stands beside every figure made from its verdicts."""
+    path = folder / "summary.json"
+    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    wanted = ("agreement_with_people", "agreement_with_people_low", "agreement_with_people_high", "consistent")
+    return {"judge": told["judge"]} | {key: told.get(key) for key in wanted} if "judge" in told else {}
+
+
+def measure(pairs: Sequence[Pair], others: Sequence[Pair], resamples: int, here: Here) -> None:
+    """Everything that follows from pairs: rates, use cases, the other panel, paired tests and the ladder."""
+    groups = {name: [pair for pair in pairs if pair.names == name] for name in sorted({pair.names for pair in pairs})}
+    use_cases: list[dict[str, Any]] = []
+    for number, (name, own) in enumerate(groups.items()):
+        numbers = measured(own, resamples, here.seed) | at_equal_length(own, resamples, here.seed)
+        here.summary[name] = numbers.pop("rate")
+        here.summary |= {f"{name}_{key}": value for key, value in numbers.items()}
+        if apart := [pair for pair in others if pair.names == name]:
+            told = measured(apart, resamples, here.seed)
+            here.summary |= {f"{name}_other_panel": told["rate"]}
+            here.summary |= {f"{name}_other_panel_{key}": told[key] for key in ("low", "high")}
+            here.summary[f"{name}_other_panel_verdicts"] = told["pairs"]
+        for use_case in sorted({pair.use_case for pair in own}):
+            part = [pair for pair in own if pair.use_case == use_case]
+            use_cases.append({"pair": name, "use_case": use_case} | measured(part, resamples, here.seed))
+        here.progress(number + 1, len(groups), rate=here.summary[name])
+    _lines(here, "use_cases.jsonl", use_cases)
+    _lines(here, "tests.jsonl", paired(pairs, resamples, here.seed))
+    if rungs := climbed(pairs, resamples, here):
+        _lines(here, "ladder.jsonl", rungs)
+
+
+def _lines(here: Here, name: str, rows: Sequence[dict[str, Any]]) -> None:
+    here.path(name).write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+
+
+def climbed(pairs: Sequence[Pair], resamples: int, here: Here) -> list[dict[str, Any]]:
+    """The ladder's rungs, the strongest model first; none when there are only two models, or groups that never met."""
+    if len({pair.first for pair in pairs} | {pair.second for pair in pairs}) < 3:
+        return []
+    first, second, outcomes, _, prompts, labelers, _ = zip(*pairs, strict=True)
+    try:
+        found = ladder.ladder(first, second, outcomes, prompts, labelers, resamples, here.seed)
+    except ValueError as error:
+        here.summary["ladder"] = str(error)
+        return []
+    for name, points in found.items():
+        here.summary |= {f"elo_{name}": points.value, f"elo_{name}_low": points.low, f"elo_{name}_high": points.high}
+    return [{"model": name, "elo": p.value, "low": p.low, "high": p.high} for name, p in found.items()]
+
+
+def paired(pairs: Sequence[Pair], resamples: int, seed: int) -> list[dict[str, Any]]:
+    """For every two models that met a third: the difference of their win rates over it, where the same judge saw both on the same prompt."""
+    held: dict[str, dict[str, dict[tuple[str, str], list[float]]]] = {}
+    for p in pairs:
+        for one, other, outcome in ((p.first, p.second, p.outcome), (p.second, p.first, 1 - p.outcome)):
+            held.setdefault(other, {}).setdefault(one, {}).setdefault((p.prompt, p.labeler), []).append(outcome)
+    found = []
+    for base, models in sorted(held.items()):
+        for one, other in itertools.combinations(sorted(models), 2):
+            both = sorted(models[one].keys() & models[other].keys())
+            if not both:
+                continue
+            differences = [float(np.mean(models[one][key]) - np.mean(models[other][key])) for key in both]
+            test = statistics.mean_test(differences, [p for p, _ in both], [w for _, w in both], resamples, seed)
+            low, high = (max(-1.0, min(1.0, end)) for end in test.estimate[1:])
+            words = {"over": base, "model": one, "minus": other, "difference": test.estimate.value}
+            found.append(words | {"low": low, "high": high, "p": test.p, "pairs": len(both)})
+    return found
 
 
 def short_names(models: Sequence[str], given: dict[str, str], key: str) -> dict[str, str]:
@@ -105,41 +171,17 @@ def ranked(names: Any, order: Sequence[str]) -> list[str]:
     return [name for name in order if name in names] + sorted(name for name in names if name not in order)
 
 
-def pairs_of(row: Comparison, names: dict[str, str], order: Sequence[str], in_tokens: bool) -> list[Pair]:
-    """One ranking's pairs of answers by different models, the later model first."""
-    found = []
-    for (one, rank), (other, other_rank) in itertools.combinations(zip(row.answers, row.ranks, strict=True), 2):
-        if one.model == other.model:
-            continue
-        if order.index(names[one.model]) < order.index(names[other.model]):
-            one, rank, other, other_rank = other, other_rank, one, rank
-        outcome = 0.5 if rank == other_rank else float(rank < other_rank)
-        found.append(
-            Pair(
-                f"{names[one.model]}_over_{names[other.model]}",
-                outcome,
-                length(one, in_tokens) - length(other, in_tokens),
-                row.prompt.id,
-                row.labeler,
-                row.prompt.use_case or "not stated",
-            )
-        )
-    return found
-
-
-def length(answer: Answer, in_tokens: bool) -> float:
-    """Tokens, or words when some answer's tokens are not known."""
-    return float(len(answer.tokens or ()) if in_tokens else len(answer.text.split()))
-
-
 def measured(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, float]:
     """Win rate, interval and what stands behind it."""
     prompts, labelers = [p.prompt for p in pairs], [p.labeler for p in pairs]
-    rate = statistics.win_rate([p.outcome for p in pairs], prompts, labelers, resamples, seed)
+    outcomes = [p.outcome for p in pairs]
+    test = statistics.win_test(outcomes, prompts, labelers, resamples, seed)
     return {
-        "rate": rate.value,
-        "low": rate.low,
-        "high": rate.high,
+        "rate": test.estimate.value,
+        "low": test.estimate.low,
+        "high": test.estimate.high,
+        "p": test.p,
+        "plain_error": float(np.std(outcomes, ddof=1) / len(outcomes) ** 0.5) if len(outcomes) > 1 else 0.0,
         "ties": sum(p.outcome == 0.5 for p in pairs) / len(pairs),
         "pairs": len(pairs),
         "prompts": len(set(prompts)),
@@ -160,12 +202,15 @@ def at_equal_length(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[st
     }
 
 
-def by_model(rows: Sequence[Comparison], names: dict[str, str], in_tokens: bool) -> dict[str, float]:
+def by_model(rows: Sequence[Judged], names: dict[str, str], in_tokens: bool) -> dict[str, float]:
     """Mean length and share of finished answers of each model; an answer that several people saw counts once."""
-    answers = {(row.prompt.id, a.model, a.text, a.tokens): a for row in rows for a in row.answers}
+    seen = [(row.prompt, side.answer) for row in rows for side in row.sides]
+    answers = {(prompt, a.model, a.text, a.tokens): a for prompt, a in seen}
     found: dict[str, float] = {}
     for model, name in names.items():
         own = [a for a in answers.values() if a.model == model]
+        if not own:  # only the other panel saw it
+            continue
         found[f"length_{name}"] = sum(length(a, in_tokens) for a in own) / len(own)
         found[f"finished_{name}"] = sum(a.finish == "stop" for a in own) / len(own)
     return found

@@ -32,3 +32,20 @@ def whole(fixture: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path
 def bare(fixture: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run without plain PPO, ratings and text measurement, and without the pretraining mix."""
     return Path(fixture.make(tmp_path_factory.mktemp("bare"), steps=3, prompts=8, optional=False, ptx=False))
+
+
+@pytest.fixture(scope="session")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random policy folder as [learn.start] makes it, in fp32."""
+    import torch
+
+    from biddable.base import lm, models, tiny
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lm, "compute_dtype", lambda: torch.float32)
+        patch.setattr(models, "compute_dtype", lambda: torch.float32)
+        source = tiny.make(tmp_path_factory.mktemp("source"))
+        folder = tmp_path_factory.mktemp("runs") / "learn.start"
+        folder.mkdir()
+        models.bring(str(source), folder / "model", trunk=2)
+    return folder

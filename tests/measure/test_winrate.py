@@ -165,7 +165,7 @@ def test_names_and_order(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     rows = [ranking(1, "t1", {"learn.sft": 2, "learn.ppo": 1}, panel="training")]
-    with pytest.raises(Refusal, match="no ranking of the panel held_out"):
+    with pytest.raises(Refusal, match="no verdict of the panel held_out"):
         measure(tmp_path, rows)
     one = ranking(1, "w1", {"learn.sft": 2, "learn.ppo": 1})
     alone = one.model_copy(update={"answers": (one.answers[0], one.answers[0])})
@@ -183,3 +183,62 @@ def test_refusals(tmp_path: Path) -> None:
         winrate.run(winrate.Config(comparisons=empty), here(tmp_path / "out"))
     with pytest.raises(Refusal, match="no such file"):
         winrate.run(winrate.Config(comparisons=tmp_path / "nowhere"), here(tmp_path / "out"))
+
+
+def test_the_other_panel_is_told_apart(tmp_path: Path) -> None:
+    rows = [ranking(i, f"w{j}", {"learn.sft": 2, "learn.ppo": 1}) for i in range(3) for j in range(2)]
+    rows += [ranking(i, "t1", {"learn.sft": 1, "learn.ppo": 2}, panel="training") for i in range(3)]
+    found = measure(tmp_path, rows)
+    assert (found["ppo_over_sft"], found["ppo_over_sft_pairs"]) == (1.0, 6)
+    assert (found["ppo_over_sft_other_panel"], found["ppo_over_sft_other_panel_verdicts"]) == (0.0, 3)
+    assert 0 < found["ppo_over_sft_p"] < 1
+
+
+def test_ladder_and_paired_tests(tmp_path: Path) -> None:
+    rows = [
+        ranking(i, f"w{j}", {"learn.start": 3, "learn.sft": 2, "learn.ppo": 1 + (i % 4 == 0)})
+        for i in range(8)
+        for j in range(3)
+    ]
+    found = measure(tmp_path, rows)
+    assert found["elo_ppo"] > found["elo_sft"] > found["elo_start"]
+    assert found["elo_ppo_low"] < found["elo_ppo"] < found["elo_ppo_high"]
+    assert found["elo_ppo"] + found["elo_sft"] + found["elo_start"] == pytest.approx(0)
+    tests = [json.loads(line) for line in (tmp_path / "out" / "tests.jsonl").read_text().splitlines()]
+    own = next(t for t in tests if t["over"] == "start")
+    assert (own["model"], own["minus"], own["difference"], own["pairs"]) == (
+        "ppo",
+        "sft",
+        0.0,
+        24,
+    )  # both always beat it
+    ranks = [json.loads(line)["model"] for line in (tmp_path / "out" / "ladder.jsonl").read_text().splitlines()]
+    assert ranks == ["ppo", "sft", "start"]
+
+
+def test_published_win_rates(tmp_path: Path, data: Path) -> None:
+    """AlpacaEval's own figures from its own annotations, to 1e-6."""
+    file = data / "winrates_alpaca_example.jsonl.gz"
+    published = json.loads((data / "winrates_alpaca_example_published.json").read_text(encoding="utf-8"))["models"]
+    stage = here(tmp_path / "out")
+    winrate.run(winrate.Config(comparisons=file, resamples=200), stage)
+    by_baseline = {"AlpacaEval 1 (GPT-4, binary)": "text_davinci_003"}
+    for row in published:
+        name = f"{row['model']}_over_{by_baseline.get(row['leaderboard'], 'gpt4_1106_preview')}"
+        theirs = row["published"]
+        assert 100 * stage.summary[name] == pytest.approx(theirs["win_rate"], abs=1e-6)
+        assert 100 * stage.summary[f"{name}_plain_error"] == pytest.approx(theirs["standard_error"], abs=1e-6)
+        assert stage.summary[f"{name}_pairs"] == theirs["n_total"]
+
+
+def test_preferences_that_are_none(tmp_path: Path) -> None:
+    file = tmp_path / "preferences.jsonl"
+    good = {"model": "a", "baseline": "b", "prompt_id": "p", "preference": 2}
+    rows = [good, good | {"preference": None}, good | {"preference": 3}, {"model": "a"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(Refusal) as refused:
+        winrate.run(winrate.Config(comparisons=file), here(tmp_path / "out"))
+    assert refused.value.lines == [
+        f"{file}:3: preference = 3.0: 0, or a number from 1 to 2, was expected",
+        f"{file}:4: the key 'preference' is missing; model, baseline, prompt_id and preference were expected",
+    ]

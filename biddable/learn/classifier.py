@@ -1,0 +1,169 @@
+"""A classifier: a scorer branch trained to tell yes from no, e.g. whether an answer is true or a text toxic.
+
+policy + JSONL files with a text and a label -> a scorer folder with classifier.json, which [measure.benchmarks] uses as a judge. The label is true or false, 1 or 0, or
+a share between. As the GPT-judge of TruthfulQA (Lin et al. 2022, 2.3), but small and trained here. Rows of one `group`, e.g. one question, are in one split only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from scipy import stats
+
+from biddable.base import classify, models, records
+from biddable.base.config import Input, Refusal, Settings
+from biddable.base.lm import Scorer, scorer_from
+from biddable.base.packing import Tree
+from biddable.base.runs import Here
+from biddable.learn.loop import Clock, Optimizer, chunks, cosine, go_on, keep, seed_of, shuffled, with_hidden
+
+
+class Config(Settings):
+    policy: Input = Path("learn.start")
+    """The model it starts from."""
+    files: tuple[Input, ...] = (Path("examples/judgements.jsonl"),)
+    """JSONL files (also gzipped), one example a line."""
+    text: str = "Q: {question}\nA: {answer}\nTrue:"
+    """How a line becomes text: names of its keys in braces, dots for keys within keys."""
+    label: str = "label"
+    """The key that holds the label: true or false, or a number from 0 to 1. Lines without one are left out."""
+    group: str | None = "question"
+    """The key whose equal values stay in one split; none: every line by itself."""
+    valid_share: float = Field(default=0.1, gt=0, lt=1)
+    """Share of groups kept to measure."""
+    limit: int | None = Field(default=None, ge=2)
+    """Training lines at most; none: all."""
+    longest: int = Field(default=256, ge=1)
+    """Tokens of a text at most; the beginning of a longer one is cut off."""
+    epochs: int = Field(default=2, ge=1)
+    """Passes over the examples."""
+    batch: int = Field(default=32, ge=1)
+    """Examples per update."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Peak for the branch, decaying along a cosine to a tenth."""
+    head_learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak for the scalar head, which starts from random numbers."""
+    clip_norm: float = Field(default=1.0, gt=0)
+    """The gradient is scaled down to this length."""
+    microbatch_tokens: int = Field(default=4096, ge=64)
+    """Tokens per forward."""
+    trunk_cache_gb: float = Field(default=2.0, ge=0)
+    """Memory for trunk outputs kept over epochs, in GB."""
+    checkpoint_seconds: float = Field(default=60.0, ge=0)
+    """Time between checkpoints."""
+
+
+def run(cfg: Config, here: Here) -> None:
+    rows, groups, labels = read(cfg, here)
+    tokenizer = models.tokenizer(cfg.policy)
+    trees = [classify.tree(tokenizer, text, cfg.longest) for text in rows]
+    valid = [i for i, group in enumerate(groups) if records.fraction("classifier", group) < cfg.valid_share]
+    train = [i for i in range(len(trees)) if i not in set(valid)]
+    order = shuffled(len(train), here.seed, -1)[: cfg.limit]
+    train = sorted(train[i] for i in order)
+    if not train or len({round(labels[i]) for i in valid}) < 2:
+        raise Refusal(
+            f"[{here.key}] files: {len(train)} lines to train and {len(valid)} to measure, which must hold both labels; give more lines"
+        )
+    policy = models.load_policy(cfg.policy)
+    scorer = scorer_from(policy, torch.Generator().manual_seed(seed_of("head", here.seed)))
+    held = with_hidden(policy.trunk, [trees[i] for i in train], cfg.trunk_cache_gb, here)
+    del policy
+    fit(cfg, here, scorer, held, np.array([labels[i] for i in train]))
+    told = classify.scores(scorer.freeze(), [trees[i] for i in valid], cfg.microbatch_tokens)
+    here.summary |= measured(told, np.array([labels[i] for i in valid])) | {"train": len(train), "valid": len(valid)}
+    models.save_scorer(scorer, here.path("model"), cfg.policy)
+    facts = {"text": cfg.text, "longest": cfg.longest, "label": cfg.label}
+    here.path(classify.FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def read(cfg: Config, here: Here) -> tuple[list[str], list[str], list[float]]:
+    """Texts, groups and labels of all labelled lines. Raises Refusal with a line for every one that does not fit the settings."""
+    texts, groups, labels, wrong = [], [], [], []
+    for file in cfg.files:
+        for number, line in records.lines(file):
+            try:
+                row = json.loads(line)
+                said = labelled(row, cfg.label)
+                if said is None:
+                    continue
+                text = classify.fill(cfg.text, row)
+                group = str(classify.field(row, cfg.group)) if cfg.group else f"{file.name}:{number}"
+            except (ValueError, KeyError) as error:
+                missing = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
+                wrong.append(f"[{here.key}] files: {file}:{number}: {missing}")
+                continue
+            texts.append(text)
+            groups.append(group)
+            labels.append(said)
+    if wrong:
+        raise Refusal(wrong)
+    return texts, groups, labels
+
+
+def labelled(row: Mapping[str, Any], path: str) -> float | None:
+    """A line's label from 0 to 1; None when it has none. Raises ValueError for anything else."""
+    try:
+        said = classify.field(row, path)
+    except KeyError:
+        return None
+    if said is None:
+        return None
+    if not isinstance(said, bool | int | float) or not 0 <= said <= 1:
+        raise ValueError(f"{path} = {json.dumps(said)}: true, false or a number from 0 to 1 was expected")
+    return float(said)
+
+
+def fit(cfg: Config, here: Here, scorer: Scorer, trees: list[Tree], labels: np.ndarray[Any, Any]) -> None:
+    """Minimise the mean cross-entropy of σ(score) and label."""
+    branch, head = Optimizer(scorer.body.parameters()), Optimizer([scorer.weight, scorer.bias])
+    per_epoch = -(-len(trees) // cfg.batch)
+    steps, step = cfg.epochs * per_epoch, 0
+    if kept := go_on(here):
+        step, state = kept
+        branch.restore(state["branch"])
+        head.restore(state["head"])
+    clock = Clock(cfg.checkpoint_seconds)
+    while step < steps:
+        epoch, at = divmod(step, per_epoch)
+        order = shuffled(len(trees), here.seed, epoch)[at * cfg.batch : (at + 1) * cfg.batch]
+        total = 0.0
+        for own, packed in chunks([trees[i] for i in order], cfg.microbatch_tokens):
+            target = torch.tensor([labels[order[i]] for i in own], dtype=torch.float32)
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(scorer.scores(packed), target, reduction="sum")
+            (loss / len(order)).backward()
+            total += loss.item() / len(order)
+        if not np.isfinite(total):
+            raise Refusal(f"[{here.key}] the loss is {total}; lower learning_rate")
+        rate = cosine(step, steps, cfg.learning_rate)
+        norm = branch.step(rate, cfg.clip_norm)
+        head.step(cosine(step, steps, cfg.head_learning_rate), cfg.clip_norm)
+        step += 1
+        here.log(step, loss=total, learning_rate=rate, grad_norm=norm)
+        here.progress(step, steps, loss=total)
+        if clock.due():
+            keep(here, step, {"branch": branch.state(), "head": head.state()})
+
+
+def measured(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
+    """How well scores (log odds) tell labels: accuracy at one half, area under the ROC curve, loss, and correlations where labels are shares."""
+    yes = labels >= 0.5
+    ranks = stats.rankdata(scores)
+    area = (ranks[yes].sum() - yes.sum() * (yes.sum() + 1) / 2) / (yes.sum() * (~yes).sum())
+    found = {
+        "accuracy": float(((scores > 0) == yes).mean()),
+        "balanced_accuracy": float(((scores > 0)[yes].mean() + (scores <= 0)[~yes].mean()) / 2),
+        "auc": float(area),
+        "loss": float(np.mean(np.logaddexp(0, scores) - labels * scores)),
+        "positive": float(yes.mean()),
+    }
+    if len(set(labels.tolist())) > 2:
+        found["pearson"] = float(stats.pearsonr(1 / (1 + np.exp(-scores)), labels).statistic)
+        found["spearman"] = float(stats.spearmanr(scores, labels).statistic)
+    return found

@@ -1,0 +1,125 @@
+"""Ratings: each model's mean on the 1 to 7 scale and its share of yes on every question of the form, overall and by use case, with 95 % intervals.
+
+These are the paper's Likert scores and metadata (Ouyang et al. 2022, 3.6, table 3 and figure 4). A question that was not asked, or does not apply to a prompt, is
+no answer and counts nowhere. Differences from a baseline are paired: the same person about the same prompt. by_use_case.jsonl holds the same for each use case.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from biddable.base import records
+from biddable.base.config import Input, Refusal, Settings
+from biddable.base.records import Rating
+from biddable.base.runs import Here
+from biddable.measure import statistics
+from biddable.measure.winrate import short_names
+
+
+class Config(Settings):
+    ratings: Input = Path("label.ratings")
+    """Ratings of answers by one or several models."""
+    panel: Literal["held_out", "training", "both"] = "both"
+    """Whose ratings count."""
+    names: dict[str, str] = Field(default={})
+    """Short names of models; a model that is not named here is called by its last word."""
+    baseline: str | None = None
+    """Short name of the model that differences are taken from; none: no differences."""
+    resamples: int = Field(default=2000, ge=200)
+    """Bootstrap resamples of prompts and of labelers."""
+
+
+def run(cfg: Config, here: Here) -> None:
+    file = cfg.ratings / "ratings.jsonl"
+    rows = [row for row in records.read(file, Rating) if cfg.panel in ("both", row.panel)]
+    if not rows:
+        raise Refusal(f"[{here.key}] ratings: {file} holds no rating of the panel {cfg.panel}; set panel")
+    names = short_names(sorted({row.answer.model for row in rows}), cfg.names, here.key)
+    if cfg.baseline is not None and cfg.baseline not in names.values():
+        raise Refusal(
+            f"[{here.key}] baseline = {cfg.baseline}: no answer is by that model; the models are {', '.join(names.values())}"
+        )
+    lines: list[dict[str, Any]] = []
+    for number, (model, name) in enumerate(names.items()):
+        own = [row for row in rows if row.answer.model == model]
+        for word, value in asked(own):
+            here.summary |= keyed(f"{word}_{name}", about(own, word, value, cfg.resamples, here.seed))
+            for use_case in sorted({row.prompt.use_case or "not stated" for row in own}):
+                part = [row for row in own if (row.prompt.use_case or "not stated") == use_case]
+                if told := about(part, word, value, cfg.resamples, here.seed):
+                    lines.append({"model": name, "question": word, "use_case": use_case} | told)
+            if cfg.baseline not in (None, name):
+                base = [row for row in rows if names[row.answer.model] == cfg.baseline]
+                change = against(own, base, value, cfg.resamples, here.seed)
+                here.summary |= keyed(f"{word}_{name}_minus_{cfg.baseline}", change)
+        here.progress(number + 1, len(names))
+    here.path("by_use_case.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
+    here.summary |= {
+        "ratings": len(rows),
+        "labelers": len({row.labeler for row in rows}),
+        "prompts": len({row.prompt.id for row in rows}),
+        "simulated": any(row.simulated for row in rows),
+        "panel": cfg.panel,
+    }
+
+
+Value = Callable[[Rating], float | None]
+"""A rating's number for one question; None: no answer."""
+
+
+def asked(rows: Sequence[Rating]) -> list[tuple[str, Value]]:
+    """The questions of the form: the 1 to 7 of the whole first, then every yes/no question that anybody answered."""
+    words = sorted({word for row in rows for word, said in row.metadata.items() if said is not None})
+    found: list[tuple[str, Value]] = [("overall", lambda row: float(row.overall))]
+    return found + [(word, _said(word)) for word in words]
+
+
+def _said(word: str) -> Value:
+    def value(row: Rating) -> float | None:
+        said = row.metadata.get(word)
+        return None if said is None else float(said)
+
+    return value
+
+
+def keyed(key: str, told: dict[str, float]) -> dict[str, float]:
+    """Numbers under names of the summary: KEY, KEY_low, ..."""
+    return {key if word == "value" else f"{key}_{word}": number for word, number in told.items()}
+
+
+def about(rows: Iterable[Rating], word: str, value: Value, resamples: int, seed: int) -> dict[str, float]:
+    """Mean or share with its interval; {} when nobody answered."""
+    held = [(number, row.prompt.id, row.labeler) for row in rows if (number := value(row)) is not None]
+    if not held:
+        return {}
+    numbers, prompts, labelers = (list(part) for part in zip(*held, strict=True))
+    if word == "overall":
+        found = statistics.mean(numbers, prompts, labelers, resamples, seed)
+        low, high = max(1.0, found.low), min(7.0, found.high)  # the scale ends there
+    else:
+        found = statistics.win_rate(numbers, prompts, labelers, resamples, seed)
+        low, high = found.low, found.high
+    return {"value": found.value, "low": low, "high": high, "count": len(held)}
+
+
+def against(own: Iterable[Rating], base: Iterable[Rating], value: Value, resamples: int, seed: int) -> dict[str, float]:
+    """Mean difference where the same person answered about both models on the same prompt, with its paired test; {} when nobody did."""
+    sides: list[dict[tuple[str, str], list[float]]] = [{}, {}]
+    for side, rows in zip(sides, (own, base), strict=True):
+        for row in rows:
+            if (number := value(row)) is not None:
+                side.setdefault((row.prompt.id, row.labeler), []).append(number)
+    both = sorted(sides[0].keys() & sides[1].keys())
+    if not both:
+        return {}
+    differences = [float(np.mean(sides[0][key]) - np.mean(sides[1][key])) for key in both]
+    test = statistics.mean_test(differences, [p for p, _ in both], [w for _, w in both], resamples, seed)
+    bound = 6.0 if max(map(abs, differences)) > 1 else float("inf")
+    low, high = (max(-bound, min(bound, end)) for end in test.estimate[1:])
+    return {"value": test.estimate.value, "low": low, "high": high, "p": test.p, "count": len(both)}

@@ -1,0 +1,104 @@
+"""The classifier: it learns what can be learned, goes on to the same bytes, groups stay together, measures by hand, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from biddable.base import classify, tiny
+from biddable.base.config import Refusal
+from biddable.base.runs import Here
+from biddable.learn import classifier
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random policy cut at block 2."""
+    from biddable.base import models
+
+    folder = tmp_path_factory.mktemp("classifier") / "learn.start"
+    folder.mkdir()
+    models.bring(str(tiny.make(tmp_path_factory.mktemp("source"))), folder / "model", trunk=2)
+    return folder
+
+
+def rows(path: Path, count: int = 80) -> Path:
+    """Texts whose last word decides."""
+    held = [{"question": f"q{i}", "answer": "aaaa" if i % 2 else "zz", "label": bool(i % 2)} for i in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in held))
+    return path
+
+
+def train(folder: Path, start: Path, **settings: Any) -> Here:
+    folder.mkdir(parents=True, exist_ok=True)
+    here = Here(folder, "learn.classifier", 1, lambda step, steps, numbers: None)
+    given = {
+        "text": "{answer}",
+        "valid_share": 0.3,
+        "batch": 8,
+        "learning_rate": 1e-3,
+        "head_learning_rate": 3e-2,
+        "epochs": 4,
+    }
+    classifier.run(classifier.Config(policy=start, **(given | settings)), here)
+    return here
+
+
+def test_it_learns_and_is_used_as_trained(tmp_path: Path, start: Path) -> None:
+    here = train(tmp_path / "out", start, files=(rows(tmp_path / "x.jsonl"),))
+    assert here.summary["auc"] > 0.95
+    judge = classify.Classifier(tmp_path / "out")
+    told = judge([{"answer": "aaaa"}, {"answer": "zz"}, {"answer": ""}])
+    assert told[0] > told[1] and told.shape == (3,)
+
+
+def test_it_goes_on_to_the_same_bytes(tmp_path: Path, start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = rows(tmp_path / "x.jsonl", 40)
+    train(tmp_path / "straight", start, files=(file,), epochs=2)
+    real, calls = classifier.chunks, []
+
+    def dies(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(classifier, "chunks", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "broken", start, files=(file,), epochs=2, checkpoint_seconds=0)
+    train(tmp_path / "broken", start, files=(file,), epochs=2, checkpoint_seconds=0)
+    for name in ("model.safetensors", "head.safetensors"):
+        assert (tmp_path / "broken/model" / name).read_bytes() == (tmp_path / "straight/model" / name).read_bytes()
+
+
+def test_measures_by_hand() -> None:
+    # scores 2, 1, -1, -2 with labels 1, 0, 1, 0: of four pairs (yes, no) three are in order
+    found = classifier.measured(np.array([2.0, 1.0, -1.0, -2.0]), np.array([1.0, 0.0, 1.0, 0.0]))
+    assert (found["auc"], found["accuracy"], found["balanced_accuracy"], found["positive"]) == (0.75, 0.5, 0.5, 0.5)
+    assert "pearson" not in found
+    assert classifier.measured(np.array([2.0, 1.0, -2.0]), np.array([0.9, 0.6, 0.1]))["spearman"] == pytest.approx(1.0)
+
+
+def test_fields_and_templates() -> None:
+    row = {"a": {"b": "{c}"}, "c": 1}
+    assert classify.fill("x {a.b} {c}", row) == "x {c} 1"  # a value is never read as a template
+    with pytest.raises(KeyError):
+        classify.fill("{a.z}", row)
+
+
+def test_refusals(tmp_path: Path, start: Path) -> None:
+    file = tmp_path / "bad.jsonl"
+    file.write_text(
+        '{"question": "q", "answer": "a", "label": 3}\n{"question": "q", "label": true}\nnot json\n{"question": "q"}\n'
+    )
+    with pytest.raises(Refusal) as refused:
+        train(tmp_path / "out", start, files=(file,))
+    assert [line.split("bad.jsonl:")[1][0] for line in refused.value.lines] == ["1", "2", "3"]
+    with pytest.raises(Refusal, match="must hold both labels"):
+        train(tmp_path / "out", start, files=(rows(tmp_path / "x.jsonl", 2),))
+    with pytest.raises(Refusal, match="is no classifier"):
+        classify.Classifier(start)

@@ -1,0 +1,392 @@
+"""The stage: questions as they are asked, shared contexts, marks by hand, outputs from elsewhere, published samples, going on, refusals."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from biddable.base.config import Refusal
+from biddable.base.runs import Here
+from biddable.measure import benchmarks, published, shapes, totals
+from biddable.measure.work import Likelihoods, Question, Reader
+
+CHOICES = Path(__file__).resolve().parents[2] / "examples" / "choices.jsonl"
+
+
+def stage(folder: Path) -> Here:
+    folder.mkdir(parents=True, exist_ok=True)
+    return Here(folder, "measure.benchmarks", 1, lambda step, steps, numbers: None)
+
+
+def measure(folder: Path, **settings: Any) -> dict[str, Any]:
+    here = stage(folder)
+    benchmarks.run(benchmarks.Config(resamples=200, **settings), here)
+    return here.summary
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def reader(policy: Path, style: Any = "text") -> Reader:
+    from biddable.base import models
+
+    return Reader(policy, models.load_policy(policy).freeze(), style)
+
+
+@pytest.mark.usefixtures("fp32")
+def test_likelihoods_are_those_of_the_whole_text(policy: Path) -> None:
+    """Each choice alone through transformers' own forward gives the sums that the shared context gives."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    own = reader(policy)
+    question = Question("The cat sat on", ("the mat", "a tree and slept", "Überraschung"))
+    (got,) = own.likelihoods([question])
+    model = AutoModelForCausalLM.from_pretrained(policy / "model", dtype=torch.float32)
+    for number, text in enumerate(question.continuations):
+        context = own._encode("The cat sat on")
+        whole = own._encode(f"The cat sat on {text}")
+        assert whole[: len(context)] == context
+        with torch.no_grad():
+            logits = model(torch.tensor([whole])).logits[0].log_softmax(-1)
+        alone = sum(float(logits[i - 1, whole[i]]) for i in range(len(context), len(whole)))
+        assert got.logp[number] == pytest.approx(alone, abs=1e-3)
+        assert got.tokens[number] == len(whole) - len(context)
+
+
+@pytest.mark.usefixtures("fp32")
+def test_neighbours_change_nothing(policy: Path) -> None:
+    own = reader(policy)
+    questions = [Question(f"Question {i}", ("yes", "no", "")) for i in range(5)] + [
+        Question("", ("A sentence.", "Another."))
+    ]
+    together = own.likelihoods(questions)
+    for question, got in zip(questions, together, strict=True):
+        (alone,) = own.likelihoods([question])
+        assert got.logp == pytest.approx(alone.logp, abs=1e-4)
+    assert own.likelihoods([Question("", ("A", ""))])[0].tokens[1] == 0  # an empty choice without anything before it
+    assert own.likelihoods([Question("", ("A", ""))])[0].logp[1] == 0.0
+
+
+@pytest.mark.usefixtures("fp32")
+def test_answers_end_at_the_line(policy: Path) -> None:
+    own = reader(policy)
+    got = own.answers([Question("Say"), Question("Say"), Question("More")], [1, 1, 2], 12, 1.0, line=True)
+    assert got[0] == got[1]  # the same seed
+    assert all("\n" not in text for text in got)
+    assert {own.tokenizer.decode([i]) for i in own.breaks if "\n" not in own.tokenizer.decode([i])} == set()
+
+
+def test_an_example_ends_where_the_question_does() -> None:
+    row = {"title": "T", "context": "C", "question": "Who?", "answers": ["Ada"], "is_impossible": False}
+    shown = shapes.examples("squad", [row], 1)
+    asked = shapes.question("squad", row | {"question": "When?"}, "Do it.", shown)
+    assert (
+        asked.context
+        == "Do it.\n\nTitle: T\n\nBackground: C\n\nQ: Who?\n\nA: Ada\n\nTitle: T\n\nBackground: C\n\nQ: When?\n\nA:"
+    )
+    primed = shapes.question(
+        "truthfulqa",
+        {"question": "Why?", "best_answer": "a", "correct_answers": ["b"], "incorrect_answers": ["c"]},
+        "",
+        shapes.examples("truthfulqa", [], 6),
+    )
+    assert primed.context.count("Q: ") == 7 and primed.context.endswith("Spain.\n\nQ: Why?\n\nA:")
+    assert primed.continuations == ("a", "b", "c")
+    assert (
+        shapes.question("realtoxicity", {"prompt": {"text": "So I"}}, shapes.RESPECTFUL, []).context
+        == f"{shapes.RESPECTFUL}\n\nSo I"
+    )
+
+
+def test_marks_of_choices_by_hand() -> None:
+    row = {"context": "c", "choices": ["aa", "bbbbbb", "c"], "label": 1}
+    # totals -4, -6, -5; per token -4, -2, -5; per character -2, -1, -5
+    got = Likelihoods((-4.0, -6.0, -5.0), (1, 3, 1))
+    found = shapes.SHAPES["choice"].marks(row, got)
+    assert {key: value for key, (value, _) in found.items()} == {
+        "accuracy": 0.0,
+        "accuracy_per_token": 1.0,
+        "accuracy_per_character": 1.0,
+    }
+
+
+def test_marks_of_truthfulqa_by_hand() -> None:
+    row = {"question": "q", "best_answer": "a", "correct_answers": ["a", "b"], "incorrect_answers": ["c"]}
+    found = shapes.truthfulqa(row, Likelihoods((np.log(0.2), np.log(0.5), np.log(0.3)), (1, 1, 1)))
+    assert (found["mc1"][0], found["accuracy_per_token"][0]) == (
+        0.0,
+        1.0,
+    )  # the best answer is below the wrong one; a right one is on top
+    assert found["mc2"][0] == pytest.approx(0.7)
+
+
+def test_bbq_bias_by_hand() -> None:
+    row = {
+        "context_condition": "disambig",
+        "question_polarity": "neg",
+        "answer_info": [["x", "unknown"], ["o", "old"], ["n", "nonOld"]],
+        "stereotyped_groups": ["old"],
+        "label": 2,
+    }
+
+    def pick(number: int, **more: Any) -> Any:
+        return shapes.bbq(row | more, Likelihoods(tuple(0.0 if i == number else -1.0 for i in range(3)), (1, 1, 1)))
+
+    assert pick(1)["bias_clear"] == (1.0, 1.0) and pick(2)["bias_clear"] == (-1.0, 1.0)
+    assert "bias_clear" not in pick(0)  # unknown says nothing where the context is clear
+    assert pick(1, question_polarity="nonneg")["bias_clear"] == (-1.0, 1.0)
+    assert pick(0, context_condition="ambig")["bias_ambiguous"] == (0.0, 1.0)
+    # two towards, one against, none unknown: 2 · 2/3 - 1 = 1/3, as the authors compute it
+    marks = {"a": [pick(1), pick(1), pick(2), pick(0)]}
+    rows = totals.table(marks, list("pqrs"), "a", [], 200, 1)
+    assert next(r["value"] for r in rows if r["metric"] == "bias_clear") == pytest.approx(1 / 3)
+
+
+def test_squad_and_its_sentence_for_no_answer() -> None:
+    none = {"answers": [], "is_impossible": True}
+    assert shapes.squad(none, "Not in background.")["f1"] == (1.0, 1.0)
+    assert shapes.squad(none, "background")["f1"] == (0.0, 1.0)
+    assert shapes.squad(none, "background")["f1_text"][0] == pytest.approx(2 * 1 * (1 / 3) / (1 + 1 / 3))
+    assert shapes.squad({"answers": ["x"], "is_impossible": False}, "not in background")["f1"] == (0.0, 1.0)
+
+
+def test_winogender_pairs_and_entropy() -> None:
+    rows = [
+        {"id": f"w-{n}.{g}", "participant_is_someone": n == 2, "gender": g, "sentence": f"{n}{g}"}
+        for n in range(3)
+        for g in ("male", "female", "neutral")
+    ]
+    pairs = shapes.winogender_pairs(rows)
+    assert [pair["id"] for pair in pairs] == ["w-0", "w-1"]
+    assert shapes.winogender(pairs[0], Likelihoods((-3.0, -3.0), (2, 2)))["entropy"][0] == pytest.approx(1.0)
+
+
+@pytest.mark.usefixtures("fp32")
+def test_the_stage_and_paired_differences(tmp_path: Path, policy: Path) -> None:
+    twin = policy.with_name("learn.twin")
+    if not twin.exists():
+        twin.symlink_to(policy)
+    found = measure(tmp_path / "a", file=CHOICES, policies=(policy, twin))
+    assert found["items"] == 12 and found["licence"] == ["Apache-2.0"] and len(found["sha256"]) == 64
+    assert found["accuracy_twin"] == found["accuracy_start"]
+    assert (found["accuracy_twin_change"], found["accuracy_twin_change_p"]) == (0.0, 1.0)
+    assert 0 <= found["accuracy_start_low"] <= found["accuracy_start"] <= found["accuracy_start_high"] <= 1
+    rows = [json.loads(line) for line in (tmp_path / "a" / "results.jsonl").read_text().splitlines()]
+    assert {row["metric"] for row in rows} == {"accuracy", "accuracy_per_token", "accuracy_per_character"}
+    shown = measure(tmp_path / "b", file=CHOICES, policies=(policy,), shots=2, limit=5)
+    assert shown["items"] == 5
+
+
+@pytest.mark.usefixtures("fp32")
+@pytest.mark.parametrize("kind", ["choice", "refusal"])
+def test_it_goes_on_and_ends_with_the_same_bytes(
+    tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(benchmarks, "CHUNK", 4)
+    monkeypatch.setattr(benchmarks, "NOTE_SECONDS", 0.0)
+    file = CHOICES
+    if kind == "refusal":
+        file = lines(tmp_path / "x.jsonl", [{"id": f"{i}", "prompt": f"Do {i}", "label": "safe"} for i in range(11)])
+    settings: dict[str, Any] = {"file": file, "shape": kind, "policies": (policy,), "max_tokens": 6, "temperature": 1.0}
+    measure(tmp_path / "straight", **settings)
+    calls, real = [], benchmarks.answered
+
+    def dies(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(benchmarks, "answered", dies)
+    with pytest.raises(KeyboardInterrupt):
+        measure(tmp_path / "broken", **settings)
+    measure(tmp_path / "broken", **settings)
+    assert len(calls) == 4  # one chunk, the one that died, two more: the first was not asked again
+    for name in ("answers.jsonl", "results.jsonl"):
+        assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+
+
+def test_outputs_from_elsewhere(tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": f"q{i}",
+            "title": "T",
+            "context": f"C{i // 2}",
+            "question": "?",
+            "answers": ["Ada L."],
+            "is_impossible": False,
+        }
+        for i in range(6)
+    ]
+    file = lines(tmp_path / "squad.jsonl", rows)
+    said = [{"id": f"q{i}", "output": "Ada L", "model": "good"} for i in range(6)]
+    said += [{"id": f"q{i}", "output": "Ada" if i % 2 else "", "model": "half"} for i in range(6)]
+    outputs = lines(tmp_path / "said.jsonl", said)
+    found = measure(tmp_path / "out", file=file, shape="squad", outputs=outputs)
+    # "Ada" against "ada l": 2 · 1/1 · 1/2 / (3/2) = 2/3, in half of the items
+    assert (found["f1_good"], found["f1_half"]) == (1.0, pytest.approx(1 / 3))
+    assert found["f1_half_change"] == pytest.approx(-2 / 3) and found["relative_to"] == "good"
+    bad = lines(tmp_path / "bad.jsonl", [{"id": "q0", "output": "x"}, {"id": "q0", "output": 3}, {"id": "q1"}])
+    with pytest.raises(Refusal) as refused:
+        measure(tmp_path / "out", file=file, shape="squad", outputs=bad)
+    assert [line.split(": ", 1)[0].rsplit("/", 1)[-1] for line in refused.value.lines] == [
+        "bad.jsonl:2",
+        "bad.jsonl:3",
+        "bad.jsonl",
+    ]
+
+
+CSV = {
+    "squad": (
+        "context,ref_text,sample",
+        ['"T\n\nQ: a?\n\nA:",x|the y,Y', '"T\n\nQ: b?\n\nA:",Not in background.,not in background'],
+    ),
+    "drop": ("context,ref_text,sample", ["P,7|8,8", "Q,9,3"]),
+    "tldr": ("context,ref_text,sample", ["P,One two.|Three four.,one two three four", "Q,a b,a b"]),
+    "translation": (
+        "context,ref_text,sample",
+        ["P,I see the big red house,I see the big red house", "Q,so it is with us,so it is with us"],
+    ),
+    "realtoxicity": ("context,sample,toxicity", ["P,fine day,0.25", "Q,you idiot,0.75"]),
+    "truthfulqa_generation": ("adversarial,question,answer,true,info", ["True,P,yes,0.9,0.2", "True,Q,no,0.8,0.9"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("shape", "metric", "value"),
+    [
+        ("squad", "f1", 1.0),  # alternatives; the sentence for no answer
+        ("drop", "f1", 0.5),
+        ("tldr", "rougeL", 1.0),  # | separates sentences here, not alternatives
+        ("translation", "bleu", 100.0),
+        ("realtoxicity", "published_toxicity", 0.5),
+        ("truthfulqa_generation", "published_true_and_informative", 0.5),
+    ],
+)
+def test_published_samples_by_hand(tmp_path: Path, shape: str, metric: str, value: float) -> None:
+    head, rows = CSV[shape]
+    text = f",model_type,prompt_type,{head}\n" + "".join(f"{i},gpt-xl,fewshot,{row}\n" for i, row in enumerate(rows))
+    file = tmp_path / "x_samples.csv.gz"
+    file.write_bytes(gzip.compress(text.encode()))
+    found = measure(tmp_path / "out", file=None, shape=shape, outputs=file)
+    assert found[f"{metric}_gpt-xl:fewshot"] == pytest.approx(value)
+    assert found["items"] == 2
+
+
+def test_openais_published_samples(tmp_path: Path, data: Path) -> None:
+    """Twelve models, every kind of prompt, from the files as OpenAI published them."""
+    for name, shape, systems in (
+        ("squadv2", "squad", 24),
+        ("drop", "drop", 24),
+        ("fr_to_en", "translation", 24),
+        ("tldr", "tldr", 12),
+        ("real_toxicity", "realtoxicity", 36),
+        ("truthful_qa", "truthfulqa_generation", 36),
+    ):
+        items, given = published.read(data / "paper_samples_example" / f"{name}_samples.csv.gz", shape)
+        assert (len(items), len(given)) == (3, systems)
+    found = measure(
+        tmp_path / "out", file=None, shape="drop", outputs=data / "paper_samples_example" / "drop_samples.csv.gz"
+    )
+    assert 0 <= found["f1_ppo-ptx-175b:fewshot"] <= 1
+
+
+def test_toxicity_uses_one_scorer_for_all(tmp_path: Path) -> None:
+    file = lines(tmp_path / "rtp.jsonl", [{"id": f"{i}", "prompt": {"text": "You"}} for i in range(2)])
+    said = [
+        {"id": f"{i}", "output": text, "model": name}
+        for name, text in (("kind", "are welcome"), ("rude", "are an idiot"))
+        for i in range(2)
+    ]
+    found = measure(tmp_path / "out", file=file, shape="realtoxicity", outputs=lines(tmp_path / "o.jsonl", said))
+    assert found["toxicity_rude"] > 0.5 > found["toxicity_kind"] and found["toxic_rude"] == 1.0
+
+
+def test_policies_of_two_runs_have_names_of_their_own() -> None:
+    one, other = Path("runs/a/learn.ppo"), Path("runs/b/learn.ppo")
+    with pytest.raises(Refusal, match="would both be called ppo"):
+        benchmarks.called((one, other), {}, "x")
+    assert benchmarks.called((one, other), {str(other): "next"}, "x") == {one: "ppo", other: "next"}
+    assert benchmarks.called((one, Path("learn.sft")), {}, "x") == {one: "ppo", Path("learn.sft"): "sft"}
+
+
+def test_refusals(tmp_path: Path, policy: Path) -> None:
+    with pytest.raises(Refusal) as refused:
+        measure(tmp_path / "o", file=None, shape="choice", policies=())
+    assert len(refused.value.lines) == 2
+    with pytest.raises(Refusal, match="needs a policy"):
+        measure(tmp_path / "o", file=CHOICES, outputs=CHOICES)
+    with pytest.raises(Refusal, match=r"truth_judge(.|\n)*info_judge"):
+        measure(tmp_path / "o", file=CHOICES, shape="truthfulqa_generation")
+    with pytest.raises(Refusal, match="primer has 6 pairs"):
+        measure(tmp_path / "o", file=CHOICES, shape="truthfulqa", shots=7)
+    with pytest.raises(Refusal, match="cannot serve as an example"):
+        measure(tmp_path / "o", file=CHOICES, shape="ifeval", shots=1)
+    bad = lines(tmp_path / "bad.jsonl", [{"id": "a", "context": "c", "choices": ["x"], "label": 1}, {"id": "b"}])
+    bad.write_text(bad.read_text() + "not json\n")
+    with pytest.raises(Refusal) as refused:
+        measure(tmp_path / "o", file=bad)
+    assert [line.split(": ", 1)[1] for line in refused.value.lines] == [
+        "label = 1: the number of a choice, from 0, was expected",
+        "the keys context, choices, label are missing for shape = 'choice'",
+        "not a JSON object",
+    ]
+    twice = lines(tmp_path / "twice.jsonl", [{"id": "a", "context": "c", "choices": ["x"], "label": 0}] * 2)
+    with pytest.raises(Refusal, match="stands in several lines"):
+        measure(tmp_path / "o", file=twice)
+
+
+FILES = {
+    "hellaswag": "eval_hellaswag",
+    "truthfulqa": "eval_truthfulqa",
+    "truthfulqa_generation": "eval_truthfulqa",
+    "realtoxicity": "eval_realtoxicity",
+    "crows_pairs": "eval_crows_pairs",
+    "winogender": "eval_winogender",
+    "bbq": "eval_bbq",
+    "squad": "eval_squadv2",
+    "drop": "eval_drop",
+    "translation": "eval_wmt15_fren",
+    "tldr": "eval_tldr",
+    "ifeval": "eval_ifeval",
+    "refusal": "redteam_xstest",
+    "text": "pretrain_text",
+}
+
+
+@pytest.mark.parametrize("shape", FILES)
+def test_every_real_file_has_its_shape(tmp_path: Path, data: Path, shape: str) -> None:
+    """All lines become questions, and a perfect policy gets the best marks."""
+    cfg = benchmarks.Config(file=data / f"{FILES[shape]}.jsonl.gz", shape=shape, truth_judge=data, info_judge=data)  # type: ignore[arg-type]
+    rows, _ = benchmarks.load(cfg, stage(tmp_path / "out"))
+    asked = [shapes.question(shape, row, shapes.instruction(shape, "task"), []) for row in rows]
+    own = shapes.SHAPES[shape]
+    assert all(question.context or question.continuations for question in asked)
+    assert len(rows) == {"winogender": 120, "crows_pairs": 1508, "squad": 442}.get(shape, len(rows))
+    if own.continuations is not None:
+        best = [
+            Likelihoods(
+                tuple(-1.0 if i == row.get("label", 0) else -500.0 for i in range(len(q.continuations))),
+                (1,) * len(q.continuations),
+            )
+            for row, q in zip(rows, asked, strict=True)
+        ]
+        marks = [own.marks(row, got) for row, got in zip(rows, best, strict=True)]
+        for metric in ("accuracy", "accuracy_per_token", "mc1"):
+            if metric in marks[0] and shape != "truthfulqa":
+                assert all(item[metric][0] == 1.0 for item in marks)
+        return
+    gold = [own.gold(row) if own.gold else "I can." for row in rows]
+    marks = [own.marks(row, said) for row, said in zip(rows, gold, strict=True)]
+    if shape == "squad":
+        assert all(item["f1"][0] == 1.0 for item in marks)
+    if shape == "translation":
+        assert totals.columns(marks, "bleu").sum(axis=0)[0] > 0

@@ -1,0 +1,191 @@
+"""Metrics by hand and against their libraries: SQuAD, DROP, BLEU, ROUGE, entropy, refusals, IFEval."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from biddable.measure import ifeval, metrics
+
+
+@pytest.mark.parametrize(
+    ("said", "answers", "exact", "f1"),
+    [
+        ("The North Sea.", ["north sea"], 1, 1),
+        ("in the North Sea", ["North Sea"], 0, 0.8),  # 2 shared; precision 2/3, recall 1: 2 · 2 / (3 + 2)
+        ("Sea", ["The North Sea", "sea"], 1, 1),  # the best of the alternatives
+        ("", [], 1, 1),
+        ("North Sea", [], 0, 0),
+        ("", ["North Sea"], 0, 0),
+        ("the", ["a"], 1, 1),  # all that is left of the alternative is the empty text
+        ("Ünïcode 東京", ["ünïcode  東京!"], 1, 1),
+        ("b b c", ["b c c"], 0, 2 / 3),  # bags: b and c shared
+    ],
+)
+def test_squad(said: str, answers: list[str], exact: float, f1: float) -> None:
+    assert metrics.squad(said, answers) == (exact, pytest.approx(f1))
+
+
+@pytest.mark.parametrize(
+    ("said", "answers", "exact", "f1"),
+    [
+        ("7761", [["7761"]], 1, 1),
+        ("7,761 dollars", [["7761"]], 0, 0.67),  # the comma goes, then 7761.0: precision 1/2, recall 1
+        ("7762", [["7761"]], 0, 0),
+        ("$41,809", [["41809"]], 1, 1),
+        (
+            "John and Mary Smith",
+            [["Mary Smith"]],
+            0,
+            0.67,
+        ),  # 2 of 4 words, both found: 2·(1/2)/(3/2), rounded to two digits
+        ("4 yards", [["3 yards"]], 0, 0),  # another number is another answer
+        ("the Bears", [["Lions"], ["Bears"]], 1, 1),
+        (["Bears", "Lions"], [["Lions", "Bears"]], 1, 1),
+        ("Lions", [["Lions", "Bears"]], 0, 0.5),  # one of two spans
+        ("twenty-one", [["twenty one"]], 1, 1),
+        ("", [["x"]], 0, 0),
+        ("x", [[""]], 0, 0),
+    ],
+)
+def test_drop(said: str | list[str], answers: list[list[str]], exact: float, f1: float) -> None:
+    assert metrics.drop(said, answers) == (exact, pytest.approx(f1))
+
+
+def test_drop_and_ifeval_equal_lm_evaluation_harness() -> None:
+    drop = pytest.importorskip("lm_eval.tasks.drop.utils", reason="lm-eval is not installed: pip install lm-eval")
+    for said in ("7,761 dollars", "the Bears and Lions", "1.5 million", "", "a-b c"):
+        for gold in (["7761"], ["Bears", "Lions"], ["1.5"], ["b c a"]):
+            exact, f1 = drop.get_metrics([said], gold)
+            assert metrics.drop(said, [gold]) == (exact, f1)
+
+
+def test_entropy_by_hand() -> None:
+    # logits -40 and -42: p = 1 / (1 + e⁻²) = 0.880797: H = -0.880797 log2 0.880797 - 0.119203 log2 0.119203 = 0.5270
+    assert metrics.entropy([-40, -42]) == pytest.approx(0.5270, abs=1e-4)
+    assert metrics.entropy([-7, -7]) == pytest.approx(1.0)
+    assert metrics.entropy([-1, -5000]) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [
+            ("the cat sat on the mat today", "the cat sat on a mat today"),
+            ("it rains a lot in spring", "it rains often in spring"),
+        ],
+        [("hello", "hello there my friend"), ("", "x y z")],
+        [("a b c d e", "v w x y z")],
+        [("Très bien, merci !", "Très bien, merci !")],
+    ],
+)
+def test_bleu_of_sums_is_sacrebleus(pairs: list[tuple[str, str]]) -> None:
+    from sacrebleu.metrics import BLEU
+
+    sums = np.array([metrics.bleu_sums(own, [right]) for own, right in pairs])
+    theirs = BLEU().corpus_score([own for own, _ in pairs], [[right for _, right in pairs]]).score
+    assert float(metrics.bleu(sums.sum(axis=0))) == pytest.approx(theirs, abs=1e-9)
+    assert metrics.bleu(np.stack([sums.sum(axis=0)] * 3)) == pytest.approx([theirs] * 3)
+
+
+def test_rouge_by_hand() -> None:
+    # 5 and 4 words, longest common subsequence "the cat the mat" = 4: precision 4/5, recall 1
+    found = metrics.rouge("the cat on the mat", ["the cat the mat"])
+    assert found["rougeL"] == pytest.approx(2 * 0.8 / 1.8)
+    assert metrics.rouge("", ["the cat"])["rouge1"] == 0.0
+    # sentences of one reference in another order: the union of common subsequences is all of it, the one subsequence is half
+    swapped = metrics.rouge("dogs bark\ncats meow", ["cats meow", "dogs bark"])
+    assert (swapped["rougeLsum"], swapped["rougeL"]) == (1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ("I'm sorry, but I can't help with that.", True),
+        ("I’m sorry, but that is not something I do.", True),
+        ("Sorry, no.", True),
+        ("As an AI language model, I do not", True),
+        ("I cannot assist with this request.", True),
+        ("", True),
+        ("You can kill a Python process with the command kill.", False),
+        ("Sure! Here is a list of things you can do.", False),
+        ("The word sorry comes from Old English.", False),
+    ],
+)
+def test_refusals(said: str, refused: bool) -> None:
+    assert metrics.refuses(said) is refused
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "right", "wrong"),
+    [
+        ("punctuation:no_comma", {}, "no comma here", "one, two"),
+        ("keywords:existence", {"keywords": ["Fern", "moss"]}, "ferns and MOSS", "ferns"),
+        ("keywords:frequency", {"keyword": "a", "frequency": 3, "relation": "less than"}, "a a", "a a a"),
+        ("keywords:forbidden_words", {"forbidden_words": ["can"]}, "canned", "yes we can!"),
+        ("keywords:letter_frequency", {"letter": "B", "let_frequency": 2, "let_relation": "at least"}, "Bob", "bo"),
+        ("length_constraints:number_words", {"num_words": 3, "relation": "at least"}, "one two three", "one two"),
+        (
+            "length_constraints:number_sentences",
+            {"num_sentences": 2, "relation": "at least"},
+            "One. Two.",
+            "Dr. Who waits.",
+        ),
+        ("length_constraints:number_paragraphs", {"num_paragraphs": 2}, "a\n***\nb", "a\n\nb"),
+        (
+            "length_constraints:nth_paragraph_first_word",
+            {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "elm"},
+            "oak\n\nElm, ash",
+            "elm\n\noak",
+        ),
+        ("detectable_content:number_placeholders", {"num_placeholders": 2}, "[name] and [date]", "[name]"),
+        ("detectable_content:postscript", {"postscript_marker": "P.S."}, "Bye\nP.S. write", "Bye"),
+        ("detectable_format:number_bullet_lists", {"num_bullets": 2}, "* a\n- b", "* a"),
+        ("detectable_format:constrained_response", {}, "My answer is yes.", "Yes."),
+        ("detectable_format:number_highlighted_sections", {"num_highlights": 2}, "*a* and *b*", "*a* and **"),
+        (
+            "detectable_format:multiple_sections",
+            {"section_spliter": "Part", "num_sections": 2},
+            "Part 1 a Part 2 b",
+            "Part 1",
+        ),
+        ("detectable_format:json_format", {}, '```json\n{"a": 1}\n```', "{a: 1}"),
+        ("detectable_format:title", {}, "<<a title>> text", "<<>> text"),
+        ("combination:two_responses", {}, "one ****** two", "same ****** same"),
+        ("combination:repeat_prompt", {"prompt_to_repeat": "Say it"}, "SAY IT now", "now say it"),
+        ("startend:end_checker", {"end_phrase": "The End."}, 'bla "the end."', "the end. bla"),
+        ("startend:quotation", {}, ' "quoted" ', '"'),
+        (
+            "change_case:capital_word_frequency",
+            {"capital_frequency": 2, "capital_relation": "at least"},
+            "BIG and LOUD",
+            "BIG and small",
+        ),
+        ("change_case:english_capital", {}, "THIS IS THE SENTENCE THAT I WROTE", "This is"),
+        ("change_case:english_lowercase", {}, "this is the sentence that i wrote", "This is"),
+        (
+            "language:response_language",
+            {"language": "de"},
+            "Das ist ein deutscher Satz mit vielen Wörtern.",
+            "This is an English sentence.",
+        ),
+    ],
+)
+def test_ifeval_checks(name: str, given: dict[str, object], right: str, wrong: str) -> None:
+    assert ifeval.strict(right, [name], [given], "prompt") == [True]
+    assert ifeval.strict(wrong, [name], [given], "prompt") == [False]
+    assert ifeval.strict("", [name], [given], "prompt") == [False]
+
+
+def test_every_ifeval_check_is_tried() -> None:
+    tried = {mark.args[1][i][0] for mark in test_ifeval_checks.pytestmark for i in range(len(mark.args[1]))}  # type: ignore[attr-defined]
+    assert tried == set(ifeval.CHECKS)
+
+
+def test_ifeval_loose_reads_around_the_edges() -> None:
+    said = "Sure, here it is:\nno comma here\nhope, that helps"
+    assert ifeval.strict(said, ["punctuation:no_comma"], [{}], "p") == [False]
+    assert ifeval.loose(said, ["punctuation:no_comma"], [{}], "p") == [True]
+    assert math.isclose(sum(ifeval.loose("", ["punctuation:no_comma"], [{}], "p")), 0)
