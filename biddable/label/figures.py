@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from biddable.base import judgments
 from biddable.base.store import Store, TaskSet
@@ -107,7 +107,7 @@ def rankings(store: Store, sets: Sequence[TaskSet]) -> list[Ranking]:
 def ranking_tables(rows: Sequence[Ranking]) -> list[Table]:
     """Agreement of rankings: all measures by panel, then the share by labeler, by day and by guideline."""
     found = agreement.couples(rows)
-    panels = {str(name): couples for name, couples in sorted(agreement.grouped(found, lambda one: one.panel).items())}
+    panels = {str(name): couples for name, couples in sorted(agreement.grouped(found, lambda one: one.panel).items(), key=_training_first)}
     tables = [_measures(name, couples, [r for r in rows if r.panel == name]) for name, couples in panels.items()]
     each = agreement.by_labeler(found)
     if len(each) > 1:
@@ -119,6 +119,10 @@ def ranking_tables(rows: Sequence[Ranking]) -> list[Table]:
     if len(versions) > 1:
         tables.append(Table("By guideline", "both people had read the same version", _shares(versions)))
     return tables
+
+
+def _training_first(group: tuple[Any, list[Couple]]) -> bool:
+    return group[0] != "training"
 
 
 def _measures(panel: str, found: list[Couple], rows: list[Ranking]) -> Table:
