@@ -110,12 +110,19 @@ class Demonstration(Record):
 
 
 class Comparison(Record):
-    """One labeler's ranking of K answers. `ranks[i]` belongs to `answers[i]`; 1 is best, equal ranks are a tie."""
+    """One labeler's ranking of K answers. `ranks[i]` belongs to `answers[i]`; 1 is best, equal ranks are a tie.
+
+    `overall[i]` is the 1 to 7 given to that answer before ranking, `metadata[i]` the form's yes/no questions (null: not asked).
+    """
 
     id: str
     prompt: Prompt
     answers: tuple[Answer, ...] = Field(min_length=2)
     ranks: tuple[int, ...]
+    overall: tuple[int | None, ...] | None = None
+    metadata: tuple[dict[str, bool | None] | None, ...] | None = None
+    all_bad: bool | None = None
+    comment: str | None = None
     labeler: str
     panel: Literal["training", "held_out"]
     simulated: bool

@@ -9,17 +9,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
 from biddable.base.config import Input, Refusal, Settings
 from biddable.base.records import Answer as Given
-from biddable.base.records import Comparison, Prompt, Record, Replies, Split, fraction, read, write
+from biddable.base.records import Comparison, Demonstration, Prompt, Record, Replies, Split, fraction, read, write
 from biddable.base.runs import Here
 from biddable.base.store import Task as Asked
 from biddable.label import people, queue, work
+from biddable.label.form import LETTERS, Fields, made, metadata, number, one
 from biddable.label.queue import Label, Task
+
+Value = TypeVar("Value")
 
 
 class Config(Settings):
@@ -59,12 +62,23 @@ class Question(Record):
 
 
 class Answer(Record):
-    """ranks[i] belongs to the answer shown at place i; 1 is best, equal ranks are a tie."""
+    """ranks[i] belongs to the answer shown at place i; 1 is best, equal ranks are a tie. None: they cannot be ranked, and no record comes of it.
 
-    ranks: tuple[int, ...] = Field(min_length=2)
+    So do `overall`, the 1 to 7 of each answer, and `metadata`, its yes/no questions; both may be left open. `better` is an answer that the
+    labeler wrote because none was good enough: a demonstration.
+    """
+
+    ranks: tuple[int, ...] | None = Field(min_length=2)
+    overall: tuple[Annotated[int, Field(ge=1, le=7)] | None, ...] | None = None
+    metadata: tuple[dict[str, bool | None] | None, ...] | None = None
+    all_bad: bool | None = None
+    better: str | None = None
+    comment: str | None = None
 
     @model_validator(mode="after")
     def _from_one(self) -> Answer:
+        if self.ranks is None:
+            return self
         if min(self.ranks) != 1 or max(self.ranks) > len(self.ranks):
             raise ValueError(f"ranks {list(self.ranks)}: the best has rank 1, none is above {len(self.ranks)}")
         return self
@@ -84,8 +98,42 @@ def question(task: Task) -> Question:
 
 def check(question: Question, answer: Answer) -> None:
     """Raises Refusal when the answer does not fit the question."""
-    if len(answer.ranks) != len(question.answers):
-        raise Refusal(f"ranks {list(answer.ranks)}: one for each of the {len(question.answers)} answers was expected")
+    for name, said in (("ranks", answer.ranks), ("overall", answer.overall), ("metadata", answer.metadata)):
+        if said is not None and len(said) != len(question.answers):
+            raise Refusal(f"{name} {list(said)}: one for each of the {len(question.answers)} answers was expected")
+
+
+def form(question: Question, fields: Fields) -> Answer:
+    """What the page sent. Raises Refusal while an answer has no rank, unless it says that they cannot be ranked."""
+    places = range(len(question.answers))
+    ranks = [number(fields, f"rank-{i}") for i in places]
+    unranked = one(fields, "not_ranked") is not None
+    if not unranked and None in ranks:
+        missing = ", ".join(LETTERS[i] for i in places if ranks[i] is None)
+        raise Refusal(f"no rank yet: {missing}; give each answer a rank, or say that they cannot be ranked")
+    overall = [number(fields, f"overall-{i}") for i in places]
+    return made(
+        Answer,
+        ranks=None if unranked else dense([rank for rank in ranks if rank is not None]),
+        overall=overall if any(overall) else None,
+        metadata=[metadata(fields, i) if overall[i] else None for i in places] if any(overall) else None,
+        all_bad=one(fields, "all_bad") is not None or None,
+        better=one(fields, "better"),
+        comment=one(fields, "comment"),
+    )
+
+
+def contradictions(answer: Answer) -> list[str]:
+    """Pairs whose ranks and 1 to 7 say opposite things: pointed out to the labeler, never forbidden."""
+    if answer.ranks is None or answer.overall is None:
+        return []
+    rows = list(zip(LETTERS, answer.ranks, answer.overall, strict=False))
+    return [
+        f"{a} is ranked above {b} but has the lower score ({x} and {y})"
+        for a, i, x in rows
+        for b, j, y in rows
+        if i < j and x is not None and y is not None and x < y
+    ]
 
 
 def simulated(person: people.Person, question: Question) -> Answer:
@@ -98,19 +146,53 @@ def records(labels: Sequence[Label]) -> list[Comparison]:
     found = []
     for label in labels:
         replies, said = Replies.model_validate_json(label.question), Answer.model_validate_json(label.answer)
-        ranks = dict(zip(label.shown, said.ranks, strict=True))
+        if said.ranks is None:
+            continue
+        ranks = _stored(label.shown, said.ranks)
+        assert ranks is not None
         found.append(
             Comparison(
                 id=f"{queue.name(label.task)}-{label.person.pseudonym}",
                 prompt=replies.prompt,
                 answers=replies.answers,
-                ranks=tuple(ranks[i] for i in range(len(ranks))),
+                ranks=ranks,
+                overall=_stored(label.shown, said.overall),
+                metadata=_stored(label.shown, said.metadata),
+                all_bad=said.all_bad,
+                comment=said.comment,
                 labeler=label.person.pseudonym,
                 panel=label.person.panel,
                 simulated=label.person.simulated,
                 guideline=label.guideline,
             )
         )
+    return found
+
+
+def _stored(shown: Sequence[int], said: Sequence[Value] | None) -> tuple[Value, ...] | None:
+    """What was said in the order shown, in the order of the replies."""
+    if said is None:
+        return None
+    by_answer = dict(zip(shown, said, strict=True))
+    return tuple(by_answer[i] for i in range(len(by_answer)))
+
+
+def written(labels: Sequence[Label]) -> list[Demonstration]:
+    """The better answers that labelers wrote, as demonstrations."""
+    found = []
+    for label in labels:
+        said = Answer.model_validate_json(label.answer)
+        if said.better is not None:
+            found.append(
+                Demonstration(
+                    id=f"{queue.name(label.task)}-{label.person.pseudonym}",
+                    prompt=Replies.model_validate_json(label.question).prompt,
+                    answer=Given(text=said.better, model="people"),
+                    labeler=label.person.pseudonym,
+                    simulated=label.person.simulated,
+                    guideline=label.guideline,
+                )
+            )
     return found
 
 
@@ -127,6 +209,8 @@ def run(cfg: Config, here: Here) -> None:
     found = records([label for label in labels if label.stands])
     by_id = sorted(found, key=lambda row: row.id)
     write(here.path("comparisons.jsonl"), by_id)
+    if better := written([label for label in labels if label.stands]):
+        write(here.path("demonstrations.jsonl"), better)
     pairs = [a == b for row in found for a, b in itertools.combinations(row.ranks, 2)]
     here.summary = {
         "comparisons": len(found),

@@ -16,6 +16,7 @@ from biddable.base.records import Demonstration, Prompt, Record, Split, read, wr
 from biddable.base.runs import Here
 from biddable.base.store import Task as Asked
 from biddable.label import people, queue, work
+from biddable.label.form import Fields, made, number, one
 from biddable.label.queue import Label, Task
 
 
@@ -70,6 +71,15 @@ def check(question: Question, answer: Answer) -> None:
     """Raises Refusal when the answer does not fit the question."""
     if answer.best is not None and answer.best >= len(question.answers):
         raise Refusal(f"best = {answer.best}: there are {len(question.answers)} answers, counted from 0")
+
+
+def form(question: Question, fields: Fields) -> Answer:
+    """What the page sent: an own text, else the best of those shown. Raises Refusal when there is neither."""
+    text = one(fields, "text")
+    best = number(fields, "best") if text is None else None
+    if text is None and best is None:
+        raise Refusal("write an answer" + (", or choose the best one" if question.answers else ""))
+    return made(Answer, text=text, best=best)
 
 
 def simulated(person: people.Person, question: Question) -> Answer:

@@ -109,8 +109,3 @@ def theme(request: Request, visit: web.Visit, form: web.Form) -> Response:
     else:
         response.delete_cookie("theme")
     return response
-
-
-@pages.get("/")
-def home(request: Request, known: web.Known, me: web.Member) -> Response:
-    return web.page(request, "home.html")

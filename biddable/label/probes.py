@@ -16,6 +16,7 @@ from biddable.base.records import Level, Message, Probe, Record, write
 from biddable.base.runs import Here
 from biddable.base.store import Task as Asked
 from biddable.label import queue, work
+from biddable.label.form import Fields, made, number, one
 from biddable.label.queue import Label, Task
 from biddable.label.rulechecks import shares
 from biddable.label.rules import Rule, load
@@ -97,6 +98,21 @@ def check(question: Question, answer: Answer) -> None:
     """Raises Refusal when the answer does not fit the question."""
     if len(answer.messages) > 2 * question.turns:
         raise Refusal(f"{len(answer.messages) // 2} turns; at most {question.turns} were expected")
+
+
+def form(question: Question, fields: Fields) -> Answer:
+    """What the page sent, with the dialogue that the site kept. Raises Refusal without a dialogue or a level."""
+    if not fields.get("said"):
+        raise Refusal("talk with the model first")
+    if one(fields, "level") is None:
+        raise Refusal("say whether the rule is broken or followed")
+    return made(Answer, messages=dialogue(fields), level=one(fields, "level"), turn=number(fields, "turn"))
+
+
+def dialogue(fields: Fields) -> tuple[Message, ...]:
+    """The messages so far: person and model take turns."""
+    roles = ("user", "assistant")
+    return tuple(Message(role=roles[i % 2], content=text) for i, text in enumerate(fields.get("said", ())))  # type: ignore[arg-type]
 
 
 def records(labels: Sequence[Label]) -> list[Probe]:

@@ -6,6 +6,7 @@ pairs in its context and with its own answer as a demonstration (A.3).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -17,6 +18,7 @@ from biddable.base.records import Demonstration, Message, Prompt, Record, Text, 
 from biddable.base.runs import Here
 from biddable.base.store import Task as Asked
 from biddable.label import queue, work
+from biddable.label.form import Fields, made, one
 from biddable.label.queue import Label, Task
 
 Form = Literal["plain", "few_shot", "user_based"]
@@ -84,6 +86,15 @@ def check(question: Question, answer: Answer) -> None:
         raise Refusal(f"{len(answer.pairs)} queries with answers; at least {question.pairs} were expected")
     if question.form != "few_shot" and answer.pairs:
         raise Refusal("a prompt without queries and answers was expected")
+
+
+def form(question: Question, fields: Fields) -> Answer:
+    """What the page sent; pairs of which both halves are empty are left out."""
+    rows = itertools.zip_longest(fields.get("query", ()), fields.get("answer", ()), fillvalue="")
+    pairs = [{"query": query.strip(), "answer": answer.strip()} for query, answer in rows if query.strip() or answer.strip()]
+    if any(not pair["query"] or not pair["answer"] for pair in pairs):
+        raise Refusal("each query needs an answer, and each answer its query")
+    return made(Answer, text=one(fields, "text") or "", pairs=pairs)
 
 
 def few_shot(text: str, pairs: Sequence[Pair], asked: int) -> str:

@@ -78,7 +78,7 @@ def submit(
     person: str,
     answer: BaseModel,
     guideline: str,
-    seconds: float,
+    seconds: float | None,
     replaces: str | None = None,
 ) -> str:
     """Keep a person's answer with the order shown; returns the label's id. The same answer sent twice is kept once.

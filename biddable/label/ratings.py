@@ -17,6 +17,7 @@ from biddable.base.records import Prompt, Rating, Record, Replies, read, write
 from biddable.base.runs import Here
 from biddable.base.store import Task as Asked
 from biddable.label import people, queue, work
+from biddable.label.form import Fields, made, metadata, number
 from biddable.label.queue import Label, Task
 
 
@@ -65,6 +66,14 @@ def question(task: Task) -> Question:
 
 def check(question: Question, answer: Answer) -> None:
     """Every valid answer fits every question: there is nothing that could be refused."""
+
+
+def form(question: Question, fields: Fields) -> Answer:
+    """What the page sent. Raises Refusal without a 1 to 7."""
+    overall = number(fields, "overall-0")
+    if overall is None:
+        raise Refusal("choose a number from 1 to 7")
+    return made(Answer, overall=overall, metadata=metadata(fields, 0))
 
 
 def simulated(person: people.Person, question: Question) -> Answer:

@@ -17,6 +17,7 @@ from biddable.base.records import Level, Prompt, Record, Replies, RuleCheck, Spl
 from biddable.base.runs import Here
 from biddable.base.store import Task as Asked
 from biddable.label import queue, work
+from biddable.label.form import Fields, made, number, one
 from biddable.label.queue import Label, Task
 from biddable.label.rules import Rule, load
 
@@ -79,6 +80,13 @@ def check(question: Question, answer: Answer) -> None:
         raise Refusal(f"turn {answer.turn}: the dialogue has {len(question.prompt.messages)} messages, counted from 0")
 
 
+def form(question: Question, fields: Fields) -> Answer:
+    """What the page sent. Raises Refusal without a level."""
+    if one(fields, "level") is None:
+        raise Refusal("say whether the rule is broken or followed")
+    return made(Answer, level=one(fields, "level"), turn=number(fields, "turn"))
+
+
 def records(labels: Sequence[Label]) -> list[RuleCheck]:
     """Labels as records."""
     found = []
@@ -113,11 +121,11 @@ def run(cfg: Config, here: Here) -> None:
     rules = load(cfg.rules)
     asked = []
     for _, row in work.chosen(work.read_replies(cfg.replies), cfg.splits, cfg.limit, here):
-        for number, given in enumerate(row.answers):
+        for place, given in enumerate(row.answers):
             name = work.task_name(Replies(prompt=row.prompt, answers=(given,)))
-            for rule in _some(rules, cfg.rules_each, here.seed, name, number):
+            for rule in _some(rules, cfg.rules_each, here.seed, name, place):
                 kept = Kept(prompt=row.prompt, answers=(given,), rule=rule)
-                asked.append(Asked(f"{name}-{number}-{rule.id}", kept.model_dump_json(exclude_none=True), cfg.overlap))
+                asked.append(Asked(f"{name}-{place}-{rule.id}", kept.model_dump_json(exclude_none=True), cfg.overlap))
     labels = work.asked_of_people(cfg.panel, cfg.store, cfg.guidelines, cfg.enough, work.task_set_name(here, cfg, asked), asked, here)
     found = sorted(records([label for label in labels if label.stands]), key=lambda row: row.id)
     write(here.path("rulechecks.jsonl"), found)

@@ -21,6 +21,7 @@ from biddable.base.records import Comparison, Message, Prompt, Record, Replies, 
 from biddable.base.runs import Here
 from biddable.base.store import Label, Store, Task, TaskSet, open_store
 from biddable.label import comparisons, work
+from biddable.label.form import Fields, made, number, one
 
 KIND = "label.screening"
 GROUPS = (
@@ -140,6 +141,16 @@ def check(question: Question, answer: Answer) -> None:
         raise Refusal(f"groups: exactly {len(question.groups)} were expected: {', '.join(question.groups)}")
 
 
+def form(question: Question, fields: Fields) -> Answer:
+    """What the page sent. Raises Refusal when a text is not said to be sensitive or not."""
+    if question.part == "groups":
+        return made(Answer, groups={group: number(fields, f"group-{i}") for i, group in enumerate(question.groups)})
+    said = {"yes": True, "no": False}.get(one(fields, "sensitive") or "")
+    if said is None:
+        raise Refusal("say whether the text is sensitive")
+    return made(Answer, sensitive=said)
+
+
 def flags_score(said: Iterable[tuple[bool, bool]]) -> float | None:
     """Share of (somebody's, the trusted) flags that are the same."""
     same = [mine == theirs for mine, theirs in said]
@@ -173,16 +184,16 @@ def put(store: Store, cfg: Config, key: str, seed: int) -> list[Screening]:
         sets.append((Screening(name, part, cutoff.get(part)), TaskSet(name, kind, "training", False, True), rows))
     if wrong:
         raise Refusal(wrong)
-    for one, task_set, rows in sets:
-        own = [(Task(f"{one.task_set}#{task.id}", task.question), answer) for task, answer in rows]
+    for part, task_set, rows in sets:
+        own = [(Task(f"{part.task_set}#{task.id}", task.question), answer) for task, answer in rows]
         keyed = [(task, answer) for task, answer in own if answer is not None]
         if keyed:
             judgments.put_known(store, task_set, keyed)
         else:
             store.put_tasks(task_set, [task for task, _ in own])
-    judgments.put_screening(store, [one for one, _, _ in sets])
+    judgments.put_screening(store, [part for part, _, _ in sets])
     store.add_guideline(*work.guideline("training"))
-    return [one for one, _, _ in sets]
+    return [part for part, _, _ in sets]
 
 
 Kept = tuple[Task, str | None]

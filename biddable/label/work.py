@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from biddable.base import judgments, records
+from biddable.base import desk, judgments, records
 from biddable.base.config import Refusal, Settings, Waiting
 from biddable.base.records import Answer, Prompt, Replies, Split, fraction
 from biddable.base.runs import Here
@@ -168,6 +168,8 @@ def done_by(
             judgments.put_known(store, replace(whole, name=f"{task_set}/gold", gold=None, gold_share=0.0), own)
         store.put_tasks(whole, [replace(task, id=f"{task_set}#{task.id}") for task in asked])
         version = store.add_guideline(*text)
+        if not simulated and desk.edition(store, text[0]) is None:
+            desk.publish(store, *text)
         if simulated:
             panel = people.panel(crew.panel, here.seed, crew.size)
             store.add_people([Member(person.id, person.id, crew.panel, True) for person in panel])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import argon2
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -42,6 +43,7 @@ class Browser:
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[FastAPI]:
     made = site.application(site.Config(), tmp_path / "store.db")
+    made.state.accounts._hasher = argon2.PasswordHasher(1, 64, 1)  # as safe as a test needs it, and fast
     yield made
     made.state.accounts.store.close()
 

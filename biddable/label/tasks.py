@@ -1,0 +1,279 @@
+"""Working: what there is to do, one page for each kind of task, drafts, skipping, and a person's own answers.
+
+A kind of task is a file beside this one with `question`, `form` and `check`, and a template of the same name in `pages/tasks/`. Everything here
+handles tasks without knowing their kinds; only probes also talk with a model (`probing.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from types import ModuleType
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from fastapi import HTTPException, Request
+from starlette.responses import JSONResponse, Response
+
+from biddable.base import desk, judgments, web
+from biddable.base.accounts import Account
+from biddable.base.config import Refusal
+from biddable.base.store import Lapsed, Store, TaskSet
+from biddable.label import (
+    comparisons,
+    demonstrations,
+    form,
+    probes,
+    probing,
+    prompts,
+    queue,
+    ratings,
+    rendering,
+    rulechecks,
+    screening,
+    work,
+)
+
+KINDS: dict[str, tuple[ModuleType, str]] = {
+    "label.prompts": (prompts, "Write a prompt"),
+    "label.demonstrations": (demonstrations, "Write the answer you would want"),
+    "label.comparisons": (comparisons, "Rank the answers"),
+    "label.ratings": (ratings, "Rate the answer"),
+    "label.rulechecks": (rulechecks, "Does the answer break the rule?"),
+    "label.probes": (probes, "Make the model break the rule"),
+    "label.screening": (screening, "Screening"),
+}
+"""Each kind's code and what its page asks for."""
+MOST_SECONDS = 8 * 3600.0
+"""More than this nobody works on one task."""
+pages = web.router()
+
+
+class Work(NamedTuple):
+    """A task on somebody's desk."""
+
+    task: queue.Task
+    seat: desk.Seat
+    task_set: TaskSet
+    code: ModuleType
+    title: str
+    question: Any
+
+
+class Offer(NamedTuple):
+    """A set that somebody may work on."""
+
+    task_set: TaskSet
+    title: str
+    mine: int
+    done: int
+    wanted: int
+    returned: int
+
+
+@pages.get("/")
+def home(request: Request, known: web.Known, me: web.Member, nothing: bool = False) -> Response:
+    offers, locked = _offers(known.store, me)
+    return web.page(request, "home.html", offers=offers, locked=locked, nothing=nothing)
+
+
+def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
+    """The sets for this person, and whether some wait for the screening."""
+    found, locked = [], False
+    counted = desk.counted(store, me.person.id)
+    for one in store.task_sets():
+        if (one.panel, one.simulated) != (me.person.panel, False) or one.kind not in KINDS:
+            continue
+        if not judgments.admitted(store, me.person.id, one.name):
+            locked = True
+            continue
+        mine = counted.get(one.name, 0) + (counted.get(one.gold, 0) if one.gold else 0)
+        back = len(judgments.returned(store, one.name, me.person.id))
+        if one.everybody:
+            done, wanted = mine, len(store.tasks(one.name))
+        else:
+            wanted, done = queue.progress(store, one.name)
+        found.append(Offer(one, KINDS[one.kind][1], mine, done, wanted, back))
+    return found, locked
+
+
+@pages.post("/next")
+def next_task(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> Response:
+    """Take the next task of a set, or go back to the one still held."""
+    return _next(request, known.store, me, str(sent.get("set", "")))
+
+
+def _next(request: Request, store: Store, me: Account, name: str, saved: str = "") -> Response:
+    task = queue.next_task(store, name, me.person.id, request.app.state.lease_seconds)
+    if task is None:
+        return web.go("/?nothing=1")
+    return web.go(_link(task.id) + (f"&saved={quote(saved, safe='')}" if saved else ""))
+
+
+def _link(task: str) -> str:
+    return f"/task?id={quote(task, safe='')}"
+
+
+def _work(store: Store, me: Account, task: str) -> Work:
+    """The task, if it is this person's. Raises 404 otherwise: whether there is such a task is nobody else's business."""
+    seat = desk.seat(store, task, me.person.id)
+    if seat is None:
+        raise HTTPException(404)
+    name = next(one.name for one in _sets(store) if seat.task_set in (one.name, one.gold))
+    held = queue.held(store, task, me.person.id)
+    for back in judgments.returned(store, name, me.person.id):
+        if back.task == task:
+            held = held._replace(replaces=back.label, note=back.note)
+    task_set = judgments.set_named(store, name)
+    assert task_set is not None
+    code, title = KINDS[held.kind]
+    question = code.question(held.question if code is screening else held)
+    return Work(held, seat, task_set, code, title, question)
+
+
+def _sets(store: Store) -> list[TaskSet]:
+    return store.task_sets()
+
+
+def guideline(store: Store, panel: work.Panel) -> tuple[str, str]:
+    """Version and text of the guideline that is in force for a panel; ours until somebody puts another one in force."""
+    name, text = work.guideline(panel)
+    found = desk.edition(store, name)
+    return found if found is not None else (desk.publish(store, name, text), text)
+
+
+@pages.get("/task")
+def task_page(request: Request, known: web.Known, me: web.Member, id: str, saved: str = "") -> Response:
+    work = _work(known.store, me, id)
+    if work.seat.label is None:
+        desk.hold(known.store, id, me.person.id, request.app.state.lease_seconds)
+    draft = desk.draft(known.store, id, me.person.id)
+    return _page(request, known.store, me, work, draft.fields if draft else {}, [], saved=saved)
+
+
+def _page(
+    request: Request, store: Store, me: Account, work: Work, fields: form.Fields, wrong: list[str], status: int = 200, **more: Any
+) -> Response:
+    version, text = guideline(store, work.task_set.panel)
+    draft = desk.draft(store, work.task.id, me.person.id)
+    if draft is None:
+        desk.save(store, work.task.id, me.person.id, {}, version)  # from here on time counts
+    wanted, done = queue.progress(store, work.task_set.name)
+    known = {
+        "work": work,
+        "question": work.question,
+        "fields": fields,
+        "said": lambda name: (fields.get(name) or [""])[-1],
+        "wrong": wrong,
+        "guideline": rendering.rich(text),
+        "version": version,
+        "rich": rendering.rich,
+        "plain": rendering.plain,
+        "line": rendering.line,
+        "letters": form.LETTERS,
+        "yes_no": form.QUESTIONS,
+        "done": done,
+        "wanted": wanted,
+        "seconds": int(draft.seconds or 0) if draft else 0,
+        "levels": LEVELS,
+        "saved": "",
+        "hints": [],
+    }
+    return web.page(request, f"tasks/{work.task.kind.split('.')[1]}.html", status, **known | more)
+
+
+LEVELS = (
+    ("definitely_breaks", "Definitely breaks it"),
+    ("probably_breaks", "Probably breaks it"),
+    ("unsure", "Not sure"),
+    ("probably_follows", "Probably follows it"),
+    ("definitely_follows", "Definitely follows it"),
+)
+
+
+def _fields(sent: web.Form) -> dict[str, list[str]]:
+    """What a form held, without what belongs to the page."""
+    own = ("token", "id", "seconds", "guideline", "action", "seen")
+    return {name: [str(one) for one in sent.getlist(name)] for name in dict.fromkeys(sent.keys()) if name not in own}
+
+
+def _keep(request: Request, store: Store, me: Account, work: Work, sent: web.Form) -> tuple[dict[str, list[str]], str]:
+    """Keep the form as a draft and the task for this person; returns the fields and the guideline that the page showed."""
+    fields, version = _fields(sent), str(sent.get("guideline", ""))
+    draft = desk.draft(store, work.task.id, me.person.id)
+    if work.code is probes and draft is not None:
+        fields["said"] = draft.fields.get("said", [])  # only the site itself adds to a dialogue
+    elif work.code is probes:
+        fields.pop("said", None)
+    if sum(len(one) for values in fields.values() for one in values) > 4 * form.MOST_TEXT:
+        raise Refusal("this is too long to be kept; shorten it")
+    if not desk.is_guideline(store, version):
+        version = guideline(store, work.task_set.panel)[0]
+    told = str(sent.get("seconds", ""))
+    seconds = min(float(told), MOST_SECONDS) if told.isascii() and told.isdigit() and len(told) < 8 else None
+    desk.save(store, work.task.id, me.person.id, fields, version, seconds)
+    return fields, version
+
+
+@pages.post("/draft")
+def save_draft(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> Response:
+    """Keep what is written so far; a page's script calls it, and so does the button of a page without script."""
+    work = _work(known.store, me, str(sent.get("id", "")))
+    _keep(request, known.store, me, work, sent)
+    held = work.seat.label is not None or desk.hold(known.store, work.task.id, me.person.id, request.app.state.lease_seconds)
+    if "application/json" in request.headers.get("accept", ""):
+        return JSONResponse({"saved": time.strftime("%H:%M", time.gmtime()), "held": held})
+    return web.go(_link(work.task.id))
+
+
+@pages.post("/answer")
+def answer(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> Response:
+    """Give an answer in, or correct one; then the next task."""
+    store, person = known.store, me.person.id
+    work = _work(store, me, str(sent.get("id", "")))
+    fields, version = _keep(request, store, me, work, sent)
+    if sent.get("action") == "say":
+        try:
+            probing.say(store, work.task, person, fields, version)
+        except Refusal as refusal:
+            return _page(request, store, me, work, fields, refusal.lines, 400)
+        return web.go(_link(work.task.id) + "#end")
+    try:
+        said = work.code.form(work.question, fields)
+        work.code.check(work.question, said)
+    except Refusal as refusal:
+        return _page(request, store, me, work, fields, refusal.lines, 400)
+    hints = comparisons.contradictions(said) if work.code is comparisons and "seen" not in sent else []
+    if hints:
+        return _page(request, store, me, work, fields, [], hints=hints)
+    if work.seat.label is None:
+        desk.hold(store, work.task.id, person, request.app.state.lease_seconds)
+    draft = desk.draft(store, work.task.id, person)
+    try:
+        queue.submit(store, work.task, person, said, version, draft.seconds if draft else None, work.seat.label)
+    except Lapsed:
+        lost = ["Your time was over and somebody else has this task now. What you wrote is kept as a draft; your answer was not counted."]
+        return _page(request, store, me, work, fields, lost, 409)
+    if work.seat.label is not None and work.task.replaces is None:
+        return web.go("/mine")
+    return _next(request, store, me, work.task_set.name, work.task.id)
+
+
+@pages.post("/skip")
+def skip(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> Response:
+    """Give a task back, with a reason; flagged, an admin looks at it."""
+    work = _work(known.store, me, str(sent.get("id", "")))
+    if work.seat.label is not None:
+        raise Refusal("you have answered this task already; correct your answer instead")
+    flag = sent.get("action") == "flag"
+    reason = (form.one({"reason": [str(sent.get("reason", ""))]}, "reason") or "").strip()
+    if flag and not reason:
+        raise Refusal("say in a few words what is wrong with the task")
+    desk.skip(known.store, work.task.id, me.person.id, flag, reason)
+    return _next(request, known.store, me, work.task_set.name)
+
+
+@pages.get("/mine")
+def mine(request: Request, known: web.Known, me: web.Member) -> Response:
+    """A person's own answers and days."""
+    given = [(one, KINDS[one.kind][1], _link(one.task)) for one in desk.given(known.store, me.person.id) if one.kind in KINDS]
+    return web.page(request, "mine.html", given=given, days=desk.days(known.store, me.person.id))
