@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -184,16 +184,16 @@ def put(store: Store, cfg: Config, key: str, seed: int) -> list[Screening]:
         sets.append((Screening(name, part, cutoff.get(part)), TaskSet(name, kind, "training", False, True), rows))
     if wrong:
         raise Refusal(wrong)
-    for part, task_set, rows in sets:
-        own = [(Task(f"{part.task_set}#{task.id}", task.question), answer) for task, answer in rows]
+    for one, task_set, rows in sets:
+        own = [(Task(f"{one.task_set}#{task.id}", task.question), answer) for task, answer in rows]
         keyed = [(task, answer) for task, answer in own if answer is not None]
         if keyed:
             judgments.put_known(store, task_set, keyed)
         else:
             store.put_tasks(task_set, [task for task, _ in own])
-    judgments.put_screening(store, [part for part, _, _ in sets])
+    judgments.put_screening(store, [one for one, _, _ in sets])
     store.add_guideline(*work.guideline("training"))
-    return [part for part, _, _ in sets]
+    return [one for one, _, _ in sets]
 
 
 Kept = tuple[Task, str | None]
@@ -272,11 +272,10 @@ def _score(part: Screening, asked: int, said: list[Label], keys: dict[str, str],
     return Score(value, len(said), asked, graded, passed)
 
 
-def _stored(kept: dict[str, list[int] | dict[str, list[int]]]) -> list[int]:
-    """Ranks brought from the order shown back to the order of the replies."""
-    answer, shown = kept["answer"], kept["shown"]
-    assert isinstance(answer, dict) and isinstance(shown, list)
-    ranks = dict(zip(shown, answer["ranks"], strict=True))
+def _stored(kept: dict[str, Any]) -> list[int]:
+    """Ranks brought from the order shown back to the order of the replies; answers that were not ranked are all alike."""
+    shown = kept["shown"]
+    ranks = dict(zip(shown, kept["answer"]["ranks"] or [1] * len(shown), strict=True))
     return [ranks[i] for i in range(len(ranks))]
 
 
