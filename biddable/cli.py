@@ -47,6 +47,9 @@ def main() -> None:
     except Waiting as waiting:
         print(waiting)
         sys.exit(3)
+    except BrokenPipeError:  # whoever read along, such as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
@@ -92,10 +95,9 @@ def _template(name: str) -> str:
     ]
     for stage, about in config.stage_names().items():
         lines += [f"# {about}", f"[{stage}]"]
-        for word, info in config.module(stage).Config.model_fields.items():
-            lines += [f"# {line}" for line in (info.description or "").splitlines()]
-            default = json.loads(json.dumps(info.get_default(call_default_factory=True), default=str))
-            lines.append(f"# {word} =" if default is None else f"{word} = {_toml(default)}")
+        for one in config.settings(stage):
+            lines += [f"# {line.strip()}" for line in one.about.splitlines()]
+            lines.append(f"# {one.name} =" if one.default is None else f"{one.name} = {_toml(one.default)}")
         for twin, settings in TWICE.items():
             if twin.startswith(stage + "."):
                 lines += ["", f"# [{stage}] once more; every other setting as its default", f"[{twin}]"]
@@ -174,9 +176,9 @@ def _stage(key: str, arguments: list[str]) -> int:
         raise Refusal(f"biddable {key}: there is no such stage{config.did_you_mean(name, list(known))}")
     if not arguments or "--help" in arguments or "-h" in arguments:
         print(f"Usage: biddable {key} FILE [SETTING=VALUE ...] [name=NAME]\n\n{known[name]}\n")
-        for word, info in config.module(name).Config.model_fields.items():
-            default = json.loads(json.dumps(info.get_default(call_default_factory=True), default=str))
-            print(f"  {word} = {json.dumps(default)}\n      {' '.join((info.description or '').split())}")
+        for one in config.settings(name):
+            default = "(none)" if one.default is None else _toml(one.default)
+            print(f"  {one.name} = {default}\n      {' '.join(one.about.split())}")
         return 0
     settings: dict[str, Any] = {}
     for argument in arguments[1:]:

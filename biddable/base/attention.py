@@ -17,7 +17,7 @@ NAME = "biddable"
 
 
 def attend(
-    module: torch.nn.Module,
+    module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -33,31 +33,30 @@ def attend(
     """
     if getattr(module, "sinks", None) is not None:
         raise NotImplementedError("attention sinks")
-    batch, heads, queries, size = query.shape
-    groups = key.shape[1]
-    share = heads // groups
-    if queries == 1:
-        seen = None if attention_mask is None else attention_mask[..., : key.shape[2]]
-        out = _weighted(query.reshape(batch, groups, share, size), key, value, seen, scaling, softcap)
-        return out.reshape(batch, 1, heads, value.shape[-1]), None
+    queries, share = query.shape[2], query.shape[1] // key.shape[1]
+    written = query.device.type == "cpu" and dropout == 0 and attention_mask is not None
+    if softcap is not None or (written and (queries == 1 or key.shape[2] <= WRITTEN)):
+        out = _written(query, key, value, attention_mask, scaling, softcap)
+        return out.transpose(1, 2).contiguous(), None
     if share > 1:
         key, value = key.repeat_interleave(share, dim=1), value.repeat_interleave(share, dim=1)
-    if softcap is not None:
-        out = _weighted(query, key, value, attention_mask, scaling, softcap)
-    else:
-        out = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=attention_mask,
-            dropout_p=dropout,
-            scale=scaling,
-            is_causal=attention_mask is None,
-        )
+    out = F.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=attention_mask,
+        dropout_p=dropout,
+        scale=scaling,
+        is_causal=attention_mask is None,
+    )
     return out.transpose(1, 2).contiguous(), None
 
 
-def _weighted(
+WRITTEN = 512
+"""Up to so many keys attention is written out on a CPU (for one query: always): it takes half of the fused kernel's time, and (T, T) weights are small."""
+
+
+def _written(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -65,14 +64,20 @@ def _weighted(
     scaling: float | None,
     softcap: float | None,
 ) -> torch.Tensor:
-    """Attention written out, in fp32: (B, H, Q, D) x (B, H, L, D) -> (B, H, Q, D)."""
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    weights = torch.matmul(query.float() * scale, key.float().transpose(-1, -2))
+    """Attention written out: (B, H, Q, D) x (B, G, L, D) -> (B, H, Q, D). Heads that share a key stand under each other in one product; the
+    softmax works in fp32 inside. `mask`: True where seen, or what is added to the weights."""
+    batch, heads, queries, size = query.shape
+    groups, keys = key.shape[1], key.shape[2]
+    scale = size**-0.5 if scaling is None else scaling
+    together = (query * scale).reshape(batch, groups, -1, size)
+    weights = torch.matmul(together, key.transpose(-1, -2)).view(batch, heads, queries, keys)
     if softcap is not None:
         weights = torch.tanh(weights / softcap) * softcap
     if mask is not None:
-        weights = weights.masked_fill(~mask, torch.finfo(weights.dtype).min)
-    return torch.matmul(weights.softmax(dim=-1), value.float()).to(query.dtype)
+        mask = mask[..., :keys]
+        weights = weights + mask if mask.is_floating_point() else weights.masked_fill(~mask, torch.finfo(weights.dtype).min)
+    out = torch.matmul(weights.softmax(dim=-1).view(batch, groups, -1, keys), value)
+    return out.view(batch, heads, queries, value.shape[-1])
 
 
 AttentionInterface.register(NAME, attend)
@@ -96,8 +101,8 @@ class Prefill(Cache):
 
 
 class Slots(Cache):
-    """The sampler's cache: B slots of fixed length, each at its own position, written in place. Keys and values are fp32 (what is read
-    every step is then not converted every step)."""
+    """The sampler's cache: B slots of fixed length, each at its own position, written in place. Keys lie with their positions side by side,
+    (B, G, D, L), as the product with a query reads them."""
 
     def __init__(self, slots: int, length: int) -> None:
         self.layers = []
@@ -111,17 +116,19 @@ class Slots(Cache):
     def put(self, layer: int, slot: int, key: torch.Tensor, value: torch.Tensor) -> None:
         """Copy a prefilled prompt's keys and values (G, P, D) into a slot."""
         if layer not in self.keys:
-            for held in (self.keys, self.values):
-                held[layer] = torch.zeros(self.slots, key.shape[0], self.length, key.shape[-1])
-        self.keys[layer][slot, :, : key.shape[1]] = key
+            groups, _, size = key.shape
+            self.keys[layer] = key.new_zeros(self.slots, groups, size, self.length)
+            self.values[layer] = key.new_zeros(self.slots, groups, self.length, size)
+        self.keys[layer][slot, :, :, : key.shape[1]] = key.transpose(1, 2)
         self.values[layer][slot, :, : key.shape[1]] = value
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        self.keys[layer_idx][self.rows, :, self.at] = key_states[:, :, 0].float()
-        self.values[layer_idx][self.rows, :, self.at] = value_states[:, :, 0].float()
-        return self.keys[layer_idx][:, :, : self.used], self.values[layer_idx][:, :, : self.used]
+        keys, values = self.keys[layer_idx], self.values[layer_idx]
+        keys[self.rows, :, :, self.at] = key_states[:, :, 0]
+        values[self.rows, :, self.at] = value_states[:, :, 0]
+        return keys[..., : self.used].transpose(2, 3), values[:, :, : self.used]
 
     def keep(self, rows: list[int]) -> None:
         """Drop all slots but these."""

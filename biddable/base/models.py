@@ -132,7 +132,8 @@ def load_scorer(folder: Path, shared: Trunk | None = None) -> Scorer:
     below, above = cut(_decoder(where, compute_dtype(), causal=False), int(facts["trunk"]))
     head = load_file(where / "head.safetensors")
     above.requires_grad_(True)
-    return Scorer(_trunk(folder, below, shared), above, head["weight"], head["bias"])
+    aligned = head["weight"].clone()  # a file's tensors begin anywhere in memory, and the library's sums round by where they begin
+    return Scorer(_trunk(folder, below, shared), above, aligned, head["bias"].clone())
 
 
 def _trunk(folder: Path, below: Body | None, shared: Trunk | None) -> Trunk:

@@ -18,6 +18,9 @@ from biddable.base.sampler import Request, Sampled, sample
 from biddable.learn import losses
 from biddable.learn.loop import chunks
 
+STILL_TOKENS = 2048
+"""Tokens per forward of the models that do not learn: more are not faster, fewer take less memory."""
+
 
 class Minibatch(NamedTuple):
     """One update's episodes, laid out once: the old log-probabilities come from the same rows that train."""
@@ -93,8 +96,9 @@ def experience(
         values.append(before.detach())
         entropy.append(spread)
         with torch.no_grad():
-            reference.append(models.reference.logp(one)[0])
-            score.append(models.reward.scores(one))
+            for _, part in chunks(trees[answers : answers + len(one.last)], min(tokens, STILL_TOKENS)):
+                reference.append(models.reference.logp(part)[0])
+                score.append(models.reward.scores(part))
         owner.append(one.answer + answers)
         answers += len(one.last)
     held = ended(torch.cat(score), finishes, missing)

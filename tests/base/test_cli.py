@@ -173,3 +173,18 @@ def test_new_writes_a_file_that_is_in_order(folder: Path, monkeypatch: pytest.Mo
     assert {stage.key for stage in plan.stages} > set(cli.TWICE)
     text = (folder / "fresh.toml").read_text(encoding="utf-8")
     assert text.count("\n# ") > 50  # commented
+
+
+def test_help_and_new_import_neither_torch_nor_a_stage(tmp_path: Path) -> None:
+    """Half a second for help is only possible without torch, which alone takes longer."""
+    for arguments in (["--help"], ["learn.ppo", "--help"], ["new", str(tmp_path / "my.toml")]):
+        code = (
+            "import sys; from biddable import cli\n"
+            f"sys.argv = ['biddable', *{arguments!r}]\n"
+            "try: cli.main()\n"
+            "except SystemExit as end: assert not end.code, end.code\n"
+            "assert not {'torch', 'transformers', 'biddable.learn.ppo'} & set(sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "my.toml").is_file()
