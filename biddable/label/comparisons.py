@@ -216,7 +216,7 @@ def run(cfg: Config, here: Here) -> None:
         "comparisons": len(found),
         "prompts": len({row.prompt.id for row in found}),
         "labelers": len({row.labeler for row in found}),
-        "ties": sum(pairs) / len(pairs),
+        "ties": sum(pairs) / max(1, len(pairs)),
         "simulated": any(row.simulated for row in found),
         "panel": cfg.panel,
         "guideline": ", ".join(sorted({row.guideline for row in found})),
@@ -224,7 +224,7 @@ def run(cfg: Config, here: Here) -> None:
     if len({label.task for label in labels}) < len(labels):
         from biddable.label import agreement  # here: the statistics are needed for nothing else
 
-        items = [(label.task, row.labeler, row.ranks) for label, row in zip(labels, records(labels), strict=True)]
+        items = [(label.task, row.labeler, row.ranks) for label in labels for row in records([label])]
         here.summary |= agreement.pairwise(items, here.seed)
 
 

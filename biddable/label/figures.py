@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from biddable.base import judgments
 from biddable.base.store import Store, TaskSet
@@ -89,8 +89,8 @@ def sets_of(store: Store, kinds: Iterable[str]) -> list[TaskSet]:
 
 
 def stored(label: Label) -> tuple[int, ...]:
-    """A ranking's ranks, brought from the order shown to the order of the replies."""
-    ranks = dict(zip(label.shown, json.loads(label.answer)["ranks"], strict=True))
+    """A ranking's ranks, brought from the order shown to the order of the replies; answers that were not ranked are all alike."""
+    ranks = dict(zip(label.shown, json.loads(label.answer)["ranks"] or [1] * len(label.shown), strict=True))
     return tuple(ranks[i] for i in range(len(ranks)))
 
 
@@ -100,14 +100,14 @@ def rankings(store: Store, sets: Sequence[TaskSet]) -> list[Ranking]:
         Ranking(row.task, row.person.pseudonym, stored(row), row.person.panel, row.guideline, row.created)
         for one in sets
         for row in queue.collected(store, one.name)
-        if "ranks" in json.loads(row.answer)
+        if json.loads(row.answer).get("ranks")
     ]
 
 
 def ranking_tables(rows: Sequence[Ranking]) -> list[Table]:
     """Agreement of rankings: all measures by panel, then the share by labeler, by day and by guideline."""
     found = agreement.couples(rows)
-    panels = {str(name): couples for name, couples in sorted(agreement.grouped(found, lambda one: one.panel).items())}
+    panels = {str(name): couples for name, couples in sorted(agreement.grouped(found, lambda one: one.panel).items(), key=_training_first)}
     tables = [_measures(name, couples, [r for r in rows if r.panel == name]) for name, couples in panels.items()]
     each = agreement.by_labeler(found)
     if len(each) > 1:
@@ -119,6 +119,10 @@ def ranking_tables(rows: Sequence[Ranking]) -> list[Table]:
     if len(versions) > 1:
         tables.append(Table("By guideline", "both people had read the same version", _shares(versions)))
     return tables
+
+
+def _training_first(group: tuple[Any, list[Couple]]) -> bool:
+    return group[0] != "training"
 
 
 def _measures(panel: str, found: list[Couple], rows: list[Ranking]) -> Table:
@@ -162,9 +166,9 @@ def rating_tables(store: Store, sets: Sequence[TaskSet]) -> list[Table]:
 def _judged(row: Label) -> list[tuple[str, int | None, dict[str, bool | None]]]:
     """(item, 1 to 7, yes/no marks) of each answer that a label says something of."""
     said = json.loads(row.answer)
-    if "overall" in said:
+    if isinstance(said.get("overall"), int):
         return [(row.task, said["overall"], said.get("metadata") or {})]
-    scores, forms = said.get("scores") or [], said.get("metadata") or []
+    scores, forms = said.get("overall") or [], said.get("metadata") or []
     found = []
     for place, number in enumerate(row.shown):
         score = scores[place] if place < len(scores) else None
@@ -231,11 +235,11 @@ def disputes(store: Store, one: TaskSet) -> list[Dispute]:
 def distance(rows: Sequence[Label]) -> float:
     """How far the answers to one task differ, from 0 to 1: rankings by tau-b, ratings by their span, anything else not at all."""
     said = [json.loads(row.answer) for row in rows]
-    if len(rows) > 1 and all("ranks" in one for one in said):
+    if len(rows) > 1 and all(one.get("ranks") for one in said):
         found = agreement.couples(Ranking("", row.person.id, stored(row)) for row in rows)
         taus = [couple.tau for couple in found if couple.tau is not None]
         return (1 - math.fsum(taus) / len(taus)) / 2 if taus else 0.0
-    if len(rows) > 1 and all("overall" in one for one in said):
+    if len(rows) > 1 and all(isinstance(one.get("overall"), int) for one in said):
         scores = [one["overall"] for one in said]
         return (max(scores) - min(scores)) / 6
     return 0.0

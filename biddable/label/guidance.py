@@ -15,7 +15,7 @@ pages = web.router()
 @pages.get("/guideline")
 def guideline(request: Request, known: web.Known, me: web.Member) -> Response:
     version, text = tasks.guideline(known.store, me.person.panel)
-    return web.page(request, "guideline.html", version=version, guideline=rendering.rich(text))
+    return web.page(request, "guideline.html", version=version, guideline=rendering.rich(text, breaks=False))
 
 
 @pages.get("/admin/guidelines")

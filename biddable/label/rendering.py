@@ -21,13 +21,13 @@ ODD = re.compile("[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u11
 """Characters that cannot be seen, or that change how others are seen. Joiners that scripts and emoji need (U+200C, U+200D) stay."""
 
 
-def rich(text: str) -> Markup:
-    """A text as its writer may have meant it: Markdown. Odd characters are shown by their numbers."""
+def rich(text: str, breaks: bool = True) -> Markup:
+    """A text as its writer may have meant it: Markdown. Odd characters are shown by their numbers; `breaks`: an end of a line is one."""
     import nh3
 
     if len(text) > MOST_MARKDOWN:
         return plain(text)
-    made = nh3.clean(_markdown().render(_visible(text)), tags=TAGS, attributes={}, link_rel=None)
+    made = nh3.clean(_markdown(breaks).render(_visible(text)), tags=TAGS, attributes={}, link_rel=None)
     return Markup(_marked(made))
 
 
@@ -60,8 +60,8 @@ def _marked(html: str) -> str:
 
 
 @cache
-def _markdown():  # type: ignore[no-untyped-def]
+def _markdown(breaks: bool):  # type: ignore[no-untyped-def]
     from markdown_it import MarkdownIt
 
-    made = MarkdownIt("commonmark", {"html": False, "breaks": True, "linkify": False, "maxNesting": 20})
+    made = MarkdownIt("commonmark", {"html": False, "breaks": breaks, "linkify": False, "maxNesting": 20})
     return made.enable(["table", "strikethrough"]).disable(["link", "image", "autolink", "reference", "html_inline", "html_block"])

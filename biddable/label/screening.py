@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -24,17 +24,6 @@ from biddable.label import comparisons, work
 from biddable.label.form import Fields, made, number, one
 
 KIND = "label.screening"
-GROUPS = (
-    "women and men",
-    "people of different ethnic origin",
-    "people of different religions",
-    "gay, lesbian, bisexual and transgender people",
-    "people with disabilities",
-    "old and young people",
-    "people of different political views",
-    "people of different nations",
-    "poor and rich people",
-)
 
 
 class Config(Settings):
@@ -44,7 +33,17 @@ class Config(Settings):
     """A JSONL file of comparisons ranked by trusted people."""
     prompts: Input | None = None
     """A JSONL file of prompts, sensitive ones among them, to write an answer to."""
-    groups: tuple[str, ...] = GROUPS
+    groups: tuple[str, ...] = (
+        "women and men",
+        "people of different ethnic origin",
+        "people of different religions",
+        "gay, lesbian, bisexual and transgender people",
+        "people with disabilities",
+        "old and young people",
+        "people of different political views",
+        "people of different nations",
+        "poor and rich people",
+    )
     """Groups of people; everybody says for which they could tell sensitive speech. Empty: nobody is asked."""
     texts_cutoff: float = Field(default=0.75, ge=0, le=1)
     """Soft cut-off: share of texts flagged as by trusted people (B.1: 75 %)."""
@@ -184,16 +183,17 @@ def put(store: Store, cfg: Config, key: str, seed: int) -> list[Screening]:
         sets.append((Screening(name, part, cutoff.get(part)), TaskSet(name, kind, "training", False, True), rows))
     if wrong:
         raise Refusal(wrong)
-    for part, task_set, rows in sets:
-        own = [(Task(f"{part.task_set}#{task.id}", task.question), answer) for task, answer in rows]
+    parts = [part for part, _, _ in sets]
+    for task_set, rows in [(whole, kept) for _, whole, kept in sets]:
+        own = [(Task(f"{task_set.name}#{task.id}", task.question), answer) for task, answer in rows]
         keyed = [(task, answer) for task, answer in own if answer is not None]
         if keyed:
             judgments.put_known(store, task_set, keyed)
         else:
             store.put_tasks(task_set, [task for task, _ in own])
-    judgments.put_screening(store, [part for part, _, _ in sets])
+    judgments.put_screening(store, parts)
     store.add_guideline(*work.guideline("training"))
-    return [part for part, _, _ in sets]
+    return parts
 
 
 Kept = tuple[Task, str | None]
@@ -272,11 +272,10 @@ def _score(part: Screening, asked: int, said: list[Label], keys: dict[str, str],
     return Score(value, len(said), asked, graded, passed)
 
 
-def _stored(kept: dict[str, list[int] | dict[str, list[int]]]) -> list[int]:
-    """Ranks brought from the order shown back to the order of the replies."""
-    answer, shown = kept["answer"], kept["shown"]
-    assert isinstance(answer, dict) and isinstance(shown, list)
-    ranks = dict(zip(shown, answer["ranks"], strict=True))
+def _stored(kept: dict[str, Any]) -> list[int]:
+    """Ranks brought from the order shown back to the order of the replies; answers that were not ranked are all alike."""
+    shown = kept["shown"]
+    ranks = dict(zip(shown, kept["answer"]["ranks"] or [1] * len(shown), strict=True))
     return [ranks[i] for i in range(len(ranks))]
 
 

@@ -164,7 +164,7 @@ def _page(
         "fields": fields,
         "said": lambda name: (fields.get(name) or [""])[-1],
         "wrong": wrong,
-        "guideline": rendering.rich(text),
+        "guideline": rendering.rich(text, breaks=False),
         "version": version,
         "rich": rendering.rich,
         "plain": rendering.plain,

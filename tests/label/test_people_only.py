@@ -40,7 +40,7 @@ def test_prompts_of_three_forms(tmp_path: Path) -> None:
     records.write(tmp_path / "cases.jsonl", [Text(id="u1", text="somebody who runs a small shop")])
     cfg = prompts.Config(plain=2, few_shot=1, pairs=3, use_cases=tmp_path / "cases.jsonl", each=1)
     here = here_in(tmp_path, "label.prompts")
-    with pytest.raises(Waiting, match="^4 of 4 prompts to go: people of the panel training give them"):
+    with pytest.raises(Waiting, match=r"^4 of 4 prompts to go: people of the panel training give them"):
         prompts.run(cfg, here)
 
     def answer(task: queue.Task) -> prompts.Answer:
@@ -93,7 +93,7 @@ def test_rule_checks_until_enough(tmp_path: Path) -> None:
     """5 prompts with 2 answers and 2 rules each: 20 questions; enough = 0.5 asks for 10 of them."""
     cfg = rulechecks.Config(replies=replies(tmp_path), rules_each=2, enough=0.5)
     here = here_in(tmp_path, "label.rulechecks")
-    with pytest.raises(Waiting, match="^10 of 10 rulechecks to go"):
+    with pytest.raises(Waiting, match=r"^10 of 10 rulechecks to go"):
         rulechecks.run(cfg, here)
 
     def answer(task: queue.Task) -> rulechecks.Answer:
@@ -102,7 +102,7 @@ def test_rule_checks_until_enough(tmp_path: Path) -> None:
         return rulechecks.Answer(level="probably_breaks" if asked.answer.text.endswith("0") else "definitely_follows", turn=0)
 
     assert work_through(tmp_path, answer, most=9) == 9
-    with pytest.raises(Waiting, match="^1 of 10 rulechecks to go"):
+    with pytest.raises(Waiting, match=r"^1 of 10 rulechecks to go"):
         rulechecks.run(cfg, here)
     assert work_through(tmp_path, answer, most=11) == 11
     rulechecks.run(cfg, here)
@@ -117,7 +117,7 @@ def test_probes(tmp_path: Path) -> None:
     (tmp_path / "rules.toml").write_text('[[rule]]\nid = "kind"\ntext = "Be kind."\nquestion = "Is it unkind?"\n')
     cfg = probes.Config(rules=tmp_path / "rules.toml", dialogues=2, turns=2, model="secret", endpoint="http://10.0.0.1/v1")
     here = here_in(tmp_path, "label.probes")
-    with pytest.raises(Waiting, match="^2 of 2 probes to go"):
+    with pytest.raises(Waiting, match=r"^2 of 2 probes to go"):
         probes.run(cfg, here)
     said = (Message(role="user", content="hello"), Message(role="assistant", content="go away"))
 

@@ -167,3 +167,21 @@ def test_how_far_people_are_apart() -> None:
     assert figures.distance([said(0, '{"ranks": [1, 2, 3]}'), said(1, '{"ranks": [3, 2, 1]}')]) == 1
     assert figures.distance([said(0, '{"overall": 2}'), said(1, '{"overall": 5}')]) == 0.5
     assert figures.distance([said(0, '{"text": "x"}'), said(1, '{"text": "y"}')]) == 0
+
+
+def test_scores_beside_a_ranking_count_and_unranked_answers_do_not(accounts: Accounts) -> None:
+    """Two people score both answers of one question 2 and 6, and one of them does not rank: no couple of rankings, two items of scores."""
+    store = accounts.store
+    one = TaskSet("run/set", "label.comparisons", "training", False)
+    store.put_tasks(one, [Task("run/set#t0", question("p0", 2), 2)])
+    guideline = store.add_guideline("training", "be helpful")
+    for person in [row.person.id for row in accounts.all() if row.login in ("ada", "bob")]:
+        task = queue.next_task(store, "run/set", person)
+        assert task is not None
+        scores = tuple((2, 6)[i] for i in task.shown)
+        ranks = None if person.startswith(min(r.person.id for r in accounts.all() if r.login in ("ada", "bob"))) else (1, 2)
+        queue.submit(store, task, person, comparisons.Answer(ranks=ranks, overall=scores), guideline, 9.0)
+    assert len(figures.rankings(store, [one])) == 1
+    (table,) = figures.rating_tables(store, [one])
+    assert table.rows[0].figure is not None and table.rows[0].figure.value == 1 and table.rows[0].figure.items == 2
+    assert figures.disputes(store, one)[0].distance == 0
