@@ -93,7 +93,7 @@ def ours(model: str, k: int, trunk: int) -> dict[str, float]:
     stamps: list[float] = []
     for step in range(updates):
         trees = with_hidden(scorer.trunk, rows[step * per_update : (step + 1) * per_update], cfg.trunk_cache_gb)
-        reward.accumulate(scorer, trees, [list(range(k))] * per_update, cfg.ties, cfg.microbatch_tokens)
+        reward.accumulate(scorer, trees, [[list(range(k))]] * per_update, cfg.ties, cfg.microbatch_tokens)
         branch.step(1e-6, cfg.clip_norm)
         head.step(1e-6, cfg.clip_norm)
         stamps.append(time.perf_counter())

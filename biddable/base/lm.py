@@ -320,8 +320,9 @@ class Scorer(nn.Module):
         )
 
 
-def scorer_from(policy: Policy, generator: torch.Generator) -> Scorer:
-    """A new scorer on the policy's weights with a random head of standard deviation 1/sqrt(d + 1) (Stiennon et al. 2020, code)."""
+def scorer_from(policy: Policy, generator: torch.Generator, deviation: float | None = None) -> Scorer:
+    """A new scorer on the policy's weights with a random head, of standard deviation 1/sqrt(d + 1) unless told (Stiennon et al. 2020, code)."""
     body = copy.deepcopy(policy.body)
     size = int(policy.weight.shape[1])
-    return Scorer(policy.trunk, body, torch.randn(size, generator=generator) / (size + 1) ** 0.5, torch.zeros(()))
+    deviation = (size + 1) ** -0.5 if deviation is None else deviation
+    return Scorer(policy.trunk, body, torch.randn(size, generator=generator) * deviation, torch.zeros(()))

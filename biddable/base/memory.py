@@ -5,7 +5,10 @@ Per trained parameter: 2 bytes that compute, 4 of fp32 master, 4 of gradient, 8 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
+import sys
 from pathlib import Path
 
 from biddable.base.config import Plan, Stage
@@ -104,3 +107,19 @@ def advice(stage: Stage) -> str:
         if "microbatch_tokens" in stage.settings
         else "raise trunk in [learn.start]"
     )
+
+
+def forget_peak() -> None:
+    """Begin to measure this process's peak memory anew, where the system can (Linux); elsewhere the peak is that of the whole process."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_gb() -> float:
+    """The most memory this process has held since `forget_peak`, in GB (resident, imported libraries included)."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e9
+    except (OSError, StopIteration):
+        scale = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e9

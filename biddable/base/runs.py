@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from biddable.base import memory
 from biddable.base.config import Plan, Refusal, Stage, Waiting, missing, module
 from biddable.base.manifest import FORMAT, PASSING, code_version, content_hash, hash_file, read_manifest, write_json
 from biddable.base.progress import Pace
@@ -235,6 +236,7 @@ def run(plan: Plan, stage: Stage, report: Report) -> bool:
         try:
             inputs = _input_hashes(stage)
             _begin(folder, plan, stage, inputs)
+            memory.forget_peak()
             module(stage.name).run(stage.config, here)
             _finish(here, plan, stage, inputs)
         except Waiting as waiting:
@@ -322,6 +324,7 @@ def _finish(here: Here, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> Non
             },
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "seconds": round(time.time() - here.started, 3),
+            "peak_memory_gb": round(memory.peak_gb(), 3),
         },
     )
     _tidy(here.folder)

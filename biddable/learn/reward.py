@@ -56,13 +56,17 @@ class Config(Settings):
     """Peak for the branch, decaying along a cosine to a tenth (C.2: 9e-6)."""
     head_learning_rate: float = Field(default=9e-6, gt=0)
     """Peak for the scalar head, which starts from random numbers and may want more."""
+    head_deviation: float | None = Field(default=None, gt=0)
+    """Standard deviation of the new head's weights; none: 1/sqrt(d + 1) (Stiennon et al. 2020, code). Less, where final states are large."""
+    warmup: int = Field(default=0, ge=0)
+    """Updates over which both rates rise from nothing (the paper names none; few updates at high rates want some)."""
     ties: losses.Ties = "drop"
     """What ties do: `drop` (C.2), or `even`: a target of one half (Menick et al. 2022, 2.8)."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's weight decay."""
     clip_norm: float = Field(default=1.0, gt=0)
     """The gradient is scaled down to this length."""
-    microbatch_tokens: int = Field(default=4096, ge=64)
+    microbatch_tokens: int = Field(default=1024, ge=64)
     """Tokens per forward: less memory, same result. A ranking is never split."""
     trunk_cache_gb: float = Field(default=2.0, ge=0)
     """Memory for trunk outputs kept over epochs and measurements, in GB."""
@@ -74,7 +78,7 @@ def run(cfg: Config, here: Here) -> None:
     policy = models.load_policy(cfg.policy)
     tokenizer = models.tokenizer(cfg.policy)
     generator = torch.Generator().manual_seed(seed_of("head", here.seed))
-    scorer = scorer_from(policy, generator)
+    scorer = scorer_from(policy, generator, cfg.head_deviation)
     rows = records.read(cfg.comparisons / "comparisons.jsonl", Comparison)
     train, valid = ([r for r in rows if r.prompt.split == split] for split in ("train", "valid"))
     strangers = records.read(cfg.held_out / "comparisons.jsonl", Comparison) if cfg.held_out else []
@@ -100,9 +104,10 @@ def run(cfg: Config, here: Here) -> None:
         loss, accuracy = accumulate(
             scorer, [trees[i] for i in order], [ranks[i] for i in order], cfg.ties, cfg.microbatch_tokens
         )
-        rate = cosine(step, steps, cfg.learning_rate)
+        rising = min(1.0, (step + 1) / max(cfg.warmup, 1))
+        rate = rising * cosine(step, steps, cfg.learning_rate)
         norm = branch.step(rate, cfg.clip_norm)
-        head.step(cosine(step, steps, cfg.head_learning_rate), cfg.clip_norm)
+        head.step(rising * cosine(step, steps, cfg.head_learning_rate), cfg.clip_norm)
         step += 1
         here.log(step, loss=loss, accuracy=accuracy, learning_rate=rate, grad_norm=norm)
         here.progress(step, steps, loss=loss, accuracy=accuracy)

@@ -65,7 +65,7 @@ class Config(Settings):
     """The gradient is scaled down to this length."""
     max_tokens: int = Field(default=256, ge=1)
     """Tokens per answer when answers are sampled for the reward model; longer demonstrations are refused only by the context."""
-    microbatch_tokens: int = Field(default=4096, ge=64)
+    microbatch_tokens: int = Field(default=1024, ge=64)
     """Tokens per forward: less memory, same result."""
     trunk_cache_gb: float = Field(default=2.0, ge=0)
     """Memory for trunk outputs kept over the epochs, in GB."""

@@ -47,3 +47,12 @@ def test_advice_names_a_setting() -> None:
     plan = config.load(Path("configs/tiny.toml"))
     assert "microbatch_tokens" in memory.advice(plan.stage("learn.sft"))
     assert "trunk" in memory.advice(plan.stage("learn.replies"))
+
+
+def test_peak_is_measured_from_when_it_was_forgotten() -> None:
+    block = bytearray(200_000_000)
+    block[::4096] = b"x" * len(block[::4096])
+    high = memory.peak_gb()
+    del block
+    memory.forget_peak()
+    assert memory.peak_gb() < high - 0.1
