@@ -75,9 +75,6 @@ def test_lineage_walks_back_over_both_rounds(second: Path) -> None:
 def test_a_forgotten_user_is_gone_from_everything_that_grows(second: Path) -> None:
     user = turns.read(second / "runs/tiny/turns")[0][0].user
     words = ("-m", "biddable.cli", "forget", user, "configs/tiny2.toml")
-    looked = command(second, *words)
-    assert "nothing was changed" in looked and "would remove" in looked
-    assert any(turn.user == user for turn in turns.read(second / "runs/tiny/turns")[0])
     told = command(second, *words, "--yes")
     assert not any(turn.user == user for turn in turns.read(second / "runs/tiny/turns")[0])
     assert json.dumps(user).encode() not in (second / "runs/tiny2/store.db").read_bytes()

@@ -85,6 +85,7 @@ class Evidence:
         own = {self.short(self.ppo): known["ppo"], self.short(self.sft): known["sft"]}
         if self.plain:
             own[self.short(self.plain)] = known["plain"]
+        own.setdefault("ppo", f"{known['ppo']} of the round before")  # the page is about another policy: a later round's
         return (known | own).get(short, short)
 
     def role(self, short: str) -> str:
@@ -92,6 +93,7 @@ class Evidence:
         own = {self.short(self.ppo): "ppo", self.short(self.sft): "sft"}
         if self.plain:
             own[self.short(self.plain)] = "plain"
+        own.setdefault("ppo", "other")
         return own.get(short, short)
 
     @cached_property

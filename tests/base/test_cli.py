@@ -169,7 +169,7 @@ def test_new_writes_a_file_that_is_in_order(folder: Path, monkeypatch: pytest.Mo
     (folder / "examples/prompts.jsonl").write_text(PROMPTS, encoding="utf-8")
     assert main(monkeypatch, "new", "fresh.toml") == 0
     plan = config.load(Path("fresh.toml"))
-    assert {stage.name for stage in plan.stages} == set(config.stage_names())
+    assert {stage.name for stage in plan.stages} | set(cli.NEXT_ROUND) == set(config.stage_names())
     assert {stage.key for stage in plan.stages} > set(cli.TWICE)
     text = (folder / "fresh.toml").read_text(encoding="utf-8")
     assert text.count("\n# ") > 50  # commented
