@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup test demo tiny clean
+.PHONY: setup test demo round2 tiny clean
 
 setup: $(STAMP)
 
@@ -19,6 +19,13 @@ test: setup
 
 demo: setup
 	$(BIN)/biddable run configs/demo.toml
+
+# After the demo: simulated users ask its policy, and a second round learns from that.
+round2: demo
+	$(BIN)/python examples/make_prompts.py 8 runs/more.jsonl
+	$(BIN)/biddable run configs/users.toml
+	$(BIN)/python examples/simulated_users.py runs/demo_users/learn.replies runs/demo/turns
+	$(BIN)/biddable run configs/round2.toml
 
 tiny: setup
 	$(BIN)/biddable run configs/tiny.toml

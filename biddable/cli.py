@@ -36,6 +36,8 @@ def main() -> None:
     try:
         if arguments and arguments[0] == "label.people":
             sys.exit(_people(arguments[1:]))
+        if arguments and arguments[0] == "serve.keys":
+            sys.exit(_keys(arguments[1:]))
         if arguments and "." in arguments[0] and not arguments[0].startswith("-"):
             sys.exit(_stage(arguments[0], arguments[1:]))
         _suggest(arguments)
@@ -56,7 +58,7 @@ def main() -> None:
 
 
 def _suggest(arguments: list[str]) -> None:
-    known = ["new", "check", "run", "status", "show"]
+    known = ["new", "check", "run", "status", "show", "lineage", "forget"]
     if arguments and not arguments[0].startswith("-") and arguments[0] not in known:
         hint = config.did_you_mean(arguments[0], [*known, *config.stage_names()])
         raise Refusal(f"biddable {arguments[0]}: there is no such command{hint}; `biddable --help` lists them")
@@ -73,6 +75,10 @@ TWICE: dict[str, dict[str, Any]] = {
     "label.comparisons.heldout": {"replies": "learn.replies.test", "panel": "held_out"},
 }
 """Stages that the paper's chain uses twice, under a third word, and what differs there: `new` writes them too."""
+
+
+NEXT_ROUND = ("collect.served", "curate.comparisons")
+"""Stages of a next round: `new` writes them as comments, because a first round has no served turns to wait for."""
 
 
 @app.command()
@@ -94,6 +100,7 @@ def _template(name: str) -> str:
         "",
     ]
     for stage, about in config.stage_names().items():
+        begin = len(lines)
         lines += [f"# {about}", f"[{stage}]"]
         for one in config.settings(stage):
             lines += [f"# {line.strip()}" for line in one.about.splitlines()]
@@ -102,6 +109,9 @@ def _template(name: str) -> str:
             if twin.startswith(stage + "."):
                 lines += ["", f"# [{stage}] once more; every other setting as its default", f"[{twin}]"]
                 lines += [f"{word} = {_toml(value)}" for word, value in settings.items()]
+        if stage in NEXT_ROUND:
+            lines[begin:] = [line if line.startswith("#") else f"# {line}" for line in lines[begin:]]
+            lines[begin:begin] = ["# For a next round:"]
         lines.append("")
     return "\n".join(lines)
 
@@ -223,6 +233,18 @@ def _people(arguments: list[str]) -> int:
     return 0
 
 
+def _keys(arguments: list[str]) -> int:
+    """`biddable serve.keys my.toml add NAME`: who may use the served policy."""
+    from biddable.serve import keys
+
+    if not arguments or arguments[0].startswith("-"):
+        print(keys.USAGE)
+        return 0 if {"--help", "-h"} & set(arguments) else 2
+    plan = config.load(Path(arguments[0]), only="serve.api")
+    print(keys.command(plan.stage("serve.api").config.store or plan.folder / "store.db", arguments[1:]))
+    return 0
+
+
 def _password() -> str:
     import getpass
 
@@ -291,6 +313,30 @@ def show(
         console.print("[bold]summary[/bold]")
         for word, value in json.loads((folder / "summary.json").read_text(encoding="utf-8")).items():
             console.print(f"  {word}: {value}", markup=False)
+
+
+@app.command()
+def lineage(
+    folder: Annotated[Path, typer.Argument(help="A stage's folder, e.g. runs/demo/learn.ppo.", metavar="FOLDER")],
+) -> None:
+    """Walk an artefact back to what it was made from: prompts, people (pseudonymous), guideline versions, code."""
+    from biddable.measure import walk
+
+    for line in walk.told(folder):
+        print(line)
+
+
+@app.command()
+def forget(
+    person: Annotated[str, typer.Argument(help="The person's pseudonym, as in the field user or labeler.")],
+    file: File,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only show what would go.")] = False,
+) -> None:
+    """Forget a person: out of the store, the served turns and the masked values; lists the run folders that hold them."""
+    from biddable.collect import forget as forgetting
+
+    for line in forgetting.told(forgetting.forget(config.load(file), person, yes), yes):
+        print(line)
 
 
 if __name__ == "__main__":

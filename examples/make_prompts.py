@@ -9,6 +9,7 @@ curation has something to drop. All names are invented.
 from __future__ import annotations
 
 import random
+import sys
 from pathlib import Path
 
 from biddable.base.records import Message, Prompt, Wish, write
@@ -244,9 +245,9 @@ def users(count: int, rng: random.Random) -> list[str]:
     return drawn
 
 
-def main() -> None:
+def main(seed: int, path: Path) -> None:
     """Put everything together and write the file."""
-    rng = random.Random(SEED)
+    rng = random.Random(seed)
     left = dict(COUNTS)
     rows: list[Row] = []
     for row in by_hand() + by_template(rng):
@@ -265,8 +266,11 @@ def main() -> None:
         prompts.append(
             Prompt(id=f"p{number:04d}", messages=messages, user=user, source=SOURCE, use_case=use_case, wishes=wishes)
         )
-    write(FOLDER / "prompts.jsonl", prompts)
+    write(path, prompts)
 
 
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__":  # another seed and file: prompts of the same kind, for users who come back
+    main(
+        int(sys.argv[1]) if len(sys.argv) > 1 else SEED,
+        Path(sys.argv[2]) if len(sys.argv) > 2 else FOLDER / "prompts.jsonl",
+    )

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "biddable"
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 FLOW = (ROOT / "docs" / "flow.md").read_text(encoding="utf-8")
-KINDS = ("Prompt", "Text", "Replies", "Demonstration", "Comparison", "Rating", "RuleCheck", "Probe")
+KINDS = ("Prompt", "Text", "Replies", "Demonstration", "Comparison", "Rating", "Turn", "Feedback", "RuleCheck", "Probe")
 
 
 def room(path: Path) -> str:
@@ -110,12 +110,17 @@ def test_new_files_are_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert done.stderr == b""
     monkeypatch.chdir(ROOT)  # the default prompts are the project's examples
     plan = config.load(tmp_path / "fresh.toml")
-    assert {stage.name for stage in plan.stages} == set(config.stage_names())
+    commented = set(re.findall(r"^# \[([\w.]+)\]$", (tmp_path / "fresh.toml").read_text(encoding="utf-8"), re.M))
+    assert {stage.name for stage in plan.stages} | commented == set(config.stage_names())
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.name)
-def test_our_own_files_are_in_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def test_our_own_files_are_in_order(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("configs", "examples"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name in re.findall(r'"(runs/[^"]+)"', path.read_text(encoding="utf-8")):  # what an earlier round leaves
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     assert config.load(path).stages
 
 

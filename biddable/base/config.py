@@ -143,7 +143,7 @@ def missing(name: str, error: ModuleNotFoundError) -> Exception:
     if error.name is None or error.name.split(".")[0] == "biddable":
         return error
     room = name.split(".")[0]
-    extra = room if room in ("learn", "measure") else "all"
+    extra = room if room in ("learn", "measure", "serve") else "all"
     return Refusal(f"[{name}] needs the package {error.name}: pip install 'biddable[{extra}]'")
 
 

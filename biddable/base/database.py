@@ -238,6 +238,24 @@ verdicts = sa.Table(
     sa.Column("judge", sa.Text, nullable=False),
     sa.Column("created", sa.Double, nullable=False),
 )
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("pseudonym", sa.Text, nullable=False, unique=True),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("closed", sa.Double),
+)
+consents = sa.Table(
+    "consents",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("user", sa.Text, nullable=False, index=True),
+    sa.Column("version", sa.Text, sa.ForeignKey("guidelines.version"), nullable=False),
+    sa.Column("given", sa.Boolean, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
 
 
 def engine_for(where: str | Path, durable: bool) -> sa.Engine:

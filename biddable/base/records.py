@@ -20,6 +20,8 @@ from biddable.base.config import Refusal
 
 Split = Literal["train", "valid", "test"]
 Finish = Literal["stop", "length"]
+TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$"
+"""A moment in UTC: 2026-11-21T10:15:00Z."""
 
 
 class Record(BaseModel):
@@ -59,7 +61,11 @@ class Prompt(Record):
     messages: tuple[Message, ...] = Field(min_length=1)
     user: str = Field(min_length=1)
     source: str = ""
+    licence: str | None = None
+    consent: str | None = None
+    time: str | None = None
     use_case: str | None = None
+    language: str | None = None
     wishes: tuple[Wish, ...] = ()
     split: Split | None = None
 
@@ -151,6 +157,66 @@ class Rating(Record):
     guideline: str
 
 
+class Policy(Record):
+    """Who answered a turn: the policy's stage folder and the hash of what it held (`content` of its manifest)."""
+
+    folder: str
+    content: str
+
+
+class Sampling(Record):
+    """How the answer to a turn was sampled."""
+
+    temperature: float = Field(default=1.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(ge=1)
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    best_of: int = Field(default=1, ge=1)
+
+
+class Turn(Record):
+    """One answer that a served policy gave, kept because its user had agreed to that. Two answers to the same messages are two turns.
+
+    `user` is a pseudonym; who stands behind it is known to the serving side only. `consent` is the version of the text that the user agreed to.
+    """
+
+    id: str = Field(min_length=1)
+    conversation: str = Field(min_length=1)
+    user: str = Field(min_length=1)
+    time: str = Field(pattern=TIME)
+    messages: tuple[Message, ...] = Field(min_length=1)
+    answer: Answer
+    policy: Policy
+    sampling: Sampling
+    consent: str = Field(min_length=1)
+    via: Literal["chat", "api"] = "chat"
+    simulated: bool = False
+
+    @model_validator(mode="after")
+    def _ends_with_user(self) -> Turn:
+        if self.messages[-1].role != "user":
+            raise ValueError("the last message must be the user's")
+        return self
+
+
+class Feedback(Record):
+    """What a user said about a turn, at once or later. Several lines about one turn: of each field the newest that is given counts.
+
+    `preferred_over` and `same_as` name other turns of the same user with the same messages: together they rank the answers.
+    """
+
+    id: str = Field(min_length=1)
+    turn: str = Field(min_length=1)
+    user: str = Field(min_length=1)
+    time: str = Field(pattern=TIME)
+    thumbs: Literal["up", "down"] | None = None
+    reasons: tuple[str, ...] = ()
+    preferred_over: tuple[str, ...] = ()
+    same_as: tuple[str, ...] = ()
+    report: str | None = None
+
+
 Level = Literal["definitely_breaks", "probably_breaks", "unsure", "probably_follows", "definitely_follows"]
 """How sure somebody is that a rule was broken. The first two count as broken, the last two as kept, unsure as neither (Glaese et al. 2022)."""
 
@@ -205,14 +271,21 @@ def read(path: Path, kind: type[R]) -> list[R]:
         try:
             found.append(kind.model_validate_json(line))
         except ValidationError as error:
-            for mistake in error.errors(include_url=False):
-                where = ".".join(str(part) for part in mistake["loc"]) or "line"
-                value = json.dumps(mistake.get("input"), default=str)[:80]
-                wrong.append(f"{path}:{number}: {kind.__name__} {where}: {mistake['msg']} (got {value})")
+            wrong += mistakes(f"{path}:{number}", kind, error)
     if not found and not wrong:
         wrong.append(f"{path}: the file is empty; at least one {kind.__name__} record was expected")
     if wrong:
         raise Refusal(wrong)
+    return found
+
+
+def mistakes(where: str, kind: type[Record], error: ValidationError) -> list[str]:
+    """What is wrong with a line, a sentence for each field."""
+    found = []
+    for mistake in error.errors(include_url=False):
+        field = ".".join(str(part) for part in mistake["loc"]) or "line"
+        value = json.dumps(mistake.get("input"), default=str)[:80]
+        found.append(f"{where}: {kind.__name__} {field}: {mistake['msg']} (got {value})")
     return found
 
 
@@ -238,19 +311,47 @@ def fraction(*words: object) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
+class Lines:
+    """A file of lines under way: written to a side name, renamed when the `with` block ends well, removed when it does not.
+
+    `private`: the file and its folder are for their owner's eyes only, and without a line there is no file.
+    """
+
+    def __init__(self, path: Path, private: bool = False) -> None:
+        self.path = path
+        self.private = private
+        self.count = 0
+        self._side = path.with_name(path.name + ".part")
+
+    def __enter__(self) -> Lines:
+        if self.private:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = 0o600 if self.private else 0o666
+        handle = os.open(self._side, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        self._file = os.fdopen(handle, "w", encoding="utf-8")
+        return self
+
+    def add(self, lines: Iterable[str]) -> None:
+        """Write lines; each ends with a newline."""
+        for line in lines:
+            self._file.write(line)
+            self.count += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            with self._file:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            if kind is None and (self.count or not self.private):
+                self._side.replace(self.path)
+            elif kind is None:
+                self.path.unlink(missing_ok=True)
+        finally:
+            self._side.unlink(missing_ok=True)
+
+
 def write(path: Path, rows: Iterable[Record]) -> int:
     """Write one record a line to a side name, then rename: the file is whole or absent. Returns the number of rows."""
-    side = path.with_name(path.name + ".part")
-    count = 0
-    try:
-        with side.open("w", encoding="utf-8") as file:
-            for row in rows:
-                file.write(row.model_dump_json(exclude_none=True) + "\n")
-                count += 1
-            file.flush()
-            os.fsync(file.fileno())
-        side.replace(path)
-    except OSError:
-        side.unlink(missing_ok=True)
-        raise
-    return count
+    with Lines(path) as file:
+        file.add(row.model_dump_json(exclude_none=True) + "\n" for row in rows)
+    return file.count

@@ -15,16 +15,34 @@ from typing import Literal
 
 from biddable.base.records import Prompt, Record, Split, fraction
 
+Reason = Literal[
+    "empty", "too_long", "language", "same_text", "long_prefix", "near_duplicate", "user_cap", "personal_data"
+]
+"""Why a prompt is left out, in the order in which the rules are applied."""
+
 
 class Dropped(Record):
-    """A prompt that curation left out, and why."""
+    """A prompt that curation left out, and why. Its text is where it was; here it would only be one more copy."""
 
-    prompt: Prompt
-    reason: Literal["same_text", "long_prefix", "user_cap"]
+    id: str
+    user: str
+    reason: Reason
     like: str | None = None
     """Id of the prompt that stayed in its place."""
     shared: int | None = None
     """Characters of the prefix that both share, blanks and capitals evened out."""
+    similarity: float | None = None
+    """Of the two as sets of five-letter pieces: shared over all."""
+    found: str | None = None
+    """The language it is in, its length in characters, or the kinds of personal data."""
+
+
+class Changed(Record):
+    """A prompt in which personal data was masked: its pseudonyms, not what they stand for."""
+
+    id: str
+    user: str
+    masked: tuple[str, ...]
 
 
 def key(prompt: Prompt) -> str:
@@ -64,9 +82,9 @@ def long_prefix(keys: Sequence[str], characters: int, share: float) -> list[int]
     text. Hence a cluster is a union of overlapping runs, and a gap between neighbours is inside a cluster when some run
     crosses it, from the left or from the right.
     """
-    order = sorted(range(len(keys)), key=lambda index: (keys[index], index))
+    order = sorted(range(len(keys)), key=keys.__getitem__)  # stable: equal texts stay in the order of the input
     needs = [max(characters, share * len(keys[index])) for index in order]
-    shares = [shared_prefix(keys[a], keys[b]) for a, b in pairwise(order)]
+    shares = [_long_share(keys[a], keys[b], characters) for a, b in pairwise(order)]
     to_right = _crossed(needs, shares)
     to_left = _crossed(needs[::-1], shares[::-1])[::-1]
     found = [0] * len(keys)
@@ -78,6 +96,11 @@ def long_prefix(keys: Sequence[str], characters: int, share: float) -> list[int]
                 found[index] = first
             start = place + 1
     return found
+
+
+def _long_share(one: str, other: str, characters: int) -> int:
+    """As shared_prefix; 0 for less than `characters`, which reaches no threshold."""
+    return shared_prefix(one, other) if one[:characters] == other[:characters] else 0
 
 
 def _crossed(needs: Sequence[float], shares: Sequence[int]) -> list[bool]:
@@ -94,38 +117,14 @@ def _crossed(needs: Sequence[float], shares: Sequence[int]) -> list[bool]:
     return crossed
 
 
-def without_duplicates(prompts: Sequence[Prompt], characters: int, share: float) -> tuple[list[Prompt], list[Dropped]]:
-    """Drop equal texts, then texts with a long common prefix; the first in the input stays."""
-    keys = [key(prompt) for prompt in prompts]
-    equal = same_text(keys)
-    dropped = [
-        Dropped(prompt=prompts[index], reason="same_text", like=prompts[first].id, shared=len(keys[index]))
-        for index, first in enumerate(equal)
-        if first != index
-    ]
-    left = [index for index, first in enumerate(equal) if first == index]
-    kept = []
-    for index, cluster in zip(left, long_prefix([keys[index] for index in left], characters, share), strict=True):
-        first = left[cluster]
-        if first == index:
-            kept.append(prompts[index])
-        else:
-            shared = shared_prefix(keys[first], keys[index])
-            dropped.append(Dropped(prompt=prompts[index], reason="long_prefix", like=prompts[first].id, shared=shared))
-    return kept, dropped
-
-
-def capped(prompts: Sequence[Prompt], most: int) -> tuple[list[Prompt], list[Dropped]]:
-    """The first `most` prompts of each user."""
+def within_cap(users: Sequence[str], most: int) -> list[bool]:
+    """Whether each text is among the first `most` of its user."""
     seen: Counter[str] = Counter()
-    kept, dropped = [], []
-    for prompt in prompts:
-        seen[prompt.user] += 1
-        if seen[prompt.user] <= most:
-            kept.append(prompt)
-        else:
-            dropped.append(Dropped(prompt=prompt, reason="user_cap"))
-    return kept, dropped
+    found = []
+    for user in users:
+        seen[user] += 1
+        found.append(seen[user] <= most)
+    return found
 
 
 def split_of(user: str, valid_share: float, test_share: float, seed: int) -> Split:

@@ -25,6 +25,8 @@ class Config(Settings):
     """The prompts."""
     splits: tuple[Split, ...] = ("train", "valid")
     """Which splits of the prompts are answered."""
+    sources: tuple[str, ...] = ()
+    """Only prompts of these sources, such as "served"; empty: all."""
     limit: int | None = Field(default=None, ge=1)
     """At most so many prompts of each split, in the prompts' order; none: all."""
     least: int = Field(default=4, ge=1)
@@ -44,7 +46,10 @@ class Config(Settings):
 def run(cfg: Config, here: Here) -> None:
     if cfg.most < cfg.least:
         raise Refusal(f"[{here.key}] least = {cfg.least}, most = {cfg.most}: least must not be above most")
-    prompts = chosen(records.read(cfg.prompts / "prompts.jsonl", Prompt), cfg.splits, cfg.limit, here.key)
+    every = records.read(cfg.prompts / "prompts.jsonl", Prompt)
+    if cfg.sources:
+        every = [prompt for prompt in every if prompt.source in cfg.sources]
+    prompts = chosen(every, cfg.splits, cfg.limit, here.key)
     count = [random.Random(seed_of("k", here.seed, p.id)).randint(cfg.least, cfg.most) for p in prompts]
     answers: list[list[Answer]] = [[] for _ in prompts]
     shared: Trunk | None = None

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from biddable.base import records
-from biddable.base.config import Input, Refusal, Settings
+from biddable.base.config import PACKAGE, Input, Refusal, Settings
 from biddable.base.records import Comparison, Rating, Replies
 from biddable.base.runs import Here
 from biddable.measure.lineage import Lineage, Node, summary
@@ -122,7 +122,7 @@ def render(cfg: Config, here: Here) -> str:
         here.progress(number + 1, 8)
     sentence, tiles = story.headline(e)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([Path(__file__).parent, PACKAGE / "base"]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=wording.printable,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import os
@@ -67,12 +68,14 @@ def test_every_mistake_of_every_file_at_once(tmp_path: Path) -> None:
     lines = refused(stage.Config(files=(one, two, three, empty, tmp_path / "none.jsonl")), tmp_path / "out")
     assert [line.split(": ")[0] for line in lines] == [
         f"{one}:2",
+        f"{one}:3",
         f"{one}:4",
+        f"{three}:1",
         f"{three}:2",
         f"{empty}",
         f"{tmp_path / 'none.jsonl'}",
     ]
-    assert "the file is empty" in lines[3] and "no such file" in lines[4]
+    assert "the file is empty" in lines[5] and "no such file" in lines[6]
     put(one, row("a"), row("b", text=" \n"))
     put(three, row("c", text="Something else?"))
     lines = refused(stage.Config(files=(one, two, three)), tmp_path / "out")
@@ -90,7 +93,7 @@ def test_columns_of_other_people(tmp_path: Path) -> None:
     out = here(tmp_path / "out")
     stage.run(stage.Config(files=(path,), columns={"text": "prompt", "user": "user_id", "use_case": "category"}), out)
     (found,) = records.read(out.path("prompts.jsonl"), Prompt)
-    assert found == Prompt.model_validate(row("q1", user="u1", use_case="Poet"))
+    assert found == Prompt.model_validate(row("q1", user="u1", use_case="Poet", licence="CC0", source=""))
 
 
 def test_mistakes_in_columns_name_the_file_s_own_fields(tmp_path: Path) -> None:
@@ -109,6 +112,8 @@ def test_mistakes_in_columns_name_the_file_s_own_fields(tmp_path: Path) -> None:
     assert lines[0] == f"{path}:1: user_id: Input should be a valid string (got null)"
     assert "prompt: Input should be a valid string (got 7)" in lines[1]
     assert any(line.startswith(f"{path}:5:") for line in lines)
+    assert lines[-1].startswith(f"{path}:5: ")  # line 6 has no id and gets one
+    lines = refused(stage.Config(files=(path,), columns={**columns, "id": "id"}), tmp_path / "out")
     assert lines[-1] == f'{path}:6: id: Input should be a valid string (got "nothing")'
 
 
@@ -137,6 +142,66 @@ def test_broken_gzip_and_bytes_that_are_no_text(tmp_path: Path) -> None:
     latin.write_bytes(json.dumps(row("b")).encode() + b"\n" + '{"id": "ü"}'.encode("latin-1") + b"\n")
     lines = refused(stage.Config(files=(broken, latin)), tmp_path / "out")
     assert "the gzip file is broken" in lines[0] and f"{latin}:2: not UTF-8 at byte 8" in lines[1]
+
+
+CELLS = [("u1", 'Say "a, b"\nand more', "2022-03-04"), ("u2", "Zwei Äpfel?", "2022-03-05")]
+
+
+def tables(folder: Path) -> list[Path]:
+    """The same two rows as JSONL, CSV and Parquet, plain and gzipped."""
+    folder.mkdir()
+    names = ("user_id", "prompt", "asked")
+    rows = [dict(zip(names, cells, strict=True)) for cells in CELLS]
+    with (folder / "q.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    put(folder / "q.jsonl", *rows)
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "q.parquet")
+    for path in list(folder.iterdir()):
+        (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    return sorted(folder.iterdir())
+
+
+def test_every_format_gives_the_same_prompts(tmp_path: Path) -> None:
+    made = tables(tmp_path / "in")
+    assert len(made) == 6
+    columns = {"text": "prompt", "user": "user_id", "time": "asked"}
+    out = here(tmp_path / "out")
+    stage.run(stage.Config(files=tuple(made), columns=columns, source="a shop", consent="terms-3"), out)
+    found = records.read(out.path("prompts.jsonl"), Prompt)
+    assert [(one.user, one.messages[0].content, one.time) for one in found] == CELLS
+    assert {(one.source, one.consent, one.licence) for one in found} == {("a shop", "terms-3", None)}
+    assert out.summary["repeated"] == 10, "ids made from user and text are the same in every format"
+
+
+def test_mistakes_in_tables_are_told_by_line_and_column(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text('user,text\nu1,"two\nlines"\nu2\n,why?\nu4,why?\n', encoding="utf-8")
+    (tmp_path / "quote.csv").write_text('user,text\nu1,"never closed\n', encoding="utf-8")
+    (tmp_path / "twice.csv").write_text("user,user\na,b\n", encoding="utf-8")
+    (tmp_path / "none.parquet").write_bytes(b"PAR1 not really")
+    names = ("bad.csv", "quote.csv", "twice.csv", "none.parquet")
+    lines = refused(stage.Config(files=tuple(tmp_path / name for name in names)), tmp_path / "out")
+    assert lines[0] == f"{bad}:4: 1 cells, but the first row names 2 columns"
+    assert lines[1].startswith(f"{bad}:5: user: ")
+    assert "quote.csv" in lines[2] and "not CSV" in lines[2]
+    assert "two columns are called 'user'" in lines[3]
+    assert "not a Parquet file" in lines[4]
+    (line,) = refused(stage.Config(files=(bad,), columns={"text": "txt"}), tmp_path / "out")
+    assert line == f"{bad}: there is no column 'txt'; did you mean 'text'?; it has user, text"
+
+
+def test_numbers_name_users_and_dialogues_are_taken_over(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Why?"}]
+    path = put(tmp_path / "q.jsonl", {"who": 7, "talk": turns, "licence": "CC0"})
+    out = here(tmp_path / "out")
+    stage.run(stage.Config(files=(path,), columns={"messages": "talk", "user": "who"}), out)
+    (found,) = records.read(out.path("prompts.jsonl"), Prompt)
+    assert found.user == "7" and len(found.messages) == 3 and found.licence == "CC0"
 
 
 def test_a_file_that_changed_is_noticed(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biddable.base.records import Message, Prompt
-from biddable.curate import clean
+from biddable.curate import bulk, clean, rules
+from biddable.curate import near as near_module
 
 
 def prompt(number: int, text: str, user: str = "amber-otter") -> Prompt:
@@ -79,6 +81,15 @@ def test_shared_prefix_is_the_longest(one: str, other: str) -> None:
     assert length == min(len(one), len(other)) or one[length] != other[length]
 
 
+def left(prompts: list[Prompt], near: float = 0.0, cap: int = 200) -> rules.Rest:
+    seen = bulk.Scanned()
+    look = bulk.Look(Path(), 1, 4000, (), 0.9, False)
+    for number, one in enumerate(prompts):
+        bulk.note(seen, look, one, number)
+    seen.bands = [near_module.bands([near_module.even(key) for key in seen.keys])]
+    return rules.apply(seen, 100, 0.5, near, cap, lambda: None)
+
+
 def test_equal_texts_blanks_and_capitals_and_the_first_stays() -> None:
     prompts = [
         prompt(1, "Name a tree."),
@@ -86,9 +97,9 @@ def test_equal_texts_blanks_and_capitals_and_the_first_stays() -> None:
         prompt(3, "Name a bush."),
         prompt(4, "name a tree."),
     ]
-    kept, dropped = clean.without_duplicates(prompts, 100, 0.5)
-    assert [one.id for one in kept] == ["p1", "p3"]
-    assert [(one.prompt.id, one.reason, one.like, one.shared) for one in dropped] == [
+    rest = left(prompts)
+    assert [prompts[index].id for index in rest.left] == ["p1", "p3"]
+    assert [(one.id, one.reason, one.like, one.shared) for one in rest.dropped] == [
         ("p2", "same_text", "p1", 12),
         ("p4", "same_text", "p1", 12),
     ]
@@ -102,8 +113,7 @@ def test_turns_count_as_text() -> None:
     )
     chat = Prompt(id="c", messages=turns, user="u")
     assert clean.key(chat) == "hi\nassistant: hello\nuser: rhyme?"
-    kept, _ = clean.without_duplicates([chat, prompt(1, "Rhyme?"), prompt(2, "Hi")], 100, 0.5)
-    assert len(kept) == 3
+    assert left([chat, prompt(1, "Rhyme?"), prompt(2, "Hi")]).left == [0, 1, 2]
 
 
 def test_duplicates_are_dropped_with_their_reason_and_nothing_is_lost() -> None:
@@ -111,24 +121,22 @@ def test_duplicates_are_dropped_with_their_reason_and_nothing_is_lost() -> None:
         "Write a story about a lighthouse keeper who finds a letter in a bottle and answers it on the back of a chart"
     )
     prompts = [prompt(1, long + "."), prompt(2, "Short"), prompt(3, long + " in two sentences."), prompt(4, "short")]
-    kept, dropped = clean.without_duplicates(prompts, 100, 0.5)
-    assert [one.id for one in kept] == ["p1", "p2"]
-    assert {(one.prompt.id, one.reason, one.like) for one in dropped} == {
+    rest = left(prompts)
+    assert rest.left == [0, 1]
+    assert {(one.id, one.reason, one.like) for one in rest.dropped} == {
         ("p4", "same_text", "p2"),
         ("p3", "long_prefix", "p1"),
     }
-    assert next(one.shared for one in dropped if one.reason == "long_prefix") == len(long)
+    assert next(one.shared for one in rest.dropped if one.reason == "long_prefix") == len(long)
 
 
 @given(st.lists(st.sampled_from("abcde"), max_size=60), st.integers(1, 9))
 @settings(deadline=None)
 def test_the_cap_holds_and_keeps_the_first(users: list[str], most: int) -> None:
-    prompts = [prompt(number, f"question {number}", user) for number, user in enumerate(users)]
-    kept, dropped = clean.capped(prompts, most)
+    within = clean.within_cap(users, most)
     for user in set(users):
-        mine = [one for one in prompts if one.user == user]
-        assert [one for one in kept if one.user == user] == mine[:most]
-    assert {one.prompt.id for one in dropped} == {one.id for one in prompts} - {one.id for one in kept}
+        mine = [fine for one, fine in zip(users, within, strict=True) if one == user]
+        assert mine == [True] * min(most, len(mine)) + [False] * max(0, len(mine) - most)
 
 
 @given(st.text(), st.integers(0, 2**31 - 1))

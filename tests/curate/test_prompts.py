@@ -13,12 +13,18 @@ from biddable.base import records
 from biddable.base.config import Refusal
 from biddable.base.records import Message, Prompt
 from biddable.base.runs import Here
+from biddable.curate import bulk, mask
 from biddable.curate import prompts as stage
 from biddable.curate.clean import Dropped
 
+WORDS = (
+    *("Quickly", "Today", "Monday", "Ever", "Never", "Gladly", "Soon", "Later", "Perhaps", "Always", "Sadly", "Maybe"),
+    *("Indeed", "Kindly", "Often", "Rarely", "Twice", "Again", "Abroad", "Downtown", "Upstairs", "Outside", "Early", "Finally"),
+)
+
 
 def here(folder: Path) -> Here:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     return Here(folder, "curate.prompts", 1, lambda step, steps, numbers: None)
 
 
@@ -87,10 +93,10 @@ def test_duplicates_go_before_the_cap(tmp_path: Path) -> None:
     cfg = cfg.model_copy(update={"prefix_characters": 100, "user_cap": 3})
     stage.run(cfg, out)
     dropped = records.read(out.path("dropped.jsonl"), Dropped)
-    assert [(one.prompt.id, one.reason, one.like) for one in dropped] == [("p901", "same_text", "p900")]
+    assert [(one.id, one.reason, one.like) for one in dropped] == [("p901", "same_text", "p900")]
     stage.run(cfg.model_copy(update={"user_cap": 2}), out)
     dropped = records.read(out.path("dropped.jsonl"), Dropped)
-    assert {one.prompt.id for one in dropped if one.prompt.user == "busy"} == {"p901", "p903"}
+    assert {one.id for one in dropped if one.user == "busy"} == {"p901", "p903"}
     assert out.summary["dropped_user_cap"] == 61 and out.summary["dropped_same_text"] == 1
 
 
@@ -110,6 +116,107 @@ def test_shares_that_leave_nothing_to_train_are_refused(tmp_path: Path) -> None:
         stage.run(cfg, here(tmp_path / "out"))
 
 
+PERSONAL = "Please write to ann.lee@example.org or call (212) 555-0187 about it."
+
+
+def written(out: Here) -> dict[str, str]:
+    return {p.id: p.messages[0].content for p in records.read(out.path("prompts.jsonl"), Prompt)}
+
+
+def test_personal_data_is_masked_in_every_split_and_kept_apart(tmp_path: Path) -> None:
+    mine = [prompt(1000 + n, f"user-{n}", f"{word} {PERSONAL}") for n, word in enumerate(WORDS)]
+    cfg = stage.Config(prompts=put(tmp_path / "in", many() + mine), near_share=0)
+    out = here(tmp_path / "run" / "curate.prompts")
+    stage.run(cfg, out)
+    texts = written(out)
+    assert all(texts[one.id].endswith("write to [email-1] or call [phone-1] about it.") for one in mine)
+    assert not any("example.org" in path.read_text() for path in out.folder.iterdir())
+    vault = tmp_path / "run" / "personal" / "curate.prompts.jsonl"
+    assert vault.stat().st_mode & 0o077 == 0 and vault.parent.stat().st_mode & 0o077 == 0
+    kept = {one.id: one.values for one in records.read(vault, mask.Original)}
+    found = {p.id: p for p in records.read(out.path("prompts.jsonl"), Prompt)}
+    assert all(mask.unmasked(found[one.id], kept[one.id]).messages == one.messages for one in mine)
+    assert out.summary["masked_email"] == len(mine) and out.summary["prompts"] == 180 + len(mine)
+
+
+def test_the_paper_s_filter_drops_in_the_training_split_only(tmp_path: Path) -> None:
+    mine = [prompt(1000 + n, f"user-{n}", f"{word} {PERSONAL}") for n, word in enumerate(WORDS)]
+    cfg = stage.Config(prompts=put(tmp_path / "in", many() + mine), near_share=0, personal="drop", personal_splits=("train",))
+    out = here(tmp_path / "out")
+    stage.run(cfg, out)
+    split = {one.user: one.split for one in records.read(out.path("prompts.jsonl"), Prompt)}
+    texts = written(out)
+    for one in mine:
+        assert (one.id in texts) == (split[one.user] != "train")
+        assert texts.get(one.id, one.messages[0].content) == one.messages[0].content
+    dropped = [one for one in records.read(out.path("dropped.jsonl"), Dropped) if one.reason == "personal_data"]
+    assert dropped and {one.found for one in dropped} == {"email, phone"}
+    assert out.summary["prompts"] == len(texts) == 180 + len(mine) - len(dropped)
+
+
+def test_empty_long_and_foreign_prompts_say_why(tmp_path: Path) -> None:
+    german = "Schreibe bitte einen freundlichen Brief an meine Nachbarin, die morgen ihren Geburtstag feiert."
+    mine = [prompt(900, "u", "?"), prompt(901, "u", "why " * 60), prompt(902, "u", german), prompt(903, "u", "Ja?")]
+    cfg = stage.Config(prompts=put(tmp_path / "in", many() + mine), min_characters=2, max_characters=200, languages=("en",))
+    out = here(tmp_path / "out")
+    stage.run(cfg, out)
+    dropped = [(one.id, one.reason, one.found) for one in records.read(out.path("dropped.jsonl"), Dropped)]
+    wanted = [("p900", "empty", "1 characters"), ("p901", "too_long", "240 characters"), ("p902", "language", "de")]
+    assert dropped == wanted and "p903" in written(out), "short ones are in doubt and stay"
+
+
+def test_an_unknown_language_or_model_is_refused(tmp_path: Path) -> None:
+    folder = put(tmp_path / "in", many())
+    with pytest.raises(Refusal, match="languages: 'english': not among"):
+        stage.run(stage.Config(prompts=folder, languages=("english",)), here(tmp_path / "out"))
+
+
+def test_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "PIECE_BYTES", 9000)
+    monkeypatch.setattr(stage, "ROWS", 100)
+    folder = put(tmp_path / "in", many(80) + [prompt(1000 + n, f"user-{n}", f"{w} {PERSONAL}") for n, w in enumerate(WORDS)])
+    assert len(bulk.pieces(folder / "prompts.jsonl")) > 2
+    made = []
+    for processes in (1, 2):
+        out = here(tmp_path / str(processes) / "curate.prompts")
+        stage.run(stage.Config(prompts=folder, processes=processes), out)
+        made.append({path.name: path.read_bytes() for path in out.folder.iterdir() if path.suffix == ".jsonl"})
+    assert made[0] == made[1] and len(made[0]) == 3
+
+
+def test_wrong_lines_are_told_with_their_numbers_wherever_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "PIECE_BYTES", 500)
+    folder = put(tmp_path / "in", many(20))
+    lines = (folder / "prompts.jsonl").read_text().splitlines()
+    lines[41] = "{"
+    lines[57] = '{"id": "x"}'
+    (folder / "prompts.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(Refusal) as refusal:
+        stage.run(stage.Config(prompts=folder, processes=1), here(tmp_path / "out"))
+    assert [line.split(": ")[0].rsplit(":", 1)[1] for line in refusal.value.lines] == ["42", "58", "58"]
+    again = put(tmp_path / "again", many(2))
+    with pytest.raises(Refusal, match="'p0': there twice"):
+        stage.run(stage.Config(prompts=again, more=(again,), processes=1), here(tmp_path / "out"))
+
+
+def test_more_folders_come_after_and_the_first_stays(tmp_path: Path) -> None:
+    served = put(tmp_path / "served", [prompt(5000, "user-1", "QUESTION 7?"), prompt(5001, "user-1", "Something new?")])
+    out = here(tmp_path / "out")
+    stage.run(stage.Config(prompts=put(tmp_path / "in", many()), more=(served,)), out)
+    assert "p5001" in written(out) and "p5000" not in written(out)
+    assert records.read(out.path("dropped.jsonl"), Dropped)[0].like == "p7"
+
+
+def test_the_page_shows_numbers_and_no_prompt(tmp_path: Path) -> None:
+    hostile = prompt(900, "<script>alert(1)</script>", "A <b>secret</b> question?").model_copy(update={"use_case": "<img src=x>"})
+    out = here(tmp_path / "out")
+    stage.run(stage.Config(prompts=put(tmp_path / "in", [*many(), hostile, prompt(901, "u", "question 3?")])), out)
+    page = out.path("report.html").read_text(encoding="utf-8")
+    assert "181 of 182 prompts are kept." in page and "the same text" in page
+    assert "<script" not in page and "<img" not in page and "secret" not in page and "http" not in page.replace("http-equiv", "")
+    assert page.count("<svg ") >= 4
+
+
 def test_real_prompts_of_real_users(tmp_path: Path) -> None:
     data = os.environ.get("BIDDABLE_DATA")
     if not data:
@@ -123,7 +230,7 @@ def test_real_prompts_of_real_users(tmp_path: Path) -> None:
     dropped = records.read(out.path("dropped.jsonl"), Dropped)
     kept = records.read(out.path("prompts.jsonl"), Prompt)
     assert len(dropped) + len(kept) == len(found)
-    assert {one.prompt.id for one in dropped if one.reason == "same_text"} >= {
+    assert {one.id for one in dropped if one.reason == "same_text"} >= {
         "prompts-343",
         "prompts-1374",
     }  # twice in the source

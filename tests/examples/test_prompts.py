@@ -12,7 +12,9 @@ import pytest
 
 from biddable.base import records
 from biddable.base.records import Prompt, Wish
-from biddable.curate import clean
+from biddable.base.runs import Here
+from biddable.curate import prompts as stage
+from biddable.curate.clean import Dropped
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
 PAPER = {  # Ouyang et al. 2022, table 1, in %
@@ -118,8 +120,13 @@ def test_about_two_thirds_carry_a_wish_and_kinds_are_well_formed(prompts: list[P
         assert not avoided & wanted
 
 
-def test_curation_finds_what_was_planted_and_nothing_else(prompts: list[Prompt]) -> None:
-    kept, dropped = clean.without_duplicates(prompts, 100, 0.5)
+def test_curation_finds_what_was_planted_and_nothing_else(prompts: list[Prompt], tmp_path: Path) -> None:
+    here = Here(tmp_path / "out", "curate.prompts", 1, lambda *_: None)
+    here.folder.mkdir()
+    records.write(tmp_path / "prompts.jsonl", prompts)
+    stage.run(stage.Config(prompts=tmp_path), here)
+    dropped = records.read(here.path("dropped.jsonl"), Dropped)
     assert Counter(one.reason for one in dropped) == {"same_text": 8, "long_prefix": 8}
-    assert {one.prompt.id for one in dropped} == {one.id for one in prompts[-16:]}
-    assert len(kept) == 704
+    assert {one.id for one in dropped} == {one.id for one in prompts[-16:]}
+    assert here.summary["prompts"] == 704
+    assert here.path("changed.jsonl").read_text() == ""

@@ -1,0 +1,110 @@
+"""Near-duplicates: pieces by hand, against the search over all pairs, and planted ones found again."""
+
+from __future__ import annotations
+
+import random
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from biddable.curate import near
+
+WORDS = ["the", "river", "runs", "past", "an", "old", "mill", "where", "three", "sisters", "bake", "bread", "for", "the", "village", "and", "sing", "of", "ships", "that", "never", "came", "home", "because", "winter", "storms", "took", "them", "while", "their", "father", "counted", "coins", "under", "a", "lamp", "until", "morning", "light", "fell", "on", "empty", "tables"]
+
+
+def of(text: str) -> set[str]:
+    """A text's five-letter pieces, slowly."""
+    text = near.even(text)
+    return {text[i : i + 5] for i in range(len(text) - 4)} or {text}
+
+
+def test_golden_similarity() -> None:
+    # "abcdefgh" has the pieces abcde bcdef cdefg defgh, "abcdefgx" the first three and defgx: 3 shared of 5.
+    one, other = (np.unique(near.pieces([text])[0]) for text in ("abcdefgh", "abcdefgx"))
+    assert near.similarity(one, other) == 3 / 5
+
+
+@given(st.lists(st.text(max_size=30), max_size=12))
+@settings(deadline=None, max_examples=40)
+def test_pieces_are_those_of_each_text_alone(texts: list[str]) -> None:
+    hashes, starts = near.pieces(texts)
+    assert len(starts) == len(texts) + 1 and starts[-1] == len(hashes)
+    for number, text in enumerate(texts):
+        mine = hashes[starts[number] : starts[number + 1]]
+        assert len(mine) == max(1, len(text) - 4)
+        assert (mine == near.pieces([text])[0]).all()
+
+
+def test_equal_pieces_have_equal_hashes_and_others_do_not() -> None:
+    rng = random.Random(1)
+    texts = ["".join(rng.choices("abcdefgh ", k=5)) for _ in range(5000)]
+    hashes, _ = near.pieces(texts)
+    assert len(set(hashes.tolist())) == len(set(texts))
+
+
+def planted(rng: random.Random, count: int) -> tuple[list[str], set[int]]:
+    """Different texts, then copies with a changed word, other punctuation or a few words more: (texts, places of the copies)."""
+    base = [" ".join(rng.choices(WORDS, k=rng.randint(25, 60))) for _ in range(count)]
+    copies = []
+    for text in rng.sample(base, count // 10):
+        words = text.split()
+        words[rng.randrange(len(words))] = rng.choice(["lantern", "copper", "harbour"])
+        copies.append(rng.choice([" ".join(words), text.upper() + "!!", text.replace(" ", ", ", 3), "please " + text]))
+    return base + copies, set(range(count, count + len(copies)))
+
+
+def test_planted_copies_are_found_and_nothing_else() -> None:
+    texts, copies = planted(random.Random(2), 1500)
+    keys = [text.casefold() for text in texts]
+    found = near.near(keys, near.bands([near.even(key) for key in keys]), 0.8)
+    dropped = {place for place, one in enumerate(found) if one}
+    sets = [of(key) for key in keys]
+    close = {
+        place for place in copies if any(len(sets[place] & one) >= 0.8 * len(sets[place] | one) for one in sets[:1500])
+    }
+    assert len(dropped & close) / len(close) >= 0.98
+    assert dropped <= copies
+    for place in dropped:
+        first, similarity = found[place] or (0, 0.0)
+        assert similarity == pytest.approx(_alike(keys[place], keys[first]))
+
+
+def _alike(one: str, other: str) -> float:
+    a, b = of(one), of(other)
+    return len(a & b) / len(a | b)
+
+
+def test_whatever_is_dropped_is_like_one_that_stayed_and_likeness_does_not_chain() -> None:
+    # b is like a and c is like b, but c is not like a: b goes, c stays.
+    a = "one two three four five six seven eight nine ten eleven twelve"
+    b, c = a + " thirteen fourteen", a + " thirteen fourteen fifteen sixteen"
+    assert _alike(a, b) >= 0.7 and _alike(b, c) >= 0.7 and _alike(a, c) < 0.7
+    found = near.near([a, b, c], np.zeros((3, near.BANDS), dtype=np.uint64), 0.7)  # all meet in every band
+    assert [one and one[0] for one in found] == [None, 0, None]
+
+
+@pytest.mark.parametrize("size", [2, 5, near.CROWD, near.CROWD + 1, 200])
+def test_candidates_of_a_crowd(size: int) -> None:
+    pairs = near.candidates(np.zeros((size, 1), dtype=np.uint64))
+    assert (pairs[:, 0] < pairs[:, 1]).all()
+    assert len({tuple(pair) for pair in pairs.tolist()}) == len(pairs)
+    if size <= near.CROWD:
+        assert {tuple(pair) for pair in pairs.tolist()} == set(combinations(range(size), 2))
+    else:
+        assert len(pairs) <= 2 * near.CROWD * size
+        assert {(0, j) for j in range(1, size)} <= {tuple(pair) for pair in pairs.tolist()}
+
+
+def test_texts_that_share_no_band_are_no_candidates() -> None:
+    bands = np.arange(2 * near.BANDS, dtype=np.uint64).reshape(2, near.BANDS)
+    assert len(near.candidates(bands)) == 0
+    assert near.near([], near.bands([]), 0.8) == []
+
+
+def test_texts_with_other_numbers_are_other_texts() -> None:
+    keys = [f"write a story about number {number} and nothing else at all" for number in (1, 2, 1)] + ["what is 17 x 24?", "what is 17 x 25?"]
+    found = near.near(keys, near.bands([near.even(key) for key in keys]), 0.8)
+    assert [one and one[0] for one in found] == [None, None, 0, None, None]

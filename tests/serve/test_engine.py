@@ -1,0 +1,191 @@
+"""The engine: answers do not depend on company, cancelled clients leave, the best of n is what the scorer says of the sampled tokens."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from biddable.base import models
+from biddable.base.lm import Policy, scorer_from
+from biddable.base.packing import Tree, pack
+from biddable.base.sampler import Request, sample
+from biddable.serve import choose
+from biddable.serve.deck import Deck
+from biddable.serve.engine import Engine
+from biddable.serve.orders import Closed, Full, Job, Order, Piece, TooLate
+
+pytestmark = pytest.mark.usefixtures("fp32")
+NEVER = frozenset({-1})
+
+
+class Client:
+    """Collects what a job is told."""
+
+    def __init__(self, engine: Engine, orders: list[Order], seconds: float = 60.0) -> None:
+        self.told: queue.SimpleQueue[list[Piece] | Exception] = queue.SimpleQueue()
+        self.job = Job(orders, self.told.put, seconds)
+        engine.submit("m", self.job)
+
+    def all(self) -> dict[int, tuple[str, list[int], str, float | None]]:
+        """Each answer's text, tokens, finish and score, when all have ended."""
+        found: dict[int, tuple[str, list[int], str, float | None]] = {}
+        left = sum(order.wanted for order in self.job.orders)
+        while left:
+            told = self.told.get(timeout=30)
+            if isinstance(told, Exception):
+                raise told
+            for piece in told:
+                text, tokens, *_ = found.get(piece.answer, ("", [], "", None))
+                ids = tokens + [token.id for token in piece.tokens]
+                found[piece.answer] = (text + piece.text, ids, piece.finish or "", piece.score)
+                left -= piece.finish is not None
+        return found
+
+
+def order(prompt: range, seed: int, length: int, **more: Any) -> Order:
+    return Order(tuple(prompt), more.pop("seeds", (seed,)), more.pop("wanted", 1), length, **more)
+
+
+@pytest.fixture
+def made(tiny_folder: Path) -> Iterator[Any]:
+    """make(trunk, seats, eos, ...) -> engine; all are closed in the end."""
+    open_: list[Engine] = []
+
+    def make(trunk: int = 2, seats: int = 4, eos: frozenset[int] = NEVER, scorer: Any = None, most: int = 64) -> Engine:
+        policy = models.load_policy(tiny_folder, trunk=trunk)
+        deck = Deck(policy.freeze(), models.tokenizer(tiny_folder), eos, seats, scorer and scorer(policy))
+        open_.append(Engine({"m": deck}, most))
+        return open_[-1]
+
+    yield make
+    for engine in open_:
+        engine.close()
+
+
+@pytest.mark.parametrize("trunk", [0, 2])
+def test_answers_are_the_samplers_whoever_else_is_there(tiny_folder: Path, made: Any, trunk: int) -> None:
+    eos = frozenset(range(0, 384, 11))
+    asked = [(range(5 + i % 7, 15 + i % 7 + i % 3), 100 + i, 1 + (12 + 5 * i) % 17) for i in range(11)]
+    policy = models.load_policy(tiny_folder, trunk=trunk).freeze()
+    alone = sample(policy, [Request(tuple(p), s, n) for p, s, n in asked], eos, 1)
+    engine = made(trunk, seats=3, eos=eos)
+    clients = [Client(engine, [order(*one)]) for one in asked]
+    for client, one in zip(clients, alone, strict=True):
+        text, tokens, finish, _ = client.all()[0]
+        assert tuple(tokens) == one.tokens and finish == one.finish
+        ids = [t for t in one.tokens if t not in eos]
+        assert text == models.tokenizer(tiny_folder).decode(ids, skip_special_tokens=True)
+
+
+def test_log_probabilities_are_the_samplers_and_the_likeliest_come_first(tiny_folder: Path, made: Any) -> None:
+    told = Client(made(), [order(range(5, 12), 7, 8, top=3)])
+    told.all()
+    policy = models.load_policy(tiny_folder, trunk=2)
+    other = Client(made(), [order(range(5, 12), 7, 8, top=3)])
+    tokens = []
+    while not tokens or len(tokens) < 8:
+        pieces = other.told.get(timeout=30)
+        assert not isinstance(pieces, Exception)
+        tokens += [token for piece in pieces for token in piece.tokens]
+    logp = policy.logp(pack([Tree(tuple(range(5, 12)), (tuple(t.id for t in tokens),))]))[0]
+    torch.testing.assert_close(torch.tensor([t.logp for t in tokens]), logp.detach(), atol=1e-4, rtol=0)
+    for token in tokens:
+        values = [value for _, value in token.top]
+        assert len(values) == 3 and values == sorted(values, reverse=True) and values[0] >= token.logp - 1e-6
+
+
+def test_several_answers_share_the_prompt_and_are_numbered_across_orders(made: Any) -> None:
+    found = Client(
+        made(seats=2),
+        [order(range(5, 9), 0, 6, seeds=(1, 2, 3), wanted=3), order(range(7, 12), 0, 6, seeds=(4,), wanted=1)],
+    ).all()
+    assert sorted(found) == [0, 1, 2, 3]
+    assert len({tuple(tokens) for _, tokens, *_ in found.values()}) == 4
+
+
+@pytest.mark.parametrize("trunk", [0, 2])
+def test_best_of_n_is_what_a_separate_forward_would_choose(tiny_folder: Path, made: Any, trunk: int) -> None:
+    def scorer(policy: Policy) -> Any:
+        return scorer_from(policy, torch.Generator().manual_seed(3)).freeze()
+
+    prompt, seeds = range(5, 14), tuple(range(20, 26))
+    eos = frozenset(range(0, 384, 13))
+    engine = made(trunk, seats=4, eos=eos, scorer=scorer)
+    other = Client(engine, [order(range(8, 30), 3, 40)])  # somebody else is there meanwhile
+    found = Client(engine, [order(prompt, 0, 9, seeds=seeds, wanted=2)]).all()
+    other.all()
+    policy = models.load_policy(tiny_folder, trunk=trunk)
+    answers = [one.tokens for one in sample(policy.freeze(), [Request(tuple(prompt), s, 9) for s in seeds], eos)]
+    with torch.no_grad():
+        scores = scorer(policy).scores(pack([Tree(tuple(prompt), tuple(answers))])).tolist()
+    order_ = sorted(range(6), key=lambda i: -scores[i])[:2]
+    assert [tuple(found[i][1]) for i in (0, 1)] == [answers[i] for i in order_]
+    assert [found[i][3] for i in (0, 1)] == pytest.approx([scores[i] for i in order_], abs=1e-4)
+
+
+def test_the_best_are_the_highest_and_ties_go_to_the_earlier() -> None:
+    assert choose.best([0.5, 2.0, -1.0, 2.0], 3) == [1, 3, 0]
+    assert choose.divergence(1) == 0 and choose.divergence(4) == pytest.approx(1.3863 - 0.75, abs=1e-4)
+
+
+def test_a_stop_word_ends_the_answer_and_is_not_in_it(tiny_folder: Path, made: Any) -> None:
+    whole = Client(made(), [order(range(5, 12), 7, 40)]).all()[0][0]
+    word = whole[len(whole) // 2 : len(whole) // 2 + 3]
+    text, _, finish, _ = Client(made(), [order(range(5, 12), 7, 40, stop=("never there", word))]).all()[0]
+    assert text == whole[: whole.index(word)] and finish == "stop"
+
+
+def test_who_goes_away_frees_the_seat(made: Any) -> None:
+    engine = made(seats=1)
+    first = Client(engine, [order(range(5, 9), 1, 20_000)])
+    first.told.get(timeout=30)
+    second = Client(engine, [order(range(5, 9), 2, 3)])
+    first.job.cancel()
+    assert len(second.all()[0][1]) == 3
+    assert engine.busy() == 0
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_again(made: Any) -> None:
+    engine = made(seats=1, most=2)
+    first = Client(engine, [order(range(5, 9), 1, 20_000)])
+    first.told.get(timeout=30)  # has the seat
+    waiting = [Client(engine, [order(range(5, 9), 2, 3)]) for _ in range(2)]
+    with pytest.raises(Full) as refused:
+        Client(engine, [order(range(5, 9), 3, 3)])
+    assert 1 <= refused.value.seconds <= 60
+    first.job.cancel()
+    assert all(len(client.all()[0][1]) == 3 for client in waiting)
+
+
+def test_time_over_cuts_an_answer_and_tells_who_never_got_a_seat(made: Any) -> None:
+    engine = made(seats=1)
+    first = Client(engine, [order(range(5, 9), 1, 20_000)], seconds=0.4)
+    second = Client(engine, [order(range(5, 9), 2, 3)], seconds=0.01)
+    with pytest.raises(TooLate):
+        second.all()
+    assert first.all()[0][2] == "length"
+
+
+def test_closing_tells_everybody(made: Any) -> None:
+    engine = made(seats=1)
+    clients = [Client(engine, [order(range(5, 9), i, 20_000)]) for i in range(3)]
+    clients[0].told.get(timeout=30)
+    threading.Thread(target=engine.close).start()
+    for client in clients:
+        with pytest.raises(Closed):
+            client.all()
+    with pytest.raises(Closed):
+        Client(engine, [order(range(5, 9), 1, 1)])
+
+
+def test_rows_grow_with_company_and_length(made: Any) -> None:
+    engine = made(seats=9)
+    clients = [Client(engine, [order(range(5, 9 + i), i, 130 + i)]) for i in range(9)]
+    assert [len(client.all()[0][1]) for client in clients] == [130 + i for i in range(9)]
+    assert engine.decks["m"].above.slots == 16 and engine.decks["m"].above.length == 256
