@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from biddable.base import judgments
 from biddable.base.accounts import Accounts
 from biddable.label import comparisons, queue
 
@@ -160,3 +161,33 @@ def test_what_is_clicked_is_what_is_kept_and_exported(accounts: Accounts, opened
     assert {row.task: tuple(found) for row, found in zip(rows, ranks(accounts, name), strict=True)} == clicked
     for row, record in zip(rows, comparisons.records(rows), strict=True):
         assert tuple(record.ranks[i] for i in row.shown) == clicked[row.task]
+
+
+def test_invited_answered_looked_at(accounts: Accounts, opened: Callable[..., Any], address: str) -> None:
+    name, boss = put(accounts, "comparisons", overlap=2), opened("boss")
+    boss.goto("/admin")
+    boss.fill("#note", "Carol")
+    boss.click("text=Make a link")
+    link = boss.inner_text(".notice code")
+    assert link.startswith(f"{address}/invitation/")
+    carol = boss.context.browser.new_context(base_url=address).new_page()
+    carol.goto(link)
+    carol.fill("#name", "carol")
+    carol.fill("#password", PASSWORD)
+    carol.fill("#again", PASSWORD)
+    carol.click("text=Make my account")
+    carol.wait_for_selector("h1:text-is('Tasks')")
+    for page, keys in ((carol, "abcd"), (opened("ada"), "dcba")):  # two people on one item, who disagree
+        start(page)
+        for key in (*keys, "Enter"):
+            page.keyboard.press(key)
+        page.wait_for_url("**nothing=1")
+    carol.context.close()
+    assert len(ranks(accounts, name)) == 2
+    boss.goto("/admin/review")
+    boss.click("main td a")
+    boss.fill("#note1", "look at C again")
+    boss.click("text=Send back >> nth=0")
+    boss.wait_for_selector("text=sent back")
+    (back,) = judgments.returned(accounts.store, name)
+    assert back.note == "look at C again"
