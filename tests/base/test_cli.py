@@ -165,8 +165,7 @@ def test_help_names_every_command_and_a_stage_names_its_settings(
 
 def test_new_writes_a_file_that_is_in_order(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    (folder / "examples").mkdir()
-    (folder / "examples/prompts.jsonl").write_text(PROMPTS, encoding="utf-8")
+    (folder / "examples").symlink_to(Path(__file__).resolve().parents[2] / "examples")  # what the defaults name
     assert main(monkeypatch, "new", "fresh.toml") == 0
     plan = config.load(Path("fresh.toml"))
     assert {stage.name for stage in plan.stages} | set(cli.NEXT_ROUND) == set(config.stage_names())

@@ -32,10 +32,10 @@ def test_a_cut_needs_less_than_full_training(tmp_path: Path) -> None:
         assert small is not None and large is not None
         assert memory.PROGRAM_GB < small < large < 24
     # sft at 24 of 30 by hand: 6 trained blocks at 18 bytes, 24 frozen ones and the embeddings at 2, the branch once more at 4,
-    # and 4096 tokens of activations in 6 blocks: 16 * 576 + 6 * 1536 numbers of 2 bytes each
+    # and 1024 tokens of activations in 6 blocks: 16 * 576 + 6 * 1536 numbers of 2 bytes each
     branch = 6 * 3_538_944
     weights = branch * 18 + (24 * 3_538_944 + 28_311_552) * 2
-    hand = 0.9 + (weights + 4096 * 6 * (16 * 576 + 6 * 1536) * 2 + 4 * branch) / 1e9
+    hand = 0.9 + (weights + 1024 * 6 * (16 * 576 + 6 * 1536) * 2 + 4 * branch) / 1e9
     assert cut["learn.sft"] == pytest.approx(hand)
 
 
