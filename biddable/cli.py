@@ -77,8 +77,11 @@ TWICE: dict[str, dict[str, Any]] = {
 """Stages that the paper's chain uses twice, under a third word, and what differs there: `new` writes them too."""
 
 
-NEXT_ROUND = ("collect.served", "curate.comparisons")
-"""Stages of a next round: `new` writes them as comments, because a first round has no served turns to wait for."""
+LATER = (
+    *("collect.served", "curate.comparisons", "label.imports", "label.probes", "label.prompts", "label.rulechecks", "label.screening"),
+    *("learn.classifier", "measure.benchmarks", "measure.judge", "measure.toxicity"),
+)
+"""Stages that a first loop does without, or that need a file or an address of the user's: `new` writes them as comments."""
 
 
 @app.command()
@@ -109,9 +112,9 @@ def _template(name: str) -> str:
             if twin.startswith(stage + "."):
                 lines += ["", f"# [{stage}] once more; every other setting as its default", f"[{twin}]"]
                 lines += [f"{word} = {_toml(value)}" for word, value in settings.items()]
-        if stage in NEXT_ROUND:
+        if stage in LATER:
             lines[begin:] = [line if line.startswith("#") else f"# {line}" for line in lines[begin:]]
-            lines[begin:begin] = ["# For a next round:"]
+            lines[begin:begin] = ["# Not part of the plain loop; take away the signs in front to use it:"]
         lines.append("")
     return "\n".join(lines)
 
@@ -149,7 +152,7 @@ def check(file: File) -> None:
 
 @app.command()
 def run(file: File) -> None:
-    """Run every stage that is not done yet; done ones are skipped, changed ones refused."""
+    """Run every stage that is not done yet; done ones are skipped, changed ones refused. What waits for people holds up only what needs it."""
     from biddable.base import runs
 
     plan = config.load(file)
@@ -162,8 +165,17 @@ def run(file: File) -> None:
     if changed:
         raise Refusal(changed)
     began = time.time()
+    waits: dict[str, str] = {}
     for number, stage in enumerate(stages, 1):
-        _run(plan, stage, f"{number}/{len(stages)} ")
+        if any(name in waits for names in stage.inputs.values() for name, _ in names):
+            waits[stage.key] = ""
+            continue
+        try:
+            _run(plan, stage, f"{number}/{len(stages)} ")
+        except Waiting as waiting:
+            waits[stage.key] = str(waiting)
+    if waits:
+        raise Waiting("\n".join(line for line in waits.values() if line))
     print(f"done in {time.time() - began:.0f} s: {plan.folder}")
     for page in sorted(plan.folder.glob("measure.report*/report.html")):
         print(f"report: {page}")
@@ -205,6 +217,7 @@ def _stage(key: str, arguments: list[str]) -> int:
         _serve(plan, plan.stage(key))
     else:
         _run(plan, plan.stage(key))
+        print(plan.folder / key)
     return 0
 
 
@@ -213,7 +226,7 @@ def _serve(plan: Plan, stage: config.Stage) -> None:
     from biddable.base import runs
 
     settings = stage.config
-    print(f"{stage.key}: {getattr(settings, 'address', None) or f'http://{settings.host}:{settings.port}'} (Ctrl-C stops it)", flush=True)
+    print(f"{stage.key}: starting at {getattr(settings, 'address', None) or f'http://{settings.host}:{settings.port}'} (Ctrl-C stops it)", flush=True)
     here = runs.Here(plan.folder / stage.key, stage.key, plan.seed, lambda step, steps, numbers: None)
     config.module(stage.name).serve(settings, here)
 

@@ -151,6 +151,25 @@ def test_waiting_exits_with_3_and_a_bug_is_a_traceback(
         cli.main()
 
 
+def test_what_waits_for_people_holds_up_only_what_needs_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    text = (folder / "my.toml").read_text(encoding="utf-8")
+    (folder / "my.toml").write_text(text + "[collect.text]\n", encoding="utf-8")
+    ran: list[str] = []
+
+    def one(plan: config.Plan, stage: config.Stage, mark: str = "") -> None:
+        ran.append(stage.key)
+        if stage.key == "collect.files":
+            raise Waiting("163 of 200 prompts to go")
+
+    monkeypatch.setattr(cli, "_run", one)
+    assert main(monkeypatch, "run", "my.toml") == 3
+    assert set(ran) == {"collect.files", "collect.text"}  # not curate.prompts, which needs the first
+    assert capsys.readouterr().out.strip() == "163 of 200 prompts to go"
+
+
 def test_help_names_every_command_and_a_stage_names_its_settings(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,7 +187,7 @@ def test_new_writes_a_file_that_is_in_order(folder: Path, monkeypatch: pytest.Mo
     (folder / "examples").symlink_to(Path(__file__).resolve().parents[2] / "examples")  # what the defaults name
     assert main(monkeypatch, "new", "fresh.toml") == 0
     plan = config.load(Path("fresh.toml"))
-    assert {stage.name for stage in plan.stages} | set(cli.NEXT_ROUND) == set(config.stage_names())
+    assert {stage.name for stage in plan.stages} | set(cli.LATER) == set(config.stage_names())
     assert {stage.key for stage in plan.stages} > set(cli.TWICE)
     text = (folder / "fresh.toml").read_text(encoding="utf-8")
     assert text.count("\n# ") > 50  # commented
