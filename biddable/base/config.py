@@ -315,7 +315,7 @@ def _resolve(path: Path, folder: Path, key: str, word: str, name: str, keys: lis
 def _missing(name: str) -> str:
     if re.fullmatch(rf"({'|'.join(ROOMS)})\.\w+(\.\w+)?", name):
         return f"; add [{name}] or name a folder"
-    return "; it was looked for below the folder in which the command runs"
+    return "" if os.path.isabs(name) else "; it was looked for below the folder in which the command runs"
 
 
 def _ordered(path: Path, stages: list[Stage]) -> tuple[Stage, ...]:

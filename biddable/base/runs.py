@@ -181,7 +181,7 @@ def state(plan: Plan, stage: Stage) -> tuple[str, str]:
             return "waiting", str(told["waiting"])
         return "begun", "it goes on from its last checkpoint" if _checkpoints(folder) else "it begins anew"
     missing = [n for names in stage.inputs.values() for n, path in names if _unfinished(path)]
-    return "waiting", f"for {', '.join(missing)}" if missing else "to be run"
+    return ("waiting", f"for {', '.join(missing)}") if missing else ("ready", "")
 
 
 def _unfinished(folder: Path) -> bool:

@@ -81,8 +81,8 @@ def run(cfg: Config, here: Here) -> None:
                     users.add(prompt.user)
                     sources.add(prompt.source)
                 if len(seen) % 10_000 == 0:
-                    here.progress(number, len(cfg.files), prompts=len(seen))
-            here.progress(number + 1, len(cfg.files), prompts=len(seen))
+                    here.progress(number, len(cfg.files), prompts=out.count)
+            here.progress(number + 1, len(cfg.files), prompts=out.count)
         if not out.count and not wrong:
             wrong.append(
                 f"max_prompt_characters = {cfg.max_prompt_characters}: all {len(seen)} prompts are longer; "

@@ -82,7 +82,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def test_done_then_skipped_then_changed(tmp_path: Path, stage: SimpleNamespace) -> None:
     plan = toy(tmp_path / "r")
     folder = tmp_path / "r" / "learn.toy"
-    assert runs.state(plan, plan.stages[0]) == ("waiting", "to be run")
+    assert runs.state(plan, plan.stages[0]) == ("ready", "")
     assert go(plan)
     assert sorted(p.name for p in folder.iterdir()) == [
         ".lock",
