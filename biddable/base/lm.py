@@ -233,7 +233,8 @@ class Policy(nn.Module):
             getattr(config, "logit_scale", None) or 1.0 / float(getattr(config, "logits_scaling", None) or 1.0)
         )
         self.softcap = getattr(config, "final_logit_softcapping", None)
-        self.packed: PackedLinear | None = None
+        still = packable(weight) and not weight.requires_grad
+        self.packed = PackedLinear(weight, bias) if still else None  # a head that does not train is packed once, for all copies
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(B, d) -> (B, V) fp32, for sampling."""
@@ -248,38 +249,26 @@ class Policy(nn.Module):
         states = branch_states(self.body, packed, self.trunk(packed))
         return token_logp(states[packed.source], packed.target, self.head)
 
+    def _on(self, body: Body) -> Policy:
+        """The same policy on another body made from its own; a head that trains or is tied to the body's embeddings goes with it."""
+        other = copy.copy(self)
+        other._modules, other._parameters = dict(self._modules), dict(self._parameters)
+        other.body = body
+        if self.trunk.blocks == 0 or self.weight.requires_grad:
+            pairs = zip(embeddings(self.body), embeddings(body), strict=True)
+            tied = [copied.weight for own, copied in pairs if own.weight is self.weight]
+            other.weight = tied[0] if tied else copy.deepcopy(self.weight)
+        return other
+
     def twin(self) -> Policy:
         """A policy of its own on the same trunk with equal weights: copied, not shared. It runs the same operations, so the first KL is exactly 0."""
-        twin = copy.copy(self)
-        twin._modules = dict(self._modules)
-        twin._parameters = dict(self._parameters)
-        twin.body = copy.deepcopy(self.body)
-        if self.trunk.blocks == 0 or self.weight.requires_grad:
-            tied = [
-                copied.weight
-                for own, copied in zip(embeddings(self.body), embeddings(twin.body), strict=True)
-                if own.weight is self.weight
-            ]
-            twin.weight = tied[0] if tied else copy.deepcopy(self.weight)
-        return twin
+        return self._on(copy.deepcopy(self.body))
 
     def freeze(self) -> Policy:
         """The same policy for use without gradients, faster on a CPU. Later changes of this one's weights do not reach it."""
-        still = copy.copy(self)
-        still._modules, still._parameters = dict(self._modules), dict(self._parameters)
-        still.body = self.body.freeze()
-        if self.weight.requires_grad:
-            tied = [
-                copied.weight
-                for own, copied in zip(embeddings(self.body), embeddings(still.body), strict=True)
-                if own.weight is self.weight
-            ]
-            still.weight = tied[0] if tied else nn.Parameter(self.weight.detach().clone(), requires_grad=False)
-        if packable(still.weight):
-            fresh = self.packed is None or self.weight.requires_grad
-            still.packed = PackedLinear(still.weight, still.bias) if fresh else self.packed
-            if not self.weight.requires_grad:
-                self.packed = still.packed  # a head that does not train is packed once
+        still = self._on(self.body.freeze()).requires_grad_(False)
+        if still.packed is None and packable(still.weight):
+            still.packed = PackedLinear(still.weight, still.bias)
         return still
 
 

@@ -66,7 +66,7 @@ class _Live:
 
 
 @dataclass(frozen=True)
-class _Prompt:
+class Prefilled:
     """A prefilled prompt: keys and values a layer (trunk's, then the branch's), the logits after it, its trunk outputs."""
 
     below: list[tuple[torch.Tensor, torch.Tensor]]
@@ -127,7 +127,7 @@ def sample(
     follow each other share its prefill. `done(answers, tokens)` is called now and then with what is finished so far."""
     found: list[Sampled | None] = [None] * len(requests)
     waiting: deque[int] = deque(range(len(requests)))
-    ready: deque[tuple[int, _Prompt]] = deque()
+    ready: deque[tuple[int, Prefilled]] = deque()
     slots = min(slots, len(requests))
     length = max(len(r.prompt) + r.max_tokens for r in requests) + 1
     below, above = Slots(slots, length), Slots(slots, length)
@@ -164,7 +164,7 @@ def sample(
 
 def _prefill(
     policy: Policy, requests: Sequence[Request], waiting: deque[int], slots: int, keep_trunk: bool
-) -> list[tuple[int, _Prompt]]:
+) -> list[tuple[int, Prefilled]]:
     """Prefill the next prompts together, each distinct neighbouring prompt once."""
     groups: list[list[int]] = []
     total = 0
@@ -177,31 +177,36 @@ def _prefill(
             break
         groups.append([waiting.popleft()])
         total += len(prompt)
-    trees = [Tree(p[:-1], (p[-1:],)) for p in (tuple(requests[g[0]].prompt) for g in groups)]
-    packed = pack(trees, row_tokens=128)
+    prefilled = prefill(policy, [requests[group[0]].prompt for group in groups], keep_trunk)
+    return [(index, one) for group, one in zip(groups, prefilled, strict=True) for index in group]
+
+
+@torch.no_grad()
+def prefill(policy: Policy, prompts: Sequence[Ids], keep_trunk: bool) -> list[Prefilled]:
+    """All prompts in one forward, without padding. Each result owns its tensors."""
+    packed = pack([Tree(tuple(p[:-1]), (tuple(p[-1:]),)) for p in prompts], row_tokens=128)
     trunk: Any = policy.trunk.body
     body: Any = policy.body
-    low = Prefill(policy.trunk.blocks)
-    high = Prefill(body.blocks)
+    low, high = Prefill(policy.trunk.blocks), Prefill(body.blocks)
     states = (trunk or body).embed(packed.tokens)
     if trunk is not None:
         states = trunk(states, packed.positions, trunk.masks(packed.mask), low)
     out = body(states, packed.positions, body.masks(packed.mask), high).flatten(0, 1)
     logits = policy.logits(out[packed.last])
-    prompts = []
-    for number, group in enumerate(groups):
+    found = []
+    for number in range(len(prompts)):
         row, columns = (packed.tree == number).nonzero(as_tuple=True)
         r, first, last = int(row[0]), int(columns[0]), int(columns[-1]) + 1
-        kept = [
-            [(k[r, :, first:last], v[r, :, first:last]) for k, v in cache.kept if k is not None]  # type: ignore[misc]
+        below, above = (
+            [(k[r, :, first:last].clone(), v[r, :, first:last].clone()) for k, v in cache.kept if k is not None]  # type: ignore[misc]
             for cache in (low, high)
-        ]
+        )
         hidden = states[r, first:last].clone() if keep_trunk and trunk is not None else None
-        prompts += [(index, _Prompt(kept[0], kept[1], logits[number], hidden)) for index in group]
-    return prompts
+        found.append(Prefilled(below, above, logits[number], hidden))
+    return found
 
 
-def _enter(index: int, prompt: _Prompt, requests: Sequence[Request], slot: int, below: Slots, above: Slots) -> _Live:
+def _enter(index: int, prompt: Prefilled, requests: Sequence[Request], slot: int, below: Slots, above: Slots) -> _Live:
     """Put a prefilled prompt into a slot. Its first logits wait in `hidden` until the first token is drawn."""
     request = requests[index]
     for cache, kept in ((below, prompt.below), (above, prompt.above)):

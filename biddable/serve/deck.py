@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from biddable.base.attention import Prefill, Slots
+from biddable.base.attention import Slots
 from biddable.base.lm import Policy, Scorer
-from biddable.base.packing import Tree, pack
 from biddable.base.records import Finish
-from biddable.base.sampler import PREFILL_TOKENS, draw
+from biddable.base.sampler import PREFILL_TOKENS, Prefilled, draw, prefill
 from biddable.serve import choose
 from biddable.serve.orders import Job, Order, Piece, Token, TooLate
 from biddable.serve.words import Words
@@ -34,18 +33,8 @@ class _Group:
     order: Order
     offset: int  # its first answer's number in the job
     waiting: deque[int] = field(default_factory=deque)
-    prefilled: _Prompt | None = None
+    prefilled: Prefilled | None = None
     ended: list[_Live] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Prompt:
-    """Keys and values a layer below and above the cut, the logits after the prompt, its trunk outputs."""
-
-    below: list[tuple[torch.Tensor, torch.Tensor]]
-    above: list[tuple[torch.Tensor, torch.Tensor]]
-    logits: torch.Tensor  # (V,)
-    hidden: torch.Tensor | None  # (P, d)
 
 
 @dataclass(eq=False)
@@ -165,32 +154,13 @@ class Deck:
                 self.waiting.popleft()
         fresh = list({id(g): g for g, _ in chosen if g.prefilled is None}.values())
         if fresh:
-            self._prefill(fresh)
+            prompts = [group.order.prompt for group in fresh]
+            for group, one in zip(fresh, prefill(self.policy, prompts, any(g.order.scored for g in fresh)), strict=True):
+                group.prefilled = one if group.order.scored else replace(one, hidden=None)
         entered = [self._seat(group, number) for group, number in chosen]
         for group, _ in chosen:
             group.prefilled = group.prefilled if group.waiting else None
         return entered
-
-    def _prefill(self, groups: list[_Group]) -> None:
-        """Each prompt once, without padding."""
-        policy: Any = self.policy
-        packed = pack([Tree(g.order.prompt[:-1], (g.order.prompt[-1:],)) for g in groups], row_tokens=128)
-        low, high = Prefill(policy.trunk.blocks), Prefill(policy.body.blocks)
-        trunk = policy.trunk.body
-        states = (trunk or policy.body).embed(packed.tokens)
-        if trunk is not None:
-            states = trunk(states, packed.positions, trunk.masks(packed.mask), low)
-        out = policy.body(states, packed.positions, policy.body.masks(packed.mask), high).flatten(0, 1)
-        logits = policy.logits(out[packed.last])
-        for number, group in enumerate(groups):
-            row, columns = (packed.tree == number).nonzero(as_tuple=True)
-            r, first, last = int(row[0]), int(columns[0]), int(columns[-1]) + 1
-            below, above = (
-                [(k[r, :, first:last].clone(), v[r, :, first:last].clone()) for k, v in cache.kept if k is not None]  # type: ignore[misc]
-                for cache in (low, high)
-            )
-            keep = group.order.scored and trunk is not None
-            group.prefilled = _Prompt(below, above, logits[number], states[r, first:last].clone() if keep else None)
 
     def _seat(self, group: _Group, number: int) -> _Live:
         """Put a prefilled prompt into the next free row. Its logits wait in `hidden` until the first token is drawn."""
