@@ -139,7 +139,7 @@ class Accounts:
     def all(self) -> list[Account]:
         """Every account, the oldest first."""
         query = _whole().order_by(accounts.c.created, accounts.c.id)
-        with self.store.engine.connect() as connection:
+        with self.store.read() as connection:
             return [_account(row) for row in connection.execute(query)]
 
     def close(self, account: str, by: str) -> None:
@@ -190,14 +190,14 @@ class Accounts:
 
     def invitations(self) -> list[Invitation]:
         """Every invitation, the newest first."""
-        with self.store.engine.connect() as connection:
+        with self.store.read() as connection:
             rows = connection.execute(sa.select(invitations).order_by(invitations.c.created.desc()))
             return [_invitation(row) for row in rows]
 
     def invitation(self, token: str) -> Invitation | None:
         """The open invitation behind a link; None when it was used, taken back, or is too old."""
         query = sa.select(invitations).where(invitations.c.id == _hash(token))
-        with self.store.engine.connect() as connection:
+        with self.store.read() as connection:
             row = connection.execute(query).first()
         return _invitation(row) if row and row.account is None and row.until > self._now() else None
 
@@ -235,7 +235,7 @@ class Accounts:
         keys = {"pair": f"pair {_hash(login + address)}", "login": f"login {_hash(login)}", "address": f"address {address}"}
         since = self._now() - WINDOW_SECONDS
         counted = sa.select(attempts.c.what, sa.func.count()).where(attempts.c.what.in_(keys.values()), attempts.c.at > since)
-        with self.store.engine.connect() as connection:
+        with self.store.read() as connection:
             failed = {row[0]: row[1] for row in connection.execute(counted.group_by(attempts.c.what))}
         if any(failed.get(keys[kind], 0) >= most for kind, most in MOST_ATTEMPTS.items()):
             raise Throttled("too many attempts; wait a quarter of an hour and try again")
@@ -246,7 +246,7 @@ class Accounts:
 
     def _kept_password(self, login: str) -> str:
         query = sa.select(accounts.c.password).where(accounts.c.login == login, accounts.c.closed.is_(None))
-        with self.store.engine.connect() as connection:
+        with self.store.read() as connection:
             return str(connection.execute(query).scalar() or self._nobody)
 
     @cached_property
@@ -289,7 +289,7 @@ class Accounts:
         now, mine = self._now(), sessions.c.id == _hash(token)
         alive = (sessions.c.until > now) & (sessions.c.seen > now - IDLE_SECONDS) & accounts.c.closed.is_(None)
         query = _whole().add_columns(sessions.c.seen).join(sessions, sessions.c.account == accounts.c.id)
-        with self.store.engine.connect() as connection:
+        with self.store.read() as connection:
             row = connection.execute(query.where(mine, alive)).first()
         if row is None:
             return None
@@ -301,7 +301,7 @@ class Accounts:
         """The browsers in which somebody is logged in, the one last used first."""
         alive = (sessions.c.until > self._now()) & (sessions.c.seen > self._now() - IDLE_SECONDS)
         query = sa.select(sessions).where(sessions.c.account == account, alive).order_by(sessions.c.seen.desc())
-        with self.store.engine.connect() as connection:
+        with self.store.read() as connection:
             return [Session(row.id, row.agent, row.created, row.seen) for row in connection.execute(query)]
 
     def leave(self, token: str) -> None:
@@ -328,7 +328,7 @@ class Accounts:
         """The newest lines of the audit log: at, login (or none), action, about."""
         whole = audit.outerjoin(accounts, accounts.c.id == audit.c.account)
         query = sa.select(audit.c.at, accounts.c.login, audit.c.action, audit.c.about).select_from(whole)
-        with self.store.engine.connect() as connection:
+        with self.store.read() as connection:
             return [dict(row._mapping) for row in connection.execute(query.order_by(audit.c.at.desc()).limit(limit))]
 
     def _now(self) -> float:

@@ -13,6 +13,10 @@ import sqlalchemy as sa
 from biddable.base.config import Refusal
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+CONNECTIONS = 16
+"""To PostgreSQL, of one process at most: four web processes stay well below the 100 that a server allows. They are kept: a new one costs more than a query."""
+SQLITE_CONNECTIONS = 48
+"""More than a web process has threads, so that nobody waits for one."""
 MIGRATION_LOCK = 0x62696464  # any number that all processes agree on
 
 metadata = sa.MetaData()
@@ -272,10 +276,11 @@ def engine_for(where: str | Path, durable: bool) -> sa.Engine:
         raise Refusal(f"{text}: {url.get_backend_name()} is not supported; use a file (SQLite) or postgresql://...")
     if url.get_backend_name() == "postgresql":
         try:
-            return sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+            url = url.set(drivername="postgresql+psycopg")
+            return sa.create_engine(url, pool_pre_ping=True, pool_size=CONNECTIONS, max_overflow=0)
         except ModuleNotFoundError:
             raise Refusal(f"{text}: PostgreSQL needs the extra: pip install 'biddable[postgres]'") from None
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, poolclass=sa.QueuePool, pool_size=SQLITE_CONNECTIONS, max_overflow=0)
 
     @sa.event.listens_for(engine, "connect")
     def _connected(connection: Any, _: Any) -> None:

@@ -104,7 +104,7 @@ def decisions(store: Store, task_set: str) -> dict[str, list[Review]]:
     """All reviews of a set, by task, the oldest first."""
     query = sa.select(reviews).join(tasks, tasks.c.id == reviews.c.task).where(tasks.c.task_set == task_set)
     found: dict[str, list[Review]] = {}
-    with store.engine.connect() as connection:
+    with store.read() as connection:
         for row in connection.execute(query.order_by(reviews.c.id)):
             one = Review(row.task, row.label, row.person, row.decision, row.note, row.reviewer, row.created)
             found.setdefault(row.task, []).append(one)
@@ -138,11 +138,16 @@ def _sent_back() -> sa.Select[Any]:
 
 def returned(store: Store, task_set: str, person: str | None = None) -> list[Returned]:
     """Labels of a set that were sent back and not corrected yet: everybody's, or one person's."""
+    with store.read() as connection:
+        return sent_back(connection, task_set, person)
+
+
+def sent_back(connection: sa.Connection, task_set: str, person: str | None = None) -> list[Returned]:
+    """As `returned`, within a step."""
     query = _sent_back().where(tasks.c.task_set == task_set)
     if person is not None:
         query = query.where(reviews.c.person == person)
-    with store.engine.connect() as connection:
-        return [Returned(row.task, row.label, row.note) for row in connection.execute(query)]
+    return [Returned(row.task, row.label, row.note) for row in connection.execute(query)]
 
 
 def put_known(store: Store, task_set: TaskSet, known: Iterable[tuple[Task, str]]) -> None:
@@ -165,7 +170,7 @@ def put_known(store: Store, task_set: TaskSet, known: Iterable[tuple[Task, str]]
 def known_answers(store: Store, task_set: str) -> dict[str, str]:
     """The expected answer of each task of a set that has one."""
     query = sa.select(answer_keys).join(tasks, tasks.c.id == answer_keys.c.task).where(tasks.c.task_set == task_set)
-    with store.engine.connect() as connection:
+    with store.read() as connection:
         return {row.task: row.expected for row in connection.execute(query)}
 
 
@@ -183,7 +188,7 @@ def put_screening(store: Store, parts: Sequence[Screening]) -> None:
 def screenings(store: Store) -> list[Screening]:
     """The parts of the present screening, in their order; empty when there is none."""
     order = {"sensitive": 0, "rankings": 1, "demonstrations": 2, "groups": 3}
-    with store.engine.connect() as connection:
+    with store.read() as connection:
         rows = [Screening(row.task_set, row.part, row.cutoff) for row in connection.execute(sa.select(screening))]
     return sorted(rows, key=lambda one: order[one.part])
 
@@ -206,7 +211,7 @@ def grades_of(store: Store, task_set: str) -> dict[str, int]:
     """The newest grade of each graded label of a set."""
     whole = grades.join(labels, labels.c.id == grades.c.label).join(tasks, tasks.c.id == labels.c.task)
     query = sa.select(grades.c.label, grades.c.grade).select_from(whole).where(tasks.c.task_set == task_set)
-    with store.engine.connect() as connection:
+    with store.read() as connection:
         return {row.label: row.grade for row in connection.execute(query.order_by(grades.c.id))}
 
 
@@ -219,7 +224,7 @@ def judge(store: Store, person: str, accepted: bool, scores: Mapping[str, Any], 
 def verdicts_of(store: Store) -> dict[str, list[Verdict]]:
     """Everybody's verdicts, the oldest first."""
     found: dict[str, list[Verdict]] = {}
-    with store.engine.connect() as connection:
+    with store.read() as connection:
         for row in connection.execute(sa.select(verdicts).order_by(verdicts.c.id)):
             one = Verdict(row.person, bool(row.accepted), json.loads(row.scores), row.note, row.judge, row.created)
             found.setdefault(row.person, []).append(one)
@@ -230,7 +235,7 @@ def admitted(store: Store, person: str, task_set: str = "") -> bool:
     """Whether somebody may work on a set: taken on, or nothing to be taken on for (no screening; held-out people; simulated ones), or
     the set is a part of the screening."""
     newest = sa.select(verdicts.c.accepted).where(verdicts.c.person == person).order_by(verdicts.c.id.desc()).limit(1)
-    with store.engine.connect() as connection:
+    with store.read() as connection:
         parts = set(connection.execute(sa.select(screening.c.task_set)).scalars())
         if not parts or task_set in parts:
             return True
@@ -251,7 +256,7 @@ def per_day(store: Store, task_set: str) -> list[tuple[str, str, int, float | No
         .group_by(day, people.c.pseudonym)
         .order_by(day, people.c.pseudonym)
     )
-    with store.engine.connect() as connection:
+    with store.read() as connection:
         return [
             (time.strftime("%Y-%m-%d", time.gmtime(row[0] * 86400)), row[1], row[2], row[3])
             for row in connection.execute(query)
@@ -262,14 +267,14 @@ def set_named(store: Store, name: str) -> TaskSet | None:
     """A set by its name, gold included; None when there is none."""
     from biddable.base.seats import task_set
 
-    with store.engine.connect() as connection:
+    with store.read() as connection:
         row = connection.execute(sa.select(sets).where(sets.c.name == name)).first()
     return None if row is None else task_set(row)
 
 
 def set_of(store: Store, task: str) -> str:
     """The name of a task's set. Raises Refusal for an unknown task."""
-    with store.engine.connect() as connection:
+    with store.read() as connection:
         name = connection.execute(sa.select(tasks.c.task_set).where(tasks.c.id == task)).scalar()
     if name is None:
         raise Refusal(f"there is no task {task}")

@@ -101,6 +101,8 @@ class Store:
     def __init__(self, engine: sa.Engine, clock: Callable[[], float]) -> None:
         self.engine = engine
         self.clock = clock
+        # what is read needs no transaction; on PostgreSQL one would be two more ways to the server and back
+        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT") if engine.dialect.name == "postgresql" else engine
         # SQLite lets one writer in at a time, and those who wait sleep longer and longer; threads of one process had better queue up here
         self._turn: AbstractContextManager[Any] = nullcontext() if engine.dialect.name == "postgresql" else threading.Lock()
 
@@ -135,7 +137,7 @@ class Store:
 
     def people(self) -> list[Person]:
         """Everybody, in the order of their ids."""
-        with self.engine.connect() as connection:
+        with self.read() as connection:
             return [_person(row) for row in connection.execute(sa.select(people).order_by(people.c.id))]
 
     def add_guideline(self, name: str, text: str) -> str:
@@ -176,12 +178,12 @@ class Store:
     def tasks(self, task_set: str) -> list[str]:
         """The ids of a set's tasks, in their order."""
         query = sa.select(tasks.c.id).where(tasks.c.task_set == task_set).order_by(tasks.c.id)
-        with self.engine.connect() as connection:
+        with self.read() as connection:
             return list(connection.execute(query).scalars())
 
     def question(self, task: str) -> tuple[str, str]:
         """A task's kind and question. Raises Refusal for an unknown task."""
-        with self.engine.connect() as connection:
+        with self.read() as connection:
             row = connection.execute(sa.select(tasks.c.kind, tasks.c.question).where(tasks.c.id == task)).first()
         if row is None:
             raise Refusal(f"there is no task {task}")
@@ -251,7 +253,7 @@ class Store:
             .where(tasks.c.task_set == task_set, ~replaced)
             .order_by(labels.c.task, labels.c.person)
         )
-        with self.engine.connect() as connection:
+        with self.read() as connection:
             return [
                 Label(
                     row.id,
@@ -270,7 +272,7 @@ class Store:
         """Every set, in the order in which they were put; a set's gold is not among them."""
         hidden = sa.select(sets.c.gold).where(sets.c.gold.is_not(None))
         query = sa.select(sets).where(sets.c.name.not_in(hidden)).order_by(sets.c.created, sets.c.name)
-        with self.engine.connect() as connection:
+        with self.read() as connection:
             return [seats.task_set(row) for row in connection.execute(query)]
 
     def counts(self, task_set: str) -> Counts:
@@ -278,9 +280,13 @@ class Store:
         seats_ = sa.select(sa.func.count()).where(leases.c.task_set == task_set)
         held = seats_.where(leases.c.label.is_(None), leases.c.person.is_not(None), leases.c.until > self.clock())
         counted = (seats_, seats_.where(leases.c.label.is_not(None)), held)  # each is read from an index of its own
-        with self.engine.connect() as connection:
+        with self.read() as connection:
             total, done, waiting = (connection.execute(query).scalar_one() for query in counted)
         return Counts(done, waiting, total - done - waiting)
+
+    def read(self) -> sa.Connection:
+        """A connection to read by, in a `with`: nothing may be written with it."""
+        return self._reader.connect()
 
     def write(self, step: Callable[[sa.Connection], Done]) -> Done:
         """Run one step as one transaction; again when another process has just added one of its rows."""

@@ -124,13 +124,13 @@ def _visitor(request: Request) -> Visitor:
 Visit = Annotated[Visitor, Depends(visit)]
 
 
-def _member(visit: Visit) -> Account:
+async def _member(visit: Visit) -> Account:
     if visit.account is None:
         raise HTTPException(303, headers={"location": "/login"})
     return visit.account
 
 
-def _admin(account: Annotated[Account, Depends(_member)]) -> Account:
+async def _admin(account: Annotated[Account, Depends(_member)]) -> Account:
     if account.role != "admin":
         raise HTTPException(403)
     return account
@@ -140,7 +140,7 @@ async def _form(request: Request) -> FormData:
     return await request.form(max_files=4, max_fields=2000, max_part_size=MOST_BYTES)
 
 
-def _accounts(request: Request) -> Accounts:
+async def _accounts(request: Request) -> Accounts:
     found = request.app.state.accounts
     assert isinstance(found, Accounts)
     return found
@@ -229,7 +229,12 @@ def _cookie_name(request: Request) -> str:
 def _templates(room: Path) -> jinja2.Environment:
     loader = jinja2.FileSystemLoader([room / "pages", HERE / "pages"])
     found = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,  # each is compiled once
     )
 
     @cache

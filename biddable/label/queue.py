@@ -58,7 +58,11 @@ def next_task(store: Store, task_set: str, person: str, lease_seconds: float = 1
 
 def held(store: Store, task: str, person: str) -> Task:
     """A task as this person sees it. Raises Refusal for an unknown one."""
-    kind, question = store.question(task)
+    return seen(task, *store.question(task), person)
+
+
+def seen(task: str, kind: str, question: str, person: str) -> Task:
+    """A task of this kind with this question as this person sees it."""
     return Task(task, kind, question, order(task, person, len(json.loads(question).get("answers", ()))))
 
 

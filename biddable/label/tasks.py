@@ -118,20 +118,12 @@ def _work(store: Store, me: Account, task: str) -> Work:
     seat = desk.seat(store, task, me.person.id)
     if seat is None:
         raise HTTPException(404)
-    name = next(one.name for one in _sets(store) if seat.task_set in (one.name, one.gold))
-    held = queue.held(store, task, me.person.id)
-    for back in judgments.returned(store, name, me.person.id):
-        if back.task == task:
-            held = held._replace(replaces=back.label, note=back.note)
-    task_set = judgments.set_named(store, name)
-    assert task_set is not None
+    held = queue.seen(task, seat.kind, seat.question, me.person.id)
+    if seat.returned is not None:
+        held = held._replace(replaces=seat.returned.label, note=seat.returned.note)
     code, title = KINDS[held.kind]
     question = code.question(held.question if code is screening else held)
-    return Work(held, seat, task_set, code, title, question)
-
-
-def _sets(store: Store) -> list[TaskSet]:
-    return store.task_sets()
+    return Work(held, seat, seat.task_set, code, title, question)
 
 
 def guideline(store: Store, panel: work.Panel) -> tuple[str, str]:
@@ -143,21 +135,19 @@ def guideline(store: Store, panel: work.Panel) -> tuple[str, str]:
 
 @pages.get("/task")
 def task_page(request: Request, known: web.Known, me: web.Member, id: str, saved: str = "") -> Response:
-    work = _work(known.store, me, id)
-    if work.seat.label is None:
-        desk.hold(known.store, id, me.person.id, request.app.state.lease_seconds)
-    draft = desk.draft(known.store, id, me.person.id)
-    return _page(request, known.store, me, work, draft.fields if draft else {}, [], saved=saved)
+    work, seconds = _work(known.store, me, id), request.app.state.lease_seconds
+    if work.seat.label is None and work.seat.until < known.store.clock() + 0.9 * seconds:  # not when it was taken just now
+        desk.hold(known.store, id, me.person.id, seconds)
+    return _page(request, known.store, me, work, work.seat.draft.fields if work.seat.draft else {}, [], saved=saved)
 
 
 def _page(
     request: Request, store: Store, me: Account, work: Work, fields: form.Fields, wrong: list[str], status: int = 200, **more: Any
 ) -> Response:
     version, text = guideline(store, work.task_set.panel)
-    draft = desk.draft(store, work.task.id, me.person.id)
-    if draft is None:
+    if work.seat.draft is None and request.method == "GET":
         desk.save(store, work.task.id, me.person.id, {}, version)  # from here on time counts
-    wanted, done = queue.progress(store, work.task_set.name)
+    wanted, done = _progress(request, store, work.task_set.name)
     known = {
         "work": work,
         "question": work.question,
@@ -173,12 +163,23 @@ def _page(
         "yes_no": form.QUESTIONS,
         "done": done,
         "wanted": wanted,
-        "seconds": int(draft.seconds or 0) if draft else 0,
+        "seconds": int(work.seat.draft.seconds or 0) if work.seat.draft else 0,
         "levels": LEVELS,
         "saved": "",
         "hints": [],
     }
     return web.page(request, f"tasks/{work.task.kind.split('.')[1]}.html", status, **known | more)
+
+
+def _progress(request: Request, store: Store, name: str) -> tuple[int, int]:
+    """(answers wanted, answers there) of a set for a page. Counting a large set takes a while, so that is done again only after a second
+    for every 20,000 answers."""
+    known: dict[str, tuple[float, tuple[int, int]]] = request.app.state.__dict__.setdefault("progress", {})
+    now = time.monotonic()
+    if name not in known or known[name][0] < now:
+        found = queue.progress(store, name)
+        known[name] = (now + found[0] / 20_000 if found[0] > 2000 else now, found)
+    return known[name][1]
 
 
 LEVELS = (
@@ -196,10 +197,9 @@ def _fields(sent: web.Form) -> dict[str, list[str]]:
     return {name: [str(one) for one in sent.getlist(name)] for name in dict.fromkeys(sent.keys()) if name not in own}
 
 
-def _keep(request: Request, store: Store, me: Account, work: Work, sent: web.Form) -> tuple[dict[str, list[str]], str]:
-    """Keep the form as a draft and the task for this person; returns the fields and the guideline that the page showed."""
-    fields, version = _fields(sent), str(sent.get("guideline", ""))
-    draft = desk.draft(store, work.task.id, me.person.id)
+def _keep(request: Request, store: Store, me: Account, work: Work, sent: web.Form) -> tuple[dict[str, list[str]], str, desk.Kept]:
+    """Keep the form as a draft and the task for this person; returns the fields, the guideline that the page showed, and how that went."""
+    fields, version, draft = _fields(sent), str(sent.get("guideline", "")), work.seat.draft
     if work.code is probes and draft is not None:
         fields["said"] = draft.fields.get("said", [])  # only the site itself adds to a dialogue
     elif work.code is probes:
@@ -210,18 +210,17 @@ def _keep(request: Request, store: Store, me: Account, work: Work, sent: web.For
         version = guideline(store, work.task_set.panel)[0]
     told = str(sent.get("seconds", ""))
     seconds = min(float(told), MOST_SECONDS) if told.isascii() and told.isdigit() and len(told) < 8 else None
-    desk.save(store, work.task.id, me.person.id, fields, version, seconds)
-    return fields, version
+    lease_seconds = request.app.state.lease_seconds
+    return fields, version, desk.save(store, work.task.id, me.person.id, fields, version, seconds, lease_seconds)
 
 
 @pages.post("/draft")
 def save_draft(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> Response:
     """Keep what is written so far; a page's script calls it, and so does the button of a page without script."""
     work = _work(known.store, me, str(sent.get("id", "")))
-    _keep(request, known.store, me, work, sent)
-    held = work.seat.label is not None or desk.hold(known.store, work.task.id, me.person.id, request.app.state.lease_seconds)
+    _, _, kept = _keep(request, known.store, me, work, sent)
     if "application/json" in request.headers.get("accept", ""):
-        return JSONResponse({"saved": time.strftime("%H:%M", time.gmtime()), "held": held})
+        return JSONResponse({"saved": time.strftime("%H:%M", time.gmtime()), "held": kept.held})
     return web.go(_link(work.task.id))
 
 
@@ -230,7 +229,7 @@ def answer(request: Request, known: web.Known, me: web.Member, sent: web.Form) -
     """Give an answer in, or correct one; then the next task."""
     store, person = known.store, me.person.id
     work = _work(store, me, str(sent.get("id", "")))
-    fields, version = _keep(request, store, me, work, sent)
+    fields, version, kept = _keep(request, store, me, work, sent)
     if sent.get("action") == "say":
         try:
             probing.say(store, work.task, person, fields, version)
@@ -241,15 +240,12 @@ def answer(request: Request, known: web.Known, me: web.Member, sent: web.Form) -
         said = work.code.form(work.question, fields)
         work.code.check(work.question, said)
     except Refusal as refusal:
-        return _page(request, store, me, work, fields, refusal.lines, 400)
+        return _page(request, store, me, work, fields, refusal.lines, 400, seconds=int(kept.seconds or 0))
     hints = comparisons.contradictions(said) if work.code is comparisons and "seen" not in sent else []
     if hints:
-        return _page(request, store, me, work, fields, [], hints=hints)
-    if work.seat.label is None:
-        desk.hold(store, work.task.id, person, request.app.state.lease_seconds)
-    draft = desk.draft(store, work.task.id, person)
+        return _page(request, store, me, work, fields, [], hints=hints, seconds=int(kept.seconds or 0))
     try:
-        queue.submit(store, work.task, person, said, version, draft.seconds if draft else None, work.seat.label)
+        queue.submit(store, work.task, person, said, version, kept.seconds, work.seat.label)
     except Lapsed:
         lost = ["Your time was over and somebody else has this task now. What you wrote is kept as a draft; your answer was not counted."]
         return _page(request, store, me, work, fields, lost, 409)
