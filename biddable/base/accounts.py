@@ -12,7 +12,7 @@ import time
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -286,14 +286,13 @@ class Accounts:
 
     def enter(self, token: str) -> Account | None:
         """The account of a session's token; None when the session has ended or never was."""
-        now, mine = self._now(), sessions.c.id == _hash(token)
-        alive = (sessions.c.until > now) & (sessions.c.seen > now - IDLE_SECONDS) & accounts.c.closed.is_(None)
-        query = _whole().add_columns(sessions.c.seen).join(sessions, sessions.c.account == accounts.c.id)
+        now, session = self._now(), _hash(token)
         with self.store.read() as connection:
-            row = connection.execute(query.where(mine, alive)).first()
+            row = connection.execute(_entering(), {"session": session, "now": now, "used": now - IDLE_SECONDS}).first()
         if row is None:
             return None
         if now - row.seen > SEEN_SECONDS:
+            mine = sessions.c.id == session
             self.store.write(lambda connection: connection.execute(sa.update(sessions).where(mine).values(seen=now)))
         return _account(row)
 
@@ -338,6 +337,16 @@ class Accounts:
 def _whole() -> Any:
     person = [people.c.pseudonym, people.c.panel, people.c.simulated]
     return sa.select(accounts, *person).join(people, people.c.id == accounts.c.person)
+
+
+@cache
+def _entering() -> sa.Select[Any]:
+    """The account of a live session: asked at every request, so made once."""
+    now, used = sa.bindparam("now", type_=sa.Double), sa.bindparam("used", type_=sa.Double)
+    alive = (sessions.c.until > now) & (sessions.c.seen > used) & accounts.c.closed.is_(None)
+    query = _whole().add_columns(sessions.c.seen).join(sessions, sessions.c.account == accounts.c.id)
+    found: sa.Select[Any] = query.where(sessions.c.id == sa.bindparam("session"), alive)
+    return found
 
 
 def _account(row: Any) -> Account:

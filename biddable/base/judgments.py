@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -20,7 +21,6 @@ from biddable.base.database import (
     people,
     reviews,
     screening,
-    sets,
     tasks,
     verdicts,
 )
@@ -126,14 +126,16 @@ def _replaced() -> sa.ColumnElement[bool]:
     return sa.exists().where(twin.c.replaces == labels.c.id)
 
 
-def _sent_back() -> sa.Select[Any]:
-    """Labels of which the newest review says returned and that nobody has corrected."""
+@cache
+def _sent_back(of_one: bool) -> sa.Select[Any]:
+    """Labels of a set, or of one person in it, of which the newest review says returned and that nobody has corrected."""
     newer = reviews.alias()
     later = sa.exists().where(newer.c.label == reviews.c.label, newer.c.id > reviews.c.id)
     opened = sa.exists().where(newer.c.task == reviews.c.task, newer.c.decision != "returned", newer.c.id > reviews.c.id)
     whole = reviews.join(labels, labels.c.id == reviews.c.label).join(tasks, tasks.c.id == reviews.c.task)
     query = sa.select(reviews.c.task, reviews.c.label, reviews.c.note).select_from(whole)
-    return query.where(reviews.c.decision == "returned", ~later, ~opened, ~_replaced()).order_by(reviews.c.id)
+    query = query.where(reviews.c.decision == "returned", tasks.c.task_set == sa.bindparam("task_set"), ~later, ~opened, ~_replaced())
+    return (query.where(reviews.c.person == sa.bindparam("person")) if of_one else query).order_by(reviews.c.id)
 
 
 def returned(store: Store, task_set: str, person: str | None = None) -> list[Returned]:
@@ -144,10 +146,8 @@ def returned(store: Store, task_set: str, person: str | None = None) -> list[Ret
 
 def sent_back(connection: sa.Connection, task_set: str, person: str | None = None) -> list[Returned]:
     """As `returned`, within a step."""
-    query = _sent_back().where(tasks.c.task_set == task_set)
-    if person is not None:
-        query = query.where(reviews.c.person == person)
-    return [Returned(row.task, row.label, row.note) for row in connection.execute(query)]
+    query, known = _sent_back(person is not None), {"task_set": task_set, "person": person}
+    return [Returned(row.task, row.label, row.note) for row in connection.execute(query, known)]
 
 
 def put_known(store: Store, task_set: TaskSet, known: Iterable[tuple[Task, str]]) -> None:
@@ -261,15 +261,6 @@ def per_day(store: Store, task_set: str) -> list[tuple[str, str, int, float | No
             (time.strftime("%Y-%m-%d", time.gmtime(row[0] * 86400)), row[1], row[2], row[3])
             for row in connection.execute(query)
         ]
-
-
-def set_named(store: Store, name: str) -> TaskSet | None:
-    """A set by its name, gold included; None when there is none."""
-    from biddable.base.seats import task_set
-
-    with store.read() as connection:
-        row = connection.execute(sa.select(sets).where(sets.c.name == name)).first()
-    return None if row is None else task_set(row)
 
 
 def set_of(store: Store, task: str) -> str:

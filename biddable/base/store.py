@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -277,11 +278,9 @@ class Store:
 
     def counts(self, task_set: str) -> Counts:
         """How far a set is."""
-        seats_ = sa.select(sa.func.count()).where(leases.c.task_set == task_set)
-        held = seats_.where(leases.c.label.is_(None), leases.c.person.is_not(None), leases.c.until > self.clock())
-        counted = (seats_, seats_.where(leases.c.label.is_not(None)), held)  # each is read from an index of its own
+        known = {"task_set": task_set, "now": self.clock()}
         with self.read() as connection:
-            total, done, waiting = (connection.execute(query).scalar_one() for query in counted)
+            total, done, waiting = (connection.execute(query, known).scalar_one() for query in _counting())
         return Counts(done, waiting, total - done - waiting)
 
     def read(self) -> sa.Connection:
@@ -298,6 +297,14 @@ class Store:
                 if attempt == TRIES - 1:
                     raise
         raise AssertionError("not reached")
+
+
+@cache
+def _counting() -> tuple[sa.Select[Any], ...]:
+    """All seats of a set, those with an answer, those that somebody holds: each is read from an index of its own."""
+    every = sa.select(sa.func.count()).where(leases.c.task_set == sa.bindparam("task_set"))
+    held = every.where(leases.c.label.is_(None), leases.c.person.is_not(None), leases.c.until > sa.bindparam("now", type_=sa.Double))
+    return every, every.where(leases.c.label.is_not(None)), held
 
 
 def _person(row: Any) -> Person:

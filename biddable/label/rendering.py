@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from html import escape
 
 from markupsafe import Markup
 
 MOST_MARKDOWN = 40_000
 """Longer texts (characters) are shown as they are: rendering must not take long whatever is in them."""
+MOST_KEPT = 10_000
+"""What shorter texts were made into is kept for a while: the guideline is on every page, an answer on several people's."""
 MOST_SHOWN = 300_000
 """Of a still longer text the beginning is shown, with a note of how much is missing."""
 TAGS = {
@@ -23,10 +25,15 @@ ODD = re.compile("[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u11
 
 def rich(text: str, breaks: bool = True) -> Markup:
     """A text as its writer may have meant it: Markdown. Odd characters are shown by their numbers; `breaks`: an end of a line is one."""
-    import nh3
-
     if len(text) > MOST_MARKDOWN:
         return plain(text)
+    return _rich(text, breaks) if len(text) <= MOST_KEPT else _rich.__wrapped__(text, breaks)
+
+
+@lru_cache(maxsize=1024)
+def _rich(text: str, breaks: bool) -> Markup:
+    import nh3
+
     made = nh3.clean(_markdown(breaks).render(_visible(text)), tags=TAGS, attributes={}, link_rel=None)
     return Markup(_marked(made))
 
