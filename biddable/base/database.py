@@ -185,6 +185,7 @@ sets = sa.Table(
     sa.Column("gold", sa.Text),
     sa.Column("gold_share", sa.Double, nullable=False),
     sa.Column("created", sa.Double, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
 )
 sa.Index(
     "leases_held",
@@ -193,6 +194,8 @@ sa.Index(
     sqlite_where=leases.c.label.is_(None),
     postgresql_where=leases.c.label.is_(None),
 )
+sa.Index("leases_of_person", leases.c.person, leases.c.task_set, leases.c.task)
+sa.Index("skips_of_person", skips.c.person, skips.c.task)
 sa.Index("leases_of_set", leases.c.task_set, leases.c.label)
 sa.Index("labels_of_person", labels.c.person, labels.c.created)
 answer_keys = sa.Table(

@@ -21,6 +21,7 @@ from biddable.base.database import (
     people,
     reviews,
     screening,
+    skips,
     tasks,
     verdicts,
 )
@@ -86,18 +87,50 @@ def review(store: Store, task: str, decision: Decision, label: str | None, revie
     if (label is None) != (decision == "open"):
         raise Refusal(f"{decision}: {'a label was expected' if label is None else 'no label belongs to it'}")
 
-    def step(connection: sa.Connection) -> None:
-        person = None
-        if label is not None:
-            query = sa.select(labels.c.person).where(labels.c.id == label, labels.c.task == task, ~_replaced())
-            if (person := connection.execute(query).scalar()) is None:
-                raise Refusal("this label is not there, or was corrected meanwhile; look at the task again")
-        elif connection.execute(sa.select(tasks.c.id).where(tasks.c.id == task)).first() is None:
-            raise Refusal(f"there is no task {task}")
-        row = {"task": task, "label": label, "person": person, "decision": decision, "note": note.strip()}
-        connection.execute(sa.insert(reviews), {**row, **_stamp(store), "reviewer": reviewer})
+    store.write(lambda connection: _review(connection, store, task, decision, label, reviewer, note))
 
-    store.write(step)
+
+def _review(connection: sa.Connection, store: Store, task: str, decision: Decision, label: str | None, reviewer: str, note: str) -> None:
+    person = None
+    if label is not None:
+        query = sa.select(labels.c.person).where(labels.c.id == label, labels.c.task == task, ~_replaced())
+        if (person := connection.execute(query).scalar()) is None:
+            raise Refusal("this answer is not there, or was corrected meanwhile; look at the task again")
+    elif connection.execute(sa.select(tasks.c.id).where(tasks.c.id == task)).first() is None:
+        raise Refusal(f"there is no task {task}")
+    row = {"task": task, "label": label, "person": person, "decision": decision, "note": note.strip()}
+    connection.execute(sa.insert(reviews), {**row, **_stamp(store), "reviewer": reviewer})
+
+
+def decide(store: Store, task: str, person: str, answer: str, guideline: str, reviewer: str) -> str:
+    """An admin's own answer stands for a task, whatever others said of it; returns the label's id.
+
+    It takes nobody's place: the task still wants as many answers as before, and this person is not asked for one any more. Deciding once more
+    is a correction. Raises Refusal when the person holds the task as a labeler at the moment.
+    """
+
+    def step(connection: sa.Connection) -> str:
+        mine = (leases.c.task == task) & (leases.c.person == person)
+        if connection.execute(sa.select(leases.c.id).where(mine, leases.c.label.is_(None))).first():
+            raise Refusal("you hold this task as a labeler at the moment; answer it there, or skip it there first")
+        newest = connection.execute(sa.select(labels.c.id).where(labels.c.task == task, labels.c.person == person, ~_replaced())).scalar()
+        label = store.label_step(connection, task, person, answer, guideline, None, newest, leased=False)
+        aside = (skips.c.task == task) & (skips.c.person == person)
+        if not connection.execute(sa.select(skips.c.task).where(aside)).first():
+            row = {"task": task, "person": person, "flag": False, "reason": "decided it in the review"}
+            connection.execute(sa.insert(skips), {**row, "created": store.clock()})
+        _review(connection, store, task, "stands", label, reviewer, "own answer")
+        return label
+
+    return store.write(step)
+
+
+def unseated(store: Store, task_set: str) -> set[str]:
+    """Ids of a set's labels that took no seat: what admins decided after they had seen the others' answers."""
+    seated = sa.exists().where(leases.c.task == labels.c.task, leases.c.person == labels.c.person)
+    query = sa.select(labels.c.id).join(tasks, tasks.c.id == labels.c.task).where(tasks.c.task_set == task_set, ~seated)
+    with store.read() as connection:
+        return set(connection.execute(query).scalars())
 
 
 def decisions(store: Store, task_set: str) -> dict[str, list[Review]]:

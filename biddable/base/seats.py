@@ -26,7 +26,7 @@ def task_set(row: Any) -> TaskSet:
     from biddable.base.store import TaskSet
 
     fixed = (row.name, row.kind, row.panel, bool(row.simulated), bool(row.everybody))
-    return TaskSet(*fixed, row.gold, row.gold_share)
+    return TaskSet(*fixed, row.gold, row.gold_share, row.priority)
 
 
 def keep_set(connection: sa.Connection, wanted: TaskSet, now: float) -> None:
@@ -39,7 +39,7 @@ def keep_set(connection: sa.Connection, wanted: TaskSet, now: float) -> None:
     if (there.kind, there.panel, there.simulated) != (wanted.kind, wanted.panel, wanted.simulated):
         raise Refusal(f"{wanted.name} is in the store as {there}, not as {wanted}")
     if there != wanted:
-        changed = {"everybody": wanted.everybody, "gold": wanted.gold, "gold_share": wanted.gold_share}
+        changed = {"everybody": wanted.everybody, "gold": wanted.gold, "gold_share": wanted.gold_share, "priority": wanted.priority}
         connection.execute(sa.update(sets).where(sets.c.name == wanted.name).values(changed))
 
 
@@ -82,12 +82,18 @@ def _invited(connection: sa.Connection, name: str, person: str) -> TaskSet | Non
 
 
 def _free(connection: sa.Connection, name: str, person: str, now: float, until: float) -> Given | None:
-    """A free seat at a task where this person has none: the highest priority first."""
+    """A free seat at a task where this person has none: the highest priority first. A seat of their own that lapsed is free too.
+
+    What the person had or put aside is read once, by an index, and free seats are gone through in their order until one fits. Asked seat by
+    seat (`NOT EXISTS`), PostgreSQL without statistics looks at all free seats of the set and sorts them.
+    """
     twin = leases.alias()
-    sits = sa.exists().where(twin.c.task == leases.c.task, twin.c.person == person, twin.c.id != leases.c.id)
+    had = sa.select(twin.c.task).where(twin.c.person == person, twin.c.task_set == name)
+    put_aside = sa.select(skips.c.task).where(skips.c.person == person)
+    fits = sa.or_(leases.c.person == person, leases.c.task.not_in(had)) & leases.c.task.not_in(put_aside)
     first = (
         sa.select(leases.c.id)
-        .where(leases.c.task_set == name, leases.c.label.is_(None), leases.c.until <= now, ~sits, ~_skipped(leases.c.task, person))
+        .where(leases.c.task_set == name, leases.c.label.is_(None), leases.c.until <= now, fits)
         .order_by(leases.c.priority.desc(), leases.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)

@@ -54,7 +54,7 @@ class TaskSet:
     """The questions of one stage: all of one kind, for one panel, for real or for simulated people.
 
     Tasks of a set for `everybody` have no number of seats: each person may answer each of them once. `gold` names such a set whose tasks,
-    with known answers, are mixed in unseen: a share `gold_share` of what a person gets.
+    with known answers, are mixed in unseen: a share `gold_share` of what a person gets. Sets of higher priority are offered first.
     """
 
     name: str
@@ -64,6 +64,7 @@ class TaskSet:
     everybody: bool = False
     gold: str | None = None
     gold_share: float = 0.0
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -219,29 +220,38 @@ class Store:
 
         A first answer needs a live lease (else Lapsed); a correction names the person's newest label of the task in `replaces` (else Refusal).
         """
-        new = _label_id(task, person, replaces)
+        return self.write(lambda connection: self.label_step(connection, task, person, answer, guideline, seconds, replaces))
 
-        def step(connection: sa.Connection) -> str:
-            now = self.clock()
-            mine = (labels.c.task == task) & (labels.c.person == person)
-            twin = labels.alias()
-            replaced = sa.exists().where(twin.c.replaces == labels.c.id)
-            newest = connection.execute(sa.select(labels).where(mine, ~replaced)).first()
-            if newest is not None and newest.answer == answer and replaces in (None, newest.id, newest.replaces):
-                return str(newest.id)
-            if (newest is None and replaces is not None) or (newest is not None and newest.id != replaces):
-                held = "none" if newest is None else newest.id
-                raise Refusal(f"task {task}: {person}'s newest label is {held}; a correction must replace that one")
-            row = {"id": new, "task": task, "person": person, "answer": answer, "guideline": guideline}
-            connection.execute(sa.insert(labels), {**row, "seconds": seconds, "created": now, "replaces": replaces})
-            if newest is None:
-                seat = (leases.c.task == task) & (leases.c.person == person) & leases.c.label.is_(None)
-                taken = sa.update(leases).where(seat, leases.c.until > now).values(label=new).returning(leases.c.id)
-                if connection.execute(taken).first() is None:
-                    raise Lapsed(f"task {task}: the time to answer is over, or it was never given to {person}")
-            return new
-
-        return self.write(step)
+    def label_step(
+        self,
+        connection: sa.Connection,
+        task: str,
+        person: str,
+        answer: str,
+        guideline: str,
+        seconds: float | None,
+        replaces: str | None,
+        leased: bool = True,
+    ) -> str:
+        """`add_label` as a part of a transaction; not `leased`: no lease is needed and no seat is taken."""
+        new, now = _label_id(task, person, replaces), self.clock()
+        mine = (labels.c.task == task) & (labels.c.person == person)
+        twin = labels.alias()
+        replaced = sa.exists().where(twin.c.replaces == labels.c.id)
+        newest = connection.execute(sa.select(labels).where(mine, ~replaced)).first()
+        if newest is not None and newest.answer == answer and replaces in (None, newest.id, newest.replaces):
+            return str(newest.id)
+        if (newest is None and replaces is not None) or (newest is not None and newest.id != replaces):
+            held = "none" if newest is None else newest.id
+            raise Refusal(f"task {task}: {person}'s newest label is {held}; a correction must replace that one")
+        row = {"id": new, "task": task, "person": person, "answer": answer, "guideline": guideline}
+        connection.execute(sa.insert(labels), {**row, "seconds": seconds, "created": now, "replaces": replaces})
+        if newest is None and leased:
+            seat = (leases.c.task == task) & (leases.c.person == person) & leases.c.label.is_(None)
+            taken = sa.update(leases).where(seat, leases.c.until > now).values(label=new).returning(leases.c.id)
+            if connection.execute(taken).first() is None:
+                raise Lapsed(f"task {task}: the time to answer is over, or it was never given to {person}")
+        return new
 
     def labels(self, task_set: str) -> list[Label]:
         """The labels of a set that no correction has replaced, in the order of task and person."""
@@ -270,9 +280,9 @@ class Store:
             ]
 
     def task_sets(self) -> list[TaskSet]:
-        """Every set, in the order in which they were put; a set's gold is not among them."""
+        """Every set, those of higher priority first, then in the order in which they were put; a set's gold is not among them."""
         hidden = sa.select(sets.c.gold).where(sets.c.gold.is_not(None))
-        query = sa.select(sets).where(sets.c.name.not_in(hidden)).order_by(sets.c.created, sets.c.name)
+        query = sa.select(sets).where(sets.c.name.not_in(hidden)).order_by(sets.c.priority.desc(), sets.c.created, sets.c.name)
         with self.read() as connection:
             return [seats.task_set(row) for row in connection.execute(query)]
 

@@ -177,7 +177,8 @@ def form_token(request: Request, visit: Visitor) -> str:
 
 
 def page(request: Request, template: str, status: int = 200, /, **context: Any) -> Response:
-    """A page from a template. It knows `me` (the account or none), `site`, `path`, `token()` and `static(FILE)`."""
+    """A page from a template. It knows `me` (the account or none), `site`, `path`, `theme`, `keys` (whether single keys do
+    something), `token()` and `static(FILE)`."""
     visitor = visit(request)
     token = Markup('<input type="hidden" name="token" value="{}">').format(form_token(request, visitor))
     known = {
@@ -185,6 +186,7 @@ def page(request: Request, template: str, status: int = 200, /, **context: Any) 
         "site": request.app.state.title,
         "path": request.url.path,
         "theme": theme if (theme := request.cookies.get("theme")) in ("light", "dark") else "",
+        "keys": request.cookies.get("keys") != "off",
         "form_token": form_token(request, visitor),
         "token": lambda: token,
     }

@@ -35,6 +35,8 @@ class Config(Settings):
     """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
     enough: float = Field(default=1.0, gt=0, le=1)
     """Share of the wanted answers after which the records are written."""
+    priority: int = 0
+    """People are offered tasks of higher priority first."""
     store: str | None = None
     """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
@@ -123,7 +125,7 @@ def run(cfg: Config, here: Here) -> None:
     if cfg.labelers == "simulated" and any(not row.answers for _, row in rows):
         raise Refusal(f"[{here.key}] replies: prompts without answers; simulated people take the best of several, they write none")
     asked = [Asked(name, row.model_dump_json(exclude_none=True)) for name, row in rows]
-    crew = work.Crew("training", cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough)
+    crew = work.Crew("training", cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority)
     labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
     found = records([label for label in labels if label.stands])
     write(here.path("demonstrations.jsonl"), found)

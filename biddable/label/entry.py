@@ -109,3 +109,14 @@ def theme(request: Request, visit: web.Visit, form: web.Form) -> Response:
     else:
         response.delete_cookie("theme")
     return response
+
+
+@pages.post("/keys")
+def keys(request: Request, me: web.Member, form: web.Form) -> Response:
+    """Remember in this browser whether single keys do something: who speaks to the computer, or shakes, may want them off (WCAG 2.1.4)."""
+    response = web.go("/profile")
+    if form.get("keys") == "off":
+        response.set_cookie("keys", "off", max_age=31536000, samesite="lax", secure=request.app.state.https)
+    else:
+        response.delete_cookie("keys")
+    return response

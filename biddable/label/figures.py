@@ -100,7 +100,7 @@ def rankings(store: Store, sets: Sequence[TaskSet]) -> list[Ranking]:
         Ranking(row.task, row.person.pseudonym, stored(row), row.person.panel, row.guideline, row.created)
         for one in sets
         for row in queue.collected(store, one.name)
-        if json.loads(row.answer).get("ranks")
+        if json.loads(row.answer).get("ranks") and not row.decided
     ]
 
 
@@ -145,7 +145,7 @@ def rating_tables(store: Store, sets: Sequence[TaskSet]) -> list[Table]:
     overall: dict[str, list[tuple[str, str, float]]] = {}
     marks: dict[tuple[str, str], list[tuple[str, str, float]]] = {}
     for one in sets:
-        for row in queue.collected(store, one.name):
+        for row in (row for row in queue.collected(store, one.name) if not row.decided):
             for item, score, form in _judged(row):
                 who = row.person.pseudonym
                 if score is not None:
@@ -234,6 +234,7 @@ def disputes(store: Store, one: TaskSet) -> list[Dispute]:
 
 def distance(rows: Sequence[Label]) -> float:
     """How far the answers to one task differ, from 0 to 1: rankings by tau-b, ratings by their span, anything else not at all."""
+    rows = [row for row in rows if not row.decided]
     said = [json.loads(row.answer) for row in rows]
     if len(rows) > 1 and all(one.get("ranks") for one in said):
         found = agreement.couples(Ranking("", row.person.id, stored(row)) for row in rows)

@@ -39,6 +39,8 @@ class Config(Settings):
     """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
     enough: float = Field(default=1.0, gt=0, le=1)
     """Share of the wanted dialogues after which the records are written."""
+    priority: int = 0
+    """People are offered tasks of higher priority first."""
     store: str | None = None
     """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
@@ -142,7 +144,7 @@ def run(cfg: Config, here: Here) -> None:
     for rule in load(cfg.rules):
         whole = Kept(rule=rule, endpoint=cfg.endpoint, model=cfg.model, turns=cfg.turns).model_dump_json()
         asked += [Asked(f"{rule.id}-{number:04d}", whole) for number in range(1, cfg.dialogues + 1)]
-    labels = work.asked_of_people(cfg.panel, cfg.store, cfg.guidelines, cfg.enough, work.task_set_name(here, cfg, asked), asked, here)
+    labels = work.asked_of_people(cfg.panel, cfg.store, cfg.guidelines, cfg.enough, cfg.priority, work.task_set_name(here, cfg, asked), asked, here)
     found = sorted(records([label for label in labels if label.stands]), key=lambda row: row.id)
     write(here.path("probes.jsonl"), found)
     here.summary = {

@@ -39,6 +39,8 @@ class Config(Settings):
     """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
     enough: float = Field(default=1.0, gt=0, le=1)
     """Share of the wanted prompts after which the records are written."""
+    priority: int = 0
+    """People are offered tasks of higher priority first."""
     store: str | None = None
     """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
@@ -91,9 +93,18 @@ def check(question: Question, answer: Answer) -> None:
 def form(question: Question, fields: Fields) -> Answer:
     """What the page sent; pairs of which both halves are empty are left out."""
     rows = itertools.zip_longest(fields.get("query", ()), fields.get("answer", ()), fillvalue="")
-    pairs = [{"query": query.strip(), "answer": answer.strip()} for query, answer in rows if query.strip() or answer.strip()]
-    if any(not pair["query"] or not pair["answer"] for pair in pairs):
-        raise Refusal("each query needs an answer, and each answer its query")
+    numbered = [(n, {"query": q.strip(), "answer": a.strip()}) for n, (q, a) in enumerate(rows, 1) if q.strip() or a.strip()]
+    pairs = [pair for _, pair in numbered]
+    wrong = [] if one(fields, "text") else [f"{'the instruction' if question.form == 'few_shot' else 'the prompt'} is empty"]
+    wrong += [f"{number}: the {half} is missing" for number, pair in numbered for half in ("query", "answer") if not pair[half]]
+    whole = sum(bool(pair["query"] and pair["answer"]) for pair in pairs)
+    if question.form == "few_shot" and whole < question.pairs:
+        wrong.append(f"{whole} queries with answers; at least {question.pairs} were expected")
+    asked = [pair["query"] for pair in pairs if pair["query"]]
+    if len(set(asked)) < len(asked):
+        wrong.append("two queries are the same")
+    if wrong:
+        raise Refusal(wrong)
     return made(Answer, text=one(fields, "text") or "", pairs=pairs)
 
 
@@ -134,7 +145,7 @@ def run(cfg: Config, here: Here) -> None:
     if not wanted:
         raise Refusal(f"[{here.key}] plain, few_shot, use_cases: nothing is asked for")
     asked = [Asked(name, one.model_dump_json(exclude_none=True)) for name, one in wanted]
-    labels = work.asked_of_people("training", cfg.store, cfg.guidelines, cfg.enough, work.task_set_name(here, cfg, asked), asked, here)
+    labels = work.asked_of_people("training", cfg.store, cfg.guidelines, cfg.enough, cfg.priority, work.task_set_name(here, cfg, asked), asked, here)
     prompts, demonstrations = records([label for label in labels if label.stands])
     prompts.sort(key=lambda row: row.id)
     write(here.path("prompts.jsonl"), prompts)

@@ -41,6 +41,7 @@ class Label(NamedTuple):
     id: str = ""
     created: float = 0.0
     stands: bool = True  # whether it goes into records: False when an admin decided for somebody else's
+    decided: bool = False  # an admin's own answer, given in the review: it says nothing about agreement
 
 
 def next_task(store: Store, task_set: str, person: str, lease_seconds: float = 1800.0) -> Task | None:
@@ -111,7 +112,7 @@ def collected(store: Store, task_set: str) -> list[Label]:
     questions: dict[str, str] = {}
     found = []
     labels = store.labels(task_set)
-    standing = judgments.standing(store, task_set, labels)
+    standing, decided = judgments.standing(store, task_set, labels), judgments.unseated(store, task_set)
     for label in labels:
         if label.task not in questions:
             questions[label.task] = store.question(label.task)[1]
@@ -128,6 +129,7 @@ def collected(store: Store, task_set: str) -> list[Label]:
                 label.id,
                 label.created,
                 label.id in standing,
+                label.id in decided,
             )
         )
     return sorted(found, key=lambda one: (one.task, one.person.id))  # here: databases sort text in different ways

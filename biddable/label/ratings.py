@@ -40,6 +40,8 @@ class Config(Settings):
     """A file of ratings by people whose judgment is trusted; their questions are mixed unseen into real people's work, and never become records."""
     gold_share: float = Field(default=0.05, gt=0, lt=1)
     """How much of a person's work is gold."""
+    priority: int = 0
+    """People are offered tasks of higher priority first."""
     store: str | None = None
     """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
@@ -117,7 +119,7 @@ def run(cfg: Config, here: Here) -> None:
         for r in ([] if cfg.gold is None else read(cfg.gold, Rating))
     ]
     gold = work.gold(cfg.gold, cfg.gold_share, known, asked)
-    crew = work.Crew(cfg.panel, cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, gold)
+    crew = work.Crew(cfg.panel, cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority, gold)
     labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
     found = records([label for label in labels if label.stands])
     by_id = sorted(found, key=lambda row: row.id)

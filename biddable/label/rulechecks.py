@@ -41,6 +41,8 @@ class Config(Settings):
     """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
     enough: float = Field(default=1.0, gt=0, le=1)
     """Share of the wanted answers after which the records are written."""
+    priority: int = 0
+    """People are offered tasks of higher priority first."""
     store: str | None = None
     """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
@@ -126,7 +128,7 @@ def run(cfg: Config, here: Here) -> None:
             for rule in _some(rules, cfg.rules_each, here.seed, name, place):
                 kept = Kept(prompt=row.prompt, answers=(given,), rule=rule)
                 asked.append(Asked(f"{name}-{place}-{rule.id}", kept.model_dump_json(exclude_none=True), cfg.overlap))
-    labels = work.asked_of_people(cfg.panel, cfg.store, cfg.guidelines, cfg.enough, work.task_set_name(here, cfg, asked), asked, here)
+    labels = work.asked_of_people(cfg.panel, cfg.store, cfg.guidelines, cfg.enough, cfg.priority, work.task_set_name(here, cfg, asked), asked, here)
     found = sorted(records([label for label in labels if label.stands]), key=lambda row: row.id)
     write(here.path("rulechecks.jsonl"), found)
     here.summary = {

@@ -51,6 +51,8 @@ class Config(Settings):
     """Soft cut-off: share of answer pairs ordered as by trusted people (B.1: 75 %)."""
     grade_cutoff: float = Field(default=6.0, ge=1, le=7)
     """Soft cut-off: mean grade of the demonstrations (B.1: 6 of 7)."""
+    guidelines: Input | None = None
+    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
     people: int = Field(default=12, ge=1)
     """How many have to be taken on before the stage is done (the paper had about 40)."""
     store: str | None = None
@@ -192,7 +194,7 @@ def put(store: Store, cfg: Config, key: str, seed: int) -> list[Screening]:
         else:
             store.put_tasks(task_set, [task for task, _ in own])
     judgments.put_screening(store, parts)
-    store.add_guideline(*work.guideline("training"))
+    work.put_in_force(store, "training", cfg.guidelines)
     return parts
 
 

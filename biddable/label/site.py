@@ -22,9 +22,9 @@ from biddable.base.accounts import Accounts
 from biddable.base.config import Refusal, Settings
 from biddable.base.runs import Here
 from biddable.base.store import open_store
-from biddable.label import admin, entry, guidance, oversight, tasks
+from biddable.label import admin, deciding, entry, guidance, oversight, tasks
 
-ROUTERS = (entry.pages, tasks.pages, admin.pages, guidance.pages, oversight.pages)
+ROUTERS = (entry.pages, tasks.pages, admin.pages, guidance.pages, oversight.pages, deciding.pages)
 
 
 class Config(Settings):

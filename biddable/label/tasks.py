@@ -64,6 +64,7 @@ class Offer(NamedTuple):
 
     task_set: TaskSet
     title: str
+    about: str  # which of several sets of a kind this is
     mine: int
     done: int
     wanted: int
@@ -92,8 +93,14 @@ def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
             done, wanted = mine, len(store.tasks(one.name))
         else:
             wanted, done = queue.progress(store, one.name)
-        found.append(Offer(one, KINDS[one.kind][1], mine, done, wanted, back))
+        found.append(Offer(one, KINDS[one.kind][1], _about(one), mine, done, wanted, back))
     return found, locked
+
+
+def _about(one: TaskSet) -> str:
+    """What a set is called among people: its run, and the third word of its stage. The name in the store has more that means nothing to them."""
+    words = one.name.split("/")
+    return ", ".join([words[0], *words[1].split(".")[2:]]) if len(words) == 3 else ""
 
 
 @pages.post("/next")
@@ -134,16 +141,17 @@ def guideline(store: Store, panel: work.Panel) -> tuple[str, str]:
 
 
 @pages.get("/task")
-def task_page(request: Request, known: web.Known, me: web.Member, id: str, saved: str = "") -> Response:
+def taskpage_of(request: Request, known: web.Known, me: web.Member, id: str, saved: str = "") -> Response:
     work, seconds = _work(known.store, me, id), request.app.state.lease_seconds
     if work.seat.label is None and work.seat.until < known.store.clock() + 0.9 * seconds:  # not when it was taken just now
         desk.hold(known.store, id, me.person.id, seconds)
-    return _page(request, known.store, me, work, work.seat.draft.fields if work.seat.draft else {}, [], saved=saved)
+    return page_of(request, known.store, me, work, work.seat.draft.fields if work.seat.draft else {}, [], saved=saved)
 
 
-def _page(
+def page_of(
     request: Request, store: Store, me: Account, work: Work, fields: form.Fields, wrong: list[str], status: int = 200, **more: Any
 ) -> Response:
+    """A task's page. `fields` is what its form holds, `wrong` what has to be mended; `more` says otherwise than usual."""
     version, text = guideline(store, work.task_set.panel)
     if work.seat.draft is None and request.method == "GET":
         desk.save(store, work.task.id, me.person.id, {}, version)  # from here on time counts
@@ -167,6 +175,7 @@ def _page(
         "levels": LEVELS,
         "saved": "",
         "hints": [],
+        "to": "/answer",
     }
     return web.page(request, f"tasks/{work.task.kind.split('.')[1]}.html", status, **known | more)
 
@@ -191,7 +200,7 @@ LEVELS = (
 )
 
 
-def _fields(sent: web.Form) -> dict[str, list[str]]:
+def fields_of(sent: web.Form) -> dict[str, list[str]]:
     """What a form held, without what belongs to the page."""
     own = ("token", "id", "seconds", "guideline", "action", "seen")
     return {name: [str(one) for one in sent.getlist(name)] for name in dict.fromkeys(sent.keys()) if name not in own}
@@ -199,7 +208,7 @@ def _fields(sent: web.Form) -> dict[str, list[str]]:
 
 def _keep(request: Request, store: Store, me: Account, work: Work, sent: web.Form) -> tuple[dict[str, list[str]], str, desk.Kept]:
     """Keep the form as a draft and the task for this person; returns the fields, the guideline that the page showed, and how that went."""
-    fields, version, draft = _fields(sent), str(sent.get("guideline", "")), work.seat.draft
+    fields, version, draft = fields_of(sent), str(sent.get("guideline", "")), work.seat.draft
     if work.code is probes and draft is not None:
         fields["said"] = draft.fields.get("said", [])  # only the site itself adds to a dialogue
     elif work.code is probes:
@@ -234,21 +243,21 @@ def answer(request: Request, known: web.Known, me: web.Member, sent: web.Form) -
         try:
             probing.say(store, work.task, person, fields, version)
         except Refusal as refusal:
-            return _page(request, store, me, work, fields, refusal.lines, 400)
+            return page_of(request, store, me, work, fields, refusal.lines, 400)
         return web.go(_link(work.task.id) + "#end")
     try:
         said = work.code.form(work.question, fields)
         work.code.check(work.question, said)
     except Refusal as refusal:
-        return _page(request, store, me, work, fields, refusal.lines, 400, seconds=int(kept.seconds or 0))
+        return page_of(request, store, me, work, fields, refusal.lines, 400, seconds=int(kept.seconds or 0))
     hints = comparisons.contradictions(said) if work.code is comparisons and "seen" not in sent else []
     if hints:
-        return _page(request, store, me, work, fields, [], hints=hints, seconds=int(kept.seconds or 0))
+        return page_of(request, store, me, work, fields, [], hints=hints, seconds=int(kept.seconds or 0))
     try:
         queue.submit(store, work.task, person, said, version, kept.seconds, work.seat.label)
     except Lapsed:
         lost = ["Your time was over and somebody else has this task now. What you wrote is kept as a draft; your answer was not counted."]
-        return _page(request, store, me, work, fields, lost, 409)
+        return page_of(request, store, me, work, fields, lost, 409)
     if work.seat.label is not None and work.task.replaces is None:
         return web.go("/mine")
     return _next(request, store, me, work.task_set.name, work.task.id)

@@ -30,7 +30,7 @@ GUIDELINES: dict[Panel, str] = {"training": "training", "held_out": "evaluation"
 """Helpfulness comes first in training labels, truthfulness and harmlessness in evaluation (Ouyang et al. 2022, 3.4): two documents."""
 
 
-NOT_ASKED = {"replies", "prompts", "store", "guidelines", "enough", "gold", "gold_share"}
+NOT_ASKED = {"replies", "prompts", "store", "guidelines", "enough", "gold", "gold_share", "priority"}
 """Settings that change nothing about the questions: with others of them the same answers are found again."""
 
 
@@ -50,6 +50,7 @@ class Crew(NamedTuple):
     store: str | None  # URL or path; None: store.db beside the stage folders
     guidelines: Path | None = None  # folder with training.md and evaluation.md; None: ours
     enough: float = 1.0  # share of the wanted answers after which the records are written
+    priority: int = 0  # people are offered tasks of higher priority first
     gold: Gold | None = None
 
 
@@ -137,6 +138,13 @@ def guideline(panel: Panel, folder: Path | None = None) -> tuple[str, str]:
         raise Refusal(f"{path}: the guideline of the panel {panel} was expected there, Markdown in UTF-8 ({error})") from error
 
 
+def put_in_force(store: Store, panel: Panel, folder: Path | None = None) -> None:
+    """Put a panel's guideline in force, unless there is one already: an admin may have written another."""
+    name, text = guideline(panel, folder)
+    if desk.edition(store, name) is None:
+        desk.publish(store, name, text)
+
+
 def task_set_name(here: Here, cfg: Settings, asked: Sequence[Asked]) -> str:
     """Run, stage and a hash of settings and questions: other questions or settings are another set, a second start is the same."""
     digest = hashlib.sha256(f"{here.seed} {cfg.model_dump_json(exclude=NOT_ASKED)}".encode())
@@ -159,18 +167,17 @@ def done_by(
         )
     kind = ".".join(here.key.split(".")[:2])
     simulated = crew.labelers == "simulated"
-    text = guideline(crew.panel, crew.guidelines)
     with open_store(crew.store or here.folder.parent / "store.db", durable=not simulated) as store:
-        whole = TaskSet(task_set, kind, crew.panel, simulated)
+        whole = TaskSet(task_set, kind, crew.panel, simulated, priority=crew.priority)
         if crew.gold is not None and not simulated:
             whole = replace(whole, gold=f"{task_set}/gold", gold_share=crew.gold.share)
             own = [(replace(task, id=f"{task_set}#{task.id}"), key) for task, key in crew.gold.known]
             judgments.put_known(store, replace(whole, name=f"{task_set}/gold", gold=None, gold_share=0.0), own)
         store.put_tasks(whole, [replace(task, id=f"{task_set}#{task.id}") for task in asked])
-        version = store.add_guideline(*text)
-        if not simulated and desk.edition(store, text[0]) is None:
-            desk.publish(store, *text)
-        if simulated:
+        if not simulated:
+            put_in_force(store, crew.panel, crew.guidelines)
+        else:
+            version = store.add_guideline(*guideline(crew.panel, crew.guidelines))
             panel = people.panel(crew.panel, here.seed, crew.size)
             store.add_people([Member(person.id, person.id, crew.panel, True) for person in panel])
             simulate(store, task_set, panel, version, answer, here)
@@ -183,10 +190,17 @@ def done_by(
 
 
 def asked_of_people(
-    panel: Panel, store: str | None, guidelines: Path | None, enough: float, task_set: str, asked: Sequence[Asked], here: Here
+    panel: Panel,
+    store: str | None,
+    guidelines: Path | None,
+    enough: float,
+    priority: int,
+    task_set: str,
+    asked: Sequence[Asked],
+    here: Here,
 ) -> list[Label]:
     """As `done_by`, of a kind that only real people can answer."""
-    return done_by(Crew(panel, "people", 0, store, guidelines, enough), task_set, asked, _nobody, here)
+    return done_by(Crew(panel, "people", 0, store, guidelines, enough, priority), task_set, asked, _nobody, here)
 
 
 def _nobody(person: people.Person, task: Task) -> BaseModel:

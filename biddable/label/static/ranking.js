@@ -1,5 +1,5 @@
 // Ranking by keys, by drag (mouse, touch, pen) and by buttons. What is ranked stands in the form's own radio buttons and nowhere else.
-import { writing } from "./task.js";
+import { single, writing } from "./task.js";
 
 const form = document.getElementById("answer");
 const board = document.getElementById("board");
@@ -122,7 +122,7 @@ form.addEventListener("change", (event) => {
   draw();
 });
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || writing(event.target)) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || writing(event.target) || !single) return;
   const i = event.key.length === 1 ? letters.indexOf(event.key.toUpperCase()) : -1;
   let done = true;
   if (i >= 0 && i < K) next(i);

@@ -16,8 +16,9 @@ setInterval(() => {
   }
 }, 1000);
 
+const keeps = form.querySelector("button[value=draft]") !== null; // an admin who decides has no draft
 async function save(leaving = false) {
-  if (saving) return;
+  if (saving || !keeps) return;
   saving = true;
   changed = false;
   try {
@@ -44,6 +45,7 @@ setInterval(() => { if (Date.now() - touched < 120000) save(); }, 120000); // so
 addEventListener("pagehide", () => { if (changed) save(true); });
 form.addEventListener("submit", () => { changed = false; });
 
+export const single = form.dataset.keys !== "off"; // whether a letter alone does something
 export const writing = (target) => target.closest("textarea, select, input:not([type=radio]):not([type=checkbox])") !== null;
 const unfold = (id, field) => {
   const part = document.getElementById(id);
@@ -61,7 +63,7 @@ addEventListener("keydown", (event) => {
     form.requestSubmit(form.querySelector("button[value=say]"));
   }
   if (event.key === "Escape" && writing(event.target)) event.target.blur();
-  if (event.ctrlKey || event.metaKey || event.altKey || writing(event.target)) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || writing(event.target) || !single) return;
   const key = event.key.toLowerCase();
   let done = true;
   if (key === "t") document.getElementById("as-is-switch").click();
