@@ -197,7 +197,7 @@ def _stage(key: str, arguments: list[str]) -> int:
     if name not in known:
         raise Refusal(f"biddable {key}: there is no such stage{config.did_you_mean(name, list(known))}")
     if not arguments or "--help" in arguments or "-h" in arguments:
-        print(f"Usage: biddable {key} FILE [SETTING=VALUE ...] [name=NAME]\n\n{known[name]}\n")
+        print(f"Usage: biddable {key} FILE [SETTING=VALUE ...] [name=NAME]\n\n{known[name]}\n\nFILE is your run's TOML; `biddable new my.toml` makes one, then: biddable {key} my.toml\n")
         for one in config.settings(name):
             default = "(none)" if one.default is None else _toml(one.default)
             print(f"  {one.name} = {default}\n      {' '.join(one.about.split())}")
@@ -237,7 +237,7 @@ def _people(arguments: list[str]) -> int:
     from biddable.base.store import open_store
 
     if len(arguments) != 2 or arguments[1].startswith("-"):
-        print("Usage: biddable label.people FILE NAME\n\nAdd an admin to the labeling site, who can invite everybody else. Asks for a password.")
+        print("Usage: biddable label.people FILE NAME\n\nAdd an admin to the labeling site, who can invite everybody else. Asks for a password.\nFor example: biddable label.people my.toml ada")
         return 0 if {"--help", "-h"} & set(arguments) else 2
     plan = config.load(Path(arguments[0]), only="label.site")
     with open_store(plan.stage("label.site").config.store or plan.folder / "store.db") as store:

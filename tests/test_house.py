@@ -70,6 +70,17 @@ def test_labeling_needs_no_torch_and_importing_is_free(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_site_starts_without_what_only_few_pages_need(tmp_path: Path) -> None:
+    """Built on a store that is there: no torch, no numbers, no migrations."""
+    code = (
+        "import sys; from biddable.label import site; site.application(site.Config(), 'store.db'); "
+        "print([name for name in ('torch', 'numpy', 'scipy', 'pandas', 'matplotlib', 'alembic', 'psycopg') if name in sys.modules])"
+    )
+    for expected in ("['alembic']", "[]"):  # only the first time are there migrations
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected, done.stderr
+
+
 def test_files_and_functions_stay_short() -> None:
     wrong = []
     for path in FILES:

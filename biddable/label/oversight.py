@@ -11,8 +11,7 @@ from starlette.responses import Response
 from biddable.base import desk, judgments, web
 from biddable.base.config import Refusal
 from biddable.base.store import Store, TaskSet
-from biddable.label import figures, queue, rendering, screening
-from biddable.label.figures import COMPARISONS, RATINGS
+from biddable.label import queue, rendering, screening
 
 pages = web.router(prefix="/admin")
 SHOWN_DISPUTES = 100
@@ -27,6 +26,8 @@ PARTS = {
 
 def _chosen(store: Store, name: str, kinds: tuple[str, ...]) -> tuple[list[TaskSet], list[TaskSet]]:
     """All sets of these kinds, and those to be looked at: the named one, or all. Raises 404 for a name that is not there."""
+    from biddable.label import figures  # here: the statistics load slowly, and nobody who labels needs them
+
     known = figures.sets_of(store, kinds)
     wanted = [one for one in known if name in ("", one.name)]
     if name and not wanted:
@@ -36,8 +37,10 @@ def _chosen(store: Store, name: str, kinds: tuple[str, ...]) -> tuple[list[TaskS
 
 @pages.get("/agreement")
 def agreement(request: Request, known: web.Known, me: web.Admin, set: str = "") -> Response:
-    sets, wanted = _chosen(known.store, set, (COMPARISONS, RATINGS))
-    tables = figures.ranking_tables(figures.rankings(known.store, [one for one in wanted if one.kind == COMPARISONS]))
+    from biddable.label import figures  # here: the statistics load slowly, and nobody who labels needs them
+
+    sets, wanted = _chosen(known.store, set, (figures.COMPARISONS, figures.RATINGS))
+    tables = figures.ranking_tables(figures.rankings(known.store, [one for one in wanted if one.kind == figures.COMPARISONS]))
     tables += figures.rating_tables(known.store, wanted)
     simulated = any(one.simulated for one in wanted)
     return web.page(request, "agreement.html", sets=sets, chosen=set, tables=tables, simulated=simulated)
@@ -45,6 +48,8 @@ def agreement(request: Request, known: web.Known, me: web.Admin, set: str = "") 
 
 @pages.get("/progress")
 def progress(request: Request, known: web.Known, me: web.Admin) -> Response:
+    from biddable.label import figures  # here: the statistics load slowly, and nobody who labels needs them
+
     store = known.store
     found = [figures.progress(store, one) for one in store.task_sets() if not one.everybody]
     given_back = {one.task_set.name: desk.skipped(store, one.task_set.name) for one in found}
@@ -53,6 +58,8 @@ def progress(request: Request, known: web.Known, me: web.Admin) -> Response:
 
 @pages.get("/gold")
 def gold(request: Request, known: web.Known, me: web.Admin) -> Response:
+    from biddable.label import figures  # here: the statistics load slowly, and nobody who labels needs them
+
     sets = [one for one in known.store.task_sets() if one.gold is not None]
     found = [(one, figures.gold(known.store, one)) for one in sets]
     return web.page(request, "gold.html", sets=found)
@@ -60,6 +67,8 @@ def gold(request: Request, known: web.Known, me: web.Admin) -> Response:
 
 @pages.get("/review")
 def reviews(request: Request, known: web.Known, me: web.Admin, set: str = "") -> Response:
+    from biddable.label import figures  # here: the statistics load slowly, and nobody who labels needs them
+
     sets, wanted = _chosen(known.store, set, tuple({one.kind for one in known.store.task_sets()}))
     rows = [(one, dispute) for one in wanted for dispute in figures.disputes(known.store, one)]
     rows.sort(key=lambda row: (row[1].state != "", -row[1].distance, row[1].task))
@@ -102,6 +111,8 @@ def review(request: Request, known: web.Known, me: web.Admin, task: str) -> Resp
 
 def _told(row: queue.Label) -> dict[str, Any]:
     """A label in parts that a page can show: ranks or scores by stored answer, a text, and whatever else it holds as name and value."""
+    from biddable.label import figures  # here: the statistics load slowly, and nobody who labels needs them
+
     said = json.loads(row.answer)
     told: dict[str, Any] = {"ranks": (), "text": None, "rest": []}
     if said.get("ranks"):

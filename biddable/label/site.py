@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -74,7 +75,8 @@ def serve(cfg: Config, here: Here) -> None:
     where = cfg.store or str(here.folder.parent / "store.db")
     site = application(cfg, where)
     if not any(one.role == "admin" and one.closed is None for one in site.state.accounts.all()):
-        raise Refusal(f"{where}: there is no admin yet who could log in; add one: biddable label.people FILE NAME")
+        file = next((word for word in sys.argv[1:] if word.endswith(".toml")), "my.toml")
+        raise Refusal(f"{where}: there is no admin yet who could log in; add one, for example ada: biddable label.people {file} ada")
     target: FastAPI | str = site
     if cfg.processes > 1:
         site.state.accounts.store.close()

@@ -1,17 +1,14 @@
-"""What admins judge, on both databases; and migrations from the schema before."""
+"""What admins judge, on both databases."""
 
 from __future__ import annotations
 
 import random
-import sqlite3
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from biddable.base import judgments
 from biddable.base.config import Refusal
-from biddable.base.database import MIGRATIONS
 from biddable.base.judgments import Screening
 from biddable.base.store import Counts, Person, Store, Task, TaskSet, open_store
 from biddable.label import queue
@@ -157,29 +154,6 @@ def test_answers_by_day_and_person(where: str) -> None:
     answer(store, "bob", "x", version)
     assert judgments.per_day(store, "set") == [("1970-01-04", "ada", 2, 2.0), ("1970-01-05", "bob", 1, 2.0)]
     store.close()
-
-
-def test_a_store_of_the_schema_before_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first schema with a task and a label in it, as its migration made it."""
-    from alembic import command
-
-    upgrade = command.upgrade
-    monkeypatch.setattr(command, "upgrade", lambda config, to: upgrade(config, "0001"))
-    open_store(tmp_path / "store.db").close()
-    monkeypatch.undo()
-    db = sqlite3.connect(tmp_path / "store.db")
-    assert "sets" not in {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
-    db.execute("INSERT INTO people VALUES ('ada', 'ada', 'training', 0, 1.0)")
-    db.execute("INSERT INTO tasks VALUES ('t0', 'old', 'label.any', '{\"answers\": []}', 'training', 0, 1, 0, 1.0)")
-    db.execute("INSERT INTO leases VALUES ('t0/0', 't0', 'old', 0, NULL, 0.0, NULL)")
-    db.execute("INSERT INTO guidelines VALUES ('v', 'be helpful')")
-    db.commit()
-    db.close()
-    with open_store(tmp_path / "store.db") as store:
-        assert store.task_sets() == [TaskSet("old", "label.any", "training", False)]
-        answer(store, "ada", "x", "v", "old")
-        assert store.counts("old") == Counts(1, 0, 0)
-    assert len(list(MIGRATIONS.glob("versions/m*.py"))) >= 2
 
 
 def test_what_is_migrated_is_what_the_code_expects(where: str) -> None:

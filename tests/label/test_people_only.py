@@ -77,6 +77,21 @@ def test_wrong_prompts() -> None:
         prompts.check(prompts.Question(form="plain"), prompts.Answer.model_validate({"text": "x", "pairs": [pair]}))
 
 
+def test_all_mistakes_of_a_few_shot_prompt_at_once() -> None:
+    fields = {"text": [" "], "query": ["a", "", "b", "a", ""], "answer": ["1", "2", "", "3", ""]}
+    with pytest.raises(Refusal) as caught:
+        prompts.form(prompts.Question(form="few_shot", pairs=3), fields)
+    assert caught.value.lines == [
+        "the instruction is empty",
+        "2: the query is missing",
+        "3: the answer is missing",
+        "2 queries with answers; at least 3 were expected",
+        "two queries are the same",
+    ]
+    with pytest.raises(Refusal, match="the prompt is empty"):
+        prompts.form(prompts.Question(form="plain"), {"text": [""]})
+
+
 def replies(folder: Path) -> Path:
     rows = [
         Replies(

@@ -11,6 +11,7 @@ import time
 import pytest
 from pydantic import BaseModel
 
+from biddable.base import desk
 from biddable.base.config import Refusal
 from biddable.base.store import Counts, Lapsed, Person, Store, Task, TaskSet, open_store
 from biddable.label import queue
@@ -118,6 +119,40 @@ def test_priority_comes_first_then_the_id(where: str) -> None:
         seen.append(task.id)
         queue.submit(one, task, "p0", Said(word="x"), version, 0.0)
     assert seen == ["high", "a", "b", "low"]
+    one.close()
+
+
+def test_who_is_far_ahead_gets_what_others_would_get(where: str) -> None:
+    one, version = opened(where, people=3, tasks=40, overlap=2)
+    for _ in range(30):
+        queue.submit(one, take(one, "p0"), "p0", Said(word="x"), version, 0.0)
+    names = sorted(one.tasks("set"))
+    assert sorted({row.task for row in queue.collected(one, "set")}) == names[:30]
+    desk.skip(one, take(one, "p0").id, "p0", False, "")
+    assert take(one, "p0").id == names[31]  # the next after the skipped one
+    assert take(one, "p1").id == names[0]  # nobody's progress moves anybody else on
+    one.close()
+
+
+def test_an_own_seat_that_lapsed_comes_back_also_beside_a_free_one(where: str) -> None:
+    """p1 takes t/0 and p0 t/1; both lapse. p0 may have the task once: at the own seat, or nobody could sit down twice at one task."""
+    one, version = opened(where, people=2, tasks=1, overlap=2)
+    take(one, "p1", seconds=0.0), take(one, "p0", seconds=0.0)
+    task = take(one, "p0")
+    queue.submit(one, task, "p0", Said(word="x"), version, 0.0)
+    assert queue.next_task(one, "set", "p0") is None
+    queue.submit(one, take(one, "p1"), "p1", Said(word="y"), version, 0.0)
+    assert one.counts("set") == Counts(done=2, waiting=0, open=0)
+    one.close()
+
+
+def test_sets_of_higher_priority_are_offered_first(where: str) -> None:
+    one, _ = opened(where, tasks=1)
+    for name, priority in (("low", -1), ("high", 3), ("later", 0)):
+        one.put_tasks(TaskSet(name, "label.any", "training", True, priority=priority), [Task(f"{name}-t", "{}")])
+    assert [row.name for row in one.task_sets()] == ["high", "set", "later", "low"]
+    one.put_tasks(TaskSet("high", "label.any", "training", True, priority=-5), [Task("high-t", "{}")])  # another setting, the same set
+    assert [row.name for row in one.task_sets()][-1] == "high"
     one.close()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from biddable.base import judgments, records
+from biddable.base import desk, judgments, records
 from biddable.base.config import Refusal, Waiting
 from biddable.base.records import Answer, Comparison, Message, Prompt
 from biddable.base.runs import Here
@@ -99,6 +99,7 @@ def test_four_parts_and_a_decision(tmp_path: Path) -> None:
 def test_guessing_scores_a_half() -> None:
     assert screening.rankings_score([((1, 1, 1), (1, 2, 3))]) == 0.5
     assert screening.rankings_score([((3, 2, 1), (1, 2, 3)), ((1, 2, 3), (1, 2, 3))]) == 0.5
+    assert screening._stored({"shown": [2, 0, 1], "answer": {"ranks": None}}) == [1, 1, 1]  # "they cannot be ranked" orders nothing: a half too
     assert screening.rankings_score([((1, 2), (1, 1))]) is None  # the trusted ranking orders nothing
     assert screening.flags_score([]) is None
 
@@ -112,6 +113,23 @@ def test_a_screening_may_have_one_part_only_but_not_none(tmp_path: Path) -> None
     cfg, here = setting(tmp_path, texts=None, rankings=None, prompts=None)
     with pytest.raises(Refusal, match="at least one of texts, rankings and prompts"):
         screening.run(cfg, here)
+
+
+def test_the_guideline_is_in_force_from_the_screening_on(tmp_path: Path) -> None:
+    """What labels of the screening are stamped with is what the pages show; one that an admin wrote stays."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "training.md").write_text("Be brief.\n")
+    cfg, here = setting(tmp_path, guidelines=tmp_path / "own")
+    with pytest.raises(Waiting):
+        screening.run(cfg, here)
+    with open_store(tmp_path / "store.db") as store:
+        found = desk.edition(store, "training")
+        assert found is not None and found[1] == "Be brief.\n"
+        desk.publish(store, "training", "Be kind.\n")
+    with pytest.raises(Waiting):
+        screening.run(cfg, here)
+    with open_store(tmp_path / "store.db") as store:
+        assert [row["text"] for row in desk.history(store)] == ["Be kind.\n", "Be brief.\n"]
 
 
 def test_bad_files_are_refused_and_change_nothing(tmp_path: Path) -> None:

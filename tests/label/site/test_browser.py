@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from biddable.base import judgments
+from biddable.base import judgments, records
 from biddable.base.accounts import Accounts
-from biddable.label import comparisons, queue
+from biddable.base.config import Waiting
+from biddable.base.records import Answer, Comparison, Message, Prompt, Replies
+from biddable.base.runs import Here
+from biddable.label import comparisons, exports, queue, screening
+from tests.label.test_screening import setting
 
 from .conftest import PASSWORD
 from .test_tasks import put
@@ -68,6 +75,11 @@ def opened(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert not problems
+
+
+def here_in(folder: Path, key: str) -> Here:
+    (folder / key).mkdir()
+    return Here(folder / key, key, 3, lambda step, steps, numbers: None)
 
 
 def start(page: Any) -> None:
@@ -144,14 +156,31 @@ def test_a_form_without_script(accounts: Accounts, opened: Callable[..., Any]) -
     assert row.seconds is None  # not measured without script
 
 
-def test_what_is_clicked_is_what_is_kept_and_exported(accounts: Accounts, opened: Callable[..., Any]) -> None:
-    count, chance = 6, random.Random(5)
-    name, page = put(accounts, "comparisons", count=count), opened("ada")
+def test_what_is_clicked_is_what_is_kept_frozen_and_exported(accounts: Accounts, opened: Callable[..., Any], tmp_path: Path) -> None:
+    """Random rankings of 2 to 9 answers, ties among them: from the browser to the store, to the run's JSONL, to TRL's pairs."""
+    chance, page = random.Random(5), opened("ada")
+    sizes = [2, 9, *(chance.randint(3, 7) for _ in range(4))]
+    asked = [
+        Replies(
+            prompt=Prompt(id=f"p{n}", messages=(Message(role="user", content=f"question {n}"),), user="u"),
+            answers=tuple(Answer(text=f"{n} {i}", model="m") for i in range(size)),
+        )
+        for n, size in enumerate(sizes)
+    ]
+    records.write(tmp_path / "replies.jsonl", asked)
+    cfg = comparisons.Config(replies=tmp_path / "replies.jsonl", double_share=0.0, store=str(tmp_path / "store.db"))
+    freeze, out = here_in(tmp_path, "label.comparisons"), here_in(tmp_path, "label.exports")
+    with pytest.raises(Waiting):
+        comparisons.run(cfg, freeze)
+    (name,) = [one.name for one in accounts.store.task_sets()]
+    page.reload()
     start(page)
-    clicked = {}
-    for _ in range(count):
-        wanted = [chance.randint(1, 4) for _ in range(4)]
+    clicked, by_text = {}, {}
+    for _ in sizes:
+        shown = page.locator("article.answer .as-is").all_text_contents()
+        wanted = [chance.randint(1, len(shown)) for _ in shown]
         clicked[page.locator("#answer input[name=id]").input_value()] = comparisons.dense(wanted)
+        by_text |= {text.strip(): rank for text, rank in zip(shown, comparisons.dense(wanted), strict=True)}
         for answer, rank in enumerate(wanted):
             page.locator(f"label.seg:has(input[name=rank-{answer}][value='{rank}'])").click()
         before = page.url
@@ -159,8 +188,81 @@ def test_what_is_clicked_is_what_is_kept_and_exported(accounts: Accounts, opened
         page.wait_for_url(lambda url, before=before: url != before)
     rows = queue.collected(accounts.store, name)
     assert {row.task: tuple(found) for row, found in zip(rows, ranks(accounts, name), strict=True)} == clicked
-    for row, record in zip(rows, comparisons.records(rows), strict=True):
-        assert tuple(record.ranks[i] for i in row.shown) == clicked[row.task]
+    comparisons.run(cfg, freeze)
+    frozen = records.read(freeze.path("comparisons.jsonl"), Comparison)
+    assert len(frozen) == len(sizes)
+    assert {one.text: rank for row in frozen for one, rank in zip(row.answers, row.ranks, strict=True)} == by_text
+    exports.run(exports.Config(comparisons=freeze.folder, demonstrations=None), out)
+    pairs = [json.loads(line) for line in out.path("preferences.jsonl").read_text().splitlines()]
+    told = {(one["chosen"][0]["content"], one["rejected"][0]["content"]) for one in pairs}
+    assert told == {(a, b) for a, i in by_text.items() for b, j in by_text.items() if i < j and a.split()[0] == b.split()[0]}
+
+
+def test_the_screening_by_keys(accounts: Accounts, opened: Callable[..., Any], tmp_path: Path) -> None:
+    cfg, here = setting(tmp_path, prompts=None)
+    with pytest.raises(Waiting):
+        screening.run(cfg, here)
+    put(accounts, "comparisons")
+    page = opened("ada")
+    assert page.locator("main button.main").count() == 3 and "once you have passed the screening" in page.inner_text("main")
+    for part in range(3):
+        page.goto("/")
+        page.locator("main button.main").nth(part).click()
+        page.wait_for_selector("#answer")
+        while page.url.split("?")[0].endswith("/task"):
+            before = page.url
+            if page.locator("#board").count():
+                for key in "abc":
+                    page.keyboard.press(key)
+                page.keyboard.press("Enter")
+            elif page.locator("input[name=sensitive]").count():
+                page.keyboard.press("1")
+                page.keyboard.press("Control+Enter")
+            else:
+                page.locator("label.seg:has(input[name=group-0][value='4'])").click()
+                page.click("button[value=send]")
+            page.wait_for_url(lambda url, before=before: url != before)
+    (one,) = screening.candidates(accounts.store)
+    assert one.finished and one.groups == {"old": 4, "young": None} and one.parts["sensitive"].answered == 4
+    boss = opened("boss")
+    boss.goto("/admin/screening")
+    boss.click(f"text={one.pseudonym}")
+    boss.click("text=Take on >> nth=0")
+    boss.wait_for_url("**/admin/screening")
+    page.goto("/")
+    assert "Rank the answers" in page.inner_text("main") and "once you have passed" not in page.inner_text("main")
+
+
+def test_single_keys_can_be_switched_off(accounts: Accounts, opened: Callable[..., Any]) -> None:
+    name, page = put(accounts, "comparisons"), opened("ada")
+    page.goto("/profile")
+    page.click("button[value=off]")
+    page.goto("/")
+    start(page)
+    for key in ("c", "a", "7", "x", "s", "?", "Enter"):
+        page.keyboard.press(key)
+    assert page.locator(".slot[data-rank='0'] .chip").count() == 4 and not page.locator("#all_bad").is_checked()
+    for letter in "ABCD":
+        page.locator(f".chip:text-is('{letter}')").click()
+    page.keyboard.press("Control+Enter")
+    page.wait_for_url("**nothing=1")
+    assert ranks(accounts, name) == [[1, 2, 3, 4]]
+
+
+def test_an_admin_decides_by_an_own_answer(accounts: Accounts, opened: Callable[..., Any]) -> None:
+    name, page, boss = put(accounts, "comparisons"), opened("ada"), opened("boss")
+    start(page)
+    for key in ("a", "b", "c", "d", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_url("**nothing=1")
+    (task,) = accounts.store.tasks(name)
+    boss.goto(f"/admin/review/task?task={quote(task, safe='')}")
+    boss.click("text=Answer it yourself")
+    for key in ("d", "c", "b", "a", "Enter"):
+        boss.keyboard.press(key)
+    boss.wait_for_selector("text=stands >> nth=0")
+    rows = queue.collected(accounts.store, name)
+    assert sorted((row.stands, comparisons.Answer.model_validate_json(row.answer).ranks) for row in rows) == [(False, (1, 2, 3, 4)), (True, (4, 3, 2, 1))]
 
 
 def test_invited_answered_looked_at(accounts: Accounts, opened: Callable[..., Any], address: str) -> None:

@@ -102,6 +102,44 @@ def test_an_admin_decides_and_sends_back(worked: Any, logged_in: Callable[[str],
     assert ada.post("/admin/review", token=ada.token("/profile"), action="stands", **fields).status_code == 403
 
 
+def test_an_admins_own_answer_stands(worked: Any, logged_in: Callable[[str], Browser]) -> None:
+    """It alone goes into the records; the others' rows stay, and agreement is still what they say of each other."""
+    accounts, _, labels = worked
+    boss, store = logged_in("boss"), accounts.store
+    before = figures.ranking_tables(figures.rankings(store, store.task_sets()))
+    path = "/admin/review/own?task=run%2Fset%23t1"
+    assert path in boss.get("/admin/review/task", params={"task": "run/set#t1"}).text
+    page = boss.get(path).text
+    assert "Your answer alone" in page or "your answer alone" in page
+    assert HOSTILE not in page and "secret" not in page
+    version = re.search(r'name="guideline" value="([^"]*)"', page)
+    assert version
+    sent = {"id": "run/set#t1", "guideline": version[1]}
+    assert "no rank yet" in boss.post("/admin/review/own", **sent).text
+    ranks = {"rank-0": "1", "rank-1": "2", "rank-2": "2"}
+    assert boss.post("/admin/review/own", **sent, **ranks).headers["location"].startswith("/admin/review/task?task=")
+    rows = queue.collected(store, "run/set")
+    assert set(labels) < {row.id for row in rows}
+    (own,) = [row for row in rows if row.decided]
+    assert own.person.id not in {row.person.id for row in rows if not row.decided}
+    standing = [row for row in rows if row.task == "run/set#t1" and row.stands]
+    assert standing == [own]
+    (record,) = comparisons.records(standing)
+    assert tuple(record.ranks[i] for i in own.shown) == (1, 2, 2)
+    assert figures.ranking_tables(figures.rankings(store, store.task_sets())) == before
+    assert queue.progress(store, "run/set") == (6, 4)  # it took nobody's place
+    again = {"rank-0": "2", "rank-1": "1", "rank-2": "1"}
+    assert boss.post("/admin/review/own", **sent, **again).status_code == 303
+    (record,) = comparisons.records([row for row in queue.collected(store, "run/set") if row.task == "run/set#t1" and row.stands])
+    assert tuple(record.ranks[i] for i in own.shown) == (2, 1, 1)
+    task = queue.next_task(store, "run/set", own.person.id)
+    assert task is not None and task.id != "run/set#t1"  # not asked as a labeler any more
+    assert logged_in("ada").get(path).status_code == 403
+    store.put_tasks(TaskSet("run/held", "label.comparisons", "held_out", False), [Task("run/held#t", question("h", 3))])
+    refused = boss.get("/admin/review/own", params={"task": "run/held#t"})
+    assert refused.status_code == 400 and "the panel held out" in refused.text
+
+
 def test_gold(worked: Any, logged_in: Callable[[str], Browser]) -> None:
     """Trusted people rank 1 2 3; ada ranks 1 1 2: a tie counts half: 2.5 of 3."""
     accounts, who, _ = worked
