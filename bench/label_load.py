@@ -5,6 +5,7 @@ python bench/label_load.py crowd --people 200 --seconds 300                     
 python bench/label_load.py crowd --people 1000 --seconds 300 --processes 4 --postgres
 python bench/label_load.py kill --kills 50 [--postgres]
 python bench/label_load.py million [--postgres] [--tasks 1000000]
+python bench/label_load.py ahead [--postgres]
 python bench/label_load.py start
 python bench/label_load.py web --people 200 --seconds 300                       # through the web server (label_web.py)
 python bench/label_load.py web --people 1000 --seconds 300 --processes 4 --postgres
@@ -225,6 +226,22 @@ def million(options: argparse.Namespace) -> int:
     return 0
 
 
+def ahead(options: argparse.Namespace) -> int:
+    """One person far ahead of all others: every free seat that comes first in order is at a task they had."""
+    with database(options.postgres) as where:
+        done = 1500
+        version, taken = filled(where, 2, 2 * done, 2), []
+        with open_store(where) as store:
+            for _ in range(done):
+                began = time.perf_counter()
+                task = queue.next_task(store, SET, "p0")
+                taken.append(time.perf_counter() - began)
+                assert task is not None
+                queue.submit(store, task, "p0", Said(), version, 1.0)
+    print(f"{'PostgreSQL' if options.postgres else 'SQLite'}, one person {done} tasks ahead of the other: next task {shown(taken[-300:])}")
+    return 0
+
+
 def start(options: argparse.Namespace) -> int:
     """Importing and building the site on a store that is there, in a fresh process each time."""
     with database(False) as where:
@@ -241,7 +258,7 @@ def start(options: argparse.Namespace) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("crowd", "kill", "million", "start", "web", "web-kill", "victim"))
+    parser.add_argument("what", choices=("crowd", "kill", "million", "ahead", "start", "web", "web-kill", "victim"))
     parser.add_argument("--people", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--think", type=float, help="mean seconds between getting a task and answering it; 4, through the web server 30")
@@ -263,7 +280,7 @@ def main() -> int:
         options.think = options.think or 30.0
         return int(bool((label_web.web if options.what == "web" else label_web.web_kill)(options)))
     options.think = options.think or 4.0
-    return int(bool({"crowd": crowd, "kill": kill, "million": million, "start": start}[options.what](options)))
+    return int(bool({"crowd": crowd, "kill": kill, "million": million, "ahead": ahead, "start": start}[options.what](options)))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import socket
 import statistics
@@ -252,6 +253,11 @@ def wrong_in(store: Store, told: Told, overlap: int) -> list[str]:
     return found + [f"{n} {what}" for what, n in counts.items() if n]
 
 
+def many_files() -> None:
+    """Let this process hold a connection for each person."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+
+
 async def crowd_of(port: int, cookies: tuple[str, ...], load: Load, told: Told) -> None:
     browsers = [Browser(port, cookie) for cookie in cookies]
 
@@ -266,6 +272,7 @@ async def crowd_of(port: int, cookies: tuple[str, ...], load: Load, told: Told) 
 
 def web(options: argparse.Namespace) -> int:
     """Many people at once."""
+    many_files()
     told = fresh()
     with database(options.postgres) as where, tempfile.TemporaryDirectory() as folder:
         tasks = int(options.people * options.seconds / options.think / options.overlap * 1.2) + options.people
