@@ -167,9 +167,9 @@ def skipped(store: Store, task_set: str | None = None) -> list[Skip]:
 
 
 def given(store: Store, person: str, limit: int = 100) -> list[Given]:
-    """Somebody's own answers, the newest first."""
+    """Somebody's own answers, the newest first; without what an admin decided in the review."""
     query = _newest().add_columns(tasks.c.kind).join(tasks, tasks.c.id == labels.c.task)
-    query = query.where(labels.c.person == person).order_by(labels.c.created.desc()).limit(limit)
+    query = query.join(leases, (leases.c.task == labels.c.task) & (leases.c.person == labels.c.person)).where(labels.c.person == person).order_by(labels.c.created.desc()).limit(limit)
     with store.read() as connection:
         rows = connection.execute(query)
         return [Given(row.task, row.kind, row.created, row.seconds, row.replaces is not None) for row in rows]

@@ -24,7 +24,7 @@ def _work(store: Store, me: Account, task: str) -> Work:
     name = judgments.set_of(store, task)
     whole = next((one for one in store.task_sets() if one.name == name), None)
     code, title = tasks.KINDS.get(kind, (probes, ""))
-    if whole is None or code is probes:
+    if whole is None or whole.everybody or code is probes:
         raise Refusal("a task of this kind cannot be decided by an own answer")
     if (whole.panel, whole.simulated) != (me.person.panel, False):
         raise Refusal(f"this task belongs to {'simulated people' if whole.simulated else 'the panel ' + whole.panel.replace('_', ' ')}; you belong to the panel {me.person.panel.replace('_', ' ')}")

@@ -103,7 +103,7 @@ def review(request: Request, known: web.Known, me: web.Admin, task: str) -> Resp
     names = {account.id: account.login for account in known.all()}
     back = {one.label for one in judgments.returned(store, judgments.set_of(store, task))}
     whole = next((one for one in store.task_sets() if one.name == judgments.set_of(store, task)), None)
-    may_answer = whole is not None and kind != "label.probes" and (whole.panel, whole.simulated) == (me.person.panel, False)
+    may_answer = whole is not None and not whole.everybody and kind != "label.probes" and (whole.panel, whole.simulated) == (me.person.panel, False)
     context = {"may_answer": may_answer, "turns": turns, "answers": answers, "said": said, "history": history, "names": names, "back": back}
     flags = [flag for flag in desk.skipped(store, judgments.set_of(store, task)) if flag.task == task]
     return web.page(request, "review.html", task=task, kind=kind, flags=flags, **context)
