@@ -35,7 +35,7 @@ def _work(store: Store, me: Account, task: str) -> Work:
 
 @pages.get("/own")
 def own(request: Request, known: web.Known, me: web.Admin, task: str) -> Response:
-    return tasks.page_of(request, known.store, me, _work(known.store, me, task), {}, [], to="/admin/review/own")
+    return tasks.page_of(request, known.store, me, _work(known.store, me, task), {}, [], send_to="/admin/review/own")
 
 
 @pages.post("/own")
@@ -47,10 +47,10 @@ def decide(request: Request, known: web.Known, me: web.Admin, sent: web.Form) ->
         said = work.code.form(work.question, fields)
         work.code.check(work.question, said)
     except Refusal as refusal:
-        return tasks.page_of(request, store, me, work, fields, refusal.lines, 400, to="/admin/review/own")
+        return tasks.page_of(request, store, me, work, fields, refusal.lines, 400, send_to="/admin/review/own")
     hints = comparisons.contradictions(said) if work.code is comparisons and "seen" not in sent else []
     if hints:
-        return tasks.page_of(request, store, me, work, fields, [], hints=hints, to="/admin/review/own")
+        return tasks.page_of(request, store, me, work, fields, [], hints=hints, send_to="/admin/review/own")
     if not desk.is_guideline(store, version):
         version = tasks.guideline(store, work.task_set.panel)[0]
     text = json.dumps({"answer": said.model_dump(mode="json"), "shown": work.task.shown}, ensure_ascii=False)

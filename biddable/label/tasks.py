@@ -175,7 +175,7 @@ def page_of(
         "levels": LEVELS,
         "saved": "",
         "hints": [],
-        "to": "/answer",
+        "send_to": "/answer",
     }
     return web.page(request, f"tasks/{work.task.kind.split('.')[1]}.html", status, **known | more)
 
