@@ -99,7 +99,7 @@ def biddable(folder: Path, *arguments: str, typed: str = "") -> subprocess.Compl
 def test_the_first_admin_comes_from_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "my.toml").write_text("", encoding="utf-8")
     none = biddable(tmp_path, "label.site", "my.toml")
-    assert none.returncode == 2 and "add one: biddable label.people" in none.stderr
+    assert none.returncode == 2 and "biddable label.people my.toml ada" in none.stderr
     short = biddable(tmp_path, "label.people", "my.toml", "ada", typed="short\n")
     assert short.returncode == 2 and "at least 10 characters" in short.stderr
     done = biddable(tmp_path, "label.people", "my.toml", "ada", typed=PASSWORD + "\n")

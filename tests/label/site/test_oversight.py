@@ -107,7 +107,7 @@ def test_an_admins_own_answer_stands(worked: Any, logged_in: Callable[[str], Bro
     accounts, _, labels = worked
     boss, store = logged_in("boss"), accounts.store
     before = figures.ranking_tables(figures.rankings(store, store.task_sets()))
-    path = "/admin/review/own?task=run%2Fset%23t1"
+    path = "/admin/review/own?task=run/set%23t1"
     assert path in boss.get("/admin/review/task", params={"task": "run/set#t1"}).text
     page = boss.get(path).text
     assert "Your answer alone" in page or "your answer alone" in page
