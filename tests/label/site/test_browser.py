@@ -258,6 +258,7 @@ def test_an_admin_decides_by_an_own_answer(accounts: Accounts, opened: Callable[
     (task,) = accounts.store.tasks(name)
     boss.goto(f"/admin/review/task?task={quote(task, safe='')}")
     boss.click("text=Answer it yourself")
+    boss.wait_for_selector(".slot .chip")
     for key in ("d", "c", "b", "a", "Enter"):
         boss.keyboard.press(key)
     boss.wait_for_selector("text=stands >> nth=0")
