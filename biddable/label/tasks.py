@@ -100,6 +100,8 @@ def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
 def _about(one: TaskSet) -> str:
     """What a set is called among people: its run, and the third word of its stage. The name in the store has more that means nothing to them."""
     words = one.name.split("/")
+    if one.kind == "label.screening":
+        return {"sensitive": "Which texts are sensitive?", "groups": "Which groups do you know?"}.get(words[-2], "")
     return ", ".join([words[0], *words[1].split(".")[2:]]) if len(words) == 3 else ""
 
 
