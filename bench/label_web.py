@@ -190,6 +190,12 @@ class Browser:
             self.to = None
 
 
+async def slept(seconds: float, until: float) -> bool:
+    """Wait, but not beyond the end of the measurement, where some would think for minutes still; whether there is time left."""
+    await asyncio.sleep(max(0.0, min(seconds, until - time.monotonic())))
+    return time.monotonic() < until
+
+
 async def labour(browser: Browser, person: str, load: Load, told: Told) -> None:
     """One person: take a page, think, keep drafts, answer; the next page is where the answer sends the browser. Ends without a task."""
     chance = random.Random(f"{person} {load.until}")
@@ -216,11 +222,11 @@ async def labour(browser: Browser, person: str, load: Load, told: Told) -> None:
         fields |= {f"rank-{i}": str(rank) for i, rank in enumerate(ranks)} | {f"overall-{i}": str(8 - rank) for i, rank in enumerate(ranks)}
         pause = chance.expovariate(1 / load.think) / (load.drafts + 1)
         for _ in range(load.drafts):
-            await asyncio.sleep(pause)
+            if not await slept(pause, load.until):
+                return
             status, _, _ = await timed("draft", "POST", "/draft", fields, "application/json")
             told.wrong[f"a draft with status {status}"] += status != 200
-        await asyncio.sleep(pause)
-        if time.monotonic() > load.until:
+        if not await slept(pause, load.until):
             return
         order = sorted(set(ranks))
         said = {"ranks": [order.index(rank) + 1 for rank in ranks], "overall": [8 - rank for rank in ranks], "comment": COMMENT}
