@@ -198,6 +198,8 @@ def serve(cfg: Config, here: Here) -> None:
     """Serve until stopped. Raises Refusal when nobody has a key, or when a policy cannot be loaded."""
     import uvicorn
 
+    from biddable.base.connections import Connection
+
     where = cfg.store or str(here.folder.parent / "store.db")
     with open_store(where) as store:
         if cfg.access == "key" and not any(key.closed is None for key in Keys(store).all()):
@@ -212,6 +214,8 @@ def serve(cfg: Config, here: Here) -> None:
         logging.getLogger("httpx2").setLevel(logging.WARNING)
         settings = uvicorn.Config(
             app,
+            http=Connection,
+            ws="none",
             host=cfg.host,
             port=cfg.port,
             log_level="warning",
