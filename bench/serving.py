@@ -32,6 +32,9 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a bench that is stopped stops its servers too
+
+
 class Server:
     """A server in a process of its own."""
 
@@ -62,7 +65,11 @@ class Server:
     def stop(self, how: int = signal.SIGTERM) -> None:
         if self.process.poll() is None:
             self.process.send_signal(how)
-            self.process.wait(60)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
 
 
 def ours(model: str, folder: Path, **settings: Any) -> Server:
