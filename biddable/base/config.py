@@ -188,6 +188,7 @@ def load(
     wrong: list[str] = []
     run_name, seed, root = _top(path, table, wrong)
     tables = _tables(path, table, set(re.findall(r"^\s*\[\s*([\w.-]+)\s*\]", text, re.M)), wrong)
+    meant = _meant(table) if wrong else []
     if only is not None and only in stage_names() and is_site(only):
         tables.setdefault(only, {})
     for key, values in {**({only: {}} if only else {}), **(overrides or {})}.items():
@@ -198,7 +199,7 @@ def load(
     stages = [
         stage
         for key, values in tables.items()
-        if only in (None, key) and (stage := _stage(path, folder, key, values, list(tables), wrong))
+        if only in (None, key) and (stage := _stage(path, folder, key, values, [*tables, *meant], wrong))
     ]
     if wrong:
         raise Refusal(wrong)
@@ -257,6 +258,17 @@ def _tables(path: Path, table: dict[str, Any], headers: set[str], wrong: list[st
                 found[name] = own
             for third, settings in twins.items():
                 found[f"{name}.{third}"] = settings
+    return found
+
+
+def _meant(table: dict[str, Any]) -> list[str]:
+    """What mistyped tables were probably meant to be called: they are told once, not again by every stage that reads them."""
+    known = stage_names()
+    found = []
+    for word, inner in table.items():
+        for stage in inner if isinstance(inner, dict) else ():
+            if f"{word}.{stage}" not in known:
+                found += difflib.get_close_matches(f"{word}.{stage}", list(known), n=1)
     return found
 
 
