@@ -137,8 +137,8 @@ def load(connections: int, requests: int) -> None:
         models.bring(str(tiny.make(folder / "source")), folder / "tiny", 2)
         server = ours(str(folder / "tiny"), folder, slots=32, queue=512, max_request_kb=1024)
         try:
-            print("warming up: buffers, caches, threads", file=sys.stderr, flush=True)
-            _stay(server, connections, 2 * connections, 2)
+            print("warming up until buffers, caches and threads are all there: half of the requests once", file=sys.stderr, flush=True)
+            _stay(server, connections, max(2 * connections, requests // 2), max(2, parts // 2))
             before, began = server.rss(), time.perf_counter()
             print("the storm", file=sys.stderr, flush=True)
             came, memory = _stay(server, connections, requests, parts)
