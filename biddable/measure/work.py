@@ -90,7 +90,7 @@ class Reader:
         if spoken:
             packed = pack(spoken, row_tokens=512)
             logp, _ = self.policy.logp(packed)
-            total = torch.zeros(len(packed.last), dtype=torch.float64)
+            total = logp.new_zeros(len(packed.last), dtype=torch.float64)
             sums = total.index_add_(0, packed.answer, logp.double()).tolist()
         left = iter(sums)
         return [
