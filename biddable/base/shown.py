@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from biddable.base import config, memory, runs
+from biddable.base import config, memory, records, runs
 from biddable.base.config import Plan, Refusal
 from biddable.base.manifest import read_manifest
 
 WIDTH = 80
+MOST_CHECKED = 100_000
+"""Lines of a file after which `check` believes the rest."""
 LONGEST = 400
 """Characters of a text in a sample."""
 
@@ -25,8 +28,10 @@ def plan(checked: Plan) -> tuple[list[str], list[str]]:
         if need is not None and need > memory.available():
             there = f"this machine has {memory.available():.1f} GB"
             problems.append(f"{checked.file}: [{stage.key}] needs about {need:.1f} GB, {there}; {memory.advice(stage)}")
-        if (look := getattr(config.module(stage.name), "mistakes", None)) is not None:
-            problems += [f"{checked.file}: [{stage.key}] {line}" for line in look(stage.config)]
+        look = getattr(config.module(stage.name), "mistakes", None)  # a stage that knows its files better than we do here
+        files = (path for names in stage.inputs.values() for _, path in names)
+        told = look(stage.config) if look else [line for path in files for line in unreadable(path)]
+        problems += [f"{checked.file}: [{stage.key}] {line}" for line in told]
         known, why = runs.state(checked, stage)
         known, why = ("site", "until it is stopped") if config.is_site(stage.name) else (known, why)
         reads = ", ".join(dict.fromkeys(name for names in stage.inputs.values() for name, _ in names))
@@ -34,6 +39,22 @@ def plan(checked: Plan) -> tuple[list[str], list[str]]:
         notes = [reads and f"reads {reads}", why, "" if need is None else f"peak memory {need:.1f} GB"]
         rows.append([stage.key, known, "; ".join(note for note in notes if note)])
     return list(table(rows)), problems
+
+
+def unreadable(path: Path) -> Iterator[str]:
+    """What is no JSON object in a file of records; nothing for folders and other files."""
+    if not path.is_file() or ".jsonl" not in path.suffixes:
+        return
+    try:
+        for number, line in itertools.islice(records.lines(path), MOST_CHECKED):
+            try:
+                what = "" if isinstance(json.loads(line), dict) else "a JSON object was expected"
+            except json.JSONDecodeError as error:
+                what = f"not JSON: {error.msg} at character {error.pos + 1}"
+            if what:
+                yield f"{path}:{number}: {what} (got {line.strip()[:60]})"
+    except Refusal as refusal:
+        yield from refusal.lines
 
 
 def table(rows: Sequence[Sequence[str]], width: int = WIDTH - 2) -> Iterator[str]:

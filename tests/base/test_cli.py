@@ -140,6 +140,14 @@ def test_check_fits_80_columns_and_counts_sites_apart(folder: Path) -> None:
     assert "4 stages and 1 site into runs/my" in out
 
 
+def test_check_reads_the_files_of_every_stage(folder: Path) -> None:
+    (folder / "mine.jsonl").write_text('{"a": 1}\n{oops\n[1]\n', encoding="utf-8")
+    (folder / "my.toml").write_text(TOML + '[learn.start]\nmodel = "tiny"\n[learn.classifier]\nfiles = ["mine.jsonl"]\n', encoding="utf-8")
+    code, out, err = biddable(folder, "check", "my.toml")
+    assert (code, out) == (2, "")
+    assert [line.split(": ")[1] for line in err.splitlines()] == ["[learn.classifier] mine.jsonl:2", "[learn.classifier] mine.jsonl:3"]
+
+
 def test_a_mistyped_table_is_one_line(folder: Path) -> None:
     for wrong in ("[collect.file]", "[colect.files]"):
         (folder / "my.toml").write_text(TOML.replace("[collect.files]", wrong), encoding="utf-8")
