@@ -39,6 +39,8 @@ class Config(Settings):
     """Share of groups kept to measure."""
     limit: int | None = Field(default=None, ge=2)
     """Training lines at most; none: all."""
+    valid_limit: int | None = Field(default=None, ge=2)
+    """Lines measured at most; none: all that were kept for it."""
     longest: int = Field(default=256, ge=1)
     """Tokens of a text at most; the beginning of a longer one is cut off."""
     epochs: int = Field(default=2, ge=1)
@@ -63,8 +65,9 @@ def run(cfg: Config, here: Here) -> None:
     rows, groups, labels = read(cfg, here)
     tokenizer = models.tokenizer(cfg.policy)
     trees = [classify.tree(tokenizer, text, cfg.longest) for text in rows]
-    valid = [i for i, group in enumerate(groups) if records.fraction("classifier", group) < cfg.valid_share]
-    train = [i for i in range(len(trees)) if i not in set(valid)]
+    kept = [records.fraction("classifier", group) < cfg.valid_share for group in groups]
+    valid, train = [i for i, out in enumerate(kept) if out], [i for i, out in enumerate(kept) if not out]
+    valid = sorted(valid[i] for i in shuffled(len(valid), here.seed, -2)[: cfg.valid_limit])
     order = shuffled(len(train), here.seed, -1)[: cfg.limit]
     train = sorted(train[i] for i in order)
     if not train or len({round(labels[i]) for i in valid}) < 2:

@@ -13,7 +13,7 @@ import pytest
 from biddable.base.config import Refusal
 from biddable.base.runs import Here
 from biddable.measure import benchmarks, published, shapes, totals
-from biddable.measure.work import Likelihoods, Question, Reader
+from biddable.measure.work import Likelihoods, Question, Reader, likelihoods
 
 CHOICES = Path(__file__).resolve().parents[2] / "examples" / "choices.jsonl"
 
@@ -40,6 +40,10 @@ def reader(policy: Path, style: Any = "text") -> Reader:
     return Reader(policy, models.load_policy(policy).freeze(), style)
 
 
+def likely(own: Reader, *questions: Question) -> list[Likelihoods]:
+    return likelihoods([own.policy], [own.tree(question) for question in questions])[0]
+
+
 @pytest.mark.usefixtures("fp32")
 def test_likelihoods_are_those_of_the_whole_text(policy: Path) -> None:
     """Each choice alone through transformers' own forward gives the sums that the shared context gives."""
@@ -48,7 +52,7 @@ def test_likelihoods_are_those_of_the_whole_text(policy: Path) -> None:
 
     own = reader(policy)
     question = Question("The cat sat on", ("the mat", "a tree and slept", "Überraschung"))
-    (got,) = own.likelihoods([question])
+    (got,) = likely(own, question)
     model = AutoModelForCausalLM.from_pretrained(policy / "model", dtype=torch.float32)
     for number, text in enumerate(question.continuations):
         context = own._encode("The cat sat on")
@@ -67,18 +71,18 @@ def test_neighbours_change_nothing(policy: Path) -> None:
     questions = [Question(f"Question {i}", ("yes", "no", "")) for i in range(5)] + [
         Question("", ("A sentence.", "Another."))
     ]
-    together = own.likelihoods(questions)
+    together = likely(own, *questions)
     for question, got in zip(questions, together, strict=True):
-        (alone,) = own.likelihoods([question])
+        (alone,) = likely(own, question)
         assert got.logp == pytest.approx(alone.logp, abs=1e-4)
-    assert own.likelihoods([Question("", ("A", ""))])[0].tokens[1] == 0  # an empty choice without anything before it
-    assert own.likelihoods([Question("", ("A", ""))])[0].logp[1] == 0.0
+    assert likely(own, Question("", ("A", "")))[0].tokens[1] == 0  # an empty choice without anything before it
+    assert likely(own, Question("", ("A", "")))[0].logp[1] == 0.0
 
 
 @pytest.mark.usefixtures("fp32")
 def test_answers_end_at_the_line(policy: Path) -> None:
     own = reader(policy)
-    got = own.answers([Question("Say"), Question("Say"), Question("More")], [1, 1, 2], 12, 1.0, line=True)
+    got = own.answers([own.prompt(text) for text in ("Say", "Say", "More")], [1, 1, 2], 12, 1.0, line=True)
     assert got[0] == got[1]  # the same seed
     assert all("\n" not in text for text in got)
     assert {own.tokenizer.decode([i]) for i in own.breaks if "\n" not in own.tokenizer.decode([i])} == set()
