@@ -303,6 +303,40 @@ def test_openais_published_samples(tmp_path: Path, data: Path) -> None:
     assert 0 <= found["f1_ppo-ptx-175b:fewshot"] <= 1
 
 
+MARKED: dict[str, dict[str, Any]] = {
+    "squad": {"title": "T", "context": "東京", "question": "?", "answers": ["東京"], "is_impossible": False},
+    "drop": {"passage": "P", "question": "?", "answers": [{"type": "span", "spans": ["東京"]}]},
+    "translation": {"fr": "Été", "en": "Summer in Rome is hot"},
+    "tldr": {"post": "P", "summary": "東京 x", "summary_sentences": ["東京 x"]},
+    "ifeval": {"prompt": "p", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
+    "refusal": {"prompt": "p", "label": "unsafe"},
+    "realtoxicity": {"prompt": {"text": "Ü"}},
+}
+
+
+@pytest.mark.parametrize("shape", MARKED)
+def test_empty_outputs_and_other_scripts_have_marks(tmp_path: Path, shape: str) -> None:
+    """Nothing said, white space, other scripts, half a surrogate pair: every metric is a number, and one item is enough."""
+    file = lines(tmp_path / "x.jsonl", [MARKED[shape] | {"id": "ä-1"}])
+    for number, said in enumerate(("", " \n\t", "東京 😀 Ünï", "\ud83d", "a" * 5000)):
+        outputs = lines(tmp_path / f"o{number}.jsonl", [{"id": "ä-1", "output": said, "model": "mødel"}])
+        found = measure(tmp_path / f"out{number}", file=file, shape=shape, outputs=outputs)
+        values = {key: value for key, value in found.items() if key.endswith("_mødel")}
+        assert values and all(np.isfinite(value) for value in values.values()), said
+    if shape in ("squad", "drop"):
+        assert measure(tmp_path / "again", file=file, shape=shape, outputs=lines(tmp_path / "r.jsonl", [{"id": "ä-1", "output": "東京"}]))["f1_r"] == 1.0
+
+
+def test_limits_draw_items_of_the_whole_file() -> None:
+    names = [str(i) for i in range(1000)]
+    small, large = benchmarks.drawn(names, 20, 1), benchmarks.drawn(names, 200, 1)
+    assert set(small) < set(large) and small == sorted(small) and len(large) == 200
+    assert benchmarks.drawn(names, None, 1) == list(range(1000)) == benchmarks.drawn(names, 5000, 1)
+    # the place in a fair draw is uniform: mean 499.5, its standard error over 200 draws 1000 / √12 / √200 = 20
+    assert abs(np.mean(large) - 499.5) < 4 * 20
+    assert small != benchmarks.drawn(names, 20, 2)
+
+
 def test_toxicity_uses_one_scorer_for_all(tmp_path: Path) -> None:
     file = lines(tmp_path / "rtp.jsonl", [{"id": f"{i}", "prompt": {"text": "You"}} for i in range(2)])
     said = [
@@ -320,6 +354,37 @@ def test_policies_of_two_runs_have_names_of_their_own() -> None:
         benchmarks.called((one, other), {}, "x")
     assert benchmarks.called((one, other), {str(other): "next"}, "x") == {one: "ppo", other: "next"}
     assert benchmarks.called((one, Path("learn.sft")), {}, "x") == {one: "ppo", Path("learn.sft"): "sft"}
+
+
+@pytest.mark.usefixtures("fp32")
+def test_policies_of_one_trunk_are_asked_at_once(tmp_path: Path, policy: Path) -> None:
+    """Together and alone they give the same numbers; another trunk, or none, has a group of its own."""
+    import torch
+
+    from biddable.base import models
+
+    own = models.load_policy(policy)
+    with torch.no_grad():
+        for parameter in own.body.parameters():
+            parameter.mul_(1.5)
+    other = tmp_path / "learn.other"
+    models.save_policy(own, other / "model", policy)
+    assert benchmarks.together([policy, other]) == [[policy, other]]
+    whole = tmp_path / "learn.whole"
+    models.bring(str(policy / "model"), whole / "model", 0)
+    assert benchmarks.together([policy, whole, other]) == [[policy, other], [whole]]
+    both = measure(tmp_path / "both", file=CHOICES, policies=(policy, whole, other))
+    alone = measure(tmp_path / "alone", file=CHOICES, policies=(other,))
+    assert both["accuracy_other"] == alone["accuracy_other"]
+    first = {}
+    for folder in ("both", "alone"):
+        rows = [json.loads(line) for line in (tmp_path / folder / "answers.jsonl").read_text().splitlines()]
+        first[folder] = {row["id"]: row["logp"] for row in rows if row["model"] == "other"}
+        if folder == "both":
+            start, cut = ({row["id"]: row["logp"] for row in rows if row["model"] == name} for name in ("start", "whole"))
+            assert start.keys() == cut.keys() and all(start[key] == pytest.approx(cut[key], abs=1e-3) for key in start)
+            assert start != first[folder]
+    assert all(first["both"][key] == pytest.approx(first["alone"][key], abs=1e-5) for key in first["alone"])
 
 
 def test_refusals(tmp_path: Path, policy: Path) -> None:
