@@ -387,7 +387,8 @@ def main() -> None:
         run(job, model)
         print(f"{number + 1}/{len(left)} {label}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     print(f"{__doc__.splitlines()[0]}\n{time.strftime('%Y-%m-%d %H:%M')}, {common.processor()}, `{' '.join(sys.argv)}`\n")
-    table(found, model)
+    every = cells(argparse.Namespace(**vars(args) | {"only": ""}))  # a peer that was measured before stands beside what is asked for
+    table([(label, job) for label, job in every if kept(job, model).is_file()], model)
 
 
 def table(found: list[tuple[str, dict[str, Any]]], model: str) -> None:
@@ -397,13 +398,16 @@ def table(found: list[tuple[str, dict[str, Any]]], model: str) -> None:
     print("| set | rankings (pairs) | accuracy on its held-out part, pairs | llmbar | pandalm | training s | ratio | peak GB | length correlation |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     peers: dict[str, float] = {}
+    for _, job, got in results:
+        if job["rate"] is not None:
+            peers.setdefault(job["set"], got["seconds"])
     for label, job, got in results:
         if job["folds"]:
             continue
-        tests, peer = got["found"], peers.setdefault(job["set"], got["seconds"])
+        tests, ratio = got["found"], f"{peers[job['set']] / got['seconds']:.1f}" if job["set"] in peers else ""
         print(
             f"| {label} | {got['rankings']} ({got['pairs']}) | {told(tests['held out'])} | {told(tests['llmbar'])} | {told(tests['pandalm'])} "
-            f"| {got['seconds']:.0f} | {peer / got['seconds']:.1f} | {got['peak_gb']:.2f} | {correlation(tests['held out']):+.2f} |"
+            f"| {got['seconds']:.0f} | {ratio} | {got['peak_gb']:.2f} | {correlation(tests['held out']):+.2f} |"
         )
     for label, job, got in results:
         if job["folds"]:

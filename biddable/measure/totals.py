@@ -14,6 +14,9 @@ from biddable.measure.statistics import Estimate, Test
 Array = np.ndarray[Any, Any]
 Statistic = Callable[[Array], Array]
 
+ENDLESS = ("nll",)
+"""Metrics that can be any number; the others are shares, from 0 to 1, or scores from -1 to 1."""
+
 
 def table(
     marks: Mapping[str, Sequence[Marks]],
@@ -69,12 +72,19 @@ def _bleu(totals: Array) -> Array:
 def estimate(sums: Array, metric: str, clusters: Sequence[str], resamples: int, seed: int) -> Estimate:
     """The metric with its interval: a share's (Wilson) where every item says something from 0 to 1, else Student's."""
     if metric == "bleu":
-        return statistics.test_of_sums(sums, _bleu, clusters, resamples, seed).estimate
+        return within(statistics.test_of_sums(sums, _bleu, clusters, resamples, seed).estimate, 0.0, 100.0)
     counted, own = weighty(sums, clusters)
     values, weights = sums[counted, 0], sums[counted, 1]
     if (weights == 1).all() and values.min() >= 0 and values.max() <= 1:
         return statistics.win_rate(list(values), own, ["one"] * len(own), resamples, seed)
-    return statistics.test_of_sums(sums[counted], _ratio, own, resamples, seed).estimate
+    found = statistics.test_of_sums(sums[counted], _ratio, own, resamples, seed).estimate
+    share = values / weights
+    return found if metric in ENDLESS else within(found, 0.0 if share.min() >= 0 else -1.0, 1.0)
+
+
+def within(found: Estimate, least: float, most: float) -> Estimate:
+    """An interval that ends where the metric does."""
+    return Estimate(found.value, max(least, found.low), min(most, found.high))
 
 
 def exactly(sums: Array, clusters: Sequence[str]) -> Estimate | None:

@@ -154,6 +154,18 @@ def test_bbq_bias_by_hand() -> None:
     assert next(r["value"] for r in rows if r["metric"] == "bias_clear") == pytest.approx(1 / 3)
 
 
+def test_intervals_end_where_the_metric_does() -> None:
+    """Four items of one to three instructions, a bias from -1 to 1, BLEU: Student's intervals alone would go beyond."""
+    parts = [{"share": (0.0, 3.0)}, {"share": (1.0, 1.0)}, {"share": (2.0, 2.0)}]
+    bias = [{"bias": (1.0, 1.0)}, {"bias": (-1.0, 1.0)}]
+    for marks, least in ((parts, 0.0), (bias, -1.0)):
+        (row,) = totals.table({"a": marks}, [str(i) for i in range(len(marks))], "a", [], 200, 1)
+        assert (row["low"], row["high"]) == (least, 1.0)
+    nats = [{"nll": (30.0, 10.0)}, {"nll": (10.0, 10.0)}]
+    (row,) = totals.table({"a": nats}, ["0", "1"], "a", [], 200, 1)
+    assert row["value"] == 2.0 and row["high"] > 3.0
+
+
 def test_squad_and_its_sentence_for_no_answer() -> None:
     none = {"answers": [], "is_impossible": True}
     assert shapes.squad(none, "Not in background.")["f1"] == (1.0, 1.0)
