@@ -53,10 +53,9 @@ def fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute in fp32, where equality can be asked for."""
     import torch
 
-    from biddable.base import lm, models
+    from biddable.base import hardware
 
-    monkeypatch.setattr(lm, "compute_dtype", lambda: torch.float32)
-    monkeypatch.setattr(models, "compute_dtype", lambda: torch.float32)
+    monkeypatch.setattr(hardware, "compute_dtype", lambda: torch.float32)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from transformers import AttentionInterface
 from transformers.cache_utils import Cache
 
+from biddable.base import hardware
+
 NAME = "biddable"
 
 
@@ -109,8 +111,8 @@ class Slots(Cache):
         self.slots, self.length = slots, length
         self.keys: dict[int, torch.Tensor] = {}
         self.values: dict[int, torch.Tensor] = {}
-        self.rows = torch.arange(slots)
-        self.at = torch.zeros(slots, dtype=torch.long)  # (B,) the position written next
+        self.rows = torch.arange(slots, device=hardware.device())
+        self.at = torch.zeros(slots, dtype=torch.long, device=hardware.device())  # (B,) the position written next
         self.used = 0  # columns that any slot uses, this step's included
 
     def put(self, layer: int, slot: int, key: torch.Tensor, value: torch.Tensor) -> None:
@@ -135,14 +137,14 @@ class Slots(Cache):
         for held in (self.keys, self.values):
             for layer in held:
                 held[layer] = held[layer][rows]
-        self.at, self.rows, self.slots = self.at[rows], torch.arange(len(rows)), len(rows)
+        self.at, self.rows, self.slots = self.at[rows], self.rows[: len(rows)], len(rows)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return self.used - 1
 
     def mask(self, window: int | None = None) -> torch.Tensor:
         """(B, 1, 1, used) bool: the columns each slot sees at this step."""
-        columns = torch.arange(self.used)
+        columns = torch.arange(self.used, device=self.at.device)
         seen = columns <= self.at[:, None]
         if window is not None:
             seen &= columns > self.at[:, None] - window

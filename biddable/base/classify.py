@@ -50,7 +50,7 @@ def scores(scorer: Scorer, trees: Sequence[Tree], tokens: int = 4096) -> np.ndar
     for number, one in enumerate(trees):
         held.append(one)
         if sum(map(len, held)) >= tokens or number == len(trees) - 1:
-            found.append(scorer.scores(pack(held, 128)).numpy())
+            found.append(scorer.scores(pack(held, 128)).cpu().numpy())
             held = []
     return np.concatenate(found) if found else np.zeros(0)
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from biddable.base import hardware
 from biddable.base.attention import attend
 
 BLOCK = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
@@ -157,9 +158,9 @@ def agrees(lean: Lean, own: Any, width: int, dtype: torch.dtype, masks: Any) -> 
     """Whether this file's blocks give what the family's own give, within rounding: random states in two rows at different positions.
     `own(states, positions, masks)` runs the family's code; `masks` makes its masks from a function of the window."""
     draw = torch.Generator().manual_seed(1)
-    states = torch.randn(2, 6, width, generator=draw).to(dtype)
-    positions = torch.stack([torch.arange(6), torch.arange(40, 46)])
-    order = torch.arange(6)
+    states = torch.randn(2, 6, width, generator=draw).to(hardware.device(), dtype)
+    order = torch.arange(6, device=hardware.device())
+    positions = torch.stack([order, order + 40])
 
     def mask(window: int | None) -> torch.Tensor:
         seen = order[:, None] >= order

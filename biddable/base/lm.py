@@ -27,19 +27,6 @@ NORMS = ("norm", "final_layer_norm", "final_layernorm", "ln_f")
 """What families call the norm behind the last block."""
 
 
-def device() -> torch.device:
-    """The accelerator when there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def compute_dtype() -> torch.dtype:
-    """bf16 where the hardware multiplies it fast, else fp32."""
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if fast else torch.float32
-
-
 def frozen(module: nn.Module) -> nn.Module:
     """A copy of the module for use without gradients. It shares the parameters, except that bf16 linear layers on a CPU are packed."""
     twin = copy.copy(module)
@@ -212,7 +199,7 @@ def fingerprint(body: Body | None) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(body.state_dict().items()) if body is not None else []:
         digest.update(name.encode())
-        digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.contiguous().view(torch.uint8).cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -314,4 +301,5 @@ def scorer_from(policy: Policy, generator: torch.Generator, deviation: float | N
     body = copy.deepcopy(policy.body)
     size = int(policy.weight.shape[1])
     deviation = (size + 1) ** -0.5 if deviation is None else deviation
-    return Scorer(policy.trunk, body, torch.randn(size, generator=generator) * deviation, torch.zeros(()))
+    weight = (torch.randn(size, generator=generator) * deviation).to(policy.weight.device)
+    return Scorer(policy.trunk, body, weight, weight.new_zeros(()))

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from biddable.base import attention
+from biddable.base import attention, hardware
 from biddable.base.config import Refusal
-from biddable.base.lm import Body, Policy, Scorer, Trunk, _blocks_name, compute_dtype, cut, family, fingerprint
+from biddable.base.lm import Body, Policy, Scorer, Trunk, _blocks_name, cut, family, fingerprint
 from biddable.base.records import Message
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights are files here; nothing is looked up on a network
@@ -92,9 +92,10 @@ def _decoder(where: Path, dtype: torch.dtype, causal: bool) -> Any:
 
     kind = AutoModelForCausalLM if causal else AutoModel
     try:
-        return kind.from_pretrained(where, dtype=dtype, attn_implementation=attention.NAME).eval()
+        network = kind.from_pretrained(where, dtype=dtype, attn_implementation=attention.NAME)
     except (OSError, ValueError, KeyError) as error:
         raise Refusal(f"{where}: does not load as a language model: {str(error).splitlines()[0]}") from error
+    return network.eval()
 
 
 def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = None) -> Policy:
@@ -108,7 +109,7 @@ def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = N
         if facts["kind"] != "policy":
             raise Refusal(f"{folder}: is a {facts['kind']}, but a policy (a model that speaks) was expected")
         trunk = int(facts["trunk"])
-    model = _decoder(where, compute_dtype(), causal=True)
+    model = _decoder(where, hardware.compute_dtype(), causal=True).to(hardware.device())
     head = model.get_output_embeddings()
     tied = head.weight is model.get_input_embeddings().weight
     below, above = cut(model.base_model, trunk)
@@ -129,11 +130,12 @@ def load_scorer(folder: Path, shared: Trunk | None = None) -> Scorer:
         raise Refusal(f"{folder}: is a {facts['kind']}, but a scorer (a reward model) was expected")
     if not (where / "head.safetensors").is_file():
         raise Refusal(f"{where}: its head is missing (no head.safetensors); train it again")
-    below, above = cut(_decoder(where, compute_dtype(), causal=False), int(facts["trunk"]))
+    model = _decoder(where, hardware.compute_dtype(), causal=False).to(hardware.device())
+    below, above = cut(model, int(facts["trunk"]))
     head = load_file(where / "head.safetensors")
     above.requires_grad_(True)
-    aligned = head["weight"].clone()  # a file's tensors begin anywhere in memory, and the library's sums round by where they begin
-    return Scorer(_trunk(folder, below, shared), above, aligned, head["bias"].clone())
+    aligned = head["weight"].clone().to(hardware.device())  # a file's tensors begin anywhere in memory, and the library's sums round by where they begin
+    return Scorer(_trunk(folder, below, shared), above, aligned, head["bias"].clone().to(hardware.device()))
 
 
 def _trunk(folder: Path, below: Body | None, shared: Trunk | None) -> Trunk:
@@ -181,7 +183,7 @@ def _publish(side: Path, target: Path, facts: dict[str, Any]) -> None:
 
 def _merged(source: Path, body: Body, trunk: int, causal: bool) -> Any:
     """The whole decoder of `source` with the branch's tensors in place. Refuses silently missing or surplus tensors by a strict check."""
-    model = _decoder(model_folder(source), compute_dtype(), causal)
+    model = _decoder(model_folder(source), hardware.compute_dtype(), causal)
     decoder = model.base_model if causal else model
     found = decoder.load_state_dict(_named(body, trunk), strict=False)
     above = [k for k in found.missing_keys if _is_above(k, _blocks_name(decoder), trunk)]
@@ -211,7 +213,7 @@ def save_scorer(scorer: Scorer, target: Path, source: Path) -> None:
 
     model = _merged(source, scorer.body, scorer.trunk.blocks, causal=True).base_model
     side = _save(model, tokenizer(source), target)
-    head = {"weight": scorer.weight.detach().clone(), "bias": scorer.bias.detach().clone()}
+    head = {"weight": scorer.weight.detach().cpu().clone(), "bias": scorer.bias.detach().cpu().clone()}
     save_file(head, side / "head.safetensors")
     facts = {"kind": "scorer", "trunk": scorer.trunk.blocks, "fingerprint": scorer.trunk.fingerprint}
     _publish(side, target, facts)
@@ -238,7 +240,7 @@ def bring(model: str, target: Path, trunk: int, chat_template: str | None = None
     }
     side = _save(network, words, target)
     try:
-        below, _ = cut(network.base_model, trunk)
+        below, _ = cut(network.base_model.to(hardware.device()), trunk)
     except Refusal:
         shutil.rmtree(side)
         raise
@@ -281,12 +283,12 @@ def _read_source(folder: Path, gguf: str | None) -> tuple[Any, Any]:
         if gguf is not None:
             extra["quantization_config"] = GgufConfig(dequantize=True)
         network = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=compute_dtype(), attn_implementation=attention.NAME, **extra
-        ).eval()
+            folder, dtype=hardware.compute_dtype(), attn_implementation=attention.NAME, **extra
+        )
     except (OSError, ValueError, KeyError) as error:
         raise Refusal(
             f"{folder / (gguf or '')}: does not load as a language model: {str(error).splitlines()[0]}"
         ) from error
     if hasattr(network.config, "quantization_config"):
         del network.config.quantization_config  # dequantised: saving would fail with it
-    return network, words
+    return network.eval(), words

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
+from biddable.base import hardware
+
 Ids = Sequence[int]
 
 
@@ -105,7 +107,8 @@ def pack(trees: Sequence[Tree], row_tokens: int = 256) -> Packed:
                 here += len(answer)
             if kept is not None and tree.hidden is not None:
                 kept[r, start:at] = torch.cat(list(tree.hidden))
-    return Packed(tokens, positions, number, branch, *_flat(trees, places, width), hidden=kept)  # type: ignore[misc]
+    laid = (part.to(hardware.device()) for part in (tokens, positions, number, branch, *_flat(trees, places, width)))
+    return Packed(*laid, hidden=kept)  # type: ignore[misc]
 
 
 def _empty_like_hidden(trees: Sequence[Tree], shape: tuple[int, int]) -> torch.Tensor | None:

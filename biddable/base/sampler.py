@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from biddable.base import hardware
 from biddable.base.attention import Prefill, Slots
 from biddable.base.lm import Policy
 from biddable.base.packing import Ids, Tree, pack
@@ -215,17 +216,15 @@ def _enter(index: int, prompt: Prefilled, requests: Sequence[Request], slot: int
         cache.at[slot] = len(request.prompt) - 1
     uniforms = np.random.Generator(np.random.Philox(request.seed)).random(request.max_tokens)
     one = _Live(index, request, uniforms)
-    one.hidden = [torch.zeros(0) if prompt.hidden is None else prompt.hidden, prompt.logits]
+    one.hidden = [prompt.logits.new_zeros(0) if prompt.hidden is None else prompt.hidden, prompt.logits]
     return one
 
 
 def _choose(logits: torch.Tensor, live: Sequence[_Live | None], eos: frozenset[int]) -> None:
     """Draw the next token of each live answer from its row of logits (B, V)."""
     ones = [one for one in live if one is not None]
-    uniforms = torch.tensor([one.uniforms[len(one.tokens)] for one in ones], dtype=torch.float32)
-    temperature = torch.tensor([one.request.temperature for one in ones])
-    top_p = torch.tensor([one.request.top_p for one in ones])
-    tokens, logp = draw(logits, uniforms, temperature, top_p)
+    settings = [(one.uniforms[len(one.tokens)], one.request.temperature, one.request.top_p) for one in ones]
+    tokens, logp = draw(logits, *torch.tensor(settings, dtype=torch.float32, device=logits.device).unbind(1))
     for one, token, likelihood in zip(ones, tokens.tolist(), logp.tolist(), strict=True):
         one.tokens.append(token)
         one.logp.append(likelihood)
@@ -239,8 +238,8 @@ def _step(
     policy: Policy, live: list[_Live | None], below: Slots, above: Slots, eos: frozenset[int], keep_trunk: bool
 ) -> None:
     """One token forward for every slot; slots without an answer compute on what they last held and nobody looks."""
-    tokens = torch.tensor([[one.tokens[-1] if one else 0] for one in live])
-    active = torch.tensor([one is not None for one in live])
+    tokens = torch.tensor([[one.tokens[-1] if one else 0] for one in live], device=hardware.device())
+    active = torch.tensor([one is not None for one in live], device=hardware.device())
     for cache in (below, above):
         cache.at = torch.where(active, cache.at + 1, torch.zeros_like(cache.at))
         cache.used = int(cache.at.max()) + 1

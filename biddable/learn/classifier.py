@@ -141,7 +141,7 @@ def fit(cfg: Config, here: Here, scorer: Scorer, trees: list[Tree], labels: np.n
         order = shuffled(len(trees), here.seed, epoch)[at * cfg.batch : (at + 1) * cfg.batch]
         total = 0.0
         for own, packed in chunks([trees[i] for i in order], cfg.microbatch_tokens):
-            target = torch.tensor([labels[order[i]] for i in own], dtype=torch.float32)
+            target = torch.tensor([labels[order[i]] for i in own], dtype=torch.float32, device=packed.tokens.device)
             loss = torch.nn.functional.binary_cross_entropy_with_logits(scorer.scores(packed), target, reduction="sum")
             (loss / len(order)).backward()
             total += loss.item() / len(order)

@@ -194,6 +194,11 @@ class Ema:
     def update(self, masters: Sequence[torch.Tensor]) -> None:
         torch._foreach_lerp_(self.values, [m.detach() for m in masters], 1 - self.decay)
 
+    @torch.no_grad()
+    def restore(self, values: Sequence[torch.Tensor]) -> None:
+        for own, kept in zip(self.values, values, strict=True):
+            own.copy_(kept)
+
 
 ATTENTIONS = ("self_attn", "attn", "attention")
 MLPS = ("mlp", "feed_forward")
@@ -237,8 +242,9 @@ class Clock:
 
 
 def keep(here: Here, step: int, state: dict[str, Any]) -> None:
-    """Write a checkpoint: the state, and torch's random state with it."""
-    here.checkpoint(step, lambda folder: torch.save({**state, "random": torch.get_rng_state()}, folder / "state.pt"))
+    """Write a checkpoint: the state, and torch's random states with it."""
+    random = {"random": torch.get_rng_state(), "random_accelerator": torch.cuda.get_rng_state_all()}
+    here.checkpoint(step, lambda folder: torch.save(state | random, folder / "state.pt"))
 
 
 def go_on(here: Here) -> tuple[int, dict[str, Any]] | None:
@@ -248,6 +254,7 @@ def go_on(here: Here) -> tuple[int, dict[str, Any]] | None:
         torch.manual_seed(seed_of("torch", here.seed, here.key))
         return None
     step, folder = found
-    state = torch.load(Path(folder) / "state.pt", weights_only=True)
+    state = torch.load(Path(folder) / "state.pt", map_location="cpu", weights_only=True)
     torch.set_rng_state(state["random"])
+    torch.cuda.set_rng_state_all(state["random_accelerator"])
     return step, state

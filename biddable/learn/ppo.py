@@ -108,7 +108,8 @@ def run(cfg: Config, here: Here) -> None:
         step, state = found
         policy_adam.restore(state["policy"])
         value_adam.restore(state["value"])
-        average.values, kl_coef, texts = state["average"], state["kl_coef"], state["texts"]
+        average.restore(state["average"])
+        kl_coef, texts = state["kl_coef"], state["texts"]
     else:
         look(cfg, m, looked, eos, tokenizer, here, 0)
     clock = Clock(cfg.checkpoint_seconds)

@@ -183,7 +183,7 @@ def accumulate(
         loss.backward()
         total += loss.item()
         for part, i in zip(parts, held, strict=True):
-            margins = np.concatenate([pair_margins(part.detach().numpy(), own) for own in ranks[i]])
+            margins = np.concatenate([pair_margins(part.detach().cpu().numpy(), own) for own in ranks[i]])
             right, pairs = right + float(((margins > 0) + 0.5 * (margins == 0)).sum()), pairs + len(margins)
     if not np.isfinite(total):
         raise Refusal(f"the loss is {total}; lower learning_rate")
@@ -192,7 +192,7 @@ def accumulate(
 
 def split_like(scores: torch.Tensor, sizes: Sequence[int]) -> list[np.ndarray[Any, Any]]:
     """Flat scores (A,) as one array per ranking of `sizes` answers."""
-    return [part.numpy() for part in scores.split(list(sizes))]
+    return [part.numpy() for part in scores.cpu().split(list(sizes))]
 
 
 def pair_margins(scores: np.ndarray[Any, Any], ranks: Sequence[int]) -> np.ndarray[Any, Any]:

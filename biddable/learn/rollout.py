@@ -73,7 +73,7 @@ def ended(score: torch.Tensor, finishes: Sequence[Finish], missing: float | None
     (the EOS trick, Huang et al. 2024). At most, not exactly: else an unfinished answer could pay more than a bad finished one."""
     if missing is None:
         return score
-    open_ended = torch.tensor([finish == "length" for finish in finishes])
+    open_ended = torch.tensor([finish == "length" for finish in finishes], device=score.device)
     return torch.where(open_ended, score.clamp(max=missing), score)
 
 
@@ -118,11 +118,8 @@ def advantages(
         values, _ = padded(part.values, part.answer, size)
         grids.append((losses.token_rewards(logp, reference, part.score, mask, kl_coef), values, mask))
     if whiten_rewards:
-        flat = losses.whiten(
-            torch.cat([r[m] for r, _, m in grids]),
-            torch.ones(sum(int(m.sum()) for *_, m in grids), dtype=torch.bool),
-            False,
-        )
+        joined = torch.cat([r[m] for r, _, m in grids])
+        flat = losses.whiten(joined, torch.ones_like(joined, dtype=torch.bool), False)
         grids = _put_back(grids, flat)
     estimated = [losses.gae(rewards, values, mask, discount, smoothing) for rewards, values, mask in grids]
     out = [(a[mask], r[mask]) for (a, r), (_, _, mask) in zip(estimated, grids, strict=True)]
@@ -142,7 +139,7 @@ def _put_back(
 
 def per_answer(values: torch.Tensor, owner: torch.Tensor, answers: int) -> torch.Tensor:
     """Sum of token values (N,) by answer (A,)."""
-    return torch.zeros(answers).index_add_(0, owner, values)
+    return values.new_zeros(answers).index_add_(0, owner, values)
 
 
 def distinct(answers: Sequence[Sequence[int]], size: int = 2) -> float:

@@ -5,6 +5,8 @@ Intervals are a bootstrap over pieces of text; the change relative to the base p
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,12 @@ from pydantic import Field
 from biddable.base import models, records
 from biddable.base.config import Input, Refusal, Settings
 from biddable.base.lm import Trunk
-from biddable.base.packing import Tree, pack
+from biddable.base.packing import Packed, Tree, pack
 from biddable.base.records import Text
 from biddable.base.runs import Here
+
+TOGETHER = 4
+"""Pieces of text in one forward: enough to keep two cores busy, little enough for any memory."""
 
 
 class Config(Settings):
@@ -38,31 +43,52 @@ def run(cfg: Config, here: Here) -> None:
     rows = [row for row in records.read(cfg.text / "text.jsonl", Text) if row.split == "valid"][: cfg.pieces]
     if len(rows) < 2:
         raise Refusal(f"[{here.key}] text: {len(rows)} pieces of the split valid; at least 2 are needed")
-    sums: dict[str, np.ndarray] = {}
-    counts = np.zeros(len(rows))
-    shared: Trunk | None = None
-    for number, folder in enumerate(dict.fromkeys((*cfg.policies, cfg.relative_to))):
-        policy = models.load_policy(folder, shared=shared).freeze()
-        shared = shared or policy.trunk
-        words = models.tokenizer(folder)
-        found = []
-        for i, row in enumerate(rows):
-            ids = tuple(words.encode(row.text, add_special_tokens=False)[: cfg.tokens])
-            with torch.no_grad():
-                logp, _ = policy.logp(pack([Tree((), (ids,))]))
-            found.append(-float(logp.sum()))
-            counts[i] = len(ids) - 1
-            here.progress(number * len(rows) + i, len(rows) * len(cfg.policies))
-        sums[folder.name] = np.array(found)
+    sums, counts = likelihoods(cfg, here, [row.text for row in rows])
     drawn = np.random.default_rng(here.seed).integers(0, len(rows), size=(cfg.resamples, len(rows)))
     base = sums[cfg.relative_to.name]
     for name, own in sums.items():
         short = name.split(".")[-1]
-        here.summary[f"nll_{short}"] = float(own.sum() / counts.sum())
-        resampled = own[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+        here.summary[f"nll_{short}"] = float(own.sum() / counts[name].sum())
+        resampled = own[drawn].sum(axis=1) / counts[name][drawn].sum(axis=1)
         change = 100 * (own[drawn].sum(axis=1) / base[drawn].sum(axis=1) - 1)
         here.summary[f"nll_change_{short}"] = float(100 * (own.sum() / base.sum() - 1))
         for mark, quantile in (("low", 0.025), ("high", 0.975)):
             here.summary[f"nll_{short}_{mark}"] = float(np.quantile(resampled, quantile))
             here.summary[f"nll_change_{short}_{mark}"] = float(np.quantile(change, quantile))
-    here.summary |= {"pieces": len(rows), "tokens": int(counts.sum())}
+    here.summary |= {"pieces": len(rows), "tokens": int(counts[cfg.relative_to.name].sum())}
+
+
+def likelihoods(cfg: Config, here: Here, texts: list[str]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """By policy: each piece's summed NLL in nats, and the number of tokens it is over. A policy that is done is not run again."""
+    folders = tuple(dict.fromkeys((*cfg.policies, cfg.relative_to)))
+    kept = here.restore()
+    shared: Trunk | None = None
+    known: list[tuple[int, ...]] = []
+    packs: list[Packed] = []
+    for number, folder in enumerate(folders):
+        if kept and number < kept[0]:
+            continue
+        policy = models.load_policy(folder, shared=shared).freeze()
+        shared = shared or policy.trunk
+        words = models.tokenizer(folder)
+        pieces = [tuple(words.encode(text, add_special_tokens=False)[: cfg.tokens]) for text in texts]
+        if pieces != known:  # the first policy, or another tokenizer; the trunk's outputs are the same for all policies
+            known, packs = pieces, []
+            for at in range(0, len(pieces), TOGETHER):
+                packed = pack([Tree((), (ids,)) for ids in pieces[at : at + TOGETHER]])
+                packs.append(replace(packed, hidden=policy.trunk(packed)))
+                here.progress(number * len(texts), len(folders) * len(texts))
+        for i, packed in enumerate(packs):
+            with torch.no_grad():
+                logp, _ = policy.logp(packed)
+            sums = logp.new_zeros(len(packed.last), dtype=torch.double).index_add_(0, packed.answer, logp.double())
+            tokens = torch.bincount(packed.answer, minlength=len(packed.last))  # the first is given, not predicted
+            for nll, count in zip((-sums).tolist(), tokens.tolist(), strict=True):
+                here.append("pieces.jsonl", {"model": folder.name, "nll": nll, "tokens": count})
+            here.progress(number * len(texts) + i * TOGETHER + len(packed.last), len(folders) * len(texts))
+        here.checkpoint(number + 1, lambda _: None)
+    rows = [json.loads(line) for _, line in records.lines(here.path("pieces.jsonl"))]
+    return (
+        {folder.name: np.array([row["nll"] for row in rows if row["model"] == folder.name]) for folder in folders},
+        {folder.name: np.array([row["tokens"] for row in rows if row["model"] == folder.name]) for folder in folders},
+    )

@@ -136,8 +136,9 @@ def likelihoods(policies: Sequence[Policy], trees: Sequence[Tree]) -> list[list[
             packed = pack(held, row_tokens=max(map(len, held)))
             packed = replace(packed, hidden=policies[0].trunk(packed))
             for policy, own in zip(policies, sums, strict=True):
-                total = torch.zeros(len(packed.last), dtype=torch.float64)
-                own += total.index_add_(0, packed.answer, policy.logp(packed)[0].double()).tolist()
+                logp, _ = policy.logp(packed)
+                total = logp.new_zeros(len(packed.last), dtype=torch.float64)
+                own += total.index_add_(0, packed.answer, logp.double()).tolist()
             held = []
     found = []
     for own in sums:

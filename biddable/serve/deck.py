@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from biddable.base import hardware
 from biddable.base.attention import Slots
 from biddable.base.lm import Policy, Scorer
 from biddable.base.records import Finish
@@ -75,7 +76,8 @@ class Seats(Slots):
 
     def use(self, at: list[int]) -> None:
         """The rows in use, by the position that each writes next."""
-        self.rows, self.at = torch.arange(len(at)), torch.tensor(at)
+        self.at = torch.tensor(at, device=hardware.device())
+        self.rows = torch.arange(len(at), device=hardware.device())
         self.used = max(at) + 1
 
     def move(self, source: int, target: int, length: int) -> None:
@@ -182,7 +184,7 @@ class Deck:
         at = [len(one.group.order.prompt) + len(one.tokens) - 1 for one in self.live]
         for cache in (self.below, self.above):
             cache.use(at)
-        tokens = torch.tensor([[one.tokens[-1]] for one in self.live])
+        tokens = torch.tensor([[one.tokens[-1]] for one in self.live], device=hardware.device())
         positions = self.above.at[:, None]
         trunk = policy.trunk.body
         states = (trunk or policy.body).embed(tokens)
@@ -204,9 +206,10 @@ class Deck:
         """The next token of each from its row of logits (n, V)."""
         orders = [one.group.order for one in ones]
         tops = _likeliest(logits, [order.top for order in orders])
-        uniforms = torch.tensor([one.uniforms[len(one.tokens)] for one in ones], dtype=torch.float32)
-        temperature = torch.tensor([order.temperature for order in orders])
-        drawn, logp = draw(logits, uniforms, temperature, torch.tensor([order.top_p for order in orders]))
+        settings = [
+            (one.uniforms[len(one.tokens)], order.temperature, order.top_p) for one, order in zip(ones, orders, strict=True)
+        ]
+        drawn, logp = draw(logits, *torch.tensor(settings, dtype=torch.float32, device=logits.device).unbind(1))
         self.tokens += len(ones)
         for one, token, likelihood, top in zip(ones, drawn.tolist(), logp.tolist(), tops, strict=True):
             one.tokens.append(token)

@@ -51,11 +51,10 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random policy folder as [learn.start] makes it, in fp32."""
     import torch
 
-    from biddable.base import lm, models, tiny
+    from biddable.base import hardware, models, tiny
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lm, "compute_dtype", lambda: torch.float32)
-        patch.setattr(models, "compute_dtype", lambda: torch.float32)
+        patch.setattr(hardware, "compute_dtype", lambda: torch.float32)
         source = tiny.make(tmp_path_factory.mktemp("source"))
         folder = tmp_path_factory.mktemp("runs") / "learn.start"
         folder.mkdir()

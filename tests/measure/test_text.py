@@ -1,0 +1,101 @@
+"""Text likelihood: as transformers has it, the same with a shared trunk, and going on after a break."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from biddable.base import models, records, tiny
+from biddable.base.config import Refusal
+from biddable.base.records import Text
+from biddable.base.runs import Here
+from biddable.measure import text
+
+PIECES = (
+    "The river ran past the old mill.",
+    "A stone.",
+    "Bread, salt and a long letter from the coast.",
+    "Six words are not a lot.",
+    "It rained.",
+)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    (tmp_path / "corpus").mkdir()
+    rows = [Text(id=str(i), text=words, source="test", split="valid") for i, words in enumerate(PIECES)]
+    records.write(tmp_path / "corpus" / "text.jsonl", rows)
+    return tmp_path / "corpus"
+
+
+@pytest.fixture(scope="module")
+def policies(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two policies on one trunk of two blocks, the second with other weights above it."""
+    root = tmp_path_factory.mktemp("policies")
+    tiny.make(root / "source")
+    models.bring(str(root / "source"), root / "one" / "model", 2, None)
+    other = models.load_policy(root / "one")
+    with torch.no_grad():
+        for weight in other.body.parameters():
+            weight.mul_(0.7)
+    models.save_policy(other, root / "two" / "model", root / "one")
+    return [root / "one", root / "two"]
+
+
+def measured(folder: Path, policies: list[Path], corpus: Path) -> dict[str, float]:
+    folder.mkdir(exist_ok=True)
+    here = Here(folder, "measure.text", 3, lambda *_: None)
+    text.run(text.Config(policies=tuple(policies), relative_to=policies[0], text=corpus, pieces=5, tokens=8), here)
+    return here.summary
+
+
+@pytest.mark.usefixtures("fp32")
+def test_it_is_what_transformers_says(tmp_path: Path, policies: list[Path], corpus: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    found = measured(tmp_path / "a", policies, corpus)
+    words = models.tokenizer(policies[0])
+    ids = [words.encode(piece, add_special_tokens=False)[:8] for piece in PIECES]
+    for name, folder in zip(("one", "two"), policies, strict=True):
+        whole = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
+        with torch.no_grad():
+            losses = [
+                float(whole(torch.tensor([one]), labels=torch.tensor([one])).loss) * (len(one) - 1) for one in ids
+            ]
+        assert found[f"nll_{name}"] == pytest.approx(sum(losses) / sum(len(one) - 1 for one in ids), abs=1e-5)
+    assert found["nll_change_one"] == 0 and found["nll_change_one_low"] == 0
+    assert found["nll_change_two"] == pytest.approx(100 * (found["nll_two"] / found["nll_one"] - 1))
+    assert abs(found["nll_change_two"]) > 0.01
+    assert found["tokens"] == sum(len(one) - 1 for one in ids)
+
+
+@pytest.mark.usefixtures("fp32")
+def test_broken_off_it_goes_on_to_the_same_bytes(
+    tmp_path: Path, policies: list[Path], corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = measured(tmp_path / "whole", policies, corpus)
+    load, loaded = models.load_policy, []
+
+    def dies(folder: Path, **more: object) -> object:
+        loaded.append(folder)
+        if len(loaded) == 2:
+            raise KeyboardInterrupt
+        return load(folder, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(models, "load_policy", dies)
+    with pytest.raises(KeyboardInterrupt):
+        measured(tmp_path / "broken", policies, corpus)
+    assert measured(tmp_path / "broken", policies, corpus) == whole
+    assert loaded == [policies[0], policies[1], policies[1]]  # the first policy did not run twice
+    assert (tmp_path / "broken/pieces.jsonl").read_bytes() == (tmp_path / "whole/pieces.jsonl").read_bytes()
+    assert len([json.loads(line) for line in (tmp_path / "whole/pieces.jsonl").read_text().splitlines()]) == 10
+
+
+def test_one_piece_is_refused(tmp_path: Path, policies: list[Path], corpus: Path) -> None:
+    lines = (corpus / "text.jsonl").read_text().splitlines()
+    (corpus / "text.jsonl").write_text(lines[0] + "\n")
+    with pytest.raises(Refusal, match="1 pieces of the split valid; at least 2"):
+        measured(tmp_path / "a", policies, corpus)
