@@ -40,7 +40,8 @@ class _InputMark:
 
 
 Input = Annotated[Path, _InputMark()]
-"""What to read: another stage's name ("learn.sft"), or a path to a folder or a file. Stages receive the resolved path."""
+"""What to read: another stage's name ("learn.sft"), or a path to a folder or a file, which may name environment variables
+("$BIDDABLE_DATA/eval_drop.jsonl.gz"). Stages receive the resolved path."""
 
 
 class Settings(BaseModel):
@@ -317,8 +318,9 @@ def _resolve(path: Path, folder: Path, key: str, word: str, name: str, keys: lis
     """An arrow's folder: a stage of this file, or a folder or file that exists."""
     if name in keys:
         return folder / name
-    if name != "." and os.path.exists(name):  # an empty text reads as "."; a text that cannot be a path does not exist
-        return Path(name)
+    real = os.path.expandvars(name)
+    if name != "." and os.path.exists(real):  # an empty text reads as "."; a text that cannot be a path does not exist
+        return Path(real)
     hint = did_you_mean(name, [k for k in keys if k != key]) or _missing(name)
     wrong.append(f'{path}: [{key}] {word} = "{name}": neither a table of this file nor a folder or file{hint}')
     return folder / name
@@ -327,7 +329,9 @@ def _resolve(path: Path, folder: Path, key: str, word: str, name: str, keys: lis
 def _missing(name: str) -> str:
     if re.fullmatch(rf"({'|'.join(ROOMS)})\.\w+(\.\w+)?", name):
         return f"; add [{name}] or name a folder"
-    return "" if os.path.isabs(name) else "; it was looked for below the folder in which the command runs"
+    if unset := [word for word in re.findall(r"\$\{?(\w+)", name) if word not in os.environ]:
+        return f"; the environment variable {unset[0]} is not set"
+    return "" if os.path.isabs(os.path.expandvars(name)) else "; it was looked for below the folder in which the command runs"
 
 
 def _ordered(path: Path, stages: list[Stage]) -> tuple[Stage, ...]:
