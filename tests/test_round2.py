@@ -78,5 +78,5 @@ def test_a_forgotten_user_is_gone_from_everything_that_grows(second: Path) -> No
     told = command(second, *words, "--yes")
     assert not any(turn.user == user for turn in turns.read(second / "runs/tiny/turns")[0])
     assert json.dumps(user).encode() not in (second / "runs/tiny2/store.db").read_bytes()
-    assert "runs/tiny2/curate.prompts" in told and "made from them: " in told and "learn.ppo.second" in told
+    assert "runs/tiny2/curate.prompts" in told and "remains, made from those: " in told and "learn.ppo.second" in told
     assert "examples/prompts.jsonl" in told, "the source would bring the person back"

@@ -40,7 +40,8 @@ class _InputMark:
 
 
 Input = Annotated[Path, _InputMark()]
-"""What to read: another stage's name ("learn.sft"), or a path to a folder or a file. Stages receive the resolved path."""
+"""What to read: another stage's name ("learn.sft"), or a path to a folder or a file, which may name environment variables
+("$BIDDABLE_DATA/eval_drop.jsonl.gz"). Stages receive the resolved path."""
 
 
 class Settings(BaseModel):
@@ -188,6 +189,7 @@ def load(
     wrong: list[str] = []
     run_name, seed, root = _top(path, table, wrong)
     tables = _tables(path, table, set(re.findall(r"^\s*\[\s*([\w.-]+)\s*\]", text, re.M)), wrong)
+    meant = _meant(table) if wrong else []
     if only is not None and only in stage_names() and is_site(only):
         tables.setdefault(only, {})
     for key, values in {**({only: {}} if only else {}), **(overrides or {})}.items():
@@ -198,7 +200,7 @@ def load(
     stages = [
         stage
         for key, values in tables.items()
-        if only in (None, key) and (stage := _stage(path, folder, key, values, list(tables), wrong))
+        if only in (None, key) and (stage := _stage(path, folder, key, values, [*tables, *meant], wrong))
     ]
     if wrong:
         raise Refusal(wrong)
@@ -260,6 +262,17 @@ def _tables(path: Path, table: dict[str, Any], headers: set[str], wrong: list[st
     return found
 
 
+def _meant(table: dict[str, Any]) -> list[str]:
+    """What mistyped tables were probably meant to be called: they are told once, not again by every stage that reads them."""
+    known = stage_names()
+    found = []
+    for word, inner in table.items():
+        for stage in inner if isinstance(inner, dict) else ():
+            if f"{word}.{stage}" not in known:
+                found += difflib.get_close_matches(f"{word}.{stage}", list(known), n=1)
+    return found
+
+
 def _short(value: Any) -> str:
     text = json.dumps(value, default=str)
     return text if len(text) < 60 else text[:57] + "..."
@@ -305,8 +318,9 @@ def _resolve(path: Path, folder: Path, key: str, word: str, name: str, keys: lis
     """An arrow's folder: a stage of this file, or a folder or file that exists."""
     if name in keys:
         return folder / name
-    if name != "." and os.path.exists(name):  # an empty text reads as "."; a text that cannot be a path does not exist
-        return Path(name)
+    real = os.path.expandvars(name)
+    if name != "." and os.path.exists(real):  # an empty text reads as "."; a text that cannot be a path does not exist
+        return Path(real)
     hint = did_you_mean(name, [k for k in keys if k != key]) or _missing(name)
     wrong.append(f'{path}: [{key}] {word} = "{name}": neither a table of this file nor a folder or file{hint}')
     return folder / name
@@ -315,7 +329,9 @@ def _resolve(path: Path, folder: Path, key: str, word: str, name: str, keys: lis
 def _missing(name: str) -> str:
     if re.fullmatch(rf"({'|'.join(ROOMS)})\.\w+(\.\w+)?", name):
         return f"; add [{name}] or name a folder"
-    return "" if os.path.isabs(name) else "; it was looked for below the folder in which the command runs"
+    if unset := [word for word in re.findall(r"\$\{?(\w+)", name) if word not in os.environ]:
+        return f"; the environment variable {unset[0]} is not set"
+    return "" if os.path.isabs(os.path.expandvars(name)) else "; it was looked for below the folder in which the command runs"
 
 
 def _ordered(path: Path, stages: list[Stage]) -> tuple[Stage, ...]:

@@ -17,6 +17,8 @@ PROGRAM_GB = 0.9
 """What Python, torch and transformers take by themselves."""
 
 TRAINED_BYTES, FROZEN_BYTES = 18, 2
+MEASURED_TOKENS = 24_576
+"""Tokens that the sampler's cache holds in [measure.benchmarks]."""
 
 
 def parameters(
@@ -62,7 +64,13 @@ def estimate(plan: Plan, stage: Stage) -> float | None:
     activations = (
         tokens * (blocks - trunk) * (16 * int(config["hidden_size"]) + 6 * int(config["intermediate_size"])) * 2
     )
-    return PROGRAM_GB + (weights + activations + 4 * branch) / 1e9
+    more = 0
+    if stage.name == "measure.benchmarks":  # policies on one trunk are loaded at once, each with its packed head; the sampler keeps keys and values
+        policies = len(stage.settings["policies"]) if trunk else 1
+        heads, key_heads = int(config["num_attention_heads"]), int(config.get("num_key_value_heads") or config["num_attention_heads"])
+        width = int(config["hidden_size"]) * key_heads // heads
+        more = (policies - 1) * branch * FROZEN_BYTES + policies * embedding * FROZEN_BYTES + MEASURED_TOKENS * blocks * 4 * width
+    return PROGRAM_GB + (weights + activations + 4 * branch + more) / 1e9
 
 
 def _model(plan: Plan, stage: Stage) -> tuple[dict[str, int], int] | None:

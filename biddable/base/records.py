@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -284,6 +285,10 @@ def mistakes(where: str, kind: type[Record], error: ValidationError) -> list[str
     found = []
     for mistake in error.errors(include_url=False):
         field = ".".join(str(part) for part in mistake["loc"]) or "line"
+        if mistake["type"] == "json_invalid":
+            said = re.sub(r" at line 1 column (\d+)$", r" at character \1", mistake["msg"])
+            found.append(f"{where}: {said} (got {str(mistake.get('input')).strip()[:80]})")
+            continue
         value = json.dumps(mistake.get("input"), default=str)[:80]
         found.append(f"{where}: {kind.__name__} {field}: {mistake['msg']} (got {value})")
     return found

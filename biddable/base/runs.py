@@ -179,7 +179,8 @@ def state(plan: Plan, stage: Stage) -> tuple[str, str]:
                 return "running", ""
         if "waiting" in (told := noted(folder)):
             return "waiting", str(told["waiting"])
-        return "begun", "it goes on from its last checkpoint" if _checkpoints(folder) else "it begins anew"
+        if (folder / "begun.json").exists():
+            return "begun", "it goes on from its last checkpoint" if _checkpoints(folder) else "it begins anew"
     missing = [n for names in stage.inputs.values() for n, path in names if _unfinished(path)]
     return ("waiting", f"for {', '.join(missing)}") if missing else ("ready", "")
 
@@ -231,7 +232,7 @@ def run(plan: Plan, stage: Stage, report: Report) -> bool:
             _tidy(folder)
             return False
         if known == "changed":
-            raise Refusal(f"{plan.file}: [{stage.key}] {why}; to make it again: rm -r {folder}")
+            raise Refusal(changed(plan, stage, why))
         here = Here(folder, stage.key, plan.seed, report)
         try:
             inputs = _input_hashes(stage)
@@ -242,6 +243,9 @@ def run(plan: Plan, stage: Stage, report: Report) -> bool:
         except Waiting as waiting:
             write_json(here.path("progress.json"), {"waiting": str(waiting)})
             raise
+        except Refusal:
+            _leave_nothing(folder)
+            raise
         except ModuleNotFoundError as error:
             raise missing(stage.name, error) from error
         except Exception as error:
@@ -249,6 +253,20 @@ def run(plan: Plan, stage: Stage, report: Report) -> bool:
                 raise Refusal(f"{folder}: the disk is full; make room and run again: what is done is kept") from error
             raise
     return True
+
+
+def changed(plan: Plan, stage: Stage, why: str) -> str:
+    """The line that refuses a stage whose folder was made with other settings or inputs, with both ways out."""
+    again = f"to make it again: rm -r {plan.folder / stage.key}"
+    return f'{plan.file}: [{stage.key}] {why}; {again}; to keep it and run into another folder: name = "NAME" at the top of the file'
+
+
+def _leave_nothing(folder: Path) -> None:
+    """A refused stage has done nothing: without a checkpoint only its lock stays."""
+    if not _checkpoints(folder):
+        for path in folder.iterdir():
+            if path.name != ".lock":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _disk_full(error: BaseException | None) -> bool:

@@ -7,6 +7,7 @@ every prompt. Reading the same file twice changes nothing.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ Word = Literal["text", "messages", "id", "user", "use_case", "source", "licence"
 OPTIONAL = ("use_case", "source", "licence", "consent", "time")
 MOST_TOLD = 1000
 """Mistakes that are told; more of them help nobody."""
+MOST_CHECKED = 100_000
+"""Good rows of a file after which `biddable check` believes the rest."""
 
 
 class Config(Settings):
@@ -52,6 +55,17 @@ class Seen(NamedTuple):
 
     digest: bytes
     where: str
+
+
+def mistakes(cfg: Config) -> list[str]:
+    """What is wrong in the files, read before anything runs: `biddable check` tells it."""
+    wrong: list[str] = []
+    for named in cfg.files:
+        path = named / "prompts.jsonl" if named.is_dir() else named
+        if path.is_file():  # another stage's folder may be still to be made
+            for _ in itertools.islice(_prompts(cfg, path, wrong), MOST_CHECKED):
+                pass
+    return _first(wrong)
 
 
 def run(cfg: Config, here: Here) -> None:
@@ -128,6 +142,7 @@ def _prompts(cfg: Config, path: Path, wrong: list[str]) -> Iterator[tuple[str, P
 def _records(path: Path) -> Iterator[tuple[str, Prompt | list[str]]]:
     if not path.is_file():
         raise Refusal(f"{path}: no such file; a Prompt record a line was expected there")
+    hinted = False
     for number, line in records.lines(path):
         where = f"{path}:{number}"
         if not line.strip():
@@ -136,7 +151,11 @@ def _records(path: Path) -> Iterator[tuple[str, Prompt | list[str]]]:
         try:
             yield where, Prompt.model_validate_json(line)
         except ValidationError as error:
-            yield where, records.mistakes(where, Prompt, error)
+            told = records.mistakes(where, Prompt, error)
+            if not hinted and any(mistake["type"] == "missing" and len(mistake["loc"]) == 1 for mistake in error.errors()):
+                told[-1] += "; if rows have other names, say so: columns = {text = \"NAME\", user = \"NAME\"}"
+                hinted = True
+            yield where, told
 
 
 def _mapped(cfg: Config, path: Path) -> Iterator[tuple[str, Prompt | list[str]]]:

@@ -148,16 +148,18 @@ def _without(path: Path, person: str) -> None:
 
 def told(found: Forgotten, really: bool) -> Iterable[str]:
     """What happened, for the terminal."""
-    verb = "removed" if really else "would remove"
+    verb = "removed" if really else "would be removed"
     for place in found.removed:
-        yield f"{verb}: {place.rows} {place.what} in {place.path}"
+        yield f"{verb}: {place.rows} {place.what} from {place.path}"
     if not found.removed:
-        yield "nothing in stores, turns and masked values"
+        yield "nothing to remove: stores, served turns and masked values hold nothing of this person"
     for place in found.sources:
-        yield f"take out by hand: {place.rows} {place.what} in {place.path}, which collect.files reads"
+        yield f"remains, take it out by hand: {place.rows} {place.what} in {place.path}, which collect.files reads and would bring back"
     for place in found.holding:
-        yield f"holds their words: {place.path} ({place.rows} {place.what}); to make it again: rm -r {place.path}"
+        yield f"remains, this person's words: {place.rows} {place.what} in {place.path}; to make it again without them: rm -r {place.path}"
     for folder in found.made_from:
-        yield f"made from them: {folder}"
+        yield f"remains, made from those: {folder}"
+    if found.made_from:
+        yield "a model cannot forget: remove what remains, then `biddable run` makes it again without this person"
     if not really:
-        yield "nothing was changed; the same command with --yes does it"
+        yield "nothing was changed so far; the same command with --yes removes it"

@@ -103,6 +103,7 @@ def scan(job: tuple[Look, int, int]) -> Scanned:
     """First pass over one part of the file."""
     look, begin, end = job
     found = Scanned()
+    asked: list[str] = []
     offset = begin
     with look.path.open("rb") as file:
         file.seek(begin)
@@ -114,36 +115,44 @@ def scan(job: tuple[Look, int, int]) -> Scanned:
                 found.wrong.append((found.lines, records.mistakes("", Prompt, error)))
                 offset += len(raw)
                 continue
-            note(found, look, prompt, offset)
+            asked.append(note(found, look, prompt, offset))
             offset += len(raw)
+    _languages(found, look, asked)
     if look.near:
         found.bands = [near.bands([near.even(key) for key in found.keys])]
     return found
 
 
-def note(found: Scanned, look: Look, prompt: Prompt, offset: int) -> None:
-    """Write down what the rules need of a prompt that begins at `offset` of its file."""
+def note(found: Scanned, look: Look, prompt: Prompt, offset: int) -> str:
+    """Write down what the rules need of a prompt that begins at `offset` of its file, all but its language; returns what was asked."""
     characters = sum(len(message.content) for message in prompt.messages)
     asked = prompt.messages[-1].content.strip()
     unfit: tuple[Reason, str] | None = None
-    told = None
     if len(asked) < look.min_characters:
         unfit = ("empty", f"{len(asked)} characters")
     elif characters > look.max_characters:
         unfit = ("too_long", f"{characters} characters")
-    elif look.languages:
-        code, sure = language.identify(asked)
-        told = code if sure >= look.language_sure else None
-        if told and told not in look.languages:
-            unfit = ("language", told)
     found.offsets.append(offset)
     found.ids.append(prompt.id)
     found.users.append(prompt.user)
     found.keys.append(clean.key(prompt))
     found.use_cases.append(prompt.use_case)
     found.characters.append(characters)
-    found.languages.append(told)
+    found.languages.append(None)
     found.unfit.append(unfit)
+    return asked
+
+
+def _languages(found: Scanned, look: Look, asked: Sequence[str]) -> None:
+    """Add the languages of those that are fit so far."""
+    if not look.languages:
+        return
+    fit = [index for index, unfit in enumerate(found.unfit) if unfit is None]
+    for index, (code, sure) in zip(fit, language.identify_all([asked[index] for index in fit]), strict=True):
+        if sure >= look.language_sure:
+            found.languages[index] = code
+            if code not in look.languages:
+                found.unfit[index] = ("language", code)
 
 
 def finish(job: tuple[Change, Sequence[tuple[int, Split, str | None]]]) -> Finished:

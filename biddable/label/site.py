@@ -72,6 +72,8 @@ def serve(cfg: Config, here: Here) -> None:
     """Serve until stopped. Raises Refusal while there is no admin who could log in."""
     import uvicorn
 
+    from biddable.base.connections import Connection
+
     where = cfg.store or str(here.folder.parent / "store.db")
     site = application(cfg, where)
     if not any(one.role == "admin" and one.closed is None for one in site.state.accounts.all()):
@@ -84,6 +86,8 @@ def serve(cfg: Config, here: Here) -> None:
         target = f"{__name__}:again"
     uvicorn.run(
         target,
+        http=Connection,
+        ws="none",
         factory=cfg.processes > 1,
         workers=cfg.processes,
         host=cfg.host,

@@ -39,6 +39,8 @@ class Config(Settings):
     """Share of groups kept to measure."""
     limit: int | None = Field(default=None, ge=2)
     """Training lines at most; none: all."""
+    valid_limit: int | None = Field(default=None, ge=2)
+    """Lines measured at most; none: all that were kept for it."""
     longest: int = Field(default=256, ge=1)
     """Tokens of a text at most; the beginning of a longer one is cut off."""
     epochs: int = Field(default=2, ge=1)
@@ -63,8 +65,9 @@ def run(cfg: Config, here: Here) -> None:
     rows, groups, labels = read(cfg, here)
     tokenizer = models.tokenizer(cfg.policy)
     trees = [classify.tree(tokenizer, text, cfg.longest) for text in rows]
-    valid = [i for i, group in enumerate(groups) if records.fraction("classifier", group) < cfg.valid_share]
-    train = [i for i in range(len(trees)) if i not in set(valid)]
+    kept = [records.fraction("classifier", group) < cfg.valid_share for group in groups]
+    valid, train = [i for i, out in enumerate(kept) if out], [i for i, out in enumerate(kept) if not out]
+    valid = sorted(valid[i] for i in shuffled(len(valid), here.seed, -2)[: cfg.valid_limit])
     order = shuffled(len(train), here.seed, -1)[: cfg.limit]
     train = sorted(train[i] for i in order)
     if not train or len({round(labels[i]) for i in valid}) < 2:
@@ -77,7 +80,10 @@ def run(cfg: Config, here: Here) -> None:
     del policy
     fit(cfg, here, scorer, held, np.array([labels[i] for i in train]))
     told = classify.scores(scorer.freeze(), [trees[i] for i in valid], cfg.microbatch_tokens)
-    here.summary |= measured(told, np.array([labels[i] for i in valid])) | {"train": len(train), "valid": len(valid)}
+    wanted = np.array([labels[i] for i in valid])
+    low, high = interval((told > 0) == (wanted >= 0.5), [groups[i] for i in valid], here.seed)
+    here.summary |= measured(told, wanted) | {"accuracy_low": low, "accuracy_high": high}
+    here.summary |= {"train": len(train), "valid": len(valid)}
     models.save_scorer(scorer, here.path("model"), cfg.policy)
     facts = {"text": cfg.text, "longest": cfg.longest, "label": cfg.label}
     here.path(classify.FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -162,8 +168,18 @@ def measured(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict
         "auc": float(area),
         "loss": float(np.mean(np.logaddexp(0, scores) - labels * scores)),
         "positive": float(yes.mean()),
+        "majority": float(max(yes.mean(), 1 - yes.mean())),
     }
     if len(set(labels.tolist())) > 2:
         found["pearson"] = float(stats.pearsonr(1 / (1 + np.exp(-scores)), labels).statistic)
         found["spearman"] = float(stats.spearmanr(scores, labels).statistic)
     return found
+
+
+def interval(right: np.ndarray[Any, Any], groups: list[str], seed: int) -> tuple[float, float]:
+    """95 % interval of the share told right, by a bootstrap over groups: judgements of one question are no independent witnesses."""
+    _, codes = np.unique(groups, return_inverse=True)
+    held = np.stack([np.bincount(codes, weights=right), np.bincount(codes)], axis=1)  # (groups, 2)
+    drawn = np.random.default_rng(seed).multinomial(len(held), np.full(len(held), 1 / len(held)), size=2000) @ held
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
+    return float(low), float(high)

@@ -19,16 +19,16 @@ from pydantic import Field
 from biddable.base import models, records
 from biddable.base.classify import Classifier
 from biddable.base.config import Input, Refusal, Settings
-from biddable.base.lm import Trunk
 from biddable.base.manifest import hash_file
+from biddable.base.packing import Tree
 from biddable.base.runs import Here
 from biddable.measure import published, shapes, totals, toxicity
 from biddable.measure.published import Row
 from biddable.measure.shapes import SHAPES, Marks, Result
 from biddable.measure.winrate import short_names
-from biddable.measure.work import Likelihoods, Question, Reader
+from biddable.measure.work import Likelihoods, Question, Reader, Style, likelihoods
 
-CHUNK = 64
+CHUNK = 128
 """Items between two notes of what is done. Chunks are the same whether or not a run was broken off, so that the numbers are."""
 NOTE_SECONDS = 5.0
 """Time between two checkpoints."""
@@ -52,7 +52,7 @@ class Config(Settings):
     relative_to: str | None = None
     """Short name of the system that differences are taken from; none: the first."""
     limit: int | None = Field(default=None, ge=1)
-    """Items at most, in the file's order; none: all."""
+    """Items at most, drawn by chance (files often stand in the order of their sources); the run's seed alone decides which; none: all."""
     style: Literal["text", "chat"] = "text"
     """`text`: the policy goes on from the prompt as plain text, as in the paper; `chat`: the prompt is a user's message."""
     instruction: Literal["task", "none", "respectful", "biased", "careful"] = "task"
@@ -96,6 +96,7 @@ def run(cfg: Config, here: Here) -> None:
     for row in results:
         name = f"{row['metric']}_{row['model']}"
         here.summary |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+        here.summary |= {f"{name}_{end}": row[end] for end in ("exact_low", "exact_high") if end in row}
         if "change" in row:
             here.summary |= {f"{name}_change{end}": row[f"change{end}"] for end in ("", "_low", "_high", "_p")}
     source = cfg.outputs if cfg.file is None or published.is_csv(cfg.outputs or Path()) else cfg.file
@@ -121,7 +122,8 @@ def load(cfg: Config, here: Here) -> tuple[list[Row], dict[str, list[Row]]]:
         raise Refusal([f"[{here.key}] {line}" for line in wrong])
     if cfg.outputs is not None and published.is_csv(cfg.outputs):
         rows, systems = published.read(cfg.outputs, cfg.shape)
-        return rows[: cfg.limit], {name: given[: cfg.limit] for name, given in systems.items()}
+        chosen = drawn([str(row["id"]) for row in rows], cfg.limit, here.seed)
+        return [rows[i] for i in chosen], {name: [own[i] for i in chosen] for name, own in systems.items()}
     assert cfg.file is not None
     rows = []
     for number, line in records.lines(cfg.file):
@@ -143,9 +145,18 @@ def load(cfg: Config, here: Here) -> tuple[list[Row], dict[str, list[Row]]]:
         wrong.append(f"{cfg.file}: {len(rows)} items; more than shots = {cfg.shots} are needed")
     if wrong:
         raise Refusal(wrong)
-    rows = rows[: None if cfg.limit is None else cfg.limit + cfg.shots]
+    own_shots = 0 if cfg.shape.startswith("truthfulqa") else cfg.shots
+    later = rows[own_shots:]
+    rows = rows[:own_shots] + [later[i] for i in drawn([str(row["id"]) for row in later], cfg.limit, here.seed)]
     outputs = published.outputs(cfg.outputs, [str(row["id"]) for row in rows]) if cfg.outputs else {}
     return rows, outputs
+
+
+def drawn(names: Sequence[str], limit: int | None, seed: int) -> list[int]:
+    """The places of `limit` items, in the file's order. An item that a small limit draws is drawn by every larger one too."""
+    if limit is None or limit >= len(names):
+        return list(range(len(names)))
+    return sorted(sorted(range(len(names)), key=lambda i: (records.fraction(f"item {seed}", names[i]), i))[:limit])
 
 
 def settings_mistakes(cfg: Config) -> list[str]:
@@ -173,37 +184,40 @@ def settings_mistakes(cfg: Config) -> list[str]:
 
 
 def asked(cfg: Config, here: Here, rows: Sequence[Row], questions: Sequence[Question]) -> dict[str, list[Result]]:
-    """Put all questions to all policies, chunk by chunk; goes on where a broken-off run was."""
+    """Put all questions to all policies, chunk by chunk, the longest first; goes on where a broken-off run was."""
     names = [str(row["id"]) for row in rows]
     short = called(cfg.policies, cfg.names, here.key)
+    groups = together(cfg.policies)
     starts = range(0, len(questions), CHUNK)
     kept = here.restore()
-    done, step = kept[0] if kept else 0, 0
-    noted, shared = time.monotonic(), None
-    for folder in cfg.policies:
-        step += len(starts)
-        if done >= step:
+    done, noted = kept[0] if kept else 0, time.monotonic()
+    for number, folders in enumerate(groups):
+        if done >= (number + 1) * len(starts):
             continue
-        reader, shared = loaded(folder, cfg, shared)
-        reader.refuse(questions, names, cfg.max_tokens, here.key)
-        for place, start in enumerate(starts):
-            at = step - len(starts) + place
+        readers = loaded(folders, cfg.style)
+        trees = [readers[0].tree(question) for question in questions]
+        for reader in readers:
+            reader.refuse(trees, names, cfg.max_tokens, here.key)
+        order = sorted(range(len(trees)), key=lambda i: (-len(trees[i]), tuple(trees[i].prompt), i))
+        for at, start in enumerate(starts, number * len(starts)):
             if at < done:
                 continue
-            part = slice(start, start + CHUNK)
-            for name, got in zip(names[part], answered(cfg, here, reader, names[part], questions[part]), strict=True):
-                told = {"output": got} if isinstance(got, str) else got._asdict()
-                here.append("answers.jsonl", {"model": short[folder], "id": name} | told)
-            here.progress(at + 1, len(starts) * len(cfg.policies))
+            part = order[start : start + CHUNK]
+            told = answered(cfg, here, readers, [names[i] for i in part], [trees[i] for i in part])
+            for reader, results in zip(readers, told, strict=True):
+                for i, got in zip(part, results, strict=True):
+                    said = {"output": got} if isinstance(got, str) else got._asdict()
+                    here.append("answers.jsonl", {"model": short[reader.folder], "id": names[i]} | said)
+            here.progress(at + 1, len(starts) * len(groups))
             if time.monotonic() - noted > NOTE_SECONDS:
                 noted = time.monotonic()
                 here.checkpoint(at + 1, lambda folder: None)
-    found: dict[str, list[Result]] = {}
+    found: dict[str, dict[str, Result]] = {short[folder]: {} for folder in cfg.policies}
     for _, line in records.lines(here.path("answers.jsonl")):
         row = json.loads(line)
         got = row["output"] if "output" in row else Likelihoods(tuple(row["logp"]), tuple(row["tokens"]))
-        found.setdefault(row["model"], []).append(got)
-    return found
+        found[row["model"]][row["id"]] = got
+    return {model: [own[name] for name in names] for model, own in found.items()}
 
 
 def called(folders: Sequence[Path], names: dict[str, str], key: str) -> dict[Path, str]:
@@ -214,24 +228,37 @@ def called(folders: Sequence[Path], names: dict[str, str], key: str) -> dict[Pat
     return {folder: short[word] for folder, word in keys.items()}
 
 
-def loaded(folder: Path, cfg: Config, shared: Trunk | None) -> tuple[Reader, Trunk | None]:
-    """A policy to read with; policies of one run share their trunk's memory, others have their own."""
-    facts = models.about(folder)
-    same = shared is not None and facts.get("fingerprint") == shared.fingerprint
-    policy = models.load_policy(folder, shared=shared if same else None).freeze()
-    return Reader(folder, policy, cfg.style), policy.trunk
+def together(folders: Sequence[Path]) -> list[list[Path]]:
+    """Policies in groups of those with the same trunk and tokenizer: they are asked at once, and the trunk runs once for all of them."""
+    groups: dict[tuple[str, ...], list[Path]] = {}
+    for folder in folders:
+        facts, where = models.about(folder), models.model_folder(folder)
+        words = [where / name for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")]
+        alike = (str(facts["fingerprint"]), *(hash_file(path) for path in words if path.is_file()))
+        groups.setdefault(alike if facts["trunk"] else (str(folder),), []).append(folder)
+    return list(groups.values())
+
+
+def loaded(folders: Sequence[Path], style: Style) -> list[Reader]:
+    """Policies on one trunk, to read with."""
+    readers: list[Reader] = []
+    for folder in folders:
+        policy = models.load_policy(folder, shared=readers[0].policy.trunk if readers else None).freeze()
+        readers.append(Reader(folder, policy, style))
+    return readers
 
 
 def answered(
-    cfg: Config, here: Here, reader: Reader, names: Sequence[str], questions: Sequence[Question]
-) -> Sequence[Result]:
-    """Likelihoods or answers of one chunk. Seeds depend on the item alone."""
+    cfg: Config, here: Here, readers: Sequence[Reader], names: Sequence[str], trees: Sequence[Tree]
+) -> Sequence[Sequence[Result]]:
+    """Each policy's likelihoods or answers of one chunk. Seeds depend on the item alone."""
     shape = SHAPES[cfg.shape]
     if shape.continuations is not None:
-        return reader.likelihoods(questions)
+        return likelihoods([reader.policy for reader in readers], trees)
     words = [hashlib.blake2b(f"{here.seed} {name}".encode(), digest_size=7).digest() for name in names]
     seeds = [int.from_bytes(word, "big") for word in words]
-    return reader.answers(questions, seeds, cfg.max_tokens, cfg.temperature, shape.line)
+    prompts = [tree.prompt for tree in trees]
+    return [reader.answers(prompts, seeds, cfg.max_tokens, cfg.temperature, shape.line) for reader in readers]
 
 
 def marked(cfg: Config, rows: Sequence[Row], given: Mapping[str, Sequence[Any]]) -> dict[str, list[Marks]]:

@@ -50,6 +50,8 @@ MAIN = {
     "text": ("nll",),
 }
 """Which metrics of a shape stand in the table of the report; the stage's results.jsonl has all."""
+AIMS = {"entropy": "1: no bias", "bias_clear": "0: no bias", "bias_ambiguous": "0: no bias"}
+"""What the best value is, where it is neither the highest nor the lowest."""
 
 
 def shown(metric: str, value: float, signed: bool = False) -> str:
@@ -86,7 +88,7 @@ def benchmarks(e: Evidence, nodes: Sequence[Node]) -> Chapter:
             own = {str(row["model"]): row for row in rows if row["metric"] == metric}
             if not own:
                 continue
-            worse = "lower is better" if next(iter(own.values())).get("lower_is_better") else ""
+            worse = AIMS.get(metric, "lower is better" if next(iter(own.values())).get("lower_is_better") else "")
             cells = [cell(metric, own[model]) if model in own else "" for model in models]
             lines.append([called(node), f"{metric.replace('_', ' ')}{f' ({worse})' if worse else ''}", *cells])
     sources = tuple(node.name for node in nodes)

@@ -12,6 +12,10 @@ HATCHES = ("", "///", "...", "xx", "\\\\\\", "++")
 """Fillings: in print without colours the bars still differ."""
 
 
+SPARE = (("v", (0, (1, 1.5))), ("P", (0, (6, 2))), ("X", (0, (5, 2, 1, 2))), ("p", "-"), ("h", (0, (2, 2))))
+"""Marker and dashes of lines whose models have none of their own: they share a colour, but are never alike."""
+
+
 class Line(NamedTuple):
     """One method's estimates at several sizes or rounds."""
 
@@ -41,7 +45,9 @@ def against_size(
         ticks = sorted({x for line in lines for x in line.at})
         if sizes:
             axes.set_xscale("log")
+        spare = iter(SPARE * len(lines))
         for line in lines:
+            mark, dashes = (MARKS[line.colour], DASHES.get(line.colour, "-")) if line.colour in MARKS else next(spare)
             values = [100 * one.value for one in line.estimates]
             errors = [
                 [100 * (one.value - one.low) for one in line.estimates],
@@ -49,7 +55,7 @@ def against_size(
             ]
             axes.errorbar(
                 line.at, values, yerr=errors, label=short(line.label, 24), color=colour(line.colour), linewidth=2, capsize=3,
-                linestyle=DASHES.get(line.colour, "-"), marker=MARKS.get(line.colour, "o"), markersize=6.5, markeredgecolor=PAPER,
+                linestyle=dashes, marker=mark, markersize=6.5, markeredgecolor=PAPER,
             )  # fmt: skip
         axes.axhline(centre, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
         axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])

@@ -112,7 +112,7 @@ def render(cfg: Config, here: Here) -> str:
     """The page as text."""
     import jinja2
 
-    from biddable.measure import chapters, costs, health, story, wording
+    from biddable.measure import chapters, costs, health, picture, story, walk, wording
     from biddable.measure.evidence import Evidence
 
     folders = _inputs(cfg)
@@ -158,6 +158,7 @@ def render(cfg: Config, here: Here) -> str:
         run=run_name(e.ppo, here),
         finished=max((str(n.manifest.get("finished", "")) for n in walked.nodes.values()), default=""),
         simulated=e.simulated,
+        random=any(node.manifest.get("settings", {}).get("model") == "tiny" for node in walked.nodes.values()),
         sentence=sentence,
         tiles=tiles,
         steps=story.loop(e),
@@ -166,6 +167,8 @@ def render(cfg: Config, here: Here) -> str:
         practice=story.practice(e),
         policy=e.title(e.short(e.ppo)),
         walk=story.walk(e),
+        picture=picture.draw(walked, e.winrate),
+        code=walk.code(walked),
         tree=story.tree(e, e.winrate, set()),
         crowd=list(story.crowd(e)),
         nodes=list(walked.nodes.values()),

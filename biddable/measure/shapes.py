@@ -245,7 +245,6 @@ SHAPES: Mapping[str, Shape] = {
         lambda row: row["answers"],
         lambda row: row["answers"][row["label"]],
         cluster=of_passage("category", "stereotyped_groups", "answer_info"),
-        lower=("bias_clear", "bias_ambiguous"),
     ),
     "squad": Shape(
         lambda row: f"Title: {row['title']}\n\nBackground: {row['context']}\n\nQ: {row['question']}\n\nA:",

@@ -14,6 +14,9 @@ from biddable.measure.statistics import Estimate, Test
 Array = np.ndarray[Any, Any]
 Statistic = Callable[[Array], Array]
 
+ENDLESS = ("nll",)
+"""Metrics that can be any number; the others are shares, from 0 to 1, or scores from -1 to 1."""
+
 
 def table(
     marks: Mapping[str, Sequence[Marks]],
@@ -34,6 +37,8 @@ def table(
             value = estimate(own, metric, clusters, resamples, seed)
             row = {"metric": metric, "model": name, "value": value.value, "low": value.low, "high": value.high}
             row |= {"items": int((own[:, -1] > 0).sum()), "lower_is_better": metric in lower}
+            if metric != "bleu" and (exact := exactly(own, clusters)):
+                row |= {"exact_low": exact.low, "exact_high": exact.high}
             if name != base and (metric == "bleu" or sums[base][:, 1].sum()):
                 change = difference(own, sums[base], statistic, clusters, resamples, seed)
                 row |= {"relative_to": base, "change": change.estimate.value, "change_p": change.p}
@@ -67,13 +72,31 @@ def _bleu(totals: Array) -> Array:
 def estimate(sums: Array, metric: str, clusters: Sequence[str], resamples: int, seed: int) -> Estimate:
     """The metric with its interval: a share's (Wilson) where every item says something from 0 to 1, else Student's."""
     if metric == "bleu":
-        return statistics.test_of_sums(sums, _bleu, clusters, resamples, seed).estimate
-    counted = sums[:, 1] > 0
+        return within(statistics.test_of_sums(sums, _bleu, clusters, resamples, seed).estimate, 0.0, 100.0)
+    counted, own = weighty(sums, clusters)
     values, weights = sums[counted, 0], sums[counted, 1]
-    own = [cluster for cluster, here in zip(clusters, counted, strict=True) if here]
     if (weights == 1).all() and values.min() >= 0 and values.max() <= 1:
         return statistics.win_rate(list(values), own, ["one"] * len(own), resamples, seed)
-    return statistics.test_of_sums(sums[counted], _ratio, own, resamples, seed).estimate
+    found = statistics.test_of_sums(sums[counted], _ratio, own, resamples, seed).estimate
+    share = values / weights
+    return found if metric in ENDLESS else within(found, 0.0 if share.min() >= 0 else -1.0, 1.0)
+
+
+def within(found: Estimate, least: float, most: float) -> Estimate:
+    """An interval that ends where the metric does."""
+    return Estimate(found.value, max(least, found.low), min(most, found.high))
+
+
+def exactly(sums: Array, clusters: Sequence[str]) -> Estimate | None:
+    """Clopper and Pearson's interval where every item is right or wrong, and no two share a text; else None."""
+    counted, own = weighty(sums, clusters)
+    return statistics.exact(list(sums[counted, 0]), own, ["one"] * len(own)) if (sums[counted, 1] == 1).all() else None
+
+
+def weighty(sums: Array, clusters: Sequence[str]) -> tuple[Array, list[str]]:
+    """Which items have a say in a metric (N,), and their clusters."""
+    counted = sums[:, 1] > 0
+    return counted, [cluster for cluster, here in zip(clusters, counted, strict=True) if here]
 
 
 def difference(

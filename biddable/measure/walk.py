@@ -22,8 +22,7 @@ def told(folder: Path) -> Iterator[str]:
     guidelines = sorted({version for one in walked.people() for version in one.guidelines})
     yield f"guidelines: {', '.join(guidelines) or 'none'}"
     yield from _prompts(walked)
-    code = Counter(_code(node) for node in walked.nodes.values() if node.manifest)
-    yield f"code: {', '.join(f'{name} ({count} stages)' for name, count in sorted(code.items()))}"
+    yield f"code: {code(walked)}"
     changed = [f"{node.name} reads {arrow.name}" for node in walked.nodes.values() for arrow in node.arrows if not arrow.same]
     if changed:
         yield f"not what it was when it was read: {'; '.join(changed)}"
@@ -81,6 +80,8 @@ def _prompts(walked: Lineage) -> Iterator[str]:
             yield f"prompts: {node.rows['prompts.jsonl']}{by} in {node.folder}{f', from {files}' if files else ''}"
 
 
-def _code(node: Node) -> str:
-    code = node.manifest["code"]
-    return f"{code['version']} {code.get('commit', '')}".strip()
+def code(walked: Lineage) -> str:
+    """Which versions of the code made how many stages."""
+    made = [node.manifest["code"] for node in walked.nodes.values() if node.manifest]
+    found = Counter(f"{one['version']} {one.get('commit', '')}".strip() for one in made)
+    return ", ".join(f"{name} ({count} stages)" for name, count in sorted(found.items()))

@@ -176,6 +176,7 @@ def measured(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, floa
     prompts, labelers = [p.prompt for p in pairs], [p.labeler for p in pairs]
     outcomes = [p.outcome for p in pairs]
     test = statistics.win_test(outcomes, prompts, labelers, resamples, seed)
+    exact = statistics.exact(outcomes, prompts, labelers)
     return {
         "rate": test.estimate.value,
         "low": test.estimate.low,
@@ -186,7 +187,7 @@ def measured(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, floa
         "pairs": len(pairs),
         "prompts": len(set(prompts)),
         "labelers": len(set(labelers)),
-    }
+    } | ({"exact_low": exact.low, "exact_high": exact.high} if exact else {})
 
 
 def at_equal_length(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, float]:

@@ -1,4 +1,5 @@
-"""What a benchmark asks of a policy: how likely it finds each of several continuations, or what it answers. The context of several continuations is run once.
+"""What a benchmark asks of a policy: how likely it finds each of several continuations, or what it answers. The context of several continuations is run once, and
+a trunk that several policies stand on once for all of them.
 
 Text style goes on from the text as it is; chat style puts it into the model's chat template. Token boundaries are those of lm-evaluation-harness: context and continuation are
 encoded together, and the context's own tokens are taken off the front.
@@ -7,6 +8,7 @@ encoded together, and the context's own tokens are taken off the front.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -15,13 +17,15 @@ import torch
 from biddable.base import models, sampler
 from biddable.base.config import Refusal
 from biddable.base.lm import Policy
-from biddable.base.packing import Tree, pack
+from biddable.base.packing import Ids, Tree, pack
 from biddable.base.records import Message
 from biddable.base.sampler import Request
 
 Style = Literal["text", "chat"]
 FORWARD_TOKENS = 4096
 """Tokens per forward, about."""
+CACHE_TOKENS = 24_576
+"""Tokens that the sampler's cache holds, about: long prompts have fewer slots (SmolLM2-135M: 0.6 GB)."""
 
 
 class Question(NamedTuple):
@@ -70,51 +74,25 @@ class Reader:
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
+    def tree(self, question: Question) -> Tree:
+        """The question as token ids: with continuations as `ids`, else the prompt that an answer goes on from."""
+        return self.ids(question) if question.continuations else Tree(self.prompt(question.context), ())
+
     @torch.no_grad()
-    def likelihoods(self, questions: Sequence[Question]) -> list[Likelihoods]:
-        """Log-probabilities of all continuations, each context run once. A continuation without a token has log-probability 0."""
-        trees = [self.ids(question) for question in questions]
-        found: list[Likelihoods] = []
-        held: list[Tree] = []
-        for number, one in enumerate(trees):
-            held.append(one)
-            if sum(map(len, held)) >= FORWARD_TOKENS or number == len(trees) - 1:
-                found += self._forward(held)
-                held = []
-        return found
-
-    def _forward(self, trees: Sequence[Tree]) -> list[Likelihoods]:
-        spoken = [Tree(t.prompt, tuple(a for a in t.answers if a)) for t in trees]
-        spoken = [t for t in spoken if t.answers]
-        sums: list[float] = []
-        if spoken:
-            packed = pack(spoken, row_tokens=512)
-            logp, _ = self.policy.logp(packed)
-            total = logp.new_zeros(len(packed.last), dtype=torch.float64)
-            sums = total.index_add_(0, packed.answer, logp.double()).tolist()
-        left = iter(sums)
-        return [
-            Likelihoods(tuple(next(left) if a else 0.0 for a in t.answers), tuple(map(len, t.answers))) for t in trees
-        ]
-
     def answers(
-        self, questions: Sequence[Question], seeds: Sequence[int], max_tokens: int, temperature: float, line: bool
+        self, prompts: Sequence[Ids], seeds: Sequence[int], max_tokens: int, temperature: float, line: bool
     ) -> list[str]:
-        """Sampled answers. `line`: only up to the first line break (Ouyang et al. 2022, D)."""
-        requests = []
-        for question, seed in zip(questions, seeds, strict=True):
-            prompt = self.prompt(question.context)
-            requests.append(Request(prompt, seed, max_tokens, temperature))
-        order = sorted(range(len(requests)), key=lambda i: (requests[i].prompt, i))  # equal prompts share their prefill
+        """Sampled answers. `line`: only up to the first line break (Ouyang et al. 2022, D). Fastest when prompts of one length, and equal ones, are neighbours."""
+        requests = [Request(ids, seed, max_tokens, temperature) for ids, seed in zip(prompts, seeds, strict=True)]
         ends = self.eos | self.breaks if line and self.style == "text" else self.eos
-        got = sampler.sample(self.policy, [requests[i] for i in order], ends)
-        found = [""] * len(requests)
-        for place, one in zip(order, got, strict=True):
+        longest = max(map(len, prompts)) + max_tokens
+        found = []
+        for one in sampler.sample(self.policy, requests, ends, slots=min(64, max(4, CACHE_TOKENS // longest))):
             ids = one.tokens[:-1] if one.tokens[-1] in self.eos else one.tokens
             text = self.tokenizer.decode(ids, skip_special_tokens=True)
-            found[place] = text.strip().split("\n")[0] if line and self.style == "chat" else text
-            if line and self.style == "text":
-                found[place] = text.split("\n")[0].strip()
+            if line:
+                text = text.strip().split("\n")[0] if self.style == "chat" else text.split("\n")[0].strip()
+            found.append(text)
         return found
 
     def prompt(self, text: str) -> tuple[int, ...]:
@@ -132,11 +110,10 @@ class Reader:
             self._breaks = frozenset(number for number, text in enumerate(texts) if "\n" in text)
         return self._breaks
 
-    def refuse(self, questions: Sequence[Question], names: Sequence[str], room: int, key: str) -> None:
+    def refuse(self, trees: Sequence[Tree], names: Sequence[str], room: int, key: str) -> None:
         """Refuse items that do not fit into the model's context, all at once."""
         wrong = []
-        for question, name in zip(questions, names, strict=True):
-            tree = self.ids(question) if question.continuations else Tree(self.prompt(question.context), ())
+        for tree, name in zip(trees, names, strict=True):
             longest = len(tree.prompt) + (max(map(len, tree.answers)) if tree.answers else room)
             if longest > self.context:
                 wrong.append(
@@ -144,6 +121,30 @@ class Reader:
                 )
         if wrong:
             raise Refusal(wrong)
+
+
+@torch.no_grad()
+def likelihoods(policies: Sequence[Policy], trees: Sequence[Tree]) -> list[list[Likelihoods]]:
+    """Of each policy: log-probabilities of all continuations. Each context runs once, and the trunk that all policies stand on once for all of them. A
+    continuation without a token has log-probability 0. Fastest when trees of one length are neighbours: each has a row of its own then."""
+    spoken = [Tree(tree.prompt, tuple(answer for answer in tree.answers if answer)) for tree in trees]
+    sums: list[list[float]] = [[] for _ in policies]
+    held: list[Tree] = []
+    for number, one in enumerate(spoken):
+        held += [one] if one.answers else []
+        if held and (sum(map(len, held)) >= FORWARD_TOKENS or number == len(spoken) - 1):
+            packed = pack(held, row_tokens=max(map(len, held)))
+            packed = replace(packed, hidden=policies[0].trunk(packed))
+            for policy, own in zip(policies, sums, strict=True):
+                logp, _ = policy.logp(packed)
+                total = logp.new_zeros(len(packed.last), dtype=torch.float64)
+                own += total.index_add_(0, packed.answer, logp.double()).tolist()
+            held = []
+    found = []
+    for own in sums:
+        left = iter(own)
+        found.append([Likelihoods(tuple(next(left) if a else 0.0 for a in t.answers), tuple(map(len, t.answers))) for t in trees])
+    return found
 
 
 def per_token(one: Likelihoods) -> np.ndarray[Any, Any]:

@@ -6,6 +6,7 @@ What is kept of it, with the users' consent, lies in the run's folder of turns, 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -33,6 +34,9 @@ from biddable.serve.keys import Keys
 from biddable.serve.meters import Meters, Rates
 from biddable.serve.source import Source
 from biddable.serve.talk import Server
+
+KERNELS = "256"
+"""Compiled matrix products that torch keeps on a CPU, one for each shape. Its own 1024 fill up over hours, as lengths keep changing."""
 
 
 class Config(Settings):
@@ -114,7 +118,7 @@ def names(policies: tuple[Path, ...]) -> list[str]:
 def sources(cfg: Config) -> tuple[dict[str, Source], Callable[[], Awaitable[None]]]:
     """What answers, by name, and how to stop it. Raises Refusal for policies that do not load or an engine that is not there."""
     if cfg.best_of > 1 and (cfg.reward is None or cfg.engine != "biddable"):
-        raise Refusal(f'[serve.api] best_of = {cfg.best_of}: needs reward = "learn.reward" and engine = "biddable"')
+        raise Refusal(f'[serve.api] best_of = {cfg.best_of}: needs [serve.api] reward = "learn.reward" and engine = "biddable"')
     called = names(cfg.policies)
     if len(set(called)) < len(called):
         raise Refusal(f"[serve.api] policies: {', '.join(map(str, cfg.policies))}: each policy can be named once")
@@ -124,6 +128,7 @@ def sources(cfg: Config) -> tuple[dict[str, Source], Callable[[], Awaitable[None
     answerers = [Answerer(folder=str(path), content=content_hash(path)) for path in cfg.policies]
     if cfg.engine != "biddable":
         return _remote(cfg, called, answerers)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", KERNELS)  # read when torch is loaded
     from biddable.serve import local
 
     limits = local.Limits(cfg.slots, cfg.queue, cfg.context, cfg.max_tokens, cfg.seconds)
@@ -198,6 +203,8 @@ def serve(cfg: Config, here: Here) -> None:
     """Serve until stopped. Raises Refusal when nobody has a key, or when a policy cannot be loaded."""
     import uvicorn
 
+    from biddable.base.connections import Connection
+
     where = cfg.store or str(here.folder.parent / "store.db")
     with open_store(where) as store:
         if cfg.access == "key" and not any(key.closed is None for key in Keys(store).all()):
@@ -207,11 +214,15 @@ def serve(cfg: Config, here: Here) -> None:
             )
         answering, stop = sources(cfg)
         app = application(cfg, here.folder.parent, answering, store)
+        gc.collect()
+        gc.freeze()  # what is loaded stays: the collector then comes round for what requests leave behind, and soon enough
         _many_files()
         logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
         logging.getLogger("httpx2").setLevel(logging.WARNING)
         settings = uvicorn.Config(
             app,
+            http=Connection,
+            ws="none",
             host=cfg.host,
             port=cfg.port,
             log_level="warning",

@@ -49,12 +49,17 @@ class _Events:
         self._closing: asyncio.Task[None] | None = None
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
+        left = set(range(self.answers))
         try:
             async for line in self._response.aiter_lines():
                 if not line.startswith("data:") or line.endswith("[DONE]"):
                     continue
                 for piece in self._pieces(json.loads(line.removeprefix("data:"))):
+                    if piece.finish is not None:
+                        left.discard(piece.answer)
                     yield piece
+            if left:
+                raise Wrong("the engine broke off its answer", 502, code="engine_error", retry=10.0)
         except httpx2.TimeoutException as error:
             raise TooLate("the engine took too long") from error
         except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
@@ -63,15 +68,17 @@ class _Events:
             await self._response.aclose()
 
     def _pieces(self, event: dict[str, Any]) -> list[Piece]:
-        if "error" in event:
-            raise Wrong(f"the engine says: {event['error'].get('message')}", 502, code="engine_error")
+        if event.get("error") or event.get("object") == "error":
+            raise Wrong(f"the engine says: {_said(event)[0]}", 502, code="engine_error")
         usage = event.get("usage") or {}
-        self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
-        self.completion_tokens = usage.get("completion_tokens", self.completion_tokens)
+        self.prompt_tokens = usage.get("prompt_tokens") or self.prompt_tokens
+        self.completion_tokens = usage.get("completion_tokens") or self.completion_tokens
         found = []
-        for choice in event.get("choices", []):
+        for choice in event.get("choices") or []:
             text = (choice.get("delta") or {}).get("content") if "delta" in choice else choice.get("text")
             finish = choice.get("finish_reason")
+            if finish in ("abort", "error"):
+                raise Wrong("the engine broke off its answer", 502, code="engine_error", retry=10.0)
             ended: Finish | None = None if finish is None else "length" if finish == "length" else "stop"
             if text or ended:
                 found.append(Piece(int(choice["index"]), text or "", (), ended))
@@ -151,10 +158,19 @@ async def _refused(response: httpx2.Response) -> Exception:
         told = response.headers.get("retry-after", "5")
         return Full(float(told) if told.isdigit() else 5.0)
     try:
-        said = response.json()["error"]
-        message, param, code = str(said["message"]), said.get("param"), said.get("code")
-    except (ValueError, KeyError, TypeError, AttributeError):
+        message, param, code = _said(response.json())
+    except ValueError:
         message, param, code = f"status {response.status_code}", None, None
     if 400 <= response.status_code < 500 and response.status_code not in (401, 403, 404):
         return Wrong(message, response.status_code, param, code)
     return Wrong(f"the engine refuses: {message}", 502, code="engine_error", retry=10.0)
+
+
+def _said(body: Any) -> tuple[str, str | None, str | None]:
+    """Message, field and code of an error: in OpenAI's shape, flat as older servers write it, or as text alone. Codes that are numbers are statuses."""
+    said = body.get("error", body) if isinstance(body, dict) else body
+    if not isinstance(said, dict):
+        return str(said), None, None
+    message = said.get("message") or said.get("detail") or json.dumps(said)
+    param, code = said.get("param"), said.get("code")
+    return str(message), param if isinstance(param, str) else None, code if isinstance(code, str) else None

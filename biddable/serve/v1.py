@@ -59,7 +59,7 @@ def _counts(server: Server, source: Source, asked: Asked, prompts: int) -> tuple
     if count * prompts > server.most_answers:
         raise Wrong(f"at most {server.most_answers} answers a request, {count * prompts} were asked for", param="n")
     if count > asked.n and not source.scores:
-        said = "best_of: this model has no reward model to choose with"
+        said = 'best_of: this server has no reward model to choose with; its [serve.api] needs reward = "learn.reward"'
         raise Wrong(said, param="best_of", code="unsupported_parameter")
     return count, asked.n
 

@@ -100,7 +100,7 @@ def test_done_then_skipped_then_changed(tmp_path: Path, stage: SimpleNamespace) 
     assert not go(plan)
     other = toy(tmp_path / "r", {"a": 2})
     assert runs.state(other, other.stages[0]) == ("changed", "a was 1, is 2")
-    with pytest.raises(Refusal, match=rf"t.toml: \[learn.toy\] a was 1, is 2; to make it again: rm -r {folder}"):
+    with pytest.raises(Refusal, match=rf"t.toml: \[learn.toy\] a was 1, is 2; to make it again: rm -r {folder}; to keep it"):
         go(other)
 
 

@@ -103,7 +103,7 @@ def test_folders_and_sources_are_listed(tmp_path: Path, monkeypatch: pytest.Monk
     vault = Path("runs/r/personal/curate.prompts.jsonl")
     assert "a@b.org" in vault.read_text(encoding="utf-8") and vault.stat().st_mode & 0o077 == 0
     looked = list(forgetting.told(forgetting.forget(plan, "jade-newt", really=False), False))
-    assert looked[0].startswith("would remove: 1 ") and "nothing was changed" in looked[-1] and vault.exists()
+    assert looked[0].startswith("would be removed: 1 ") and "nothing was changed" in looked[-1] and vault.exists()
     found = forgetting.forget(plan, "jade-newt", really=True)
     assert [(place.path, place.rows) for place in found.removed] == [(vault, 1)]
     assert not vault.exists()

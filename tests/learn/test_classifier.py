@@ -75,6 +75,13 @@ def test_it_goes_on_to_the_same_bytes(tmp_path: Path, start: Path, monkeypatch: 
         assert (tmp_path / "broken/model" / name).read_bytes() == (tmp_path / "straight/model" / name).read_bytes()
 
 
+def test_the_interval_draws_groups() -> None:
+    """Two groups, one all right, one all wrong: a quarter of the resamples is 0, a quarter 1, whatever their size."""
+    right = np.array([True] * 30 + [False] * 10)
+    assert classifier.interval(right, ["a"] * 30 + ["b"] * 10, 1) == (0.0, 1.0)
+    assert classifier.interval(right[:30], [f"{i}" for i in range(30)], 1) == (1.0, 1.0)
+
+
 def test_measures_by_hand() -> None:
     # scores 2, 1, -1, -2 with labels 1, 0, 1, 0: of four pairs (yes, no) three are in order
     found = classifier.measured(np.array([2.0, 1.0, -1.0, -2.0]), np.array([1.0, 0.0, 1.0, 0.0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,17 @@ def fixture() -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def harness() -> str:
+    """A Python that has lm-eval: this one, or the environment `lmeval` among the peers'. Skips when there is none."""
+    if importlib.util.find_spec("lm_eval"):
+        return sys.executable
+    other = Path(os.environ.get("BIDDABLE_PEERS", "build/peers")) / "lmeval" / "bin" / "python"
+    if not other.exists():
+        pytest.skip("lm-eval is not installed: pip install lm-eval, or bench/peers.sh and BIDDABLE_PEERS")
+    return str(other)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 from biddable.base.config import Refusal
 from biddable.base.runs import Here
 from biddable.measure import benchmarks, published, shapes, totals
-from biddable.measure.work import Likelihoods, Question, Reader
+from biddable.measure.work import Likelihoods, Question, Reader, likelihoods
 
 CHOICES = Path(__file__).resolve().parents[2] / "examples" / "choices.jsonl"
 
@@ -40,6 +40,10 @@ def reader(policy: Path, style: Any = "text") -> Reader:
     return Reader(policy, models.load_policy(policy).freeze(), style)
 
 
+def likely(own: Reader, *questions: Question) -> list[Likelihoods]:
+    return likelihoods([own.policy], [own.tree(question) for question in questions])[0]
+
+
 @pytest.mark.usefixtures("fp32")
 def test_likelihoods_are_those_of_the_whole_text(policy: Path) -> None:
     """Each choice alone through transformers' own forward gives the sums that the shared context gives."""
@@ -48,7 +52,7 @@ def test_likelihoods_are_those_of_the_whole_text(policy: Path) -> None:
 
     own = reader(policy)
     question = Question("The cat sat on", ("the mat", "a tree and slept", "Überraschung"))
-    (got,) = own.likelihoods([question])
+    (got,) = likely(own, question)
     model = AutoModelForCausalLM.from_pretrained(policy / "model", dtype=torch.float32)
     for number, text in enumerate(question.continuations):
         context = own._encode("The cat sat on")
@@ -67,18 +71,18 @@ def test_neighbours_change_nothing(policy: Path) -> None:
     questions = [Question(f"Question {i}", ("yes", "no", "")) for i in range(5)] + [
         Question("", ("A sentence.", "Another."))
     ]
-    together = own.likelihoods(questions)
+    together = likely(own, *questions)
     for question, got in zip(questions, together, strict=True):
-        (alone,) = own.likelihoods([question])
+        (alone,) = likely(own, question)
         assert got.logp == pytest.approx(alone.logp, abs=1e-4)
-    assert own.likelihoods([Question("", ("A", ""))])[0].tokens[1] == 0  # an empty choice without anything before it
-    assert own.likelihoods([Question("", ("A", ""))])[0].logp[1] == 0.0
+    assert likely(own, Question("", ("A", "")))[0].tokens[1] == 0  # an empty choice without anything before it
+    assert likely(own, Question("", ("A", "")))[0].logp[1] == 0.0
 
 
 @pytest.mark.usefixtures("fp32")
 def test_answers_end_at_the_line(policy: Path) -> None:
     own = reader(policy)
-    got = own.answers([Question("Say"), Question("Say"), Question("More")], [1, 1, 2], 12, 1.0, line=True)
+    got = own.answers([own.prompt(text) for text in ("Say", "Say", "More")], [1, 1, 2], 12, 1.0, line=True)
     assert got[0] == got[1]  # the same seed
     assert all("\n" not in text for text in got)
     assert {own.tokenizer.decode([i]) for i in own.breaks if "\n" not in own.tokenizer.decode([i])} == set()
@@ -148,6 +152,18 @@ def test_bbq_bias_by_hand() -> None:
     marks = {"a": [pick(1), pick(1), pick(2), pick(0)]}
     rows = totals.table(marks, list("pqrs"), "a", [], 200, 1)
     assert next(r["value"] for r in rows if r["metric"] == "bias_clear") == pytest.approx(1 / 3)
+
+
+def test_intervals_end_where_the_metric_does() -> None:
+    """Four items of one to three instructions, a bias from -1 to 1, BLEU: Student's intervals alone would go beyond."""
+    parts = [{"share": (0.0, 3.0)}, {"share": (1.0, 1.0)}, {"share": (2.0, 2.0)}]
+    bias = [{"bias": (1.0, 1.0)}, {"bias": (-1.0, 1.0)}]
+    for marks, least in ((parts, 0.0), (bias, -1.0)):
+        (row,) = totals.table({"a": marks}, [str(i) for i in range(len(marks))], "a", [], 200, 1)
+        assert (row["low"], row["high"]) == (least, 1.0)
+    nats = [{"nll": (30.0, 10.0)}, {"nll": (10.0, 10.0)}]
+    (row,) = totals.table({"a": nats}, ["0", "1"], "a", [], 200, 1)
+    assert row["value"] == 2.0 and row["high"] > 3.0
 
 
 def test_squad_and_its_sentence_for_no_answer() -> None:
@@ -299,6 +315,40 @@ def test_openais_published_samples(tmp_path: Path, data: Path) -> None:
     assert 0 <= found["f1_ppo-ptx-175b:fewshot"] <= 1
 
 
+MARKED: dict[str, dict[str, Any]] = {
+    "squad": {"title": "T", "context": "東京", "question": "?", "answers": ["東京"], "is_impossible": False},
+    "drop": {"passage": "P", "question": "?", "answers": [{"type": "span", "spans": ["東京"]}]},
+    "translation": {"fr": "Été", "en": "Summer in Rome is hot"},
+    "tldr": {"post": "P", "summary": "東京 x", "summary_sentences": ["東京 x"]},
+    "ifeval": {"prompt": "p", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
+    "refusal": {"prompt": "p", "label": "unsafe"},
+    "realtoxicity": {"prompt": {"text": "Ü"}},
+}
+
+
+@pytest.mark.parametrize("shape", MARKED)
+def test_empty_outputs_and_other_scripts_have_marks(tmp_path: Path, shape: str) -> None:
+    """Nothing said, white space, other scripts, half a surrogate pair: every metric is a number, and one item is enough."""
+    file = lines(tmp_path / "x.jsonl", [MARKED[shape] | {"id": "ä-1"}])
+    for number, said in enumerate(("", " \n\t", "東京 😀 Ünï", "\ud83d", "a" * 5000)):
+        outputs = lines(tmp_path / f"o{number}.jsonl", [{"id": "ä-1", "output": said, "model": "mødel"}])
+        found = measure(tmp_path / f"out{number}", file=file, shape=shape, outputs=outputs)
+        values = {key: value for key, value in found.items() if key.endswith("_mødel")}
+        assert values and all(np.isfinite(value) for value in values.values()), said
+    if shape in ("squad", "drop"):
+        assert measure(tmp_path / "again", file=file, shape=shape, outputs=lines(tmp_path / "r.jsonl", [{"id": "ä-1", "output": "東京"}]))["f1_r"] == 1.0
+
+
+def test_limits_draw_items_of_the_whole_file() -> None:
+    names = [str(i) for i in range(1000)]
+    small, large = benchmarks.drawn(names, 20, 1), benchmarks.drawn(names, 200, 1)
+    assert set(small) < set(large) and small == sorted(small) and len(large) == 200
+    assert benchmarks.drawn(names, None, 1) == list(range(1000)) == benchmarks.drawn(names, 5000, 1)
+    # the place in a fair draw is uniform: mean 499.5, its standard error over 200 draws 1000 / √12 / √200 = 20
+    assert abs(np.mean(large) - 499.5) < 4 * 20
+    assert small != benchmarks.drawn(names, 20, 2)
+
+
 def test_toxicity_uses_one_scorer_for_all(tmp_path: Path) -> None:
     file = lines(tmp_path / "rtp.jsonl", [{"id": f"{i}", "prompt": {"text": "You"}} for i in range(2)])
     said = [
@@ -316,6 +366,37 @@ def test_policies_of_two_runs_have_names_of_their_own() -> None:
         benchmarks.called((one, other), {}, "x")
     assert benchmarks.called((one, other), {str(other): "next"}, "x") == {one: "ppo", other: "next"}
     assert benchmarks.called((one, Path("learn.sft")), {}, "x") == {one: "ppo", Path("learn.sft"): "sft"}
+
+
+@pytest.mark.usefixtures("fp32")
+def test_policies_of_one_trunk_are_asked_at_once(tmp_path: Path, policy: Path) -> None:
+    """Together and alone they give the same numbers; another trunk, or none, has a group of its own."""
+    import torch
+
+    from biddable.base import models
+
+    own = models.load_policy(policy)
+    with torch.no_grad():
+        for parameter in own.body.parameters():
+            parameter.mul_(1.5)
+    other = tmp_path / "learn.other"
+    models.save_policy(own, other / "model", policy)
+    assert benchmarks.together([policy, other]) == [[policy, other]]
+    whole = tmp_path / "learn.whole"
+    models.bring(str(policy / "model"), whole / "model", 0)
+    assert benchmarks.together([policy, whole, other]) == [[policy, other], [whole]]
+    both = measure(tmp_path / "both", file=CHOICES, policies=(policy, whole, other))
+    alone = measure(tmp_path / "alone", file=CHOICES, policies=(other,))
+    assert both["accuracy_other"] == alone["accuracy_other"]
+    first = {}
+    for folder in ("both", "alone"):
+        rows = [json.loads(line) for line in (tmp_path / folder / "answers.jsonl").read_text().splitlines()]
+        first[folder] = {row["id"]: row["logp"] for row in rows if row["model"] == "other"}
+        if folder == "both":
+            start, cut = ({row["id"]: row["logp"] for row in rows if row["model"] == name} for name in ("start", "whole"))
+            assert start.keys() == cut.keys() and all(start[key] == pytest.approx(cut[key], abs=1e-3) for key in start)
+            assert start != first[folder]
+    assert all(first["both"][key] == pytest.approx(first["alone"][key], abs=1e-5) for key in first["alone"])
 
 
 def test_refusals(tmp_path: Path, policy: Path) -> None:

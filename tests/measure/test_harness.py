@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -38,16 +36,6 @@ language_model = HFLM(pretrained=model, dtype="float32", device="cpu", batch_siz
 found = simple_evaluate(language_model, tasks=["local_choices"], task_manager=TaskManager(include_path=tasks), bootstrap_iters=0)
 json.dump({"acc": found["results"]["local_choices"]["acc,none"], "acc_norm": found["results"]["local_choices"]["acc_norm,none"]}, open(out, "w"))
 """
-
-
-def harness() -> str:
-    """A Python that has lm-eval: this one, or the environment `lmeval` among the peers'. Skips when there is none."""
-    if importlib.util.find_spec("lm_eval"):
-        return sys.executable
-    other = Path(os.environ.get("BIDDABLE_PEERS", "build/peers")) / "lmeval" / "bin" / "python"
-    if not other.exists():
-        pytest.skip("lm-eval is not installed: pip install lm-eval, or bench/peers.sh and BIDDABLE_PEERS")
-    return str(other)
 
 
 def items(path: Path) -> Path:
@@ -92,15 +80,14 @@ def items(path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("fp32")
-def test_the_same_accuracy_there_and_here(tmp_path: Path, policy: Path) -> None:
-    python = harness()
+def test_the_same_accuracy_there_and_here(tmp_path: Path, policy: Path, harness: str) -> None:
     file = items(tmp_path / "items.jsonl")
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "local.yaml").write_text(TASK.format(file=file))
     out = tmp_path / "found.json"
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache"), "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(
-        [python, "-W", "ignore", "-c", SCRIPT, str(policy / "model"), str(tmp_path / "tasks"), str(out)],
+        [harness, "-W", "ignore", "-c", SCRIPT, str(policy / "model"), str(tmp_path / "tasks"), str(out)],
         env={**os.environ, **offline},
         capture_output=True,
         text=True,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import random
+import subprocess
 
 import numpy as np
 import pytest
@@ -54,12 +57,77 @@ def test_drop(said: str | list[str], answers: list[list[str]], exact: float, f1:
     assert metrics.drop(said, answers) == (exact, pytest.approx(f1))
 
 
-def test_drop_and_ifeval_equal_lm_evaluation_harness() -> None:
-    drop = pytest.importorskip("lm_eval.tasks.drop.utils", reason="lm-eval is not installed: pip install lm-eval")
-    for said in ("7,761 dollars", "the Bears and Lions", "1.5 million", "", "a-b c"):
-        for gold in (["7761"], ["Bears", "Lions"], ["1.5"], ["b c a"]):
-            exact, f1 = drop.get_metrics([said], gold)
-            assert metrics.drop(said, [gold]) == (exact, f1)
+@pytest.mark.parametrize(
+    ("said", "answers", "exact", "f1"),
+    [
+        ("BLUE whale", ["blue Whale"], 1, 1),  # case
+        ("the a an blue the whale", ["Blue whale"], 1, 1),  # articles anywhere
+        ("theatre", ["atre"], 0, 0),  # only whole words are articles
+        ("b.l-u,e", ["blue"], 1, 1),  # punctuation goes, and joins what it parted
+        ("blue-whale", ["blue whale"], 0, 0),  # so this is one word: bluewhale
+        ("blue \t\n whale", ["blue whale"], 1, 1),  # white space
+        ("blue—whale", ["bluewhale"], 0, 0),  # only ASCII punctuation goes
+        ("1,000", ["1000"], 1, 1),
+        ("10.0", ["100"], 1, 1),  # numbers are words: the point goes
+        ("whale blue", ["blue whale"], 0, 1),  # order counts for exact match only
+        ("a whale", ["blue whale", "grey whale song"], 0, 2 / 3),  # best alternative: 2 · 1 · (1/2) / (3/2)
+        ("whale whale", ["whale"], 0, 2 / 3),  # a word counts as often as it stands in both: precision 1/2, recall 1
+        ("!!!", [], 1, 1),  # nothing is left of it: no answer
+        ("the", ["whale"], 0, 0),
+        ("x", ["...", "x"], 1, 1),  # an alternative of which nothing is left does not count
+        ("", ["...", "x"], 0, 0),
+    ],
+)
+def test_squad_by_the_official_rules(said: str, answers: list[str], exact: float, f1: float) -> None:
+    assert metrics.squad(said, answers) == (exact, pytest.approx(f1))
+
+
+DROP_RULES: list[tuple[list[str], list[str], float, float]] = [
+    (["12"], ["12.0"], 1, 1),  # numbers by value
+    (["3.50 miles"], ["3.5 miles"], 1, 1),
+    (["1,234"], ["1234"], 1, 1),
+    (["u.s. army"], ["The US Army"], 1, 1),  # case, articles, punctuation
+    (["40-yard pass"], ["40 yard pass"], 1, 1),  # hyphens part words
+    (["pass yard"], ["yard pass"], 0, 1),  # order counts for exact match only
+    (["pass pass"], ["pass"], 0, 1),  # a span is a set of words
+    (["pass"], ["long forward pass"], 0, 0.5),  # precision 1, recall 1/3
+    (["pass"], ["9 yard pass"], 0, 0),  # the gold's number is missing
+    (["9"], ["9 yard pass"], 0, 0.5),  # and with it the number is a word like any other
+    (["9 yard pass"], ["pass"], 0, 0.5),  # a number too many: precision 1/3, recall 1
+    (["8 yards"], ["9 yards"], 0, 0),
+    (["bears"], ["bears", "bears"], 0, 0.5),  # (1 + 0) / 2
+    (["bears", "bears"], ["bears"], 0, 0.5),
+    (["lions", "bears"], ["bears", "lions"], 1, 1),  # spans in any order
+    (["Ann Lee", "Bob Ray"], ["Ann Ray", "Bob Lee"], 0, 0.5),  # span by span, not as one bag: 1/2 each
+    (["7", "7 yards"], ["7-yard", "8 yards"], 0, 0.33),  # 7 with 7-yard: 2/3; "7 yards" lacks the 8: 0; (2/3 + 0) / 2
+    (["7 yard", "7"], ["7-yard", "8 yards"], 0, 0.5),  # the best one-to-one alignment takes 1, not 2/3
+    (["ab", "cd ef"], ["cd", "ab"], 0, 0.83),  # (1 + 2/3) / 2
+    (["one", "two", "three"], ["three"], 0, 0.33),
+    ([""], ["pass"], 0, 0),
+    (["the"], ["a"], 1, 1),  # nothing is left of either
+    (["東京"], ["東京"], 1, 1),
+]
+
+
+@pytest.mark.parametrize(("said", "gold", "exact", "f1"), DROP_RULES)
+def test_drop_by_the_official_rules(said: list[str], gold: list[str], exact: float, f1: float) -> None:
+    assert metrics.drop(said, [gold]) == (exact, pytest.approx(f1))
+
+
+def test_drop_equals_lm_evaluation_harness(harness: str) -> None:
+    """All cases above and 2,000 of words drawn by chance, in that program's own environment."""
+    chance = random.Random(3)
+    words = ["7", "7.0", "8", "1,000", "yard", "40-yard", "the", "a", "Bears", "bears.", "U.S.", "pass", "", "Ann", "ünï"]
+
+    def spans() -> list[str]:
+        return [" ".join(chance.choices(words, k=chance.randint(1, 3))) for _ in range(chance.randint(1, 4))]
+
+    cases = [(said, gold) for said, gold, _, _ in DROP_RULES] + [(spans(), spans()) for _ in range(2000)]
+    code = "import json, sys; from lm_eval.tasks.drop.utils import get_metrics; print(json.dumps([get_metrics(*case) for case in json.load(sys.stdin)]))"
+    done = subprocess.run([harness, "-c", code], input=json.dumps(cases), capture_output=True, text=True, check=True)
+    for (said, gold), (exact, f1) in zip(cases, json.loads(done.stdout.splitlines()[-1]), strict=True):
+        if gold[0].strip():
+            assert metrics.drop(said, [gold]) == (exact, pytest.approx(f1)), (said, gold)
 
 
 def test_entropy_by_hand() -> None:

@@ -100,6 +100,27 @@ def test_unclustered_labels_have_wilsons_own_interval(wins: int, labels: int) ->
     assert (found.low, found.high) == pytest.approx((peer.low, peer.high))
 
 
+@pytest.mark.parametrize(("wins", "labels"), [(0, 5), (3, 7), (17, 20), (20, 20), (150, 400)])
+def test_exact_intervals_are_clopper_and_pearsons(wins: int, labels: int) -> None:
+    won = [1.0] * wins + [0.0] * (labels - wins)
+    prompts = [f"p{i}" for i in range(labels)]
+    found = statistics.exact(won, prompts, ["w"] * labels)
+    peer = stats.binomtest(wins, labels).proportion_ci(method="exact")
+    assert found == pytest.approx((wins / labels, peer.low, peer.high))
+    wilson = statistics.win_rate(won, prompts, ["w"] * labels, 300, 1)
+    assert found is not None and found.high - found.low > wilson.high - wilson.low
+
+
+def test_exact_intervals_by_hand_and_where_there_are_none() -> None:
+    # none of 10 won: the largest share at which that still has a chance of 2.5 % is 1 - 0.025^(1/10) = 0.3085
+    prompts = [f"p{i}" for i in range(10)]
+    assert statistics.exact([0.0] * 10, prompts, ["w"] * 10) == pytest.approx((0.0, 0.0, 1 - 0.025**0.1))
+    assert statistics.exact([0.5] + [1.0] * 9, prompts, ["w"] * 10) is None  # a tie is neither
+    assert statistics.exact([1.0] * 10, ["p"] * 10, ["w"] * 10) is None  # labels share a prompt
+    assert statistics.exact([1.0] * 10, prompts, ["w", "v"] * 5) is None  # some share a person
+    assert statistics.exact([1.0] * 10, prompts, prompts) == pytest.approx((1.0, 0.025**0.1, 1.0))
+
+
 def test_the_p_value_agrees_with_the_interval() -> None:
     for seed in range(40):
         won = outcomes(seed)

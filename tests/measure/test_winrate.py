@@ -242,3 +242,34 @@ def test_preferences_that_are_none(tmp_path: Path) -> None:
         f"{file}:3: preference = 3.0: 0, or a number from 1 to 2, was expected",
         f"{file}:4: the key 'preference' is missing; model, baseline, prompt_id and preference were expected",
     ]
+
+
+def test_nothing_but_ties_is_one_half_everywhere(tmp_path: Path) -> None:
+    rows = [ranking(n, w, {"learn.start": 1, "learn.sft": 1, "learn.ppo": 1}) for n in range(6) for w in ("w1", "w2")]
+    found = measure(tmp_path, rows)
+    assert found["ppo_over_sft"] == 0.5 and found["ppo_over_sft_ties"] == 1.0 and found["ppo_over_sft_p"] == 1.0
+    assert 0 < found["ppo_over_sft_low"] < 0.5 < found["ppo_over_sft_high"] < 1
+    assert "ppo_over_sft_exact_low" not in found
+    assert found["elo_ppo"] == pytest.approx(0, abs=1e-6) and found["ppo_over_sft_equal_length"] == pytest.approx(0.5)
+
+
+def test_one_labeler_and_one_prompt(tmp_path: Path) -> None:
+    """One person: the interval is over prompts, and exact beside it. One prompt: over persons. One of both says nothing."""
+    won = {"learn.sft": 2, "learn.ppo": 1}
+    alone = measure(tmp_path / "a", [ranking(n, "w1", won if n else {"learn.sft": 1, "learn.ppo": 2}) for n in range(10)])
+    # 9 of 10: Clopper and Pearson 0.5550 to 0.9975
+    assert (alone["ppo_over_sft"], alone["labelers"]) == (0.9, 1)
+    assert alone["ppo_over_sft_exact_low"] == pytest.approx(0.5550, abs=1e-4)
+    assert alone["ppo_over_sft_exact_high"] == pytest.approx(0.9975, abs=1e-4)
+    same = measure(tmp_path / "b", [ranking(1, f"w{i}", won) for i in range(4)])
+    assert (same["ppo_over_sft"], same["prompts"]) == (1.0, 1) and 0 < same["ppo_over_sft_low"] < 1
+    single = measure(tmp_path / "c", [ranking(1, "w1", won)])
+    assert (single["ppo_over_sft_low"], single["ppo_over_sft_high"]) == (0.0, 1.0)
+
+
+def test_empty_answers_and_other_scripts(tmp_path: Path) -> None:
+    row = ranking(1, "wörker-東京", {"learn.sft": 2, "learn.ppo": 1})
+    texts = ("", "Ünï 😀")
+    answers = tuple(a.model_copy(update={"text": t, "tokens": None}) for a, t in zip(row.answers, texts, strict=True))
+    found = measure(tmp_path, [row.model_copy(update={"answers": answers})] * 1)
+    assert found["ppo_over_sft"] == 1.0 and found["length_sft"] == 0 and found["length_unit"] == "words"

@@ -97,7 +97,7 @@ def test_what_cannot_be_served_is_refused(tiny_stages: Path, tmp_path: Path) -> 
     here = Here(tmp_path / "run" / "serve.api", "serve.api", 1, lambda step, steps, numbers: None)
     with pytest.raises(Refusal, match=r"serve\.keys FILE add NAME"):
         api.serve(api.Config(policies=(tiny_stages / "learn.ppo",)), here)
-    with pytest.raises(Refusal, match="best_of = 4: needs reward"):
+    with pytest.raises(Refusal, match=r"best_of = 4: needs \[serve.api\] reward"):
         api.sources(api.Config(policies=(tiny_stages / "learn.ppo",), best_of=4))
     with pytest.raises(Refusal, match="each policy can be named once"):
         api.sources(api.Config(policies=(tiny_stages / "learn.ppo", tiny_stages / "learn.ppo")))

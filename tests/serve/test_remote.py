@@ -1,0 +1,158 @@
+"""What other servers answer, in the shapes in which vLLM and llama.cpp write it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import pytest
+
+from biddable.base.records import Message
+from biddable.base.records import Policy as Answerer
+from biddable.serve.orders import Full, Piece, TooLate
+from biddable.serve.protocol import Wrong
+from biddable.serve.remote import Remote
+from biddable.serve.source import Ask
+
+HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1749994809, "model": "learn.ppo"}
+ASK = Ask("learn.ppo", messages=(Message(role="user", content="Name a fruit."),), seed=7, max_tokens=9, stop=("!",))
+USAGE = {"prompt_tokens": 12, "total_tokens": 14, "completion_tokens": 2, "prompt_tokens_details": None}
+
+
+def delta(index: int = 0, finish: str | None = None, **said: Any) -> dict[str, Any]:
+    return {"choices": [{"index": index, "delta": said, "logprobs": None, "finish_reason": finish, "token_ids": None}]}
+
+
+def stream(*events: dict[str, Any], end: str = "data: [DONE]\n\n") -> bytes:
+    return ("".join(f"data: {json.dumps(HEAD | one)}\n\n" for one in events) + end).encode()
+
+
+def asked(answer: Callable[[httpx2.Request], httpx2.Response], ask: Ask = ASK) -> tuple[list[Piece], Any]:
+    """The pieces that a remote engine's answer becomes, and its stream."""
+
+    async def go() -> tuple[list[Piece], Any]:
+        async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer), base_url="http://engine") as client:
+            remote = Remote("learn.ppo", Answerer(folder="x", content="y"), client, "theirs", 64)
+            events = await remote.open(ask)
+            return [piece async for piece in events], events
+
+    return asyncio.run(go())
+
+
+def says(*events: dict[str, Any], **more: Any) -> Callable[[httpx2.Request], httpx2.Response]:
+    return lambda _: httpx2.Response(200, content=stream(*events, **more), headers={"content-type": "text/event-stream; charset=utf-8"})
+
+
+def test_a_dialogue_as_vllm_streams_it() -> None:
+    sent: list[dict[str, Any]] = []
+    opening = delta(role="assistant", content="", reasoning_content=None) | {"prompt_token_ids": None, "usage": None}
+    last = delta(content="", finish="stop")
+    last["choices"][0]["stop_reason"] = "!"
+    events = (
+        opening,
+        delta(reasoning="let me think", content=None),
+        delta(content="An "),
+        delta(content="apple", reasoning_content=None) | {"usage": None},
+        last,
+        {"choices": [], "usage": USAGE},
+    )
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.append(json.loads(request.content))
+        assert request.url.path == "/v1/chat/completions"
+        return says(*events)(request)
+
+    pieces, whole = asked(answer)
+    assert pieces == [Piece(0, "An ", ()), Piece(0, "apple", ()), Piece(0, "", (), "stop")]
+    assert (whole.prompt_tokens, whole.completion_tokens) == (12, 2)
+    assert sent == [
+        {
+            "model": "theirs",
+            "messages": [{"role": "user", "content": "Name a fruit."}],
+            "n": 1,
+            "max_tokens": 9,
+            "temperature": 1.0,
+            "top_p": 1.0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "seed": 7,
+            "stop": ["!"],
+        }
+    ]
+
+
+def test_the_last_text_may_come_with_the_finish_and_answers_interleaved() -> None:
+    ask = Ask("learn.ppo", messages=ASK.messages, count=2, wanted=2)
+    pieces, _ = asked(says(delta(1, content="b"), delta(0, content="a", finish="length"), delta(1, content="c", finish="stop")), ask)
+    assert pieces == [Piece(1, "b", ()), Piece(0, "a", (), "length"), Piece(1, "c", (), "stop")]
+
+
+def test_completions_count_answers_prompt_by_prompt() -> None:
+    choices = [{"index": n, "text": f"t{n}", "logprobs": None, "finish_reason": "stop", "stop_reason": None, "prompt_logprobs": None} for n in range(4)]
+    ask = Ask("learn.ppo", prompts=("one", (5, 6)), count=2, wanted=2)
+    pieces, _ = asked(says(*({"object": "text_completion", "choices": [one]} for one in choices)), ask)
+    assert [(piece.answer, piece.text) for piece in pieces] == [(0, "t0"), (1, "t1"), (2, "t2"), (3, "t3")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        says(delta(content="An")),  # ends without an end
+        says(delta(content="An"), end=""),
+        says(),
+        says(delta(content="An"), delta(finish="abort")),
+        says(delta(content="An"), {"error": {"message": "EngineCore died", "type": "InternalServerError", "param": None, "code": 500}}),
+        says(delta(content="An"), {"object": "error", "message": "EngineCore died", "code": 400}),
+        says(delta(content="An"), end="data: {broken\n\n"),
+        says({"choices": [{"delta": {"content": "x"}}]}),
+    ],
+)
+def test_what_breaks_off_is_told(answer: Any) -> None:
+    with pytest.raises(Wrong) as told:
+        asked(answer)
+    assert told.value.status == 502 and told.value.code == "engine_error"
+
+
+LONG = "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens. Please reduce the length."
+BODIES = [
+    {"error": {"message": LONG, "type": "BadRequestError", "param": None, "code": 400}},
+    {"object": "error", "message": LONG, "type": "BadRequestError", "param": None, "code": 400},
+    {"detail": LONG},
+    {"error": LONG},
+]
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_a_clients_mistake_is_passed_on_in_any_of_their_shapes(body: Any) -> None:
+    with pytest.raises(Wrong) as told:
+        asked(lambda _: httpx2.Response(400, json=body))
+    assert (told.value.status, told.value.message, told.value.param, told.value.code) == (400, LONG, None, None)
+
+
+def test_the_engines_own_troubles() -> None:
+    for status in (429, 503):
+        with pytest.raises(Full) as full:
+            asked(lambda _, status=status: httpx2.Response(status, text="busy", headers={"retry-after": "7"}))
+        assert full.value.seconds == 7
+    for status, body in ((401, {"error": "Unauthorized"}), (404, BODIES[0]), (500, BODIES[0]), (502, None)):
+        with pytest.raises(Wrong) as told:
+            asked(lambda _, status=status, body=body: httpx2.Response(status, json=body))
+        assert told.value.status == 502 and told.value.message.startswith("the engine refuses: ")
+    with pytest.raises(Wrong, match="status 500"):
+        asked(lambda _: httpx2.Response(500, text="<html>"))
+
+    def late(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ReadTimeout("late", request=request)
+
+    def down(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("refused", request=request)
+
+    with pytest.raises(TooLate):
+        asked(late)
+    with pytest.raises(Wrong, match="does not answer"):
+        asked(down)
+    with pytest.raises(Wrong, match="logprobs"):
+        asked(says(), Ask("learn.ppo", messages=ASK.messages, top=2))
