@@ -198,8 +198,13 @@ def _input_hashes(stage: Stage) -> dict[str, list[dict[str, str]]]:
 
 def _differences(plan: Plan, stage: Stage, manifest: dict[str, Any]) -> str:
     then, now = manifest["settings"], stage.settings
+    kinds = getattr(type(stage.config), "model_fields", {})
     differs = [
-        f"{k} was {then.get(k)!r}, is {now.get(k)!r}" for k in sorted({*then, *now}) if then.get(k) != now.get(k)
+        f"{k} was {then.get(k)!r}, is {now.get(k)!r}"
+        for k in sorted({*then, *now})
+        if then.get(k) != now.get(k)
+        # a setting younger than the manifest: its default is what the stage did before there was a choice
+        and not (k not in then and k in kinds and getattr(stage.config, k) == kinds[k].get_default(call_default_factory=True))
     ]
     if manifest["seed"] != plan.seed:
         differs.append(f"seed was {manifest['seed']}, is {plan.seed}")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from biddable.base import runs
-from biddable.base.config import Plan, Refusal, Stage, Waiting
+from biddable.base.config import Plan, Refusal, Settings, Stage, Waiting
 from biddable.base.runs import Here
 
 TOY = '''
@@ -102,6 +102,23 @@ def test_done_then_skipped_then_changed(tmp_path: Path, stage: SimpleNamespace) 
     assert runs.state(other, other.stages[0]) == ("changed", "a was 1, is 2")
     with pytest.raises(Refusal, match=rf"t.toml: \[learn.toy\] a was 1, is 2; to make it again: rm -r {folder}; to keep it"):
         go(other)
+
+
+def test_a_younger_setting_at_its_default_changes_nothing(tmp_path: Path, stage: SimpleNamespace) -> None:
+    class Config(Settings):
+        a: int = 1
+        later: int = 5
+
+    def plan(settings: dict[str, Any], config: Any) -> Plan:
+        return Plan(Path("t.toml"), "r", 3, tmp_path / "r", (Stage("learn.toy", settings, config),))
+
+    go(plan({"a": 1}, Config()))  # as an older version wrote it
+    now = plan({"a": 1, "later": 5}, Config())
+    assert runs.state(now, now.stages[0])[0] == "done"
+    now = plan({"a": 1, "later": 6}, Config(later=6))
+    assert runs.state(now, now.stages[0]) == ("changed", "later was None, is 6")
+    now = plan({"later": 5}, Config())  # one that is gone
+    assert runs.state(now, now.stages[0]) == ("changed", "a was 1, is None")
 
 
 def test_the_manifest_comes_last_and_by_rename(
