@@ -268,7 +268,7 @@ async def crowd_of(port: int, cookies: tuple[str, ...], load: Load, told: Told) 
     browsers = [Browser(port, cookie) for cookie in cookies]
 
     async def one(number: int) -> None:
-        await asyncio.sleep(min(load.think, 20) * number / len(browsers))  # people do not come all in the same second
+        await asyncio.sleep(load.think * number / len(browsers))  # people do not come all in the same second
         await labour(browsers[number], f"p{number}", load, told)
 
     await asyncio.gather(*(one(number) for number in range(len(browsers))))
