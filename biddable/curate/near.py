@@ -1,6 +1,6 @@
 """Near-duplicates: texts that share most of their five-letter pieces.
 
-Candidates come from MinHash signatures (Broder 1997), cut into bands: texts that agree in all rows of a band meet (Leskovec, Rajaraman and
+Candidates come from MinHash signatures (Broder 1997), cut into bands: texts that agree in all rows of a band meet there (Leskovec, Rajaraman and
 Ullman, Mining of Massive Datasets, chapter 3). Every candidate pair is then compared exactly, so a text is never dropped for an estimate.
 Signatures are made by rensa: see docs/diary.md for what was measured.
 """
@@ -17,7 +17,10 @@ from biddable.base.config import Refusal
 PIECE = 5
 """Letters of a piece: words of a language have about so many, so a changed word changes about ten pieces."""
 BANDS, ROWS = 25, 5
-"""A pair with similarity s meets with probability 1 - (1 - s^5)^25: 0.9999 at 0.8, 0.98 at 0.7, 0.55 at 0.5."""
+"""Two texts of similarity s agree in a band with probability s^5: in 8 of 25 on average at 0.8."""
+MEETINGS = 2
+"""Bands in which a pair has to agree. The probability is 0.9994 at s = 0.8, 0.94 at 0.7, 0.18 at 0.5, 0.002 at 0.3; with one band it would be 0.99995, 0.99, 0.55
+and 0.06, and among a million texts nearly all pairs are of the last kind."""
 CROWD = 24
 """In a band's bucket with more texts than this each is compared with the first and the last so many only: a bucket of a million equal
 beginnings would give 10^12 pairs. Texts in so large a bucket have mostly lost their pair by then, because the first stays."""
@@ -76,7 +79,7 @@ def bands(texts: Sequence[str]) -> np.ndarray:
 
 
 def candidates(found: np.ndarray) -> np.ndarray:
-    """Pairs (i, j), i < j, of texts that meet in a band; each once, sorted by j, then i."""
+    """Pairs (i, j), i < j, of texts that meet in at least MEETINGS bands; each once, sorted by j, then i."""
     pairs = []
     for band in range(found.shape[1]):
         column = found[:, band]
@@ -91,7 +94,8 @@ def candidates(found: np.ndarray) -> np.ndarray:
     if not pairs:
         return np.zeros((0, 2), dtype=np.int64)
     both = np.concatenate(pairs).astype(np.int64)
-    packed = np.unique(both[:, 1] << np.int64(32) | both[:, 0])
+    packed, meetings = np.unique(both[:, 1] << np.int64(32) | both[:, 0], return_counts=True)
+    packed = packed[meetings >= MEETINGS]
     return np.stack([packed & np.int64(0xFFFFFFFF), packed >> np.int64(32)], axis=1)
 
 

@@ -88,7 +88,7 @@ def test_whatever_is_dropped_is_like_one_that_stayed_and_likeness_does_not_chain
 
 @pytest.mark.parametrize("size", [2, 5, near.CROWD, near.CROWD + 1, 200])
 def test_candidates_of_a_crowd(size: int) -> None:
-    pairs = near.candidates(np.zeros((size, 1), dtype=np.uint64))
+    pairs = near.candidates(np.zeros((size, near.MEETINGS), dtype=np.uint64))
     assert (pairs[:, 0] < pairs[:, 1]).all()
     assert len({tuple(pair) for pair in pairs.tolist()}) == len(pairs)
     if size <= near.CROWD:
@@ -96,6 +96,11 @@ def test_candidates_of_a_crowd(size: int) -> None:
     else:
         assert len(pairs) <= 2 * near.CROWD * size
         assert {(0, j) for j in range(1, size)} <= {tuple(pair) for pair in pairs.tolist()}
+
+
+def test_one_band_in_common_is_chance() -> None:
+    bands = np.array([[1, 2, 3], [1, 2, 9], [7, 8, 3]], dtype=np.uint64)
+    assert near.candidates(bands).tolist() == [[0, 1]]
 
 
 def test_texts_that_share_no_band_are_no_candidates() -> None:
