@@ -131,6 +131,8 @@ def main(title: str, unit: str, cases: Sequence[Case]) -> None:
         _child(cases[args.case], model)
         return
     chosen = [(n, c) for n, c in enumerate(cases) if args.only in f"{c.group} {c.name}"]
+    if not chosen:
+        sys.exit(f"--only {args.only!r}: no such case; there are " + ", ".join(f"{c.group} {c.name}" for c in cases))
     found: dict[int, list[dict[str, Any]]] = {n: [] for n, _ in chosen}
     rates = _rates()
     for _ in range(args.rounds):

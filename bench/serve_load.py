@@ -15,12 +15,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import common
-from serving import Server, body_of, connected, ours, read_head, request
+from serving import Server, body_of, ours, read_head, request
 
 GOOD = ("good", "good, streamed")
 MIX = {
@@ -52,7 +52,8 @@ async def hostile(kind: str, port: int, model: str, number: int) -> str:
         body = json.dumps({**data, name: -number - 1}).encode()
     elif kind == "huge body":
         body = b"[" + b" " * 3_000_000 + b"]"
-    async with connected(port) as (reader, writer):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with closing(writer):
         if kind == "huge body in chunks":
             writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
             with suppress(ConnectionError):
@@ -169,7 +170,8 @@ def kill(rounds: int) -> None:
             async def client(seed: int, port: int = server.port, told: list[str] = told) -> None:
                 with suppress(OSError, ValueError, KeyError, asyncio.IncompleteReadError):
                     for n in range(10_000):
-                        async with connected(port) as (reader, writer):
+                        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                        with closing(writer):
                             body = body_of("tiny", n, max_tokens=8, store=True, seed=seed)
                             writer.write(request(json.dumps(body).encode()))
                             if (await read_head(reader))[0] == 200:

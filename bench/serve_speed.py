@@ -16,11 +16,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import common
-from serving import Server, body_of, connected, free_port, ours, read_head, request
+from serving import Server, body_of, free_port, ours, read_head, request
 
 LOOP = '''
 import sys, threading, json
@@ -73,7 +74,8 @@ async def one_stream(port: int, model: str, numbers: list[int], words: Any, toke
     """One client: (wait for the first text, seconds in all, answer tokens) of each request."""
     found = []
     for number in numbers:
-        async with connected(port) as (reader, writer):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with closing(writer):
             began = time.perf_counter()
             writer.write(request(json.dumps(body_of(model, number, stream=True, max_tokens=tokens)).encode()))
             status, _ = await read_head(reader)

@@ -12,8 +12,6 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,17 +78,6 @@ def ours(model: str, folder: Path, **settings: Any) -> Server:
     toml = folder / "serve.toml"
     toml.write_text("\n".join([f'runs = "{folder}"', "[serve.api]", *lines]), encoding="utf-8")
     return Server([sys.executable, "-m", "biddable.cli", "serve.api", str(toml)], port, "/health")
-
-
-@asynccontextmanager
-async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        with suppress(OSError, asyncio.CancelledError):
-            await writer.wait_closed()
 
 
 def request(body: bytes, path: str = "/v1/chat/completions", length: int | None = None) -> bytes:
