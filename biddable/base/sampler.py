@@ -26,6 +26,10 @@ from biddable.base.records import Finish
 
 PREFILL_TOKENS = 1024
 """Prompt tokens per prefill at most: prompts are prefilled together before slots need them."""
+SHARED_TOKENS = 8
+"""Fewer common tokens are not worth a row of their own kind."""
+FAMILY_TOKENS = 256
+"""Tokens of prompts that share their beginning in one row: attention grows with its square."""
 
 
 @dataclass(frozen=True)
@@ -184,8 +188,11 @@ def _prefill(
 
 @torch.no_grad()
 def prefill(policy: Policy, prompts: Sequence[Ids], keep_trunk: bool) -> list[Prefilled]:
-    """All prompts in one forward, without padding. Each result owns its tensors."""
-    packed = pack([Tree(tuple(p[:-1]), (tuple(p[-1:]),)) for p in prompts], row_tokens=128)
+    """All prompts in one forward, without padding. What all of them begin with (a chat template's system message) runs once a row, not once a prompt.
+    Each result owns its tensors."""
+    shared = _shared(prompts)
+    trees = _families(prompts, shared)
+    packed = pack(trees, row_tokens=128)
     trunk: Any = policy.trunk.body
     body: Any = policy.body
     low, high = Prefill(policy.trunk.blocks), Prefill(body.blocks)
@@ -194,17 +201,44 @@ def prefill(policy: Policy, prompts: Sequence[Ids], keep_trunk: bool) -> list[Pr
         states = trunk(states, packed.positions, trunk.masks(packed.mask), low)
     out = body(states, packed.positions, body.masks(packed.mask), high).flatten(0, 1)
     logits = policy.logits(out[packed.last])
-    found = []
-    for number in range(len(prompts)):
+    found: list[Prefilled] = []
+    for number, tree in enumerate(trees):
         row, columns = (packed.tree == number).nonzero(as_tuple=True)
-        r, first, last = int(row[0]), int(columns[0]), int(columns[-1]) + 1
-        below, above = (
-            [(k[r, :, first:last].clone(), v[r, :, first:last].clone()) for k, v in cache.kept if k is not None]  # type: ignore[misc]
-            for cache in (low, high)
-        )
-        hidden = states[r, first:last].clone() if keep_trunk and trunk is not None else None
-        found.append(Prefilled(below, above, logits[number], hidden))
+        r, behind = int(row[0]), shared
+        for ids in tree.answers:
+            own = torch.cat([columns[:shared], columns[behind : behind + len(ids)]])
+            behind += len(ids)
+            below, above = (
+                [(k[r].index_select(1, own), v[r].index_select(1, own)) for k, v in cache.kept if k is not None]  # type: ignore[misc]
+                for cache in (low, high)
+            )
+            hidden = states[r, own] if keep_trunk and trunk is not None else None
+            found.append(Prefilled(below, above, logits[len(found)], hidden))
     return found
+
+
+def _shared(prompts: Sequence[Ids]) -> int:
+    """How many tokens all prompts begin with; none when that is too little to save anything. Each keeps at least its last token for itself."""
+    least = min(prompts, key=len)
+    count = 0
+    while count < len(least) - 1 and all(prompt[count] == least[count] for prompt in prompts):
+        count += 1
+    return count if len(prompts) > 1 and count >= SHARED_TOKENS else 0
+
+
+def _families(prompts: Sequence[Ids], shared: int) -> list[Tree]:
+    """Prompts as trees: neighbours with one beginning together, to a row's length; alone when they share nothing."""
+    if not shared:
+        return [Tree((), (tuple(prompt),)) for prompt in prompts]
+    found: list[list[Ids]] = [[]]
+    room = FAMILY_TOKENS - shared
+    for prompt in prompts:
+        if found[-1] and room < len(prompt) - shared:
+            found.append([])
+            room = FAMILY_TOKENS - shared
+        found[-1].append(tuple(prompt[shared:]))
+        room -= len(prompt) - shared
+    return [Tree(tuple(prompts[0][:shared]), tuple(rests)) for rests in found]
 
 
 def _enter(index: int, prompt: Prefilled, requests: Sequence[Request], slot: int, below: Slots, above: Slots) -> _Live:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from biddable.base import models
+from biddable.base import models, sampler
 from biddable.base.packing import Tree, pack
 from biddable.base.sampler import Request, draw, sample
 
@@ -92,8 +92,6 @@ def test_temperature_and_top_p_shape_draws_but_not_the_log_probability() -> None
 
 
 def test_answers_to_one_prompt_share_its_prefill(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from biddable.base import sampler
-
     policy = models.load_policy(tiny_folder, trunk=2).freeze()
     seen: list[int] = []
     original = sampler.pack
@@ -105,6 +103,31 @@ def test_answers_to_one_prompt_share_its_prefill(tiny_folder: Path, monkeypatch:
     )
     assert sum(seen) == 2
     assert len({one.tokens for one in got[:6]}) > 1
+
+
+@pytest.mark.parametrize("trunk", [0, 2])
+def test_prompts_that_begin_alike_run_their_beginning_once(tiny_folder: Path, trunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As alone: keys, values, logits, trunk outputs; also over several rows, and when one prompt is the beginning of another."""
+    policy = models.load_policy(tiny_folder, trunk=trunk).freeze()
+    common = tuple(range(20, 40))
+    prompts = [common + tuple(range(5, 6 + i)) for i in range(9)] + [common]
+    monkeypatch.setattr(sampler, "FAMILY_TOKENS", 32)
+    run: list[int] = []
+    original = sampler.pack
+    monkeypatch.setattr(sampler, "pack", lambda trees, row_tokens: run.append(sum(map(len, trees))) or original(trees, row_tokens))
+    together = sampler.prefill(policy, prompts, True)
+    alone = [sampler.prefill(policy, [prompt], True)[0] for prompt in prompts]
+    # of 20 common tokens the shortest prompt keeps one; the others' 2 to 10 and its 1 stand in six rows of 32: 6 · 19 + 55 of 245 tokens
+    assert run[0] == 169 and sum(map(len, prompts)) == 245
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one.logits, other.logits, atol=1e-5, rtol=0)
+        assert (one.hidden is None) == (other.hidden is None) == (trunk == 0)
+        if one.hidden is not None:
+            torch.testing.assert_close(one.hidden, other.hidden, atol=1e-5, rtol=0)
+        for mine, theirs in zip(one.below + one.above, other.below + other.above, strict=True):
+            torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
+    asked = [Request(prompt, i, 9) for i, prompt in enumerate(prompts)]
+    assert [a.tokens for a in sample(policy, asked, frozenset({2}), 4)] == [sample(policy, [r], frozenset({2}))[0].tokens for r in asked]
 
 
 def test_impossible_requests_are_refused() -> None:
