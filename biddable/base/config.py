@@ -15,7 +15,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -48,6 +48,8 @@ class Settings(BaseModel):
     """Base of every stage's `Config`: frozen, unknown keys refused, the docstring under a field is its description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    passing: ClassVar[frozenset[str]] = frozenset()
+    """Settings that say how the work is done and not what comes out: they may change while a stage is under way."""
 
 
 @dataclass(frozen=True)

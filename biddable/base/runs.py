@@ -203,6 +203,7 @@ def _differences(plan: Plan, stage: Stage, manifest: dict[str, Any]) -> str:
         f"{k} was {then.get(k)!r}, is {now.get(k)!r}"
         for k in sorted({*then, *now})
         if then.get(k) != now.get(k)
+        and k not in getattr(stage.config, "passing", ())
         # a setting younger than the manifest: its default is what the stage did before there was a choice
         and not (k not in then and k in kinds and getattr(stage.config, k) == kinds[k].get_default(call_default_factory=True))
     ]
@@ -304,7 +305,8 @@ def _begin(folder: Path, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> No
     begun = folder / "begun.json"
     if begun.exists() and _checkpoints(folder):
         then = json.loads(begun.read_text(encoding="utf-8"))
-        if then != json.loads(json.dumps(now, default=str)):
+        same = {word: stage.settings[word] for word in getattr(stage.config, "passing", ()) if word in stage.settings}
+        if then | {"settings": then["settings"] | same} != json.loads(json.dumps(now, default=str)):
             raise Refusal(
                 f"{plan.file}: [{stage.key}] was begun with other settings or inputs; to begin anew: rm -r {folder}"
             )

@@ -31,6 +31,7 @@ from biddable.learn.sft import text_trees
 
 
 class Config(Settings):
+    passing = frozenset({"checkpoint_seconds"})
     policy: Input = Path("learn.sft")
     """First weights, and the frozen reference of the KL term."""
     reward: Input = Path("learn.reward")

@@ -40,6 +40,7 @@ from biddable.learn.loop import (
 
 
 class Config(Settings):
+    passing = frozenset({"checkpoint_seconds"})
     policy: Input = Path("learn.sft")
     """The model it starts from (3.5: the SFT model)."""
     comparisons: Input = Path("label.comparisons")

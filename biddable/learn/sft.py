@@ -39,6 +39,7 @@ from biddable.learn.loop import (
 
 
 class Config(Settings):
+    passing = frozenset({"checkpoint_seconds"})
     start: Input = Path("learn.start")
     """The policy to begin with."""
     demonstrations: Input = Path("label.demonstrations")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -270,6 +271,27 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, stage: Simple
         go(toy(tmp_path / "r"))
     with pytest.raises(Refusal, match="was begun with other settings or inputs; to begin anew: rm -r"):
         go(toy(tmp_path / "r", {"a": 2}))
+
+
+def test_how_the_work_is_done_may_change_under_way(tmp_path: Path, stage: SimpleNamespace) -> None:
+    """A setting that a stage calls passing decides nothing about what comes out: neither begun nor finished work is thrown away for it."""
+    work, patient = stage.run, SimpleNamespace(passing=frozenset({"a"}))
+
+    def planned(a: int) -> Plan:
+        made = toy(tmp_path / "r", {"a": a})
+        return replace(made, stages=(replace(made.stages[0], config=patient),))
+
+    def run(cfg: Any, here: Here) -> None:
+        here.checkpoint(1, lambda folder: None)
+        raise ZeroDivisionError
+
+    stage.run = run
+    with pytest.raises(ZeroDivisionError):
+        go(planned(1))
+    stage.run = lambda cfg, here: here.path("out.txt").write_text("x") and None
+    assert go(planned(2))
+    assert runs.state(planned(3), planned(3).stages[0])[0] == "done"
+    stage.run = work
 
 
 def test_lines_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
