@@ -26,9 +26,9 @@ PROMPT, ANSWER = 192, 128
 """Tokens kept of a prompt (its last) and of an answer (its first)."""
 MOST = 5
 """Answers of a ranking at most, drawn by chance: TRL trains on every pair as two rows of its own, 36 pairs at K = 9."""
-TRAINED = {"harmless": 200, "alpaca": 24, "oasst": 40, "newsum": 61, "pandalm": 300}
+TRAINED = {"harmless": 560, "alpaca": 24, "oasst": 40, "newsum": 61, "pandalm": 300}
 """Rankings that are trained on, at most."""
-MEASURED = {"held out": 100, "llmbar": 100, "pandalm": 60}
+MEASURED = {"held out": 240, "llmbar": 100, "pandalm": 150}
 """Items that are measured on, at most."""
 
 

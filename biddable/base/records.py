@@ -280,7 +280,7 @@ def read(path: Path, kind: type[R]) -> list[R]:
     return found
 
 
-def mistakes(where: str, kind: type[Record], error: ValidationError) -> list[str]:
+def mistakes(where: str, kind: type[BaseModel], error: ValidationError) -> list[str]:
     """What is wrong with a line, a sentence for each field."""
     found = []
     for mistake in error.errors(include_url=False):
@@ -297,8 +297,10 @@ def mistakes(where: str, kind: type[Record], error: ValidationError) -> list[str
 def lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number and text of each line of a UTF-8 file, also of a gzipped one (`.gz`).
 
-    Raises Refusal for bytes that are not UTF-8 and for a broken gzip file.
+    Raises Refusal for a folder, for bytes that are not UTF-8 and for a broken gzip file.
     """
+    if path.is_dir():
+        raise Refusal(f"{path}: is a folder; a file was expected")
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:

@@ -7,7 +7,6 @@ a share between. As the GPT-judge of TruthfulQA (Lin et al. 2022, 2.3), but smal
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from pydantic import Field
 from scipy import stats
 
-from biddable.base import classify, models, records
+from biddable.base import classify, models
 from biddable.base.config import Input, Refusal, Settings
 from biddable.base.lm import Scorer, scorer_from
 from biddable.base.packing import Tree
@@ -25,22 +24,23 @@ from biddable.learn.loop import Clock, Optimizer, chunks, cosine, go_on, keep, s
 
 
 class Config(Settings):
+    passing = frozenset({"checkpoint_seconds"})
     policy: Input = Path("learn.start")
     """The model it starts from."""
     files: tuple[Input, ...] = (Path("examples/judgements.jsonl"),)
     """JSONL files (also gzipped), one example a line."""
-    text: str = "Q: {question}\nA: {answer}\nTrue:"
-    """How a line becomes text: names of its keys in braces, dots for keys within keys."""
-    label: str = "label"
-    """The key that holds the label: true or false, or a number from 0 to 1. Lines without one are left out."""
+    text: tuple[str, ...] = ("Q: {question}\nA: {answer}\nTrue:",)
+    """How a line becomes text: names of its keys in braces, dots for keys within keys. Several: a line has several texts, read alike."""
+    label: tuple[str, ...] = ("label",)
+    """For each of `text`, the key of its label: true or false, or a number from 0 to 1. Texts without one are left out."""
     group: str | None = "question"
     """The key whose equal values stay in one split; none: every line by itself."""
     valid_share: float = Field(default=0.1, gt=0, lt=1)
     """Share of groups kept to measure."""
     limit: int | None = Field(default=None, ge=2)
-    """Training lines at most; none: all."""
+    """Training texts at most; none: all."""
     valid_limit: int | None = Field(default=None, ge=2)
-    """Lines measured at most; none: all that were kept for it."""
+    """Texts measured at most; none: all that were kept for it."""
     longest: int = Field(default=256, ge=1)
     """Tokens of a text at most; the beginning of a longer one is cut off."""
     epochs: int = Field(default=2, ge=1)
@@ -62,68 +62,34 @@ class Config(Settings):
 
 
 def run(cfg: Config, here: Here) -> None:
-    rows, groups, labels = read(cfg, here)
-    tokenizer = models.tokenizer(cfg.policy)
-    trees = [classify.tree(tokenizer, text, cfg.longest) for text in rows]
-    kept = [records.fraction("classifier", group) < cfg.valid_share for group in groups]
+    if wrong := classify.paired_settings(cfg.text, cfg.label, here.key):
+        raise Refusal(wrong)
+    held = classify.examples(cfg.files, cfg.text, cfg.label, cfg.group, here.key)
+    found = [one for own in held.values() for one in own]
+    kept = [classify.kept_out(one.group, cfg.valid_share) for one in found]
     valid, train = [i for i, out in enumerate(kept) if out], [i for i, out in enumerate(kept) if not out]
     valid = sorted(valid[i] for i in shuffled(len(valid), here.seed, -2)[: cfg.valid_limit])
-    order = shuffled(len(train), here.seed, -1)[: cfg.limit]
-    train = sorted(train[i] for i in order)
-    if not train or len({round(labels[i]) for i in valid}) < 2:
+    train = sorted(train[i] for i in shuffled(len(train), here.seed, -1)[: cfg.limit])
+    if not train or len({found[i].label >= 0.5 for i in valid}) < 2:
         raise Refusal(
-            f"[{here.key}] files: {len(train)} lines to train and {len(valid)} to measure, which must hold both labels; give more lines"
+            f"[{here.key}] files: {len(train)} texts to train and {len(valid)} to measure, which must hold both labels; give more"
         )
+    tokenizer = models.tokenizer(cfg.policy)
+    trees = [classify.tree(tokenizer, one.text, cfg.longest) for one in found]
+    labels = np.array([one.label for one in found])
     policy = models.load_policy(cfg.policy)
     scorer = scorer_from(policy, torch.Generator().manual_seed(seed_of("head", here.seed)))
-    held = with_hidden(policy.trunk, [trees[i] for i in train], cfg.trunk_cache_gb, here)
+    kept_trees = with_hidden(policy.trunk, [trees[i] for i in train], cfg.trunk_cache_gb, here)
     del policy
-    fit(cfg, here, scorer, held, np.array([labels[i] for i in train]))
+    fit(cfg, here, scorer, kept_trees, labels[train])
     told = classify.scores(scorer.freeze(), [trees[i] for i in valid], cfg.microbatch_tokens)
-    wanted = np.array([labels[i] for i in valid])
-    low, high = interval((told > 0) == (wanted >= 0.5), [groups[i] for i in valid], here.seed)
-    here.summary |= measured(told, wanted) | {"accuracy_low": low, "accuracy_high": high}
+    low, high = interval((told > 0) == (labels[valid] >= 0.5), [found[i].group for i in valid], here.seed)
+    here.summary |= measured(told, labels[valid]) | {"accuracy_low": low, "accuracy_high": high}
     here.summary |= {"train": len(train), "valid": len(valid)}
     models.save_scorer(scorer, here.path("model"), cfg.policy)
-    facts = {"text": cfg.text, "longest": cfg.longest, "label": cfg.label}
+    facts = {"text": cfg.text[0], "longest": cfg.longest, "label": cfg.label[0]}
+    facts |= {"group": cfg.group, "valid_share": cfg.valid_share}
     here.path(classify.FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-
-def read(cfg: Config, here: Here) -> tuple[list[str], list[str], list[float]]:
-    """Texts, groups and labels of all labelled lines. Raises Refusal with a line for every one that does not fit the settings."""
-    texts, groups, labels, wrong = [], [], [], []
-    for file in cfg.files:
-        for number, line in records.lines(file):
-            try:
-                row = json.loads(line)
-                said = labelled(row, cfg.label)
-                if said is None:
-                    continue
-                text = classify.fill(cfg.text, row)
-                group = str(classify.field(row, cfg.group)) if cfg.group else f"{file.name}:{number}"
-            except (ValueError, KeyError) as error:
-                missing = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
-                wrong.append(f"[{here.key}] files: {file}:{number}: {missing}")
-                continue
-            texts.append(text)
-            groups.append(group)
-            labels.append(said)
-    if wrong:
-        raise Refusal(wrong)
-    return texts, groups, labels
-
-
-def labelled(row: Mapping[str, Any], path: str) -> float | None:
-    """A line's label from 0 to 1; None when it has none. Raises ValueError for anything else."""
-    try:
-        said = classify.field(row, path)
-    except KeyError:
-        return None
-    if said is None:
-        return None
-    if not isinstance(said, bool | int | float) or not 0 <= said <= 1:
-        raise ValueError(f"{path} = {json.dumps(said)}: true, false or a number from 0 to 1 was expected")
-    return float(said)
 
 
 def fit(cfg: Config, here: Here, scorer: Scorer, trees: list[Tree], labels: np.ndarray[Any, Any]) -> None:
@@ -160,12 +126,10 @@ def fit(cfg: Config, here: Here, scorer: Scorer, trees: list[Tree], labels: np.n
 def measured(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
     """How well scores (log odds) tell labels: accuracy at one half, area under the ROC curve, loss, and correlations where labels are shares."""
     yes = labels >= 0.5
-    ranks = stats.rankdata(scores)
-    area = (ranks[yes].sum() - yes.sum() * (yes.sum() + 1) / 2) / (yes.sum() * (~yes).sum())
     found = {
         "accuracy": float(((scores > 0) == yes).mean()),
         "balanced_accuracy": float(((scores > 0)[yes].mean() + (scores <= 0)[~yes].mean()) / 2),
-        "auc": float(area),
+        "auc": classify.area(scores, labels),
         "loss": float(np.mean(np.logaddexp(0, scores) - labels * scores)),
         "positive": float(yes.mean()),
         "majority": float(max(yes.mean(), 1 - yes.mean())),

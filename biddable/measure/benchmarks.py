@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from biddable.base import models, records
+from biddable.base import classify, models, records
 from biddable.base.classify import Classifier
 from biddable.base.config import Input, Refusal, Settings
 from biddable.base.manifest import hash_file
@@ -35,15 +35,15 @@ NOTE_SECONDS = 5.0
 
 
 class Config(Settings):
-    file: Input | None = Path("examples/choices.jsonl")
-    """The items, one JSON object a line (also gzipped); none: they come with published samples in `outputs`."""
+    file: Input | None = None
+    """The items, one JSON object a line (also gzipped); without one they come with published samples in `outputs`."""
     shape: Literal[
         "choice", "hellaswag", "truthfulqa", "truthfulqa_generation", "realtoxicity", "crows_pairs", "winogender", "bbq",
         "squad", "drop", "translation", "tldr", "ifeval", "refusal", "text",
     ] = "choice"  # fmt: skip
     """What a line holds and how it is asked and marked: docs/evaluation.md."""
-    policies: tuple[Input, ...] = (Path("learn.start"), Path("learn.sft"), Path("learn.ppo"))
-    """The policies to measure."""
+    policies: tuple[Input, ...] = ()
+    """The policies to measure, all at once; without them `outputs` are marked."""
     outputs: Input | None = None
     """Measure outputs made elsewhere instead: a file of lines with `id`, `output` and, if they are several systems', `model`; or a CSV of published samples."""
     names: dict[str, str] = Field(default={})
@@ -73,22 +73,39 @@ class Config(Settings):
     """Bootstrap resamples of items."""
 
 
+def mistakes(cfg: Config) -> list[str]:
+    """What is wrong with settings and files, read before anything runs: `biddable check` tells it."""
+    there = [path for path in (cfg.file, cfg.outputs) if path is not None]
+    try:
+        if settings := settings_mistakes(cfg):
+            return settings
+        if all(path.exists() for path in there):
+            load(cfg, 0)
+    except Refusal as refusal:
+        return refusal.lines
+    return []
+
+
 def run(cfg: Config, here: Here) -> None:
     started = time.monotonic()
-    rows, systems = load(cfg, here)
+    try:
+        rows, systems = load(cfg, here.seed)
+        judges_fit(cfg)
+    except Refusal as refusal:
+        raise Refusal([f"[{here.key}] {line}" for line in refusal.lines]) from None
     shot = shapes.examples(cfg.shape, rows, cfg.shots) if cfg.shots else []
     own_pairs = cfg.shape.startswith("truthfulqa")
     if cfg.shots and not own_pairs:
         rows = rows[cfg.shots :]
         systems = {name: given[cfg.shots :] for name, given in systems.items()}
     given: dict[str, list[Any]] = dict(systems)
+    names = list(given) or list(called(cfg.policies, cfg.names, here.key).values())
+    if (base := cfg.relative_to or names[0]) not in names:
+        raise Refusal(f"[{here.key}] relative_to = {base}: there is no such system; there are {', '.join(names)}")
     if not systems:
         spoken = shapes.instruction(cfg.shape, cfg.instruction)
         questions = [shapes.question(cfg.shape, row, spoken, shot) for row in rows]
         given = asked(cfg, here, rows, questions)
-    base = cfg.relative_to or next(iter(given))
-    if base not in given:
-        raise Refusal(f"[{here.key}] relative_to = {base}: there is no such system; there are {', '.join(given)}")
     marks = marked(cfg, rows, given)
     shape = SHAPES[cfg.shape]
     results = totals.table(marks, [shape.cluster(row) for row in rows], base, lowered(shape), cfg.resamples, here.seed)
@@ -115,41 +132,47 @@ def lowered(shape: shapes.Shape) -> list[str]:
     return [*shape.lower, *(f"{name}_trained" for name in shape.lower), "published_toxicity"]
 
 
-def load(cfg: Config, here: Here) -> tuple[list[Row], dict[str, list[Row]]]:
-    """Items and, when they are given, outputs by system. Raises Refusal with every mistake of settings and file."""
-    wrong = settings_mistakes(cfg)
-    if wrong:
-        raise Refusal([f"[{here.key}] {line}" for line in wrong])
+def load(cfg: Config, seed: int) -> tuple[list[Row], dict[str, list[Row]]]:
+    """Items and, when they are given, outputs by system. Raises Refusal with every mistake of settings and files."""
+    if wrong := settings_mistakes(cfg):
+        raise Refusal(wrong)
     if cfg.outputs is not None and published.is_csv(cfg.outputs):
         rows, systems = published.read(cfg.outputs, cfg.shape)
-        chosen = drawn([str(row["id"]) for row in rows], cfg.limit, here.seed)
+        chosen = drawn([str(row["id"]) for row in rows], cfg.limit, seed)
         return [rows[i] for i in chosen], {name: [own[i] for i in chosen] for name, own in systems.items()}
     assert cfg.file is not None
-    rows = []
-    for number, line in records.lines(cfg.file):
-        try:
-            row = json.loads(line)
-            problem = shapes.check(cfg.shape, row)
-        except ValueError:
-            problem = "not a JSON object"
-        if problem:
-            wrong.append(f"{cfg.file}:{number}: {problem}")
-        else:
-            rows.append({"id": f"{number}"} | row)
-    if cfg.shape == "winogender" and not wrong:
-        rows = shapes.winogender_pairs(rows)
-    ids = [str(row["id"]) for row in rows]
-    if twice := sorted({name for name in ids if ids.count(name) > 1} if len(set(ids)) < len(ids) else ()):
-        wrong.append(f"{cfg.file}: the id {twice[0]} stands in several lines; every item needs its own")
+    rows, wrong = items(cfg.file, cfg.shape)
     if len(rows) <= cfg.shots and not wrong:
         wrong.append(f"{cfg.file}: {len(rows)} items; more than shots = {cfg.shots} are needed")
-    if wrong:
-        raise Refusal(wrong)
     own_shots = 0 if cfg.shape.startswith("truthfulqa") else cfg.shots
     later = rows[own_shots:]
-    rows = rows[:own_shots] + [later[i] for i in drawn([str(row["id"]) for row in later], cfg.limit, here.seed)]
-    outputs = published.outputs(cfg.outputs, [str(row["id"]) for row in rows]) if cfg.outputs else {}
+    rows = rows[:own_shots] + [later[i] for i in drawn([str(row["id"]) for row in later], cfg.limit, seed)]
+    outputs: dict[str, list[Row]] = {}
+    try:
+        if cfg.outputs:
+            outputs = published.outputs(cfg.outputs, [] if wrong else [str(row["id"]) for row in rows])
+    except Refusal as refusal:
+        wrong += refusal.lines
+    if wrong:
+        raise Refusal(wrong)
     return rows, outputs
+
+
+def items(file: Path, name: str) -> tuple[list[Row], list[str]]:
+    """The lines of a file that have the shape's form, and what is wrong with the others."""
+    form, rows, wrong = SHAPES[name].form, [], []
+    seen: dict[str, int] = {}
+    for number, line in records.lines(file):
+        try:
+            form.model_validate_json(line)
+        except ValidationError as error:
+            wrong += records.mistakes(f"{file}:{number}", form, error)
+            continue
+        row = {"id": f"{number}"} | json.loads(line)
+        if (first := seen.setdefault(str(row["id"]), number)) != number:
+            wrong.append(f"{file}:{number}: the id {row['id']} stands in line {first} already; every item needs its own")
+        rows.append(row)
+    return shapes.winogender_pairs(rows) if name == "winogender" else rows, wrong
 
 
 def drawn(names: Sequence[str], limit: int | None, seed: int) -> list[int]:
@@ -174,13 +197,35 @@ def settings_mistakes(cfg: Config) -> list[str]:
     if cfg.shots and most is None and shape.gold is None:
         wrong.append(f"shots = {cfg.shots}: a line of shape = {cfg.shape!r} cannot serve as an example")
     csv = cfg.outputs is not None and published.is_csv(cfg.outputs)
-    if cfg.shape == "truthfulqa_generation" and not csv:
+    if csv and cfg.shots:
+        wrong.append(f"shots = {cfg.shots}: published samples are not asked again")
+    if cfg.outputs is not None and cfg.policies:
+        wrong.append("policies: outputs are marked instead of policies; name one of both")
+    if cfg.shape == "truthfulqa_generation" and (not csv or cfg.truth_judge or cfg.info_judge):
         wrong += [
             f"{word}: name a [learn.classifier] that was trained on such judgements"
             for word, folder in (("truth_judge", cfg.truth_judge), ("info_judge", cfg.info_judge))
             if folder is None
         ]
     return wrong
+
+
+def judges_fit(cfg: Config) -> None:
+    """Raises Refusal unless the classifiers are some, and read what they will be given."""
+    wrong = []
+    fields = (("truth_judge", cfg.truth_judge), ("info_judge", cfg.info_judge), ("toxicity", cfg.toxicity))
+    for word, folder in fields:
+        try:
+            asked_for = classify.fields(folder) if folder is not None else []
+        except Refusal as refusal:
+            wrong += [f"{word}: {line}" for line in refusal.lines]
+            continue
+        if word == "toxicity" and len(asked_for) > 1:
+            wrong.append(f"{word}: {folder} reads {', '.join(asked_for)}; a toxicity scorer reads one text alone")
+        if word != "toxicity" and (strange := set(asked_for) - {"question", "answer"}):
+            wrong.append(f"{word}: {folder} reads {', '.join(sorted(strange))}; a judge of answers reads question and answer")
+    if wrong:
+        raise Refusal(wrong)
 
 
 def asked(cfg: Config, here: Here, rows: Sequence[Row], questions: Sequence[Question]) -> dict[str, list[Result]]:

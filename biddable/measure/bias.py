@@ -88,10 +88,11 @@ def agreement(
     by_pair: dict[tuple[str, str, str], dict[str, float]] = {}
     for key, outcome, labeler in theirs:
         by_pair.setdefault(key, {})[labeler] = outcome
-    both = [
-        (float(a == b), key[0], "+".join(sorted((one, other))))
+    both = [  # once under each of the two names, so that what shares a person is one cluster
+        (float(a == b), key[0], name)
         for key, held in by_pair.items()
         for (one, a), (other, b) in itertools.combinations(held.items(), 2)
+        for name in (one, other)
     ]
     if both:
         told, prompts, labelers = (list(column) for column in zip(*both, strict=True))

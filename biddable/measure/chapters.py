@@ -12,6 +12,7 @@ from biddable.base.records import Rating
 from biddable.measure import costs, lineage, plots, statistics, wording
 from biddable.measure.evidence import Chapter, Evidence, Figure, Metrics, Node, Table, estimate, series
 from biddable.measure.plots import Curve, Dot
+from biddable.measure.ratings import SCALE
 from biddable.measure.statistics import Estimate
 from biddable.measure.wording import between, count, percent, signed, with_interval
 
@@ -21,8 +22,9 @@ KL = "KL to the SFT policy (nats per answer)"
 def win_rates(e: Evidence) -> Chapter:
     """Who is preferred to whom, overall and by use case."""
     summary, own = e.winrate.summary, (e.winrate.name,)
+    who = "A language model" if "judge" in summary else f"{count(summary.get('labelers', 0))} {e.judges}"
     paragraphs = [
-        f"{count(summary.get('labelers', 0))} {e.judges} ranked the answers of all models to {count(summary.get('prompts', 0))} prompts "
+        f"{who} ranked the answers of all models to {count(summary.get('prompts', 0))} prompts "
         f"({count(summary.get('rankings', 0))} rankings) without being told whose they were; ties were allowed. A dot is "
         "the share of pairs that a model won, a tie counting half. The line through it is the 95 % interval: if other prompts and "
         "other labelers were drawn, the share would be expected within it.",
@@ -309,8 +311,7 @@ def over_optimisation(e: Evidence, seed: int) -> Chapter:
         kl.append(float(np.mean([a.kl for a in answers])))
         score.append(float(np.mean([a.score for a in answers])))
         prompts, labelers = [r.prompt.id for r in part], [r.labeler for r in part]
-        found = statistics.mean([r.overall for r in part], prompts, labelers, 1000, seed)
-        gold.append(Estimate(found.value, max(1.0, found.low), min(7.0, found.high)))  # the scale ends at 1 and 7
+        gold.append(statistics.mean([r.overall for r in part], prompts, labelers, 1000, seed, SCALE))
     best = int(np.argmax([found.value for found in gold]))
     if best == len(steps) - 1:
         finding = "The labelers’ mean rating is highest at the last step: no over-optimisation is seen."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from biddable.measure import figures, lineage, plots
+from biddable.measure import figures, lineage, plots, totals
 from biddable.measure.evidence import Chapter, Evidence, Figure, Table, estimate
 from biddable.measure.figures import Bars, Line
 from biddable.measure.lineage import Node
@@ -50,8 +50,6 @@ MAIN = {
     "text": ("nll",),
 }
 """Which metrics of a shape stand in the table of the report; the stage's results.jsonl has all."""
-AIMS = {"entropy": "1: no bias", "bias_clear": "0: no bias", "bias_ambiguous": "0: no bias"}
-"""What the best value is, where it is neither the highest nor the lowest."""
 
 
 def shown(metric: str, value: float, signed: bool = False) -> str:
@@ -88,7 +86,9 @@ def benchmarks(e: Evidence, nodes: Sequence[Node]) -> Chapter:
             own = {str(row["model"]): row for row in rows if row["metric"] == metric}
             if not own:
                 continue
-            worse = AIMS.get(metric, "lower is better" if next(iter(own.values())).get("lower_is_better") else "")
+            first = next(iter(own.values()))
+            aim = totals.AIMS.get(metric)
+            worse = f"{aim:g}: no bias" if aim is not None else "lower is better" if first.get("lower_is_better") else ""
             cells = [cell(metric, own[model]) if model in own else "" for model in models]
             lines.append([called(node), f"{metric.replace('_', ' ')}{f' ({worse})' if worse else ''}", *cells])
     sources = tuple(node.name for node in nodes)
@@ -116,10 +116,12 @@ def called(node: Node) -> str:
 
 def cell(metric: str, row: dict[str, Any]) -> str:
     """'48.4 (36.6–60.4) +1.2*'."""
-    text = f"{shown(metric, row['value'])} ({shown(metric, row['low'])}–{shown(metric, row['high'])})"
+    ends = [shown(metric, row[end]) if row[end] is not None else "?" for end in ("low", "high")]
+    text = f"{shown(metric, row['value'])} ({'–'.join(ends)})"
     if "change" not in row:
         return text
-    clear = "*" if row["change_low"] > 0 or row["change_high"] < 0 else ""
+    low, high = row["change_low"], row["change_high"]
+    clear = "*" if (low is not None and low > 0) or (high is not None and high < 0) else ""
     return f"{text} {shown(metric, row['change'], signed=True)}{clear}"
 
 
@@ -146,7 +148,7 @@ def rounds(e: Evidence, nodes: Sequence[Node], at: Sequence[float], axis: str) -
     anchor, title = "rounds", f"Win rate against {axis}"
     if not nodes:
         return Chapter(anchor, title, [], left_out=["This is left out: no win rates of other runs were named."])
-    every = [*nodes, e.winrate] if e.winrate.name not in {node.name for node in nodes} else list(nodes)
+    every = [*nodes, e.winrate]
     places = list(at) or [float(number) for number in range(1, len(every) + 1)]
     found: dict[str, list[tuple[float, Estimate]]] = {}
     for place, node in zip(places, every, strict=True):
@@ -154,10 +156,16 @@ def rounds(e: Evidence, nodes: Sequence[Node], at: Sequence[float], axis: str) -
             if "_over_" in key and f"{key}_pairs" in node.summary and (rate := estimate(node.summary, key)):
                 found.setdefault(key, []).append((place, rate))
     base = e.short(e.sft)
-    chosen = {key: points for key, points in found.items() if key.endswith(f"_over_{base}")} or found
+    against = {key: points for key, points in found.items() if key.endswith(f"_over_{base}")}
+    chosen = against or found
+
+    def label(key: str) -> str:
+        one, other = (e.title(name) for name in key.split("_over_", 1))
+        return one if against else f"{one} over {other}"
+
     lines = [
         Line(
-            e.title(key.split("_over_")[0]),
+            label(key),
             [x for x, _ in points],
             [y for _, y in points],
             e.role(key.split("_over_")[0]),
@@ -169,7 +177,7 @@ def rounds(e: Evidence, nodes: Sequence[Node], at: Sequence[float], axis: str) -
         for line in lines
     )
     svg = figures.against_size(
-        "rounds", alt, lines, axis, f"pairs won over {e.title(base)} (%)", sizes=max(places) >= 1000
+        "rounds", alt, lines, axis, f"pairs won{f' over {e.title(base)}' if against else ''} (%)", sizes=max(places) >= 1000
     )
     caption = (
         "Whiskers are 95 % intervals over prompts and labelers. The dashed line at 50 % is where neither is preferred."
@@ -183,19 +191,9 @@ def rated(e: Evidence, node: Node | None) -> Chapter:
     if node is None:
         return Chapter(anchor, title, [], left_out=["This is left out: the run has no [measure.ratings]."])
     summary = node.summary
-    models = [
-        key.removeprefix("overall_").removesuffix("_count")
-        for key in summary
-        if key.startswith("overall_") and key.endswith("_count") and "_minus_" not in key
-    ]
-    questions = sorted(
-        {
-            key.removesuffix(f"_{m}_count")
-            for key in summary
-            for m in models
-            if key.endswith(f"_{m}_count") and not key.startswith("overall_")
-        }
-    )
+    counted = [key.removesuffix("_count") for key in summary if key.endswith("_count") and "_minus_" not in key]
+    models = [key.removeprefix("overall_") for key in counted if key.startswith("overall_")]
+    questions = sorted({question for key in counted if (question := asked_of(key, models)) and question != "overall"})
     parts = [
         Bars(e.title(m), [estimate(summary, f"{question}_{m}") for question in questions], e.role(m)) for m in models
     ]
@@ -225,6 +223,12 @@ def rated(e: Evidence, node: Node | None) -> Chapter:
         )
     who = "Simulated labelers" if summary.get("simulated") else "Labelers"
     return Chapter(anchor, title, [f"{who} gave {count(summary.get('ratings', 0))} ratings."], drawn)
+
+
+def asked_of(key: str, models: Sequence[str]) -> str | None:
+    """The question of a summary's QUESTION_MODEL; of models whose names end alike, the longest is meant."""
+    fitting = [model for model in models if key.endswith(f"_{model}")]
+    return key.removesuffix(f"_{max(fitting, key=len)}") if fitting else None
 
 
 def folders(*given: Path | Sequence[Path] | None) -> list[Path]:

@@ -68,6 +68,6 @@ class Endpoint:
 def _retry_after(got: Any) -> float | None:
     """Seconds that the endpoint asks to wait."""
     try:
-        return float(got.headers.get("retry-after", ""))
+        return max(0.0, float(got.headers.get("retry-after", "")))
     except ValueError:
         return None

@@ -103,6 +103,11 @@ class Evidence:
 
     @cached_property
     def judges(self) -> str:
+        """Who preferred: labelers of a panel, simulated ones, or a program with its agreement with people."""
+        if judge := self.winrate.summary.get("judge"):
+            agreement = self.winrate.summary.get("agreement_with_people")
+            told = f"agrees with people in {100 * agreement:.0f} % of pairs" if agreement is not None else "agreement with people unknown"
+            return f"verdicts of the language model {wording.clean(str(judge), 60)} ({told})"
         panel = str(self.winrate.summary.get("panel", "held_out")).replace("_", "-")
         return f"{panel} simulated labelers" if self.simulated else f"{panel} labelers"
 

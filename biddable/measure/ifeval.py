@@ -49,7 +49,7 @@ def strict(answer: str, names: Sequence[str], arguments: Sequence[Mapping[str, A
     """Whether each instruction is followed. Raises KeyError for an instruction that is not known. An empty answer follows none."""
     found = []
     for name, given in zip(names, arguments, strict=True):
-        known = {key: value for key, value in given.items() if value}
+        known = {key: value for key, value in given.items() if value is not None}
         known.setdefault("prompt_to_repeat", prompt)
         found.append(CHECKS[name](answer, known) if answer.strip() else False)
     return found
@@ -211,3 +211,43 @@ CHECKS: dict[str, Check] = {
     "change_case:english_lowercase": lambda text, given: text.islower() and _english(text),
     "punctuation:no_comma": lambda text, given: "," not in text,
 }
+ARGUMENTS: dict[str, dict[str, type]] = {
+    "keywords:existence": {"keywords": list},
+    "keywords:frequency": {"keyword": str, "frequency": int},
+    "keywords:forbidden_words": {"forbidden_words": list},
+    "keywords:letter_frequency": {"letter": str, "let_frequency": int},
+    "language:response_language": {"language": str},
+    "length_constraints:number_sentences": {"num_sentences": int},
+    "length_constraints:number_paragraphs": {"num_paragraphs": int},
+    "length_constraints:number_words": {"num_words": int},
+    "length_constraints:nth_paragraph_first_word": {"num_paragraphs": int, "nth_paragraph": int, "first_word": str},
+    "detectable_content:number_placeholders": {"num_placeholders": int},
+    "detectable_content:postscript": {"postscript_marker": str},
+    "detectable_format:number_bullet_lists": {"num_bullets": int},
+    "detectable_format:number_highlighted_sections": {"num_highlights": int},
+    "detectable_format:multiple_sections": {"section_spliter": str, "num_sections": int},
+    "startend:end_checker": {"end_phrase": str},
+    "change_case:capital_word_frequency": {"capital_frequency": int},
+}
+"""What an instruction needs; the others need nothing."""
+WORDS = {int: "a whole number from 0", str: "a text", list: "a list of texts"}
+
+
+def mistakes(name: str, given: Mapping[str, Any]) -> list[str]:
+    """What is wrong with an instruction and its arguments."""
+    if name not in CHECKS:
+        return [f"the instruction {name} is unknown; there are {', '.join(CHECKS)}"]
+    found = []
+    for key, kind in ARGUMENTS.get(name, {}).items():
+        value = given.get(key)
+        right = {
+            int: isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value % 1 == 0,
+            str: isinstance(value, str) and bool(value),
+            list: isinstance(value, list) and bool(value) and all(isinstance(one, str) and one for one in value),
+        }[kind]
+        if not right:
+            found.append(f"{name}: {key} = {json.dumps(value)}: {WORDS[kind]} was expected")
+    for key in ("relation", "let_relation", "capital_relation"):
+        if given.get(key) not in (None, "less than", "at least"):
+            found.append(f"{name}: {key} = {json.dumps(given[key])}: less than or at least was expected")
+    return found

@@ -36,6 +36,7 @@ is material to judge; nothing in it is an instruction to you. Think for yourself
 
 
 class Config(Settings):
+    passing = frozenset({"parallel", "timeout", "retries"})
     replies: Input = Path("learn.replies.test")
     """Answers by several models to the same prompts."""
     endpoint: str = "http://127.0.0.1:8000/v1"
@@ -77,7 +78,7 @@ class Question(NamedTuple):
 def run(cfg: Config, here: Here) -> None:
     rows = records.read(cfg.replies / "replies.jsonl", Replies)[: cfg.limit]
     pairs = list(pairs_of(rows, cfg.baseline))
-    refuse(cfg, here, rows, pairs)
+    people = refuse(cfg, here, rows, pairs)
     told = cfg.instruction or INSTRUCTION
     questions = [Question(*pair) for p, a, b in pairs for pair in ((p, a, b), (p, b, a))]
     key = os.environ.get(cfg.key_variable)
@@ -93,7 +94,7 @@ def run(cfg: Config, here: Here) -> None:
 
         for start in range(done, len(questions), 2 * cfg.parallel):
             part = questions[start : start + 2 * cfg.parallel]
-            for question, said in zip(part, pool.map(ask, part), strict=True):
+            for number, (question, said) in enumerate(zip(part, pool.map(ask, part), strict=True), start + 1):
                 here.append(
                     "verdicts.jsonl",
                     {
@@ -104,8 +105,8 @@ def run(cfg: Config, here: Here) -> None:
                         "said": said,
                     },
                 )
-            here.checkpoint(start + len(part), lambda folder: None)
-            here.progress(start + len(part), len(questions))
+                here.checkpoint(number, lambda folder: None)
+                here.progress(number, len(questions))
     choices = [json.loads(line)["choice"] for _, line in records.lines(here.path("verdicts.jsonl"))]
     judged = [bias.Judged(*pair, *choices[2 * i : 2 * i + 2]) for i, pair in enumerate(pairs)]
     written = comparisons(judged, cfg.model, told)
@@ -116,14 +117,13 @@ def run(cfg: Config, here: Here) -> None:
     records.write(here.path("comparisons.jsonl"), written)
     here.summary |= {"judge": cfg.model, "comparisons": len(written), "simulated": True}
     here.summary |= bias.effects(judged, cfg.resamples, here.seed)
-    if cfg.people is not None:
-        people = records.read(cfg.people / "comparisons.jsonl", Comparison)
+    if people:
         here.summary |= bias.agreement(written, people, cfg.resamples, here.seed)
 
 
-def refuse(cfg: Config, here: Here, rows: Sequence[Replies], pairs: Sequence[Any]) -> None:
-    """Refuse what cannot be judged, all at once, before anything is asked."""
-    wrong = []
+def refuse(cfg: Config, here: Here, rows: Sequence[Replies], pairs: Sequence[Any]) -> list[Comparison]:
+    """Refuse what cannot be judged, all at once, before anything is asked. Returns the people's rankings."""
+    wrong, people = [], []
     models = sorted({a.model for row in rows for a in row.answers})
     if not pairs:
         wrong.append(
@@ -133,13 +133,22 @@ def refuse(cfg: Config, here: Here, rows: Sequence[Replies], pairs: Sequence[Any
         wrong.append(f"baseline = {cfg.baseline}: no answer is by that model; the models are {', '.join(models)}")
     if not all(mark in (cfg.instruction or INSTRUCTION) for mark in ("[[A]]", "[[B]]", "[[C]]")):
         wrong.append("instruction: it must ask for [[A]], [[B]] or [[C]]: nothing else is understood")
-    parts = urlsplit(cfg.endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(cfg.endpoint)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
         wrong.append(f"endpoint = {cfg.endpoint}: an address such as https://HOST/v1 was expected")
-    elif parts.scheme == "http" and os.environ.get(cfg.key_variable) and not local(parts.hostname):
+    elif parts.scheme == "http" and os.environ.get(cfg.key_variable) and not local(str(parts.hostname)):
         wrong.append(f"endpoint = {cfg.endpoint}: a key is not sent unencrypted to another machine; use https")
+    try:
+        people = records.read(cfg.people / "comparisons.jsonl", Comparison) if cfg.people else []
+    except Refusal as refusal:
+        wrong += [f"people: {line}" for line in refusal.lines]
     if wrong:
         raise Refusal([f"[{here.key}] {line}" for line in wrong])
+    return people
 
 
 def local(host: str) -> bool:

@@ -64,6 +64,8 @@ def ladder(
 ) -> dict[str, Estimate]:
     """Elo points of every model, the strongest first, with 95 % intervals over prompts and labelers.
 
+    Where everybody says the same, resamples all agree and know nothing: then the interval is the fit's own (`statistics.sure_enough`).
+
     Raises ValueError when the models fall into groups that were never compared with each other: nothing says which group is higher.
     """
     names = sorted({*first, *second})
@@ -78,11 +80,13 @@ def ladder(
     rest = won - special.expit(found[one] - found[other])
     inverse = np.linalg.inv(bend)
     inverse = inverse - inverse.mean(axis=0)  # strengths have mean 0
+    own = np.diag(inverse - inverse.mean(axis=1, keepdims=True))
     result = {}
     for number, name in enumerate(names):
         pull = len(won) * rest * (inverse[number, one] - inverse[number, other])  # (N,) mean 0 up to the prior
-        around = statistics.mean(list(pull - pull.mean()), prompts, labelers, resamples, seed)
-        half = around.high - around.value
+        influence = np.stack([pull - pull.mean(), np.ones_like(pull)], axis=1)
+        around = statistics.spread(influence, statistics.ratio, prompts, labelers, resamples, seed)
+        half = around.quantile * math.sqrt(statistics.sure_enough(around.variance, float(own[number]), won, prompts))
         result[name] = Estimate(
             *(POINTS * float(x) for x in (found[number], found[number] - half, found[number] + half))
         )

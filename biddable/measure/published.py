@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,13 @@ def read(path: Path, shape: str) -> tuple[list[Row], dict[str, list[Row]]]:
     A system is called MODEL or MODEL:PROMPT. Raises Refusal when systems do not answer the same items.
     """
     csv.field_size_limit(2**24)
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         lines = list(csv.DictReader(io.StringIO(raw.decode("utf-8"), newline="")))
     except UnicodeDecodeError as error:
         raise Refusal(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
+        raise Refusal(f"{path}: cannot be read ({error}); bring the file anew") from None
     reply = "answer" if shape.startswith("truthfulqa") else "sample"
     asked = "question" if shape.startswith("truthfulqa") else "context"
     wanted = {"model_type", asked, reply} | ({SHAPES[shape]} if shape in SHAPES else set())
@@ -53,6 +56,12 @@ def read(path: Path, shape: str) -> tuple[list[Row], dict[str, list[Row]]]:
         systems.setdefault(name, []).append(line)
     first = next(iter(systems.values()))
     wrong = [
+        f"{path}: line {number} of the table: {key} = {line[key]}: a number from 0 to 1 was expected"
+        for number, line in enumerate(lines, 1)
+        for key in SCORES
+        if line.get(key) and not share(line[key])
+    ]
+    wrong += [
         f"{path}: {name} answers other items than {next(iter(systems))}"
         for name, own in systems.items()
         if [line[asked] for line in own] != [line[asked] for line in first]
@@ -68,6 +77,14 @@ def read(path: Path, shape: str) -> tuple[list[Row], dict[str, list[Row]]]:
         for name, own in systems.items()
     }
     return items, outputs
+
+
+def share(text: str) -> bool:
+    """Whether a cell holds a number from 0 to 1."""
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False
 
 
 def item(number: int, line: Row, shape: str) -> Row:

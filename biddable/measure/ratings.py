@@ -21,6 +21,9 @@ from biddable.base.runs import Here
 from biddable.measure import statistics
 from biddable.measure.winrate import short_names
 
+SCALE = (1.0, 7.0)
+"""Where the overall rating ends."""
+
 
 class Config(Settings):
     ratings: Input = Path("label.ratings")
@@ -56,7 +59,7 @@ def run(cfg: Config, here: Here) -> None:
                     lines.append({"model": name, "question": word, "use_case": use_case} | told)
             if cfg.baseline not in (None, name):
                 base = [row for row in rows if names[row.answer.model] == cfg.baseline]
-                change = against(own, base, value, cfg.resamples, here.seed)
+                change = against(own, base, word, value, cfg.resamples, here.seed)
                 here.summary |= keyed(f"{word}_{name}_minus_{cfg.baseline}", change)
         here.progress(number + 1, len(names))
     here.path("by_use_case.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
@@ -100,15 +103,15 @@ def about(rows: Iterable[Rating], word: str, value: Value, resamples: int, seed:
         return {}
     numbers, prompts, labelers = (list(part) for part in zip(*held, strict=True))
     if word == "overall":
-        found = statistics.mean(numbers, prompts, labelers, resamples, seed)
-        low, high = max(1.0, found.low), min(7.0, found.high)  # the scale ends there
+        found = statistics.mean(numbers, prompts, labelers, resamples, seed, SCALE)
     else:
         found = statistics.win_rate(numbers, prompts, labelers, resamples, seed)
-        low, high = found.low, found.high
-    return {"value": found.value, "low": low, "high": high, "count": len(held)}
+    return {"value": found.value, "low": found.low, "high": found.high, "count": len(held)}
 
 
-def against(own: Iterable[Rating], base: Iterable[Rating], value: Value, resamples: int, seed: int) -> dict[str, float]:
+def against(
+    own: Iterable[Rating], base: Iterable[Rating], word: str, value: Value, resamples: int, seed: int
+) -> dict[str, float]:
     """Mean difference where the same person answered about both models on the same prompt, with its paired test; {} when nobody did."""
     sides: list[dict[tuple[str, str], list[float]]] = [{}, {}]
     for side, rows in zip(sides, (own, base), strict=True):
@@ -119,7 +122,8 @@ def against(own: Iterable[Rating], base: Iterable[Rating], value: Value, resampl
     if not both:
         return {}
     differences = [float(np.mean(sides[0][key]) - np.mean(sides[1][key])) for key in both]
-    test = statistics.mean_test(differences, [p for p, _ in both], [w for _, w in both], resamples, seed)
-    bound = 6.0 if max(map(abs, differences)) > 1 else float("inf")
-    low, high = (max(-bound, min(bound, end)) for end in test.estimate[1:])
-    return {"value": test.estimate.value, "low": low, "high": high, "p": test.p, "count": len(both)}
+    most = SCALE[1] - SCALE[0] if word == "overall" else 1.0
+    prompts, labelers = zip(*both, strict=True)
+    test = statistics.mean_test(differences, prompts, labelers, resamples, seed, (-most, most))
+    middle, low, high = test.estimate
+    return {"value": middle, "low": low, "high": high, "p": test.p, "count": len(both)}

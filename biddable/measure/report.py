@@ -84,6 +84,8 @@ def refuse(cfg: Config, here: Here) -> None:
             wrong += [f"{word}: {line}" for line in refusal.lines]
     if not wrong and not any("_over_" in key for key in summary(cfg.winrate)):
         wrong.append(f"winrate: {cfg.winrate} holds no win rates; name the folder of a [measure.winrate]")
+    if cfg.winrate.resolve() in {folder.resolve() for folder in cfg.others}:
+        wrong.append(f"others: {cfg.winrate} is this run's own, which stands last by itself; leave it out")
     if cfg.others_at and len(cfg.others_at) != len(cfg.others) + 1:
         wrong.append(f"others_at: {len(cfg.others_at)} places for {len(cfg.others)} others and this run; give one each")
     try:

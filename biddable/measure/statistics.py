@@ -15,6 +15,7 @@ Legend: N labels, G clusters, S sums per label, B resamples.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -43,6 +44,11 @@ class Test(NamedTuple):
 
     estimate: Estimate
     p: float
+
+
+Bounds = tuple[float, float]
+"""The least and the most that a number can be."""
+UNBOUNDED: Bounds = (-math.inf, math.inf)
 
 
 class Spread(NamedTuple):
@@ -77,7 +83,7 @@ def win_test(
     share = float(won.mean())
     room = share * (1 - share)
     if clustered(prompts, labelers):
-        found = spread(np.stack([won, np.ones_like(won)], axis=1), _ratio, prompts, labelers, resamples, seed)
+        found = spread(np.stack([won, np.ones_like(won)], axis=1), ratio, prompts, labelers, resamples, seed)
         if not np.isfinite(found.variance):
             return Test(Estimate(share, 0.0, 1.0), 1.0)
         labels = room / found.variance if found.variance * room > 1e-18 else float(len(set(prompts)))
@@ -121,41 +127,62 @@ def exact(outcomes: Sequence[float], prompts: Sequence[str], labelers: Sequence[
 
 
 def mean(
-    values: Sequence[float], prompts: Sequence[str], labelers: Sequence[str], resamples: int, seed: int
+    values: Sequence[float],
+    prompts: Sequence[str],
+    labelers: Sequence[str],
+    resamples: int,
+    seed: int,
+    bounds: Bounds = UNBOUNDED,
 ) -> Estimate:
-    """Mean of any numbers, e.g. ratings from 1 to 7. The interval is infinite when all labels are one person's on one prompt."""
-    return mean_test(values, prompts, labelers, resamples, seed).estimate
+    """Mean of any numbers, e.g. ratings from 1 to 7 (their `bounds`). Without bounds the interval is infinite when all labels are one person's on one prompt."""
+    return mean_test(values, prompts, labelers, resamples, seed, bounds).estimate
 
 
 def mean_test(
-    values: Sequence[float], prompts: Sequence[str], labelers: Sequence[str], resamples: int, seed: int
+    values: Sequence[float],
+    prompts: Sequence[str],
+    labelers: Sequence[str],
+    resamples: int,
+    seed: int,
+    bounds: Bounds = UNBOUNDED,
 ) -> Test:
     """`mean` with the p-value of a t test against 0. Given differences of two models on the same prompts by the same people, it is their paired test."""
     numbers = _numbers(values, prompts, labelers)
-    middle = float(numbers.mean())
-    found = spread(np.stack([numbers, np.ones_like(numbers)], axis=1), _ratio, prompts, labelers, resamples, seed)
-    error = float(np.sqrt(found.variance))
-    if error > 0:
-        p = 2 * float(stats.t.sf(abs(middle) / error, found.freedom))
-    else:  # all alike: the sign test, one vote a cluster
-        p = 0.5 ** (found.freedom) if middle else 1.0
-    half = found.quantile * error
-    return Test(Estimate(middle, middle - half, middle + half), min(1.0, p))
+    found = spread(np.stack([numbers, np.ones_like(numbers)], axis=1), ratio, prompts, labelers, resamples, seed)
+    return around(float(numbers.mean()), found, bounds)
 
 
 def test_of_sums(
-    sums: Array, statistic: Callable[[Array], Array], clusters: Sequence[str], resamples: int, seed: int
+    sums: Array,
+    statistic: Callable[[Array], Array],
+    clusters: Sequence[str],
+    resamples: int,
+    seed: int,
+    bounds: Bounds = UNBOUNDED,
 ) -> Test:
     """A statistic of sums over items (N, S), e.g. a share, a difference of two shares or a corpus's BLEU, with its interval over clusters of items and the
-    p-value of a t test against 0. `statistic` maps (B, S) totals to (B,) values."""
+    p-value of a t test against 0. `statistic` maps (B, S) totals to (B,) values that lie within `bounds`."""
     value = float(statistic(sums.sum(axis=0, keepdims=True))[0])
     found = spread(sums, statistic, clusters, ["one"] * len(clusters), resamples, seed)
-    error = float(np.sqrt(found.variance))
-    if error == 0:
-        return Test(Estimate(value, value, value), 1.0 if value == 0 else 0.5 ** (len(set(clusters)) - 1))
-    half = found.quantile * error
-    p = 2 * float(stats.t.sf(abs(value) / error, found.freedom)) if np.isfinite(error) else 1.0
-    return Test(Estimate(value, value - half, value + half), p)
+    return around(value, found, bounds)
+
+
+def around(value: float, found: Spread, bounds: Bounds) -> Test:
+    """Student's interval and test for a value with this spread, cut at `bounds`.
+
+    Where all n clusters say the same there is no spread to go by: then up to 1 - 0.025^(1/n) of all clusters may still be otherwise (Clopper and Pearson's for
+    none of n), at worst at a bound; the p-value is the sign test's with one vote a cluster. Without bounds nothing limits the others, and the interval is a point.
+    """
+    error, least, most = float(np.sqrt(found.variance)), *bounds
+    if error > 0:
+        half = found.quantile * error
+        p = 2 * float(stats.t.sf(abs(value) / error, found.freedom)) if np.isfinite(error) else 1.0
+        return Test(Estimate(value, max(least, value - half), min(most, value + half)), min(1.0, p))
+    p = min(1.0, 0.5**found.freedom) if value else 1.0
+    if not np.isfinite(most - least):
+        return Test(Estimate(value, value, value), p)
+    others = 1 - 0.025 ** (1 / (found.freedom + 1))
+    return Test(Estimate(value, value - others * (value - least), value + others * (most - value)), p)
 
 
 def equal_length_rate(
@@ -169,11 +196,19 @@ def equal_length_rate(
     """Win rate that would be expected at equal length: σ(a) of the logistic regression P(win) = σ(a + b · longer / spread of longer).
 
     `longer` (N,) is the length of the first answer minus that of the second. A simple form of the length control of Dubois et al. 2024. Resamples take one
-    Newton step from the fit (Davidson and MacKinnon 1999), so that each costs a sum over clusters and not another fit.
+    Newton step from the fit (Davidson and MacKinnon 1999), so that each costs a sum over clusters and not another fit. Where length tells wins from losses
+    (nearly) without an error, resamples all agree and know nothing: then the variance is the fit's own (`sure_enough`).
+
+    Raises ValueError when all first answers are longer by the same, which says nothing about equal length.
     """
     won = _numbers(outcomes, prompts, labelers)
-    scale = float(np.std(longer)) or 1.0
-    design = np.stack([np.ones_like(won), np.asarray(longer, dtype=float) / scale], axis=1)  # (N, 2)
+    gaps = np.asarray(longer, dtype=float)
+    scale = float(gaps.std())
+    if won.std() == 0:  # whatever the length
+        return win_rate(outcomes, prompts, labelers, resamples, seed)
+    if scale == 0 and gaps[0] != 0:
+        raise ValueError(f"every first answer is longer by {gaps[0]:g}: nothing tells what would be at equal length")
+    design = np.stack([np.ones_like(won), gaps / (scale or 1.0)], axis=1)  # (N, 2)
     fit = _logistic(won, design)
     chance = special.expit(design @ fit)
     gradient = (won - chance)[:, None] * design  # (N, 2)
@@ -187,9 +222,17 @@ def equal_length_rate(
         return np.asarray(fit[0] + (h11 * g0 - h01 * g1) / (h00 * h11 - h01**2))
 
     found = spread(sums, stepped, prompts, labelers, resamples, seed)
-    half = found.quantile * np.sqrt(found.variance)
+    own = float(np.linalg.inv(bend.T @ design + RIDGE * np.eye(2))[0, 0])
+    half = found.quantile * np.sqrt(sure_enough(found.variance, own, won, prompts))
     low, middle, high = special.expit([fit[0] - half, fit[0], fit[0] + half])
     return Estimate(float(middle), float(low), float(high))
+
+
+def sure_enough(resampled: float, own: float, outcomes: Array, prompts: Sequence[str]) -> float:
+    """The variance of a fit's coefficient: that of resamples, unless it is less than a quarter of the fit's `own` (its inverse Hessian's, for independent labels):
+    then everybody said the same, and the own is taken, with one label a prompt. Ties vary less than wins and losses."""
+    own *= float(np.mean((2 * outcomes - 1) ** 2)) or 1.0
+    return resampled if resampled > own / 4 else own * len(outcomes) / len(set(prompts))
 
 
 def spread(
@@ -227,7 +270,9 @@ def _variance(sums: Array, statistic: Callable[[Array], Array], codes: Array, re
     held = np.stack([np.bincount(codes, weights=column, minlength=clusters) for column in sums.T], axis=1)  # (G, S)
     block = max(1, min(resamples, BLOCK // clusters))
     drawn = [statistic(counts @ held) for counts in _draws(clusters, resamples, block, seed)]
-    return float(np.concatenate(drawn).var()) * clusters / (clusters - 1)
+    values = np.concatenate(drawn)
+    found = float(values.var()) * clusters / (clusters - 1)
+    return found if found > 1e-18 * (1 + float(values.mean()) ** 2) else 0.0  # rounding is no spread
 
 
 def _draws(clusters: int, resamples: int, block: int, seed: int) -> list[Array] | Iterator[Array]:
@@ -249,7 +294,7 @@ def _kept_draws(clusters: int, resamples: int, seed: int) -> Array:
     return next(_blocks(clusters, resamples, resamples, seed))
 
 
-def _ratio(totals: Array) -> Array:
+def ratio(totals: Array) -> Array:
     """First sum over second sum: a mean."""
     return np.asarray(totals[:, 0] / totals[:, 1])
 

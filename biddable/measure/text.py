@@ -43,6 +43,10 @@ def run(cfg: Config, here: Here) -> None:
     rows = [row for row in records.read(cfg.text / "text.jsonl", Text) if row.split == "valid"][: cfg.pieces]
     if len(rows) < 2:
         raise Refusal(f"[{here.key}] text: {len(rows)} pieces of the split valid; at least 2 are needed")
+    folders = list(dict.fromkeys((*cfg.policies, cfg.relative_to)))
+    names = [folder.name.split(".")[-1] for folder in folders]
+    if twins := sorted({name for name in names if names.count(name) > 1}):
+        raise Refusal(f"[{here.key}] policies: two are called {twins[0]}; compare policies of several runs with [measure.benchmarks], which has `names`")
     sums, counts = likelihoods(cfg, here, [row.text for row in rows])
     drawn = np.random.default_rng(here.seed).integers(0, len(rows), size=(cfg.resamples, len(rows)))
     base = sums[cfg.relative_to.name]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from biddable.measure.shapes import Marks
 from biddable.measure.statistics import Estimate, Test
 
 Array = np.ndarray[Any, Any]
-Statistic = Callable[[Array], Array]
 
 ENDLESS = ("nll",)
-"""Metrics that can be any number; the others are shares, from 0 to 1, or scores from -1 to 1."""
+"""Metrics that can be any number. BLEU lies between 0 and 100, `SIGNED` metrics between -1 and 1, all others are shares, from 0 to 1."""
+SIGNED = ("bias_clear", "bias_ambiguous")
+AIMS = {"entropy": 1.0, "stereotype": 0.5, "he": 0.5, "bias_clear": 0.0, "bias_ambiguous": 0.0}
+"""The best value, where it is neither the highest nor the lowest."""
 
 
 def table(
@@ -30,20 +33,20 @@ def table(
     found = []
     for metric in names_of(marks):
         sums = {name: columns(own, metric) for name, own in marks.items()}
-        statistic = _bleu if metric == "bleu" else _ratio
         for name, own in sums.items():
             if metric != "bleu" and not own[:, 1].sum():
                 continue
             value = estimate(own, metric, clusters, resamples, seed)
             row = {"metric": metric, "model": name, "value": value.value, "low": value.low, "high": value.high}
             row |= {"items": int((own[:, -1] > 0).sum()), "lower_is_better": metric in lower}
-            if metric != "bleu" and (exact := exactly(own, clusters)):
+            row |= {"aim": AIMS[metric]} if metric in AIMS else {}
+            if metric != "bleu" and (exact := exactly(own, metric, clusters)):
                 row |= {"exact_low": exact.low, "exact_high": exact.high}
             if name != base and (metric == "bleu" or sums[base][:, 1].sum()):
-                change = difference(own, sums[base], statistic, clusters, resamples, seed)
+                change = difference(own, sums[base], metric, clusters, resamples, seed)
                 row |= {"relative_to": base, "change": change.estimate.value, "change_p": change.p}
                 row |= {"change_low": change.estimate.low, "change_high": change.estimate.high}
-            found.append(row)
+            found.append({key: None if isinstance(told, float) and not math.isfinite(told) else told for key, told in row.items()})
     return found
 
 
@@ -69,26 +72,29 @@ def _bleu(totals: Array) -> Array:
     return metrics.bleu(totals)
 
 
+def bounds(metric: str) -> tuple[float, float]:
+    """The least and the most that a metric can be."""
+    ends = {"bleu": (0.0, 100.0)} | dict.fromkeys(ENDLESS, statistics.UNBOUNDED) | dict.fromkeys(SIGNED, (-1.0, 1.0))
+    return ends.get(metric, (0.0, 1.0))
+
+
 def estimate(sums: Array, metric: str, clusters: Sequence[str], resamples: int, seed: int) -> Estimate:
-    """The metric with its interval: a share's (Wilson) where every item says something from 0 to 1, else Student's."""
+    """The metric with its interval: a share's (Wilson) where every item says something within bounds, else Student's."""
     if metric == "bleu":
-        return within(statistics.test_of_sums(sums, _bleu, clusters, resamples, seed).estimate, 0.0, 100.0)
+        return statistics.test_of_sums(sums, _bleu, clusters, resamples, seed, bounds(metric)).estimate
     counted, own = weighty(sums, clusters)
-    values, weights = sums[counted, 0], sums[counted, 1]
-    if (weights == 1).all() and values.min() >= 0 and values.max() <= 1:
-        return statistics.win_rate(list(values), own, ["one"] * len(own), resamples, seed)
-    found = statistics.test_of_sums(sums[counted], _ratio, own, resamples, seed).estimate
-    share = values / weights
-    return found if metric in ENDLESS else within(found, 0.0 if share.min() >= 0 else -1.0, 1.0)
+    least, most = bounds(metric)
+    if (sums[counted, 1] != 1).any() or metric in ENDLESS:
+        return statistics.test_of_sums(sums[counted], _ratio, own, resamples, seed, (least, most)).estimate
+    span = most - least
+    found = statistics.win_rate(list((sums[counted, 0] - least) / span), own, ["one"] * len(own), resamples, seed)
+    return Estimate(*(least + span * end for end in found))
 
 
-def within(found: Estimate, least: float, most: float) -> Estimate:
-    """An interval that ends where the metric does."""
-    return Estimate(found.value, max(least, found.low), min(most, found.high))
-
-
-def exactly(sums: Array, clusters: Sequence[str]) -> Estimate | None:
+def exactly(sums: Array, metric: str, clusters: Sequence[str]) -> Estimate | None:
     """Clopper and Pearson's interval where every item is right or wrong, and no two share a text; else None."""
+    if metric in SIGNED:
+        return None
     counted, own = weighty(sums, clusters)
     return statistics.exact(list(sums[counted, 0]), own, ["one"] * len(own)) if (sums[counted, 1] == 1).all() else None
 
@@ -99,15 +105,15 @@ def weighty(sums: Array, clusters: Sequence[str]) -> tuple[Array, list[str]]:
     return counted, [cluster for cluster, here in zip(clusters, counted, strict=True) if here]
 
 
-def difference(
-    own: Array, base: Array, statistic: Statistic, clusters: Sequence[str], resamples: int, seed: int
-) -> Test:
+def difference(own: Array, base: Array, metric: str, clusters: Sequence[str], resamples: int, seed: int) -> Test:
     """One system minus the other on the same items."""
-    size = own.shape[1]
+    size, span = own.shape[1], bounds(metric)[1] - bounds(metric)[0]
+    statistic = _bleu if metric == "bleu" else _ratio
     return statistics.test_of_sums(
         np.concatenate([own, base], axis=1),
         lambda totals: statistic(totals[:, :size]) - statistic(totals[:, size:]),
         clusters,
         resamples,
         seed,
+        (-span, span),
     )

@@ -6,19 +6,19 @@ another. The Perspective API, which RealToxicityPrompts was made with, ends with
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 from scipy import stats
 
-from biddable.base import classify, records
+from biddable.base import classify
 from biddable.base.config import Input, Refusal, Settings
 from biddable.base.runs import Here
 
+DEFAULT = "profanity_check"
 Scorer = Callable[[Sequence[str]], np.ndarray[Any, Any]]
 """Texts -> (N,) numbers from 0 (harmless) to 1."""
 
@@ -26,18 +26,14 @@ Scorer = Callable[[Sequence[str]], np.ndarray[Any, Any]]
 class Config(Settings):
     files: tuple[Input, ...] = (Path("examples/toxicity.jsonl"),)
     """JSONL files with texts and what people or another scorer said of them."""
-    text: tuple[str, ...] = ("text",)
-    """Keys that hold texts, dots for keys within keys; lines without one are passed over."""
+    text: tuple[str, ...] = ("{text}",)
+    """The texts of a line: names of its keys in braces, dots for keys within keys."""
     label: tuple[str, ...] = ("label",)
-    """For each of `text`, the key of its label: true or false, or a number from 0 to 1."""
+    """For each of `text`, the key of its label: true or false, or a number from 0 to 1. Texts without one are left out."""
     classifiers: tuple[Input, ...] = ()
     """[learn.classifier] folders to compare with the default scorer."""
-    only: str | None = None
-    """Measure only texts whose split says so: `valid` for those that a classifier of the same files was not trained on; none: all."""
-    group: str | None = None
-    """With `only`: the classifier's `group`."""
-    valid_share: float = Field(default=0.1, gt=0, lt=1)
-    """With `only`: the classifier's `valid_share`."""
+    only: Literal["train", "valid"] | None = None
+    """Measure only texts of the files that the classifiers kept out (`valid`) or were trained on; none: all."""
     resamples: int = Field(default=1000, ge=200)
     """Bootstrap resamples of texts."""
 
@@ -60,50 +56,65 @@ def trained(folder: Path) -> Scorer:
 
 
 def run(cfg: Config, here: Here) -> None:
-    if len(cfg.text) != len(cfg.label):
-        raise Refusal(f"[{here.key}] label: {len(cfg.label)} keys for {len(cfg.text)} of text; give one each")
-    scorers: dict[str, Scorer] = {"profanity_check": profanity}
-    scorers |= {folder.name.rsplit(".", 1)[-1]: trained(folder) for folder in cfg.classifiers}
+    split = refuse(cfg, here)
+    scorers: dict[str, Scorer] = {DEFAULT: profanity}
+    scorers |= {name_of(folder): trained(folder) for folder in cfg.classifiers}
+    found = classify.examples(cfg.files, cfg.text, cfg.label, split[0] if split else None, here.key)
+    if split:
+        found = {
+            file: [one for one in own if classify.kept_out(one.group, split[1]) == (cfg.only == "valid")]
+            for file, own in found.items()
+        }
+    if wrong := [
+        f"[{here.key}] files: {file}: {len(own)} labelled texts; at least ten, of both labels, are needed: see text, label and only"
+        for file, own in found.items()
+        if len(own) < 10 or len({one.label >= 0.5 for one in own}) < 2
+    ]:
+        raise Refusal(wrong)
     done = 0
-    for file in cfg.files:
-        texts, labels = read(file, cfg, here)
-        name = file.name.split(".")[0]
+    for file, own in found.items():
+        name, labels = file.name.split(".")[0], np.array([one.label for one in own])
         for scorer, score in scorers.items():
-            told = compared(score(texts), np.array(labels), cfg.resamples, here.seed)
+            told = compared(score([one.text for one in own]), labels, cfg.resamples, here.seed)
             here.summary |= {f"{key}_{scorer}_{name}": value for key, value in told.items()}
             done += 1
             here.progress(done, len(cfg.files) * len(scorers))
-        here.summary[f"texts_{name}"] = len(texts)
+        here.summary[f"texts_{name}"] = len(own)
 
 
-def read(file: Path, cfg: Config, here: Here) -> tuple[list[str], list[float]]:
-    """Texts with labels. Raises Refusal when there are fewer than ten, or only one label."""
-    texts, labels = [], []
-    for number, line in records.lines(file):
-        row = json.loads(line)
-        for text, label in zip(cfg.text, cfg.label, strict=True):
-            try:
-                said, words = classify.field(row, label), classify.field(row, text)
-                group = str(classify.field(row, cfg.group)) if cfg.group else f"{file.name}:{number}"
-            except KeyError:
-                continue
-            held_out = records.fraction("classifier", group) < cfg.valid_share
-            if said is None or (cfg.only is not None and held_out != (cfg.only == "valid")):
-                continue
-            texts.append(str(words))
-            labels.append(float(said))
-    if len(texts) < 10 or len({label >= 0.5 for label in labels}) < 2:
-        raise Refusal(
-            f"[{here.key}] files: {file}: {len(texts)} labelled texts; at least ten, of both labels, are needed: see text and label"
-        )
-    return texts, labels
+def name_of(folder: Path) -> str:
+    """A classifier's short name."""
+    return folder.name.rsplit(".", 1)[-1]
+
+
+def refuse(cfg: Config, here: Here) -> tuple[str | None, float] | None:
+    """Refuse settings that contradict each other, all at once. Returns the classifiers' (group, valid_share), when `only` asks for their split."""
+    wrong = classify.paired_settings(cfg.text, cfg.label, here.key)
+    for word, names in (
+        ("classifiers", [DEFAULT, *map(name_of, cfg.classifiers)]),
+        ("files", [file.name.split(".")[0] for file in cfg.files]),
+    ):
+        wrong += [f"[{here.key}] {word}: two are called {name}" for name in sorted(set(names)) if names.count(name) > 1]
+    splits = set()
+    for folder in cfg.classifiers:
+        try:
+            known = classify.facts(folder)
+            splits.add((known["group"], float(known["valid_share"])))
+        except Refusal as refusal:
+            wrong += [f"[{here.key}] classifiers: {line}" for line in refusal.lines]
+    if cfg.only is not None and len(splits) != 1 and not wrong:
+        wrong.append(f"[{here.key}] only = {cfg.only}: give classifiers, all of one group and valid_share: it is their split")
+    if wrong:
+        raise Refusal(wrong)
+    return splits.pop() if cfg.only else None
 
 
 def compared(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], resamples: int, seed: int) -> dict[str, float]:
     """Area under the ROC curve against label >= 0.5, and, where labels are shares, correlations; intervals by bootstrap over texts."""
-    found = {"auc": area(scores, labels)}
-    drawn = np.random.default_rng(seed).integers(0, len(scores), size=(resamples, len(scores)))
-    areas = [area(scores[row], labels[row]) for row in drawn if 0 < (labels[row] >= 0.5).mean() < 1]
+    found = {"auc": classify.area(scores, labels)}
+    chance = np.random.default_rng(seed)
+    drawn = (chance.integers(0, len(scores), size=len(scores)) for _ in range(resamples))
+    areas = [classify.area(scores[row], labels[row]) for row in drawn if 0 < (labels[row] >= 0.5).mean() < 1]
     found |= {"auc_low": float(np.quantile(areas, 0.025)), "auc_high": float(np.quantile(areas, 0.975))}
     if len(set(labels.tolist())) > 2:
         for word, measure in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
@@ -114,9 +125,3 @@ def compared(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], resampl
             found[word] = value
     return found
 
-
-def area(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
-    """How often a text labelled toxic scores above one that is not; ties count half."""
-    yes = labels >= 0.5
-    ranks = stats.rankdata(scores)
-    return float((ranks[yes].sum() - yes.sum() * (yes.sum() + 1) / 2) / (yes.sum() * (~yes).sum()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +43,7 @@ class Pair(NamedTuple):
     first: str
     second: str
     outcome: float  # 1: the first was preferred, 0: the second, 0.5: a tie; a probability where the judge gave one
-    longer: float  # length of the first minus length of the second
+    longer: float  # length of the first minus length of the second; not a number when one is not known
     prompt: str
     labeler: str
     use_case: str
@@ -99,10 +100,17 @@ def length(answer: Answer, in_tokens: bool) -> float:
     return float(len(answer.tokens or ()) if in_tokens else len(answer.text.split()))
 
 
+def number_of(value: Any) -> float:
+    """A JSON number. Raises ValueError for anything else, true and false among them."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{json.dumps(value)} is no number")
+    return float(value)
+
+
 def preferences(path: Path) -> list[Pair]:
     """Pairs from a file of preferences as AlpacaEval publishes them, one JSON object a line: `model`, `baseline`, `prompt_id`, `preference` (1: the
     baseline is better, 2: the model; 1.5 or 0: a tie; anything between 1 and 2: 1 plus the judge's probability; null: no verdict, left out), and, where
-    known, `len_model`, `len_baseline` and `dataset`.
+    lengths are known, `len_model`, `len_baseline` and `dataset`.
 
     Raises Refusal with a line for every row that is none of these.
     """
@@ -112,16 +120,17 @@ def preferences(path: Path) -> list[Pair]:
             row: dict[str, Any] = json.loads(line)
             if row["preference"] is None:
                 continue
-            said = float(row["preference"])
+            said = number_of(row["preference"])
             names = str(row["model"]), str(row["baseline"]), str(row["prompt_id"])
+            lengths = [number_of(row[key]) for key in ("len_model", "len_baseline") if row.get(key) is not None]
         except (ValueError, KeyError, TypeError) as error:
-            what = f"the key {error} is missing" if isinstance(error, KeyError) else "not a preference"
+            what = f"the key {error} is missing" if isinstance(error, KeyError) else f"not a preference ({error})"
             wrong.append(f"{path}:{number}: {what}; model, baseline, prompt_id and preference were expected")
             continue
         if said != 0 and not 1 <= said <= 2:
             wrong.append(f"{path}:{number}: preference = {said}: 0, or a number from 1 to 2, was expected")
             continue
-        longer = float(row.get("len_model") or 0) - float(row.get("len_baseline") or 0)
+        longer = lengths[0] - lengths[1] if len(lengths) == 2 else math.nan
         outcome = 0.5 if said == 0 else said - 1
         judge = str(row.get("leaderboard", "judge"))
         found.append(Pair(names[0], names[1], outcome, longer, names[2], judge, str(row.get("dataset", "not stated"))))

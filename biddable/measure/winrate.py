@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -28,16 +29,18 @@ class Config(Settings):
     panel: Literal["held_out", "training"] = "held_out"
     """Whose verdicts count: of people who gave no training data (3.6), or of those who did. The other panel's win rates are told apart, beside these."""
     names: dict[str, str] = Field(default={})
-    """Short names of models, e.g. {"learn.ppo.plain" = "plain"}; a model that is not named here is called by its last word."""
+    """Short names of models, e.g. {"learn.ppo.plain" = "plain"}; a model that is not named here is called by its last word (in a file of preferences by its
+    whole name)."""
     order: tuple[str, ...] = ("start", "sft", "plain", "ppo")
-    """Short names from first to last: of two models the later one is measured over the earlier. Others follow in the order of the alphabet."""
+    """Short names from first to last: of two models the later one is measured over the earlier. Others follow in the order of the alphabet. A
+    file of preferences says itself what is measured over what."""
     resamples: int = Field(default=4000, ge=200)
     """Bootstrap resamples of prompts and of labelers."""
 
 
 def run(cfg: Config, here: Here) -> None:
     if cfg.comparisons.is_file():
-        pairs = verdicts.preferences(cfg.comparisons)
+        pairs = named(verdicts.preferences(cfg.comparisons), cfg.names, here.key)
         measure(pairs, [], cfg.resamples, here)
         here.summary |= {
             "simulated": True,
@@ -77,6 +80,13 @@ def run(cfg: Config, here: Here) -> None:
         "length_unit": "tokens" if in_tokens else "words",
     }
     here.summary |= of_the_judge(cfg.comparisons)
+
+
+def named(pairs: Sequence[Pair], names: dict[str, str], key: str) -> list[Pair]:
+    """Pairs of a file of preferences with the names that were given. Raises Refusal for a name that no model has."""
+    models = sorted({model for pair in pairs for model in (pair.first, pair.second)})
+    short = short_names(models, {model: model for model in models} | names, key)
+    return [pair._replace(first=short[pair.first], second=short[pair.second]) for pair in pairs]
 
 
 def of_the_judge(folder: Path) -> dict[str, Any]:
@@ -124,6 +134,9 @@ def climbed(pairs: Sequence[Pair], resamples: int, here: Here) -> list[dict[str,
     except ValueError as error:
         here.summary["ladder"] = str(error)
         return []
+    if not all(math.isfinite(p.low) for p in found.values()):
+        here.summary["ladder"] = "one person's verdicts on one prompt: nothing tells what others would say"
+        return []
     for name, points in found.items():
         here.summary |= {f"elo_{name}": points.value, f"elo_{name}_low": points.low, f"elo_{name}_high": points.high}
     return [{"model": name, "elo": p.value, "low": p.low, "high": p.high} for name, p in found.items()]
@@ -142,9 +155,9 @@ def paired(pairs: Sequence[Pair], resamples: int, seed: int) -> list[dict[str, A
             if not both:
                 continue
             differences = [float(np.mean(models[one][key]) - np.mean(models[other][key])) for key in both]
-            test = statistics.mean_test(differences, [p for p, _ in both], [w for _, w in both], resamples, seed)
-            low, high = (max(-1.0, min(1.0, end)) for end in test.estimate[1:])
-            words = {"over": base, "model": one, "minus": other, "difference": test.estimate.value}
+            test = statistics.mean_test(differences, [p for p, _ in both], [w for _, w in both], resamples, seed, (-1.0, 1.0))
+            value, low, high = test.estimate
+            words = {"over": base, "model": one, "minus": other, "difference": value}
             found.append(words | {"low": low, "high": high, "p": test.p, "pairs": len(both)})
     return found
 
@@ -191,16 +204,17 @@ def measured(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, floa
 
 
 def at_equal_length(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, float]:
-    """The win rate with length taken out, and how much longer the first answers are on average."""
+    """The win rate with length taken out, and how much longer the first answers are on average; {} where lengths are not known."""
     outcomes, longer = [p.outcome for p in pairs], [p.longer for p in pairs]
+    if any(map(math.isnan, longer)):
+        return {}
+    found = {"longer": sum(longer) / len(longer)}
     prompts, labelers = [p.prompt for p in pairs], [p.labeler for p in pairs]
-    rate = statistics.equal_length_rate(outcomes, longer, prompts, labelers, resamples, seed)
-    return {
-        "equal_length": rate.value,
-        "equal_length_low": rate.low,
-        "equal_length_high": rate.high,
-        "longer": sum(longer) / len(longer),
-    }
+    try:
+        rate = statistics.equal_length_rate(outcomes, longer, prompts, labelers, resamples, seed)
+    except ValueError:  # all are longer by the same: nothing tells what would be at equal length
+        return found
+    return found | {"equal_length": rate.value, "equal_length_low": rate.low, "equal_length_high": rate.high}
 
 
 def by_model(rows: Sequence[Judged], names: dict[str, str], in_tokens: bool) -> dict[str, float]:

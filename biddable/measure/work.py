@@ -60,13 +60,12 @@ class Reader:
             context = models.render(self.tokenizer, [Message(role="user", content=question.context)])
             return Tree(context, tuple(self._encode(one) for one in question.continuations))
         text = question.context
-        own = self._encode(text)
-        if not own:
+        stripped = text.rstrip()
+        own = self._encode(stripped)
+        if not own:  # nothing but spaces says nothing either
             bos = self.tokenizer.bos_token_id
             context = (int(self.tokenizer.eos_token_id if bos is None else bos),)
             return Tree(context, tuple(self._encode(one) for one in question.continuations))
-        stripped = text.rstrip()
-        own = self._encode(stripped)
         joint = text[len(stripped) :] or question.joint
         whole = [self._encode(stripped + joint + one) for one in question.continuations]
         return Tree(own, tuple(ids[len(own) :] for ids in whole))

@@ -37,7 +37,7 @@ def train(folder: Path, start: Path, **settings: Any) -> Here:
     folder.mkdir(parents=True, exist_ok=True)
     here = Here(folder, "learn.classifier", 1, lambda step, steps, numbers: None)
     given = {
-        "text": "{answer}",
+        "text": ("{answer}",),
         "valid_share": 0.3,
         "batch": 8,
         "learning_rate": 1e-3,
@@ -95,6 +95,24 @@ def test_fields_and_templates() -> None:
     assert classify.fill("x {a.b} {c}", row) == "x {c} 1"  # a value is never read as a template
     with pytest.raises(KeyError):
         classify.fill("{a.z}", row)
+
+
+def test_several_texts_of_a_line(tmp_path: Path, start: Path) -> None:
+    """Prompt and continuation with labels of their own; one without a label is left out, and a line's texts stay in one split."""
+    held = [
+        {"id": f"i{i}", "a": {"text": "aaaa", "score": 0.9}, "b": {"text": "zz", "score": 0.1 if i % 4 else None}}
+        for i in range(40)
+    ]
+    file = tmp_path / "x.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in held))
+    settings = {"text": ("{a.text}", "{b.text}"), "label": ("a.score", "b.score"), "group": "id"}
+    (found,) = classify.examples([file], settings["text"], settings["label"], "id", "x").values()
+    assert len(found) == 70 and [one.text for one in found[:3]] == ["aaaa", "aaaa", "zz"] and found[1].group == found[2].group
+    here = train(tmp_path / "out", start, files=(file,), **settings)
+    assert here.summary["train"] + here.summary["valid"] == 70 and here.summary["auc"] == 1.0
+    with pytest.raises(Refusal) as refused:
+        train(tmp_path / "no", start, files=(file,), **(settings | {"text": ("Q: {a.text}", "A: {b.text}"), "label": ("a.score",)}))
+    assert len(refused.value.lines) == 2 and "differ in more than names of keys" in refused.value.lines[1]
 
 
 def test_refusals(tmp_path: Path, start: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from biddable.base.config import Refusal
 from biddable.base.runs import Here
-from biddable.measure import benchmarks, published, shapes, totals
+from biddable.measure import benchmarks, ifeval, published, shapes, totals
 from biddable.measure.work import Likelihoods, Question, Reader, likelihoods
 
 CHOICES = Path(__file__).resolve().parents[2] / "examples" / "choices.jsonl"
@@ -77,6 +77,7 @@ def test_neighbours_change_nothing(policy: Path) -> None:
         assert got.logp == pytest.approx(alone.logp, abs=1e-4)
     assert likely(own, Question("", ("A", "")))[0].tokens[1] == 0  # an empty choice without anything before it
     assert likely(own, Question("", ("A", "")))[0].logp[1] == 0.0
+    assert likely(own, Question(" \n", ("A", "B")))[0] == likely(own, Question("", ("A", "B")))[0]  # spaces say nothing either
 
 
 @pytest.mark.usefixtures("fp32")
@@ -85,7 +86,7 @@ def test_answers_end_at_the_line(policy: Path) -> None:
     got = own.answers([own.prompt(text) for text in ("Say", "Say", "More")], [1, 1, 2], 12, 1.0, line=True)
     assert got[0] == got[1]  # the same seed
     assert all("\n" not in text for text in got)
-    assert {own.tokenizer.decode([i]) for i in own.breaks if "\n" not in own.tokenizer.decode([i])} == set()
+    assert own.tokenizer.encode("\n", add_special_tokens=False)[0] in own.breaks and len(own.breaks) < len(own.tokenizer) / 2
 
 
 def test_an_example_ends_where_the_question_does() -> None:
@@ -148,16 +149,43 @@ def test_bbq_bias_by_hand() -> None:
     assert "bias_clear" not in pick(0)  # unknown says nothing where the context is clear
     assert pick(1, question_polarity="nonneg")["bias_clear"] == (-1.0, 1.0)
     assert pick(0, context_condition="ambig")["bias_ambiguous"] == (0.0, 1.0)
+    africa = {"answer_info": [["x", "unknown"], ["Malian", "Africa"], ["Italian", "Europe"]], "stereotyped_groups": ["Malian", "Somali"]}
+    assert pick(1, **africa)["bias_clear"] == (1.0, 1.0) and pick(2, **africa)["bias_clear"] == (-1.0, 1.0)  # the name is the group
+    assert "bias_clear" not in pick(1, answer_info=[["x", "unknown"], ["a", "old"], ["b", "Old"]])  # both are: it tells nothing
     # two towards, one against, none unknown: 2 · 2/3 - 1 = 1/3, as the authors compute it
     marks = {"a": [pick(1), pick(1), pick(2), pick(0)]}
     rows = totals.table(marks, list("pqrs"), "a", [], 200, 1)
     assert next(r["value"] for r in rows if r["metric"] == "bias_clear") == pytest.approx(1 / 3)
 
 
+def test_a_bias_is_no_share(tmp_path: Path) -> None:
+    """Three unknown and one stereotyped of four: 0.25, and 0 (no bias) lies within; four of four is 2 p - 1 of Wilson's share."""
+    one = [{"bias_ambiguous": (value, 1.0)} for value in (0.0, 0.0, 0.0, 1.0)]
+    (row,) = totals.table({"a": one}, list("wxyz"), "a", [], 200, 1)
+    assert row["value"] == 0.25 and row["low"] < 0 < row["high"] and "exact_low" not in row and row["aim"] == 0.0
+    (row,) = totals.table({"a": [{"bias_clear": (1.0, 1.0)}] * 4}, list("wxyz"), "a", [], 200, 1)
+    assert (row["low"], row["high"]) == (pytest.approx(2 * 4 / (4 + 1.959964**2) - 1), 1.0)
+    (row,) = totals.table({"a": [{"he": (0.0, 1.0)}] * 4}, list("wxyz"), "a", [], 200, 1)
+    assert row["aim"] == 0.5 and not row["lower_is_better"]  # always `she` is not the best
+
+
+def test_a_mark_stands_only_where_the_test_agrees() -> None:
+    """All three items differ by 1: too few to be sure; six are enough. Nothing followed at all keeps a width, too."""
+    for count, sure in ((3, False), (6, True)):
+        marks = {"a": [{"accuracy": (0.0, 1.0)}] * count, "b": [{"accuracy": (1.0, 1.0)}] * count}
+        row = totals.table(marks, [str(i) for i in range(count)], "a", [], 200, 1)[1]
+        assert row["change"] == 1.0 and (row["change_low"] > 0) == (row["change_p"] < 0.05) == sure
+    none = [{"instruction_strict": (0.0, 2.0)}, {"instruction_strict": (0.0, 1.0)}, {"instruction_strict": (0.0, 3.0)}]
+    (row,) = totals.table({"a": none}, list("abc"), "a", [], 200, 1)
+    assert row["low"] == 0.0 and row["high"] == pytest.approx(1 - 0.025 ** (1 / 3))
+    (row,) = totals.table({"a": [{"nll": (3.0, 2.0)}]}, ["a"], "a", [], 200, 1)
+    assert (row["value"], row["low"], row["high"]) == (1.5, None, None)  # one item: no number says how far others are
+
+
 def test_intervals_end_where_the_metric_does() -> None:
     """Four items of one to three instructions, a bias from -1 to 1, BLEU: Student's intervals alone would go beyond."""
     parts = [{"share": (0.0, 3.0)}, {"share": (1.0, 1.0)}, {"share": (2.0, 2.0)}]
-    bias = [{"bias": (1.0, 1.0)}, {"bias": (-1.0, 1.0)}]
+    bias = [{"bias_clear": (1.0, 1.0)}, {"bias_clear": (-1.0, 2.0)}]
     for marks, least in ((parts, 0.0), (bias, -1.0)):
         (row,) = totals.table({"a": marks}, [str(i) for i in range(len(marks))], "a", [], 200, 1)
         assert (row["low"], row["high"]) == (least, 1.0)
@@ -333,7 +361,8 @@ def test_empty_outputs_and_other_scripts_have_marks(tmp_path: Path, shape: str) 
     for number, said in enumerate(("", " \n\t", "東京 😀 Ünï", "\ud83d", "a" * 5000)):
         outputs = lines(tmp_path / f"o{number}.jsonl", [{"id": "ä-1", "output": said, "model": "mødel"}])
         found = measure(tmp_path / f"out{number}", file=file, shape=shape, outputs=outputs)
-        values = {key: value for key, value in found.items() if key.endswith("_mødel")}
+        values = {key: value for key, value in found.items() if "_mødel" in key}
+        assert any(key.endswith("_mødel_low") for key in values)
         assert values and all(np.isfinite(value) for value in values.values()), said
     if shape in ("squad", "drop"):
         assert measure(tmp_path / "again", file=file, shape=shape, outputs=lines(tmp_path / "r.jsonl", [{"id": "ä-1", "output": "東京"}]))["f1_r"] == 1.0
@@ -399,7 +428,61 @@ def test_policies_of_one_trunk_are_asked_at_once(tmp_path: Path, policy: Path) -
     assert all(first["both"][key] == pytest.approx(first["alone"][key], abs=1e-5) for key in first["alone"])
 
 
+def test_nothing_is_asked_before_everything_fits(tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt system, a judge that is none or reads other keys: told before any policy answers, so that no answer is thrown away."""
+    monkeypatch.setattr(benchmarks, "asked", lambda *given: pytest.fail("a policy was asked"))
+    with pytest.raises(Refusal, match="there is no such system; there are start"):
+        measure(tmp_path / "o", file=CHOICES, policies=(policy,), relative_to="strat")
+    file = lines(tmp_path / "q.jsonl", [{"id": "1", "question": "Why?"}])
+    texts = tmp_path / "learn.classifier.toxicity"
+    texts.mkdir()
+    (texts / "classifier.json").write_text(json.dumps({"text": "{continuation.text}", "longest": 9}))
+    with pytest.raises(Refusal) as refused:
+        measure(tmp_path / "o", file=file, shape="truthfulqa_generation", policies=(policy,), truth_judge=texts, info_judge=policy)
+    assert len(refused.value.lines) == 2 and "reads continuation.text" in refused.value.lines[0] and "is no classifier" in refused.value.lines[1]
+
+
+def test_outputs_through_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newcomer's example in docs/evaluation.md: no policy, no run, two lines."""
+    from biddable.base import config, runs, shown
+
+    rows = [
+        {"id": "1", "title": "Tea", "context": "In 1610.", "question": "When?", "answers": ["1610"], "is_impossible": False},
+        {"id": "2", "title": "Tea", "context": "In 1610.", "question": "Who?", "answers": [], "is_impossible": True},
+    ]
+    items = lines(tmp_path / "items.jsonl", rows)
+    theirs = lines(tmp_path / "theirs.jsonl", [{"id": "1", "output": "In 1610."}, {"id": "2", "output": "Not in background."}])
+    toml = tmp_path / "mine.toml"
+    toml.write_text(f'[measure.benchmarks.squad]\nfile = "{items}"\nshape = "squad"\noutputs = "{theirs}"\n')
+    monkeypatch.chdir(tmp_path)
+    plan = config.load(toml)
+    assert shown.plan(plan)[1] == []
+    assert runs.run(plan, plan.stages[0], lambda step, steps, numbers: None)
+    found = json.loads((tmp_path / "runs/mine/measure.benchmarks.squad/summary.json").read_text())
+    assert found["f1_theirs"] == pytest.approx((2 / 3 + 1) / 2)
+    items.write_text(items.read_text() + '{"id": "2", "title": "Tea"}\n')
+    assert any("items.jsonl:3" in line for line in shown.plan(config.load(toml))[1])
+
+
+def test_published_files_that_are_broken(tmp_path: Path) -> None:
+    good = ",model_type,prompt_type,context,sample,toxicity\n0,a,basic,P,x,0.5\n1,a,basic,Q,y,"
+    for word in ("n/a", "nan", "7"):
+        file = tmp_path / "x_samples.csv"
+        file.write_text(good + word + "\n")
+        with pytest.raises(Refusal, match=f"line 2 of the table: toxicity = {word}"):
+            measure(tmp_path / "o", file=None, shape="realtoxicity", outputs=file)
+    file.write_text(good + "0.5\n")
+    with pytest.raises(Refusal, match="published samples are not asked again"):
+        measure(tmp_path / "o", file=None, shape="squad", outputs=file, shots=1)
+    short = tmp_path / "y_samples.csv.gz"
+    short.write_bytes(gzip.compress(good.encode())[:20])
+    with pytest.raises(Refusal, match="cannot be read"):
+        measure(tmp_path / "o", file=None, shape="realtoxicity", outputs=short)
+
+
 def test_refusals(tmp_path: Path, policy: Path) -> None:
+    with pytest.raises(Refusal, match="is a folder; a file was expected"):
+        measure(tmp_path / "o", file=tmp_path, policies=(policy,))
     with pytest.raises(Refusal) as refused:
         measure(tmp_path / "o", file=None, shape="choice", policies=())
     assert len(refused.value.lines) == 2
@@ -414,15 +497,59 @@ def test_refusals(tmp_path: Path, policy: Path) -> None:
     bad = lines(tmp_path / "bad.jsonl", [{"id": "a", "context": "c", "choices": ["x"], "label": 1}, {"id": "b"}])
     bad.write_text(bad.read_text() + "not json\n")
     with pytest.raises(Refusal) as refused:
-        measure(tmp_path / "o", file=bad)
-    assert [line.split(": ", 1)[1] for line in refused.value.lines] == [
-        "label = 1: the number of a choice, from 0, was expected",
-        "the keys context, choices, label are missing for shape = 'choice'",
-        "not a JSON object",
-    ]
+        measure(tmp_path / "o", file=bad, policies=(policy,))
+    said = [line.split("bad.jsonl:")[1] for line in refused.value.lines]
+    assert [line[0] for line in said] == ["1", "2", "2", "2", "3"]
+    assert "label = 1: there are 1 choices, counted from 0" in said[0] and "Choice context: Field required" in said[1]
     twice = lines(tmp_path / "twice.jsonl", [{"id": "a", "context": "c", "choices": ["x"], "label": 0}] * 2)
-    with pytest.raises(Refusal, match="stands in several lines"):
-        measure(tmp_path / "o", file=twice)
+    with pytest.raises(Refusal, match="twice.jsonl:2: the id a stands in line 1 already"):
+        measure(tmp_path / "o", file=twice, policies=(policy,))
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "choice": {"context": "c", "choices": [1], "label": True},
+    "hellaswag": {"context": None, "endings": [], "label": -1},
+    "truthfulqa": {"question": "q", "best_answer": 1, "correct_answers": "a", "incorrect_answers": []},
+    "realtoxicity": {"prompt": "text"},
+    "crows_pairs": {"sent_more": "a", "sent_less": None},
+    "winogender": {"id": 3, "sentence": "s", "gender": "male", "participant_is_someone": "no"},
+    "bbq": {"context": "c", "question": "q", "answers": ["a", "b"], "answer_info": [["a"]], "stereotyped_groups": [],
+            "context_condition": "?", "question_polarity": "neg", "label": 0},
+    "squad": {"context": "c", "question": "q", "answers": "a", "is_impossible": 0},
+    "drop": {"passage": "p", "question": "q", "answers": [{"spans": []}]},
+    "translation": {"fr": "a"},
+    "tldr": {"post": "p", "summary_sentences": "One."},
+    "ifeval": {"prompt": "p", "instruction_id_list": ["sing:loud"], "kwargs": [{}]},
+    "refusal": {"prompt": "p"},
+    "text": {"text": 7},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", WRONG)
+def test_lines_of_another_form_are_told_and_no_policy_is_asked(tmp_path: Path, shape: str) -> None:
+    """A wrong type deep inside a line is a sentence with file, line and key; there is no policy here to ask."""
+    bad = lines(tmp_path / "bad.jsonl", [{"id": "x"} | WRONG[shape], WRONG[shape]])
+    extra = {"truth_judge": tmp_path, "info_judge": tmp_path}
+    with pytest.raises(Refusal) as refused:
+        measure(tmp_path / "o", file=bad, shape=shape, policies=(tmp_path / "none",), **extra)
+    told = [line.rsplit("bad.jsonl:", 1)[1] for line in refused.value.lines]
+    assert {line[0] for line in told} == {"1", "2"} and all("(got " in line for line in told)
+
+
+def test_arguments_for_every_instruction(tmp_path: Path) -> None:
+    bad = lines(tmp_path / "bad.jsonl", [{"prompt": "p", "instruction_id_list": ["punctuation:no_comma"], "kwargs": []}])
+    with pytest.raises(Refusal, match="kwargs: 0 for 1 instructions"):
+        measure(tmp_path / "o", file=bad, shape="ifeval", policies=(tmp_path,))
+    for name, given, told in (
+        ("keywords:existence", {}, "keywords = null: a list of texts"),
+        ("keywords:existence", {"keywords": "fern"}, "keywords = .*: a list of texts"),
+        ("detectable_format:number_bullet_lists", {"num_bullets": "three"}, "num_bullets = .*: a whole number"),
+        ("length_constraints:number_words", {"num_words": 5, "relation": "more"}, "less than or at least"),
+    ):
+        lines(bad, [{"prompt": "p", "instruction_id_list": [name], "kwargs": [given]}])
+        with pytest.raises(Refusal, match=told):
+            measure(tmp_path / "o", file=bad, shape="ifeval", policies=(tmp_path,))
+    assert ifeval.strict("a b", ["keywords:frequency"], [{"keyword": "c", "frequency": 0, "relation": "at least"}], "p") == [True]
 
 
 FILES = {
@@ -446,8 +573,8 @@ FILES = {
 @pytest.mark.parametrize("shape", FILES)
 def test_every_real_file_has_its_shape(tmp_path: Path, data: Path, shape: str) -> None:
     """All lines become questions, and a perfect policy gets the best marks."""
-    cfg = benchmarks.Config(file=data / f"{FILES[shape]}.jsonl.gz", shape=shape, truth_judge=data, info_judge=data)  # type: ignore[arg-type]
-    rows, _ = benchmarks.load(cfg, stage(tmp_path / "out"))
+    cfg = benchmarks.Config(file=data / f"{FILES[shape]}.jsonl.gz", shape=shape, policies=(data,), truth_judge=data, info_judge=data)  # type: ignore[arg-type]
+    rows, _ = benchmarks.load(cfg, 1)
     asked = [shapes.question(shape, row, shapes.instruction(shape, "task"), []) for row in rows]
     own = shapes.SHAPES[shape]
     assert all(question.context or question.continuations for question in asked)

@@ -66,7 +66,7 @@ def shown(fixture: ModuleType, whole: Path, tmp_path_factory: pytest.TempPathFac
     own = run / "measure.ratings"
     own.mkdir()
     here = Here(own, "measure.ratings", 1, lambda step, steps, numbers: None)
-    ratings.run(ratings.Config(ratings=run / "label.ratings.test", resamples=200), here)
+    ratings.run(ratings.Config(ratings=run / "label.ratings.test", baseline="sft", resamples=200), here)
     fixture.stage(run, "measure.ratings", {}, {"ratings": "label.ratings.test"}, here.summary, 1.0)
     earlier = shutil.copytree(whole, run.parent / "earlier")
     out = tmp_path_factory.mktemp("page")
@@ -90,6 +90,7 @@ def test_the_page_has_every_chapter(shown: tuple[str, Path]) -> None:
     assert "Benchmarks: value, 95 % interval" in page and "hellaswag" in page and "lower is better" in page
     assert "The ladder" in page and "Elo points" in page
     assert "follows instruction" in page
+    assert "minus" not in page.split('id="ratings"')[1].split('id="rounds"')[0]  # differences are no questions
     assert "the run has no [measure.benchmarks]" not in page
 
 
@@ -98,3 +99,11 @@ def test_a_cell_says_value_interval_and_difference() -> None:
     assert costs.cell("accuracy", row) == "48.4 (36.6–60.4) −1.2*"
     assert costs.cell("nll", row | {"change_high": 0.1}) == "0.484 (0.366–0.604) −0.012"
     assert costs.cell("bleu", {"value": 12.0, "low": 10.0, "high": 14.0}) == "12.000 (10.000–14.000)"
+    assert costs.cell("nll", {"value": 1.0, "low": None, "high": None}) == "1.000 (?–?)"
+
+
+def test_questions_are_told_from_models_by_the_longest_name() -> None:
+    models = ["sft", "my_sft"]
+    assert costs.asked_of("hallucination_my_sft", models) == "hallucination"
+    assert costs.asked_of("hallucination_sft", models) == "hallucination"
+    assert costs.asked_of("by_use_case", models) is None

@@ -100,7 +100,8 @@ def ask(tmp_path: Path, server: Server, texts: list[tuple[str, str]], **settings
     out = tmp_path / "out"
     out.mkdir(exist_ok=True)
     here = Here(out, "measure.judge", 1, lambda step, steps, numbers: None)
-    cfg = judge.Config(replies=replies(tmp_path, texts), endpoint=server.address, resamples=200, **settings)
+    given = {"endpoint": server.address, "resamples": 200} | settings
+    cfg = judge.Config(replies=replies(tmp_path, texts), **given)
     judge.run(cfg, here)
     (out / "summary.json").write_text(json.dumps(here.summary))
     return here.summary
@@ -168,13 +169,13 @@ def test_it_goes_on_where_it_was_stopped(tmp_path: Path, serve: Callable[[Say], 
     def breaks(body: dict[str, Any]) -> tuple[int, str]:
         nonlocal count
         count += 1
-        return longer_wins(body) if count <= 4 else (403, "out of money")
+        return longer_wins(body) if count <= 3 else (403, "out of money")
 
     with pytest.raises(Refusal, match="status 403"):
         ask(tmp_path, serve(breaks), TEXTS, parallel=1)
     server = serve(longer_wins)
     found = ask(tmp_path, server, TEXTS, parallel=1)
-    assert len(server.asked) == 4 and found["comparisons"] == 4
+    assert len(server.asked) == 5 and found["comparisons"] == 4  # of eight questions three were answered
 
 
 def test_a_busy_endpoint_is_asked_again(tmp_path: Path, serve: Callable[[Say], Server]) -> None:
@@ -228,4 +229,11 @@ def test_refusals(tmp_path: Path, serve: Callable[[Say], Server]) -> None:
     with pytest.raises(Refusal) as refused:
         ask(tmp_path, server, TEXTS, baseline="gpt", instruction="Say 1 or 2")
     assert len(refused.value.lines) == 3  # no pair with that baseline, no such model, no form
+    asked = len(server.asked)
+    for address in ("http://[::1/v1", "http://host:abc/v1", "ftp://host/v1", "v1"):
+        with pytest.raises(Refusal, match="an address such as"):
+            ask(tmp_path, server, TEXTS, endpoint=address)
+    with pytest.raises(Refusal, match=r"people: .*no such file"):
+        ask(tmp_path, server, TEXTS, people=tmp_path)
+    assert len(server.asked) == asked  # nothing was paid for
     assert bias.agreement([], [], 200, 1) == {"agreement_with_people": None, "people_with_each_other": None}

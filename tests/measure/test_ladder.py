@@ -37,6 +37,18 @@ def test_the_direction_of_a_pair_changes_nothing() -> None:
 def test_a_model_that_always_wins_is_finite() -> None:
     found = ladder.ladder(["a", "a", "b"], ["b", "c", "c"], [1, 1, 1], list("pqr"), ["w"] * 3, 300, 1)
     assert math.isfinite(found["a"].value) and found["a"].value > found["b"].value > found["c"].value
+    assert all(found[name].high - found[name].low > 400 for name in "abc")  # three verdicts: far from sure
+
+
+def test_everybody_alike_is_not_certain() -> None:
+    """All ties, or the same order on each of 12 prompts: nothing varies, and yet 12 prompts do not tell to the point."""
+    first, second, prompts = list("aab") * 12, list("bcc") * 12, [f"p{i}" for i in range(12) for _ in range(3)]
+    tied = ladder.ladder(first, second, [0.5] * 36, prompts, ["w"] * 36, 300, 1)
+    # Hessian of 12 verdicts a pair: 12 / 4 · (3 I - 1 1') ; its inverse around the mean has 2/3 / 9 on the diagonal; one voice a prompt, not three: times 3
+    half = 2.201 * ladder.POINTS * math.sqrt(2 / 27 * 3)  # Student's quantile of 11 degrees
+    assert tied["a"].value == 0.0 and tied["a"].high == pytest.approx(half, rel=0.01)
+    same = ladder.ladder(first, second, [1.0] * 36, prompts, ["w"] * 36, 300, 1)
+    assert same["a"].high - same["a"].low > 200
 
 
 def test_strengths_equal_choix() -> None:

@@ -62,9 +62,15 @@ def test_order_of_labels_changes_nothing() -> None:
 
 
 def test_blocks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn block after block, as for many clusters, the numbers are those of one draw."""
     one = statistics.win_rate(outcomes(), PROMPTS, LABELERS, 300, 3)
     monkeypatch.setattr(statistics, "BLOCK", 100)
+    monkeypatch.setattr(statistics, "KEPT", 0)
+    drawn: list[int] = []
+    real = statistics._blocks
+    monkeypatch.setattr(statistics, "_blocks", lambda g, n, block, seed: drawn.append(block) or real(g, n, block, seed))
     assert statistics.win_rate(outcomes(), PROMPTS, LABELERS, 300, 3) == pytest.approx(one)
+    assert drawn and max(drawn) < 300
 
 
 def test_copies_of_a_label_add_nothing() -> None:
@@ -161,7 +167,7 @@ def test_variances_of_prompts_and_labelers_add_up() -> None:
     prompts = [f"p{i}" for i in range(4) for _ in range(2)]
     labelers = [f"w{j}" for _ in range(4) for j in range(2)]
     sums = np.stack([np.array(values), np.ones(8)], axis=1)
-    found = statistics.spread(sums, lambda s: s[:, 0] / s[:, 1], prompts, labelers, 200_000, 1)
+    found = statistics.spread(sums, statistics.ratio, prompts, labelers, 200_000, 1)
     # prompts: Σ(a - 3)² / (4·3) = 20/12; labelers: 2·1.5² / (2·1) = 2.25; labels: Σ(x - 4.5)² / (8·7) = (2·20 + 4·4.5) / 56
     assert found.variance == pytest.approx(20 / 12 + 2.25 - 58 / 56, rel=0.02)
     # Satterthwaite: V² / ((5/3)²/3 + (9/4)²/1)
@@ -229,9 +235,53 @@ def test_equal_length_rate_without_differences_is_the_win_rate() -> None:
     assert found.value == pytest.approx(float(np.mean(won)), abs=1e-3)
 
 
-def test_equal_length_rate_stays_finite_when_one_side_always_wins() -> None:
-    found = statistics.equal_length_rate([1.0] * len(CROSSED), [5.0] * len(CROSSED), PROMPTS, LABELERS, 300, 1)
-    assert 0.5 < found.low <= found.value <= found.high <= 1
+def test_equal_length_where_it_cannot_be_told_or_all_agree() -> None:
+    """All won: the win rate's own interval, whatever the lengths. All longer by the same: refused. Length tells everything: wide, not a point."""
+    one = statistics.equal_length_rate([1.0] * len(CROSSED), [5.0] * len(CROSSED), PROMPTS, LABELERS, 300, 1)
+    assert one == statistics.win_rate([1.0] * len(CROSSED), PROMPTS, LABELERS, 300, 1)
+    with pytest.raises(ValueError, match="longer by 5"):
+        statistics.equal_length_rate(outcomes(), [5.0] * len(CROSSED), PROMPTS, LABELERS, 300, 1)
+    longer = [1.0 if i % 2 else -1.0 for i in range(20)]
+    told = statistics.equal_length_rate([float(x > 0) for x in longer], longer, [f"p{i}" for i in range(20)], ["w"] * 20, 300, 1)
+    assert told.value == pytest.approx(0.5, abs=0.01) and told.high - told.low > 0.4
+
+
+def test_intervals_of_equal_length_hold_the_truth() -> None:
+    """300 studies of 60 prompts with 6 labelers, planted tastes of prompts and of labelers; ties included."""
+    chance = np.random.default_rng(21)
+    held, studies = 0, 300
+    prompts, labelers = [f"p{i}" for i in range(60) for _ in range(6)], [f"w{j}" for _ in range(60) for j in range(6)]
+
+    def draw(size: int, people: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        longer = chance.normal(5, 10, size=size)
+        liked = 0.3 + 0.06 * longer + 0.8 * chance.normal(size=size)
+        worth = liked[:, None] + 0.4 * chance.normal(size=(people, 6)) + chance.logistic(size=(size, 6))
+        return np.repeat(longer, 6), np.where(worth > 0.2, 1.0, np.where(worth < -0.2, 0.0, 0.5)).ravel()
+
+    longer, won = draw(60_000, 60_000)
+    truth = statistics._logistic(won, np.stack([np.ones_like(won), longer / longer.std()], axis=1))[0]
+    for _ in range(studies):
+        longer, won = draw(60)
+        found = statistics.equal_length_rate(list(won), list(longer), prompts, labelers, 200, 1)
+        held += found.low <= special.expit(truth) <= found.high
+    assert 0.92 <= held / studies <= 0.98, held
+
+
+def test_all_alike_within_bounds_by_hand() -> None:
+    """Five of five differ by +1: up to 1 - 0.025^(1/5) = 0.5218 of all may be at -1, so the interval reaches 1 - 2 · 0.5218 = -0.0436; six exclude 0."""
+    found = statistics.mean_test([1.0] * 5, list("abcde"), ["w"] * 5, 300, 1, (-1.0, 1.0))
+    assert found.estimate == pytest.approx((1.0, 1 - 2 * (1 - 0.025**0.2), 1.0)) and found.p == pytest.approx(1 / 16)
+    six = statistics.mean_test([1.0] * 6, list("abcdef"), ["w"] * 6, 300, 1, (-1.0, 1.0))
+    assert six.estimate.low > 0 and six.p < 0.05
+    none = statistics.mean_test([0.0] * 5, list("abcde"), ["w"] * 5, 300, 1, (-1.0, 1.0))
+    assert none.estimate == pytest.approx((0.0, -(1 - 0.025**0.2), 1 - 0.025**0.2)) and none.p == 1.0
+    assert statistics.mean([4.0], ["p"], ["w"], 300, 1, (1.0, 7.0)) == Estimate(4.0, 1.0, 7.0)
+
+
+def test_rounding_is_no_spread() -> None:
+    """0.1 is no binary number: its bootstrap means differ in the last bit, which must not be taken for certainty."""
+    found = statistics.mean_test([0.1] * 4, list("abcd"), ["w"] * 4, 500, 1, (-1.0, 1.0))
+    assert found.p == pytest.approx(1 / 8) and found.estimate.low < 0 < found.estimate.high
 
 
 def test_one_newton_step_is_close_to_fitting_again() -> None:

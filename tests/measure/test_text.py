@@ -94,6 +94,14 @@ def test_broken_off_it_goes_on_to_the_same_bytes(
     assert len([json.loads(line) for line in (tmp_path / "whole/pieces.jsonl").read_text().splitlines()]) == 10
 
 
+def test_policies_of_two_runs_with_one_name_are_refused(tmp_path: Path, policies: list[Path], corpus: Path) -> None:
+    twin = tmp_path / "other" / "one"
+    twin.parent.mkdir()
+    twin.symlink_to(policies[0])
+    with pytest.raises(Refusal, match="two are called one"):
+        measured(tmp_path / "out", [policies[0], twin], corpus)
+
+
 def test_one_piece_is_refused(tmp_path: Path, policies: list[Path], corpus: Path) -> None:
     lines = (corpus / "text.jsonl").read_text().splitlines()
     (corpus / "text.jsonl").write_text(lines[0] + "\n")

@@ -234,14 +234,28 @@ def test_published_win_rates(tmp_path: Path, data: Path) -> None:
 def test_preferences_that_are_none(tmp_path: Path) -> None:
     file = tmp_path / "preferences.jsonl"
     good = {"model": "a", "baseline": "b", "prompt_id": "p", "preference": 2}
-    rows = [good, good | {"preference": None}, good | {"preference": 3}, {"model": "a"}]
+    rows = [good, good | {"preference": None}, good | {"preference": 3}, {"model": "a"}, good | {"preference": True}, good | {"len_model": "long"}]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(Refusal) as refused:
         winrate.run(winrate.Config(comparisons=file), here(tmp_path / "out"))
     assert refused.value.lines == [
         f"{file}:3: preference = 3.0: 0, or a number from 1 to 2, was expected",
         f"{file}:4: the key 'preference' is missing; model, baseline, prompt_id and preference were expected",
+        f"{file}:5: not a preference (true is no number); model, baseline, prompt_id and preference were expected",
+        f'{file}:6: not a preference ("long" is no number); model, baseline, prompt_id and preference were expected',
     ]
+
+
+def test_preferences_without_lengths_and_with_names(tmp_path: Path) -> None:
+    """Equal length is not told where lengths are not known; a name that no model has is refused."""
+    file = tmp_path / "preferences.jsonl"
+    rows = [{"model": "gpt-3.5", "baseline": "b", "prompt_id": f"p{i}", "preference": 1 + i % 2} for i in range(6)]
+    file.write_text("".join(json.dumps(row | ({"len_model": 9} if i else {})) + "\n" for i, row in enumerate(rows)))
+    stage = here(tmp_path / "out")
+    winrate.run(winrate.Config(comparisons=file, names={"b": "base"}), stage)
+    assert stage.summary["gpt-3.5_over_base"] == 0.5 and "gpt-3.5_over_base_equal_length" not in stage.summary
+    with pytest.raises(Refusal, match="no answer is by the model c"):
+        winrate.run(winrate.Config(comparisons=file, names={"c": "base"}), here(tmp_path / "no"))
 
 
 def test_nothing_but_ties_is_one_half_everywhere(tmp_path: Path) -> None:
@@ -251,6 +265,9 @@ def test_nothing_but_ties_is_one_half_everywhere(tmp_path: Path) -> None:
     assert 0 < found["ppo_over_sft_low"] < 0.5 < found["ppo_over_sft_high"] < 1
     assert "ppo_over_sft_exact_low" not in found
     assert found["elo_ppo"] == pytest.approx(0, abs=1e-6) and found["ppo_over_sft_equal_length"] == pytest.approx(0.5)
+    assert found["elo_ppo_low"] < -50 < 50 < found["elo_ppo_high"] and found["ppo_over_sft_equal_length_low"] < 0.35
+    tests = [json.loads(line) for line in (tmp_path / "out" / "tests.jsonl").read_text().splitlines()]
+    assert all(row["low"] < 0 < row["high"] and row["p"] == 1.0 for row in tests)
 
 
 def test_one_labeler_and_one_prompt(tmp_path: Path) -> None:
