@@ -61,9 +61,11 @@ class Packed:
 
 
 def place(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
-    """Which trees stand together in a row: longest first into the fullest row with room; a tree longer than a row has its own."""
+    """Which trees stand together in a row: longest first into the fullest row with room. All rows are as wide as the longest tree needs, whether they are filled
+    or not, so that is what they hold."""
     rows: list[list[int]] = []
     room: list[int] = []
+    width = max([row_tokens, *lengths])
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         fits = [r for r in range(len(rows)) if room[r] >= lengths[index]]
         if fits:
@@ -71,7 +73,7 @@ def place(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
         else:
             best = len(rows)
             rows.append([])
-            room.append(max(row_tokens, lengths[index]))
+            room.append(width)
         rows[best].append(index)
         room[best] -= lengths[index]
     return rows

@@ -50,6 +50,12 @@ def test_place_fills_rows_without_overflow() -> None:
     assert all(sum([5, 9, 3, 2, 7][i] for i in row) <= 10 for row in rows)
 
 
+def test_rows_are_filled_as_wide_as_the_longest_tree_makes_them() -> None:
+    """20, 6, 6, 4 and 4 tokens in rows of 8: one tree makes every row 20 wide, so two rows hold all; filled to 8 only they would be five of 20."""
+    packed = pack([Tree((), (tuple(range(n)),)) for n in (20, 6, 6, 4, 4)], 8)
+    assert packed.tokens.shape == (2, 20) and packed.count == 40
+
+
 def test_padded_and_its_mask() -> None:
     grid, mask = padded(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0, 0, 1]), 2)
     assert grid.tolist() == [[1.0, 2.0], [3.0, 0.0]]

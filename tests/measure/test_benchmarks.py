@@ -502,7 +502,7 @@ def test_refusals(tmp_path: Path, policy: Path) -> None:
     assert [line[0] for line in said] == ["1", "2", "2", "2", "3"]
     assert "label = 1: there are 1 choices, counted from 0" in said[0] and "Choice context: Field required" in said[1]
     twice = lines(tmp_path / "twice.jsonl", [{"id": "a", "context": "c", "choices": ["x"], "label": 0}] * 2)
-    with pytest.raises(Refusal, match="twice.jsonl:2: the id a stands in line 1 already"):
+    with pytest.raises(Refusal, match=r"twice\.jsonl:2: the id a stands in line 1 already"):
         measure(tmp_path / "o", file=twice, policies=(policy,))
 
 
