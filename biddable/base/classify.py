@@ -73,6 +73,11 @@ def examples(
     return found
 
 
+def several(value: str | Sequence[str]) -> tuple[str, ...]:
+    """A setting that holds one text or several."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 def paired_settings(templates: Sequence[str], labels: Sequence[str], key: str) -> list[str]:
     """What is wrong with `text` and `label` as settings; nothing when there is a label for each text and texts differ in names of keys alone."""
     wrong = []

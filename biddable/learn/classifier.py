@@ -29,9 +29,9 @@ class Config(Settings):
     """The model it starts from."""
     files: tuple[Input, ...] = (Path("examples/judgements.jsonl"),)
     """JSONL files (also gzipped), one example a line."""
-    text: tuple[str, ...] = ("Q: {question}\nA: {answer}\nTrue:",)
+    text: str | tuple[str, ...] = "Q: {question}\nA: {answer}\nTrue:"
     """How a line becomes text: names of its keys in braces, dots for keys within keys. Several: a line has several texts, read alike."""
-    label: tuple[str, ...] = ("label",)
+    label: str | tuple[str, ...] = "label"
     """For each of `text`, the key of its label: true or false, or a number from 0 to 1. Texts without one are left out."""
     group: str | None = "question"
     """The key whose equal values stay in one split; none: every line by itself."""
@@ -62,9 +62,10 @@ class Config(Settings):
 
 
 def run(cfg: Config, here: Here) -> None:
-    if wrong := classify.paired_settings(cfg.text, cfg.label, here.key):
+    templates, keys = classify.several(cfg.text), classify.several(cfg.label)
+    if wrong := classify.paired_settings(templates, keys, here.key):
         raise Refusal(wrong)
-    held = classify.examples(cfg.files, cfg.text, cfg.label, cfg.group, here.key)
+    held = classify.examples(cfg.files, templates, keys, cfg.group, here.key)
     found = [one for own in held.values() for one in own]
     kept = [classify.kept_out(one.group, cfg.valid_share) for one in found]
     valid, train = [i for i, out in enumerate(kept) if out], [i for i, out in enumerate(kept) if not out]
@@ -87,8 +88,7 @@ def run(cfg: Config, here: Here) -> None:
     here.summary |= measured(told, labels[valid]) | {"accuracy_low": low, "accuracy_high": high}
     here.summary |= {"train": len(train), "valid": len(valid)}
     models.save_scorer(scorer, here.path("model"), cfg.policy)
-    facts = {"text": cfg.text[0], "longest": cfg.longest, "label": cfg.label[0]}
-    facts |= {"group": cfg.group, "valid_share": cfg.valid_share}
+    facts = {"text": templates[0], "longest": cfg.longest, "label": keys[0], "group": cfg.group, "valid_share": cfg.valid_share}
     here.path(classify.FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 

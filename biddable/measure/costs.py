@@ -72,14 +72,14 @@ def benchmarks(e: Evidence, nodes: Sequence[Node]) -> Chapter:
     anchor, title = "benchmarks", "Benchmarks and the alignment tax"
     opening = (
         "What a policy gains with its labelers it may lose elsewhere: Ouyang et al. 2022 call that the alignment tax. Each row is a public test; all policies "
-        "answered the same items, so differences are paired. A difference is marked with * where its 95 % interval leaves 0 out; among many rows, one in twenty "
+        "answered the same items, so differences (below each value) are paired. One is marked with * where its 95 % interval leaves 0 out; among many rows, one in twenty "
         "would be marked by chance."
     )
     if not nodes:
         return Chapter(anchor, title, [opening], left_out=["This is left out: the run has no [measure.benchmarks]."])
     results = [(node, lineage.rows(node.folder / "results.jsonl", ("metric", "model", "value"))) for node in nodes]
     models = list(dict.fromkeys(str(row["model"]) for _, rows in results for row in rows))
-    head = ("benchmark", "metric", *(e.title(model) for model in models))
+    head = ("benchmark and metric", *(e.title(model) for model in models))
     lines: list[list[str]] = []
     for node, rows in results:
         for metric in MAIN.get(str(node.summary.get("shape")), ()):
@@ -90,7 +90,7 @@ def benchmarks(e: Evidence, nodes: Sequence[Node]) -> Chapter:
             aim = totals.AIMS.get(metric)
             worse = f"{aim:g}: no bias" if aim is not None else "lower is better" if first.get("lower_is_better") else ""
             cells = [cell(metric, own[model]) if model in own else "" for model in models]
-            lines.append([called(node), f"{metric.replace('_', ' ')}{f' ({worse})' if worse else ''}", *cells])
+            lines.append([f"{called(node)}: {metric.replace('_', ' ')}{f' ({worse})' if worse else ''}", *cells])
     sources = tuple(node.name for node in nodes)
     facts = [
         [
@@ -115,14 +115,14 @@ def called(node: Node) -> str:
 
 
 def cell(metric: str, row: dict[str, Any]) -> str:
-    """'48.4 (36.6–60.4) +1.2*'."""
+    """'48.4 (36.6–60.4)', and below it the difference, '+1.2*'."""
     ends = [shown(metric, row[end]) if row[end] is not None else "?" for end in ("low", "high")]
     text = f"{shown(metric, row['value'])} ({'–'.join(ends)})"
     if "change" not in row:
         return text
     low, high = row["change_low"], row["change_high"]
     clear = "*" if (low is not None and low > 0) or (high is not None and high < 0) else ""
-    return f"{text} {shown(metric, row['change'], signed=True)}{clear}"
+    return f"{text}\n{shown(metric, row['change'], signed=True)}{clear}"
 
 
 def ladder(e: Evidence) -> list[Figure]:
@@ -151,11 +151,14 @@ def rounds(e: Evidence, nodes: Sequence[Node], at: Sequence[float], axis: str) -
     every = [*nodes, e.winrate]
     places = list(at) or [float(number) for number in range(1, len(every) + 1)]
     found: dict[str, list[tuple[float, Estimate]]] = {}
+    base = e.short(e.sft)
     for place, node in zip(places, every, strict=True):
         for key in node.summary:
             if "_over_" in key and f"{key}_pairs" in node.summary and (rate := estimate(node.summary, key)):
-                found.setdefault(key, []).append((place, rate))
-    base = e.short(e.sft)
+                one, other = key.split("_over_", 1)
+                if one == base:  # the other way round, so that all lines are over the same model
+                    one, other, rate = other, one, Estimate(1 - rate.value, 1 - rate.high, 1 - rate.low)
+                found.setdefault(f"{one}_over_{other}", []).append((place, rate))
     against = {key: points for key, points in found.items() if key.endswith(f"_over_{base}")}
     chosen = against or found
 

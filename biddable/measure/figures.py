@@ -58,7 +58,7 @@ def against_size(
                 linestyle=dashes, marker=mark, markersize=6.5, markeredgecolor=PAPER,
             )  # fmt: skip
         axes.axhline(centre, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
-        axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+        axes.set_xticks(ticks, labels=[size(tick) for tick in ticks])
         if sizes:
             axes.xaxis.set_minor_formatter(NullFormatter())
         else:
@@ -70,6 +70,14 @@ def against_size(
             figure.legend(loc="outside upper left", ncols=3, labelcolor=INK)
 
     return draw(name, alt, 260, plot)
+
+
+def size(number: float) -> str:
+    """135M, 1.7B: a number of parameters as people write it; small numbers as they are."""
+    for unit, word in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= unit:
+            return f"{number / unit:.3g}{word}"
+    return f"{number:g}"
 
 
 def bars(name: str, alt: str, questions: Sequence[str], models: Sequence[Bars], ylabel: str) -> str:

@@ -26,9 +26,9 @@ Scorer = Callable[[Sequence[str]], np.ndarray[Any, Any]]
 class Config(Settings):
     files: tuple[Input, ...] = (Path("examples/toxicity.jsonl"),)
     """JSONL files with texts and what people or another scorer said of them."""
-    text: tuple[str, ...] = ("{text}",)
+    text: str | tuple[str, ...] = "{text}"
     """The texts of a line: names of its keys in braces, dots for keys within keys."""
-    label: tuple[str, ...] = ("label",)
+    label: str | tuple[str, ...] = "label"
     """For each of `text`, the key of its label: true or false, or a number from 0 to 1. Texts without one are left out."""
     classifiers: tuple[Input, ...] = ()
     """[learn.classifier] folders to compare with the default scorer."""
@@ -59,7 +59,8 @@ def run(cfg: Config, here: Here) -> None:
     split = refuse(cfg, here)
     scorers: dict[str, Scorer] = {DEFAULT: profanity}
     scorers |= {name_of(folder): trained(folder) for folder in cfg.classifiers}
-    found = classify.examples(cfg.files, cfg.text, cfg.label, split[0] if split else None, here.key)
+    templates, keys = classify.several(cfg.text), classify.several(cfg.label)
+    found = classify.examples(cfg.files, templates, keys, split[0] if split else None, here.key)
     if split:
         found = {
             file: [one for one in own if classify.kept_out(one.group, split[1]) == (cfg.only == "valid")]
@@ -89,7 +90,7 @@ def name_of(folder: Path) -> str:
 
 def refuse(cfg: Config, here: Here) -> tuple[str | None, float] | None:
     """Refuse settings that contradict each other, all at once. Returns the classifiers' (group, valid_share), when `only` asks for their split."""
-    wrong = classify.paired_settings(cfg.text, cfg.label, here.key)
+    wrong = classify.paired_settings(classify.several(cfg.text), classify.several(cfg.label), here.key)
     for word, names in (
         ("classifiers", [DEFAULT, *map(name_of, cfg.classifiers)]),
         ("files", [file.name.split(".")[0] for file in cfg.files]),

@@ -37,7 +37,7 @@ def train(folder: Path, start: Path, **settings: Any) -> Here:
     folder.mkdir(parents=True, exist_ok=True)
     here = Here(folder, "learn.classifier", 1, lambda step, steps, numbers: None)
     given = {
-        "text": ("{answer}",),
+        "text": "{answer}",
         "valid_share": 0.3,
         "batch": 8,
         "learning_rate": 1e-3,

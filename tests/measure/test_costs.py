@@ -15,7 +15,7 @@ from biddable.base import records
 from biddable.base.config import Refusal
 from biddable.base.records import Rating, Replies
 from biddable.base.runs import Here
-from biddable.measure import costs, ratings, report, totals
+from biddable.measure import costs, figures, ratings, report, totals
 from biddable.measure.shapes import Marks
 
 
@@ -90,14 +90,15 @@ def test_the_page_has_every_chapter(shown: tuple[str, Path]) -> None:
     assert "Benchmarks: value, 95 % interval" in page and "hellaswag" in page and "lower is better" in page
     assert "The ladder" in page and "Elo points" in page
     assert "follows instruction" in page
+    assert "PPO-ptx: " in page.split('id="rounds"')[1] and "start model: " in page.split('id="rounds"')[1]  # start over SFT is drawn as well
     assert "minus" not in page.split('id="ratings"')[1].split('id="rounds"')[0]  # differences are no questions
     assert "the run has no [measure.benchmarks]" not in page
 
 
 def test_a_cell_says_value_interval_and_difference() -> None:
     row = {"value": 0.4841, "low": 0.366, "high": 0.604, "change": -0.012, "change_low": -0.02, "change_high": -0.004}
-    assert costs.cell("accuracy", row) == "48.4 (36.6–60.4) −1.2*"
-    assert costs.cell("nll", row | {"change_high": 0.1}) == "0.484 (0.366–0.604) −0.012"
+    assert costs.cell("accuracy", row) == "48.4 (36.6–60.4)\n−1.2*"
+    assert costs.cell("nll", row | {"change_high": 0.1}) == "0.484 (0.366–0.604)\n−0.012"
     assert costs.cell("bleu", {"value": 12.0, "low": 10.0, "high": 14.0}) == "12.000 (10.000–14.000)"
     assert costs.cell("nll", {"value": 1.0, "low": None, "high": None}) == "1.000 (?–?)"
 
@@ -107,3 +108,7 @@ def test_questions_are_told_from_models_by_the_longest_name() -> None:
     assert costs.asked_of("hallucination_my_sft", models) == "hallucination"
     assert costs.asked_of("hallucination_sft", models) == "hallucination"
     assert costs.asked_of("by_use_case", models) is None
+
+
+def test_sizes_as_people_write_them() -> None:
+    assert [figures.size(n) for n in (3, 1.5, 2e3, 135e6, 1.7e9, 175e9)] == ["3", "1.5", "2k", "135M", "1.7B", "175B"]
