@@ -5,7 +5,7 @@ Keys that are not named here are allowed: files carry more than a benchmark need
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,32 +21,28 @@ class Form(BaseModel):
 Texts = Annotated[list[str], Field(min_length=1)]
 
 
-def numbered(label: int, options: list[str]) -> None:
-    """Raises ValueError for a label that is the number of no option."""
-    if label >= len(options):
-        raise ValueError(f"label = {label}: there are {len(options)} choices, counted from 0")
+class Numbered(Form):
+    """A line whose right one of several texts (the key `options`) is told by its number, from 0."""
 
-
-class Choice(Form):
+    options: ClassVar[str]
     context: str
+    label: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.label >= (count := len(getattr(self, self.options))):
+            raise ValueError(f"label = {self.label}: there are {count} choices, counted from 0")
+        return self
+
+
+class Choice(Numbered):
+    options = "choices"
     choices: Texts
-    label: int = Field(ge=0)
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        numbered(self.label, self.choices)
-        return self
 
 
-class HellaSwag(Form):
-    context: str
+class HellaSwag(Numbered):
+    options = "endings"
     endings: Texts
-    label: int = Field(ge=0)
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        numbered(self.label, self.endings)
-        return self
 
 
 class Asked(Form):
@@ -81,8 +77,8 @@ class Winogender(Form):
     participant_is_someone: bool
 
 
-class BBQ(Form):
-    context: str
+class BBQ(Numbered):
+    options = "answers"
     question: str
     answers: Texts
     answer_info: list[Annotated[list[str], Field(min_length=2)]]
@@ -90,11 +86,9 @@ class BBQ(Form):
     stereotyped_groups: list[str]
     context_condition: Literal["ambig", "disambig"]
     question_polarity: Literal["neg", "nonneg"]
-    label: int = Field(ge=0)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        numbered(self.label, self.answers)
         if len(self.answer_info) != len(self.answers):
             raise ValueError(f"answer_info: {len(self.answer_info)} for {len(self.answers)} answers; one for each was expected")
         return self

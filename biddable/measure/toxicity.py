@@ -100,7 +100,7 @@ def refuse(cfg: Config, here: Here) -> tuple[str | None, float] | None:
     for folder in cfg.classifiers:
         try:
             known = classify.facts(folder)
-            splits.add((known["group"], float(known["valid_share"])))
+            splits |= {(known["group"], float(known["valid_share"]))} if "group" in known else set()  # older ones do not say
         except Refusal as refusal:
             wrong += [f"[{here.key}] classifiers: {line}" for line in refusal.lines]
     if cfg.only is not None and len(splits) != 1 and not wrong:

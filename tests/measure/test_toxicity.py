@@ -59,6 +59,11 @@ def test_the_default_and_one_trained_here(tmp_path: Path, policy: Path) -> None:
     assert found["pearson_toxicity_rude"] > 0.9
     others = measure(tmp_path / "b", files=(file,), classifiers=(own.folder,), only="train")
     assert found["texts_rude"] + others["texts_rude"] == 40 and found["texts_rude"] == own.summary["valid"]
+    facts = own.folder / classify.FACTS
+    facts.write_text(json.dumps({k: v for k, v in json.loads(facts.read_text()).items() if k not in ("group", "valid_share")}))
+    assert measure(tmp_path / "c", files=(file,), classifiers=(own.folder,))["texts_rude"] == 40  # one of an older version
+    with pytest.raises(Refusal, match="it is their split"):
+        measure(tmp_path / "d", files=(file,), classifiers=(own.folder,), only="valid")
     assert toxicity.trained(own.folder)([RUDE]) > toxicity.trained(own.folder)([KIND])
 
 
