@@ -111,7 +111,11 @@ def processor() -> str:
     """The processor's name and the number of cores."""
     info = Path("/proc/cpuinfo")
     names = (
-        [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        [
+            line.split(":")[1].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         if info.exists()
         else []
     )
@@ -132,7 +136,10 @@ def main(title: str, unit: str, cases: Sequence[Case]) -> None:
         return
     chosen = [(n, c) for n, c in enumerate(cases) if args.only in f"{c.group} {c.name}"]
     if not chosen:
-        sys.exit(f"--only {args.only!r}: no such case; there are " + ", ".join(f"{c.group} {c.name}" for c in cases))
+        sys.exit(
+            f"--only {args.only!r}: no such case; there are "
+            + ", ".join(f"{c.group} {c.name}" for c in cases)
+        )
     found: dict[int, list[dict[str, Any]]] = {n: [] for n, _ in chosen}
     rates = _rates()
     for _ in range(args.rounds):

@@ -54,7 +54,13 @@ def changed(text: str, rng: random.Random) -> str:
     for _ in range(max(1, len(words) // 50)):
         words[rng.randrange(len(words))] = rng.choice(WORDS)
     return rng.choice(
-        [" ".join(words), text.upper() + "!", text.replace(" ", ", ", 2), "Please: " + " ".join(words), " ".join(words[:-1])]
+        [
+            " ".join(words),
+            text.upper() + "!",
+            text.replace(" ", ", ", 2),
+            "Please: " + " ".join(words),
+            " ".join(words[:-1]),
+        ]
     )
 
 
@@ -73,7 +79,11 @@ def planted(count: int, seed: int = 1) -> tuple[list[str], list[str], dict[int, 
             other = texts[copied[place]]
             kind = "same" if drawn < 0.02 else "near" if drawn < 0.05 else "prefix"
             what[place] = kind
-            other = other if kind != "prefix" else (other[:240] if len(other) > 240 else other) + " " + text_of(rng, weights)[:80]
+            other = (
+                other
+                if kind != "prefix"
+                else (other[:240] if len(other) > 240 else other) + " " + text_of(rng, weights)[:80]
+            )
             texts.append(changed(other, rng) if kind == "near" else other)
         else:
             text = text_of(rng, weights)
@@ -82,7 +92,9 @@ def planted(count: int, seed: int = 1) -> tuple[list[str], list[str], dict[int, 
                 text += " " + rng.choice(PERSONAL).format(name=rng.choice(WORDS), n=n, n2=n % 250 + 1, n3=n)
                 what[place] = "personal"
             texts.append(text)
-    users = [f"user-{int(rng.random() ** 2 * (count // 20 + 7))}" for _ in range(count)]  # the busiest have some 100 times the median
+    users = [
+        f"user-{int(rng.random() ** 2 * (count // 20 + 7))}" for _ in range(count)
+    ]  # the busiest have some 100 times the median
     return texts, users, what, copied
 
 
@@ -112,7 +124,10 @@ def make(path: Path, count: int) -> None:
     texts, users, what, _ = planted(count)
     with Lines(path) as out:
         out.add(
-            Prompt(id=f"p{n}", messages=(Message(role="user", content=text),), user=user).model_dump_json(exclude_none=True) + "\n"
+            Prompt(id=f"p{n}", messages=(Message(role="user", content=text),), user=user).model_dump_json(
+                exclude_none=True
+            )
+            + "\n"
             for n, (text, user) in enumerate(zip(texts, users, strict=True))
         )
     print(json.dumps(Counter(what.values())))
@@ -136,7 +151,9 @@ def whole(folder: Path, count: int, processes: int) -> None:
     found = Counter(json.loads(line)["reason"] for line in here.path("dropped.jsonl").open(encoding="utf-8"))
     print(f"{count:,} prompts, {size:.0f} MB, {processes} processes, language looked at, planted {kinds}")
     print(f"  {seconds:.0f} s, {used:.0f} s of CPU, {memory.most / 1e9:.2f} GB at most (with all processes)")
-    print(f"  dropped {dict(found)}, masked { {k: v for k, v in here.summary.items() if k.startswith('masked')} }")
+    print(
+        f"  dropped {dict(found)}, masked { {k: v for k, v in here.summary.items() if k.startswith('masked')} }"
+    )
 
 
 def with_datasketch(texts: list[str], share: float) -> list[bool]:
@@ -148,7 +165,9 @@ def with_datasketch(texts: list[str], share: float) -> list[bool]:
     for number, text in enumerate(texts):
         even = re.sub(r"[\W_]+", " ", text.casefold()).strip()
         signature = MinHash(num_perm=128)
-        signature.update_batch([piece.encode() for piece in {even[i : i + 5] for i in range(max(1, len(even) - 4))}])
+        signature.update_batch(
+            [piece.encode() for piece in {even[i : i + 5] for i in range(max(1, len(even) - 4))}]
+        )
         gone.append(bool(lsh.query(signature)))
         if not gone[-1]:
             lsh.insert(str(number), signature)
@@ -175,7 +194,9 @@ def duplicates(count: int, share: float = 0.8) -> None:
         rows.append((name, seconds, hit / sum(truth), hit / max(1, sum(gone))))
     print(f"near-duplicates among {len(texts):,} texts, {sum(truth):,} planted, similarity {share}")
     for name, seconds, recall, precision in rows:
-        print(f"  {name:18} {seconds:7.1f} s of CPU  recall {recall:.4f}  precision {precision:.4f}  {rows[0][1] / seconds:5.1f}x")
+        print(
+            f"  {name:18} {seconds:7.1f} s of CPU  recall {recall:.4f}  precision {precision:.4f}  {rows[0][1] / seconds:5.1f}x"
+        )
 
 
 def recognisers(data: Path) -> None:
@@ -202,21 +223,33 @@ def recognisers(data: Path) -> None:
         cells = []
         for find in (
             lambda text, kind=kind: [(one.start, one.end) for one in personal.find(text, (kind,))],
-            lambda text, r=recogniser, n=name: [(one.start, one.end) for one in r.analyze(text, [n], None) or []],
+            lambda text, r=recogniser, n=name: [
+                (one.start, one.end) for one in r.analyze(text, [n], None) or []
+            ],
         ):
             began = time.process_time()
             found = [find(row["text"]) for row in rows]
             micro = (time.process_time() - began) / len(rows) * 1e6
             gold = [[(s["start"], s["end"]) for s in row["spans"] if s["type"] == name] for row in rows]
-            hit = sum(any(a <= s and e <= b for a, b in mine) for mine, spans in zip(found, gold, strict=True) for s, e in spans)
-            right = sum(any(a < e and s < b for s, e in spans) for mine, spans in zip(found, gold, strict=True) for a, b in mine)
+            hit = sum(
+                any(a <= s and e <= b for a, b in mine)
+                for mine, spans in zip(found, gold, strict=True)
+                for s, e in spans
+            )
+            right = sum(
+                any(a < e and s < b for s, e in spans)
+                for mine, spans in zip(found, gold, strict=True)
+                for a, b in mine
+            )
             total, all_found = sum(map(len, gold)), max(1, sum(map(len, found)))
             cells.append(f"{hit / total:.3f} {right / all_found:.3f} {micro:5.0f}")
         print(f"  {kind:8} {total:3}   biddable {cells[0]}   presidio {cells[1]}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--prompts", type=int, default=1_000_000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--beside", type=int, default=20_000, help="texts for the comparison with datasketch")

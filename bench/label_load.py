@@ -41,7 +41,10 @@ from biddable.base.store import Person, Store, Task, TaskSet, open_store
 from biddable.label import queue
 
 SET = "bench/label.comparisons/000000000000"
-QUESTION = '{"prompt": {"id": "p", "messages": [{"role": "user", "content": "%s"}], "user": "u"}, "answers": [{}, {}, {}, {}]}' % ("x" * 2000)
+QUESTION = (
+    '{"prompt": {"id": "p", "messages": [{"role": "user", "content": "%s"}], "user": "u"}, "answers": [{}, {}, {}, {}]}'
+    % ("x" * 2000)
+)
 
 
 class Said(BaseModel):
@@ -81,11 +84,22 @@ def filled(where: str, people: int, tasks: int, overlap: int) -> str:
 def shown(times: list[float]) -> str:
     """Median, 95th, 99th percentile and maximum in milliseconds."""
     ordered = sorted(times)
-    at = {name: 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] for name, share in (("p95", 0.95), ("p99", 0.99))}
+    at = {
+        name: 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        for name, share in (("p95", 0.95), ("p99", 0.99))
+    }
     return f"median {1000 * statistics.median(ordered):.1f}, p95 {at['p95']:.1f}, p99 {at['p99']:.1f}, max {1000 * ordered[-1]:.1f} ms"
 
 
-def labour(store: Store, person: str, version: str, until: float, think: float, slots: threading.Semaphore, told: list[tuple[str, float, float]]) -> None:
+def labour(
+    store: Store,
+    person: str,
+    version: str,
+    until: float,
+    think: float,
+    slots: threading.Semaphore,
+    told: list[tuple[str, float, float]],
+) -> None:
     """One person: take, think, answer. Waiting for a free web thread counts as the site's time."""
     chance = random.Random(person)
     while time.time() < until:
@@ -102,12 +116,17 @@ def labour(store: Store, person: str, version: str, until: float, think: float, 
         told.append((task.id, taken, time.perf_counter() - began))
 
 
-def web_process(where: str, people: list[str], version: str, until: float, think: float, answers: multiprocessing.Queue) -> None:
+def web_process(
+    where: str, people: list[str], version: str, until: float, think: float, answers: multiprocessing.Queue
+) -> None:
     """Many people at one process, which works for at most 40 of them at a time, as the site does."""
     told: list[tuple[str, float, float]] = []
     with open_store(where) as store:
         slots = threading.Semaphore(40)
-        threads = [threading.Thread(target=labour, args=(store, one, version, until, think, slots, told)) for one in people]
+        threads = [
+            threading.Thread(target=labour, args=(store, one, version, until, think, slots, told))
+            for one in people
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -123,9 +142,17 @@ def wrong_in(where: str, acknowledged: list[str], overlap: int) -> list[str]:
         each = collections.Counter((label.task, label.person.id) for label in labels)
         lost = collections.Counter(acknowledged) - by_task
         found = [f"{len(lost)} lost"] if lost else []
-        found += [f"{sum(n > overlap for n in by_task.values())} over-assigned"] if any(n > overlap for n in by_task.values()) else []
+        found += (
+            [f"{sum(n > overlap for n in by_task.values())} over-assigned"]
+            if any(n > overlap for n in by_task.values())
+            else []
+        )
         found += ["doubled"] if any(n > 1 for n in each.values()) else []
-        found += ["half an answer"] if any('"comment": "' + "z" * 500 not in label.answer for label in labels) else []
+        found += (
+            ["half an answer"]
+            if any('"comment": "' + "z" * 500 not in label.answer for label in labels)
+            else []
+        )
         if store.counts(SET).done != len(labels):
             found.append(f"{store.counts(SET).done} seats are taken by {len(labels)} answers")
     return found
@@ -140,7 +167,10 @@ def crowd(options: argparse.Namespace) -> int:
         names = [f"p{i}" for i in range(options.people)]
         parts = [names[i :: options.processes] for i in range(options.processes)]
         spawn = multiprocessing.get_context("spawn")
-        workers = [spawn.Process(target=web_process, args=(where, part, version, until, options.think, answers)) for part in parts]
+        workers = [
+            spawn.Process(target=web_process, args=(where, part, version, until, options.think, answers))
+            for part in parts
+        ]
         for worker in workers:
             worker.start()
         told = [row for _ in workers for row in answers.get()]
@@ -148,7 +178,9 @@ def crowd(options: argparse.Namespace) -> int:
             worker.join()
         wrong = wrong_in(where, [task for task, _, _ in told], options.overlap)
     name = "PostgreSQL" if options.postgres else "SQLite"
-    print(f"{name}, {options.people} people, {options.processes} processes, {options.seconds} s, thinking {options.think} s: {len(told)} answers, {len(told) / options.seconds:.0f} a second")
+    print(
+        f"{name}, {options.people} people, {options.processes} processes, {options.seconds} s, thinking {options.think} s: {len(told)} answers, {len(told) / options.seconds:.0f} a second"
+    )
     print(f"  next task  {shown([taken for _, taken, _ in told])}")
     print(f"  answer     {shown([given for _, _, given in told])}")
     print(f"  {', '.join(wrong) or 'nothing lost, doubled or over-assigned'}")
@@ -187,7 +219,19 @@ def kill(options: argparse.Namespace) -> int:
         version = filled(where, 8, 500 * options.kills, 2)
         for number in range(options.kills):
             people = ",".join(f"p{i}" for i in range(8))
-            command = [sys.executable, __file__, "victim", "--where", where, "--names", people, "--version", version, "--number", str(number)]
+            command = [
+                sys.executable,
+                __file__,
+                "victim",
+                "--where",
+                where,
+                "--names",
+                people,
+                "--version",
+                version,
+                "--number",
+                str(number),
+            ]
             with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
                 assert child.stdout is not None
                 first = child.stdout.readline()  # it is at work
@@ -200,7 +244,9 @@ def kill(options: argparse.Namespace) -> int:
             free = sum(store.lease(SET, f"p{i}", 60.0) is not None for i in range(8))
         wrong = wrong_in(where, acknowledged, 2)
     name = "PostgreSQL" if options.postgres else "SQLite"
-    print(f"{name}: killed with -9 {options.kills} times under load: {len(acknowledged)} acknowledged answers, {', '.join(wrong) or 'all there, none half'}; {free} of 8 people get a task again")
+    print(
+        f"{name}: killed with -9 {options.kills} times under load: {len(acknowledged)} acknowledged answers, {', '.join(wrong) or 'all there, none half'}; {free} of 8 people get a task again"
+    )
     return len(wrong) + (free < 8)
 
 
@@ -208,7 +254,9 @@ def million(options: argparse.Namespace) -> int:
     with database(options.postgres) as where:
         began = time.perf_counter()
         version = filled(where, 50, options.tasks, 1)
-        print(f"{'PostgreSQL' if options.postgres else 'SQLite'}, {options.tasks} tasks: put in {time.perf_counter() - began:.0f} s")
+        print(
+            f"{'PostgreSQL' if options.postgres else 'SQLite'}, {options.tasks} tasks: put in {time.perf_counter() - began:.0f} s"
+        )
         taken, given = [], []
         with open_store(where) as store:
             for number in range(2000):
@@ -222,7 +270,9 @@ def million(options: argparse.Namespace) -> int:
             began = time.perf_counter()
             store.counts(SET)
             counted = time.perf_counter() - began
-    print(f"  next task  {shown(taken)}\n  answer     {shown(given)}\n  progress of the set {1000 * counted:.0f} ms")
+    print(
+        f"  next task  {shown(taken)}\n  answer     {shown(given)}\n  progress of the set {1000 * counted:.0f} ms"
+    )
     return 0
 
 
@@ -238,7 +288,9 @@ def ahead(options: argparse.Namespace) -> int:
                 taken.append(time.perf_counter() - began)
                 assert task is not None
                 queue.submit(store, task, "p0", Said(), version, 1.0)
-    print(f"{'PostgreSQL' if options.postgres else 'SQLite'}, one person {done} tasks ahead of the other: next task {shown(taken[-300:])}")
+    print(
+        f"{'PostgreSQL' if options.postgres else 'SQLite'}, one person {done} tasks ahead of the other: next task {shown(taken[-300:])}"
+    )
     return 0
 
 
@@ -252,16 +304,26 @@ def start(options: argparse.Namespace) -> int:
             began = time.perf_counter()
             subprocess.run([sys.executable, "-c", code], check=True)
             times.append(time.perf_counter() - began)
-    print(f"the site is built in {min(times):.2f} s at best, {statistics.median(times):.2f} s in the median of 5, without torch")
+    print(
+        f"the site is built in {min(times):.2f} s at best, {statistics.median(times):.2f} s in the median of 5, without torch"
+    )
     return 0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("crowd", "kill", "million", "ahead", "start", "web", "web-kill", "victim"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "what", choices=("crowd", "kill", "million", "ahead", "start", "web", "web-kill", "victim")
+    )
     parser.add_argument("--people", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--think", type=float, help="mean seconds between getting a task and answering it; 4, through the web server 30")
+    parser.add_argument(
+        "--think",
+        type=float,
+        help="mean seconds between getting a task and answering it; 4, through the web server 30",
+    )
     parser.add_argument("--drafts", type=int, default=2, help="drafts that a page keeps meanwhile (web)")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--overlap", type=int, default=2)
@@ -280,7 +342,13 @@ def main() -> int:
         options.think = options.think or 30.0
         return int(bool((label_web.web if options.what == "web" else label_web.web_kill)(options)))
     options.think = options.think or 4.0
-    return int(bool({"crowd": crowd, "kill": kill, "million": million, "ahead": ahead, "start": start}[options.what](options)))
+    return int(
+        bool(
+            {"crowd": crowd, "kill": kill, "million": million, "ahead": ahead, "start": start}[options.what](
+                options
+            )
+        )
+    )
 
 
 if __name__ == "__main__":

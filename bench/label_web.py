@@ -39,7 +39,33 @@ from biddable.base.records import Answer, Message, Prompt, Replies
 from biddable.base.store import Person, Store, Task, TaskSet, open_store
 from biddable.label import work
 
-WORDS = ["the", "a", "of", "kettle", "water", "heat", "and", "then", "because", "lamp", "small", "bubbles", "rise", "metal", "loud", "sound", "while", "it", "cools", "nobody", "knows", "river", "stone", "bread", "morning"]
+WORDS = [
+    "the",
+    "a",
+    "of",
+    "kettle",
+    "water",
+    "heat",
+    "and",
+    "then",
+    "because",
+    "lamp",
+    "small",
+    "bubbles",
+    "rise",
+    "metal",
+    "loud",
+    "sound",
+    "while",
+    "it",
+    "cools",
+    "nobody",
+    "knows",
+    "river",
+    "stone",
+    "bread",
+    "morning",
+]
 COMMENT = "z" * 500
 """Something in every answer that a torn write would spoil."""
 
@@ -64,7 +90,10 @@ class Told(NamedTuple):
 def some_text(chance: random.Random, words: int) -> str:
     """Text with a list and some code in it, as models write."""
     line = " ".join(chance.choice(WORDS) for _ in range(words // 2))
-    items = "\n".join(f"- **{chance.choice(WORDS)}**: " + " ".join(chance.choice(WORDS) for _ in range(8)) for _ in range(words // 20))
+    items = "\n".join(
+        f"- **{chance.choice(WORDS)}**: " + " ".join(chance.choice(WORDS) for _ in range(8))
+        for _ in range(words // 20)
+    )
     return f"{line}.\n\n{items}\n\n```\nprint('{chance.choice(WORDS)}')\n```\n"
 
 
@@ -78,9 +107,26 @@ def prepared(where: str, count: int, tasks: int, overlap: int) -> tuple[str, ...
         store.add_people(persons)
         now = store.clock()
         tokens = [f"token-{i}-{chance.getrandbits(64):x}" for i in range(count)]
-        rows = [{"id": f"a{i}", "login": f"p{i}", "password": "none", "role": "labeler", "person": f"p{i}", "created": now} for i in range(count)]
+        rows = [
+            {
+                "id": f"a{i}",
+                "login": f"p{i}",
+                "password": "none",
+                "role": "labeler",
+                "person": f"p{i}",
+                "created": now,
+            }
+            for i in range(count)
+        ]
         inside = [
-            {"id": hashlib.sha256(token.encode()).hexdigest(), "account": f"a{i}", "agent": "bench", "created": now, "seen": now, "until": now + 86400}
+            {
+                "id": hashlib.sha256(token.encode()).hexdigest(),
+                "account": f"a{i}",
+                "agent": "bench",
+                "created": now,
+                "seen": now,
+                "until": now + 86400,
+            }
             for i, token in enumerate(tokens)
         ]
 
@@ -91,7 +137,9 @@ def prepared(where: str, count: int, tasks: int, overlap: int) -> tuple[str, ...
         store.write(step)
         asked = []
         for i in range(tasks):
-            prompt = Prompt(id=f"p{i}", messages=(Message(role="user", content=some_text(chance, 60)),), user="u")
+            prompt = Prompt(
+                id=f"p{i}", messages=(Message(role="user", content=some_text(chance, 60)),), user="u"
+            )
             answers = tuple(Answer(text=some_text(chance, 150), model=f"m{j}") for j in range(4))
             question = Replies(prompt=prompt, answers=answers).model_dump_json(exclude_none=True)
             asked.append(Task(f"{SET}#{chance.getrandbits(40):010x}-{i}", question, overlap))
@@ -110,7 +158,11 @@ class Site:
             self.port = int(one.getsockname()[1])
         values = {"store": where, "port": self.port, "processes": processes, "lease_minutes": lease_minutes}
         self.toml, self.log = folder / "site.toml", folder / "site.log"
-        lines = [f'runs = "{folder}"', "[label.site]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+        lines = [
+            f'runs = "{folder}"',
+            "[label.site]",
+            *(f"{key} = {json.dumps(value)}" for key, value in values.items()),
+        ]
         self.toml.write_text("\n".join(lines), encoding="utf-8")
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -118,7 +170,9 @@ class Site:
         """Start, and wait until it answers; returns the seconds."""
         began = time.monotonic()
         command = [sys.executable, "-m", "biddable.cli", "label.site", str(self.toml)]
-        self.process = subprocess.Popen(command, stdout=self.log.open("a"), stderr=subprocess.STDOUT, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, stdout=self.log.open("a"), stderr=subprocess.STDOUT, start_new_session=True
+        )
         while time.monotonic() < began + 60:
             assert self.process.poll() is None, self.log.read_text()[-2000:]
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as one:
@@ -156,7 +210,9 @@ class Browser:
         self.port, self.cookie = port, cookie
         self.to: asyncio.StreamWriter | None = None
 
-    async def ask(self, method: str, path: str, fields: dict[str, str] | None = None, accept: str = "text/html") -> tuple[int, str, str]:
+    async def ask(
+        self, method: str, path: str, fields: dict[str, str] | None = None, accept: str = "text/html"
+    ) -> tuple[int, str, str]:
         """(status, location, body) of a request. A kept connection that has ended meanwhile is opened again, as browsers do."""
         body = urlencode(fields).encode() if fields is not None else b""
         head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{self.port}\r\ncookie: biddable={self.cookie}\r\naccept: {accept}\r\n"
@@ -178,7 +234,10 @@ class Browser:
     async def _answer(self) -> tuple[int, str, str]:
         assert self.to is not None
         head = (await self.of.readuntil(b"\r\n\r\n")).decode("latin-1")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head.split("\r\n")[1:])}
+        headers = {
+            name.lower(): value
+            for name, _, value in (line.partition(": ") for line in head.split("\r\n")[1:])
+        }
         text = (await self.of.readexactly(int(headers.get("content-length", 0)))).decode()
         if headers.get("connection") == "close":
             self.close()
@@ -219,7 +278,9 @@ async def labour(browser: Browser, person: str, load: Load, told: Told) -> None:
         task, version = (one[1] for one in found if one)
         ranks = [chance.randint(1, 4) for _ in range(4)]
         fields = {"token": token[1], "id": task, "guideline": version, "seconds": "5", "comment": COMMENT}
-        fields |= {f"rank-{i}": str(rank) for i, rank in enumerate(ranks)} | {f"overall-{i}": str(8 - rank) for i, rank in enumerate(ranks)}
+        fields |= {f"rank-{i}": str(rank) for i, rank in enumerate(ranks)} | {
+            f"overall-{i}": str(8 - rank) for i, rank in enumerate(ranks)
+        }
         pause = chance.expovariate(1 / load.think) / (load.drafts + 1)
         for _ in range(load.drafts):
             if not await slept(pause, load.until):
@@ -229,7 +290,11 @@ async def labour(browser: Browser, person: str, load: Load, told: Told) -> None:
         if not await slept(pause, load.until):
             return
         order = sorted(set(ranks))
-        said = {"ranks": [order.index(rank) + 1 for rank in ranks], "overall": [8 - rank for rank in ranks], "comment": COMMENT}
+        said = {
+            "ranks": [order.index(rank) + 1 for rank in ranks],
+            "overall": [8 - rank for rank in ranks],
+            "comment": COMMENT,
+        }
         told.sent[task, person] = said
         status, where, _ = await timed("answer", "POST", "/answer", fields | {"action": "send"})
         if status == 303:
@@ -251,7 +316,10 @@ def wrong_in(store: Store, told: Told, overlap: int) -> list[str]:
     found = [f"{n} times {what}" for what, n in told.wrong.items() if n]
     counts = {
         "lost": sum(pair not in by_pair for pair in told.given),
-        "not as sent": sum(any(said.get(key) != value for key, value in told.sent.get(pair, {"sent": True}).items()) for pair, said in by_pair.items()),
+        "not as sent": sum(
+            any(said.get(key) != value for key, value in told.sent.get(pair, {"sent": True}).items())
+            for pair, said in by_pair.items()
+        ),
         "doubled": len(kept) - len(by_pair),
         "over-assigned": sum(n > overlap for n in by_task.values()),
         "seats without their answer": abs(store.counts(SET).done - len(kept)),
@@ -287,20 +355,33 @@ def web(options: argparse.Namespace) -> int:
         took = site.start()
         try:
             own, used = time.process_time(), site.seconds_used()
-            asyncio.run(crowd_of(site.port, cookies, Load(options.think, options.drafts, time.monotonic() + options.seconds), told))
+            asyncio.run(
+                crowd_of(
+                    site.port,
+                    cookies,
+                    Load(options.think, options.drafts, time.monotonic() + options.seconds),
+                    told,
+                )
+            )
             own, used = time.process_time() - own, site.seconds_used() - used
         finally:
             site.stop()
         with open_store(where) as store:
             wrong = wrong_in(store, told, options.overlap)
     requests = sum(map(len, told.times.values()))
-    print(f"web, {named(options)}, {options.people} people, {options.processes} web processes, {options.seconds:.0f} s, thinking {options.think} s and "
-          f"{options.drafts} drafts a task: {len(told.given)} answers, {requests / options.seconds:.0f} requests a second; ready after {took:.2f} s")
+    print(
+        f"web, {named(options)}, {options.people} people, {options.processes} web processes, {options.seconds:.0f} s, thinking {options.think} s and "
+        f"{options.drafts} drafts a task: {len(told.given)} answers, {requests / options.seconds:.0f} requests a second; ready after {took:.2f} s"
+    )
     for kind, times in told.times.items():
         print(f"  {kind:7} {len(times):6}  {shown(times)}")
     print(f"  {'all':7} {requests:6}  {shown([one for times in told.times.values() for one in times])}")
-    print(f"  processor time: server {used:.0f} s ({1000 * used / requests:.1f} ms a request), clients {own:.0f} s")
-    print(f"  {', '.join(wrong) or 'every acknowledged answer is there as it was sent; none lost, doubled or over-assigned'}")
+    print(
+        f"  processor time: server {used:.0f} s ({1000 * used / requests:.1f} ms a request), clients {own:.0f} s"
+    )
+    print(
+        f"  {', '.join(wrong) or 'every acknowledged answer is there as it was sent; none lost, doubled or over-assigned'}"
+    )
     return len(wrong)
 
 
@@ -348,10 +429,16 @@ def web_kill(options: argparse.Namespace) -> int:
             again = asyncio.run(served_again(site.port, cookies))
         finally:
             site.stop()
-    print(f"web-kill, {named(options)}, {count} people, {options.processes} web processes: killed with -9 {options.kills} times under load, up again after "
-          f"{statistics.median(starts):.2f} s (median): {len(told.given)} acknowledged answers, {kept} in the store (more: killed before it could say so)")
-    print(f"  {', '.join(wrong) or 'every acknowledged answer is there as it was sent; none half, doubled or over-assigned'}")
-    print(f"  {stuck} leases of the killed still run after their time; {again} of {count} people get a task again, still logged in")
+    print(
+        f"web-kill, {named(options)}, {count} people, {options.processes} web processes: killed with -9 {options.kills} times under load, up again after "
+        f"{statistics.median(starts):.2f} s (median): {len(told.given)} acknowledged answers, {kept} in the store (more: killed before it could say so)"
+    )
+    print(
+        f"  {', '.join(wrong) or 'every acknowledged answer is there as it was sent; none half, doubled or over-assigned'}"
+    )
+    print(
+        f"  {stuck} leases of the killed still run after their time; {again} of {count} people get a task again, still logged in"
+    )
     return len(wrong) + stuck + (again < count)
 
 

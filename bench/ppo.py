@@ -24,7 +24,12 @@ def trl(model: str, batch: int, pure: bool, micro: int, updates: int = 2) -> dic
 
     import torch
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        TrainerCallback,
+    )
     from trl.experimental.ppo import PPOConfig, PPOTrainer
 
     dtype = torch.bfloat16 if pure else torch.float32
@@ -151,7 +156,13 @@ CASES = [
             trl,
             {"batch": batch, "pure": False, "micro": batch},
         ),
-        Case(f"batch {batch}", "TRL, 16 per forward", "trl111", trl, {"batch": batch, "pure": True, "micro": 16}),
+        Case(
+            f"batch {batch}",
+            "TRL, 16 per forward",
+            "trl111",
+            trl,
+            {"batch": batch, "pure": True, "micro": 16},
+        ),
     )
     if not (batch == 16 and "16 per" in case.name) and not (batch == 64 and "autocast" in case.name)
 ]

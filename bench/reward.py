@@ -70,7 +70,11 @@ def trl(model: str, k: int, pure: bool, micro: int) -> dict[str, float]:
         use_cpu=not torch.cuda.is_available(),
     )
     RewardTrainer(
-        network, config, train_dataset=data, processing_class=AutoTokenizer.from_pretrained(model), callbacks=[Stamp()]
+        network,
+        config,
+        train_dataset=data,
+        processing_class=AutoTokenizer.from_pretrained(model),
+        callbacks=[Stamp()],
     ).train()
     return {"rate": per_update / common.seconds_between(stamps), "updates": len(stamps)}
 
@@ -92,7 +96,9 @@ def ours(model: str, k: int, trunk: int) -> dict[str, float]:
     per_update, updates = SHAPES[k]
     stamps: list[float] = []
     for step in range(updates):
-        trees = with_hidden(scorer.trunk, rows[step * per_update : (step + 1) * per_update], cfg.trunk_cache_gb)
+        trees = with_hidden(
+            scorer.trunk, rows[step * per_update : (step + 1) * per_update], cfg.trunk_cache_gb
+        )
         reward.accumulate(scorer, trees, [[list(range(k))]] * per_update, cfg.ties, cfg.microbatch_tokens)
         branch.step(1e-6, cfg.clip_norm)
         head.step(1e-6, cfg.clip_norm)

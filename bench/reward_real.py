@@ -47,14 +47,18 @@ def ours(model: str, trunk: int, train: list[Item]) -> tuple[Any, float]:
     from biddable.learn import reward
     from biddable.learn.loop import Optimizer, cosine, shuffled, with_hidden
 
-    scorer = scorer_from(models.load_policy(common.brought(model, trunk)), torch.Generator().manual_seed(1), HEAD_DEVIATION)
+    scorer = scorer_from(
+        models.load_policy(common.brought(model, trunk)), torch.Generator().manual_seed(1), HEAD_DEVIATION
+    )
     branch, head = Optimizer(scorer.body.parameters()), Optimizer([scorer.weight])
     started = time.perf_counter()
     trees = with_hidden(scorer.trunk, [Tree(i.prompt, i.answers) for i in train], 4.0)
     order, steps = shuffled(len(trees), 1, 0), -(-len(trees) // BATCH)
     for step in range(steps):
         held = order[step * BATCH : (step + 1) * BATCH]
-        reward.accumulate(scorer, [trees[i] for i in held], [list(train[i].ranks) for i in held], "drop", 4096)
+        reward.accumulate(
+            scorer, [trees[i] for i in held], [list(train[i].ranks) for i in held], "drop", 4096
+        )
         gently = min(1.0, (step + 1) / WARMUP)
         branch.step(gently * cosine(step, steps, RATES[trunk]), 1.0)
         head.step(gently * cosine(step, steps, HEAD_RATE), 1.0)
@@ -80,7 +84,9 @@ def trl(model: str, rate: float, train: list[Item]) -> tuple[Any, float]:
         tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     )
     rows = [(i.prompt + i.answers[a], i.prompt + i.answers[b]) for i in train for a, b in pairs(i)]
-    found = Dataset.from_dict({"chosen_ids": [list(a) for a, _ in rows], "rejected_ids": [list(b) for _, b in rows]})
+    found = Dataset.from_dict(
+        {"chosen_ids": [list(a) for a, _ in rows], "rejected_ids": [list(b) for _, b in rows]}
+    )
     update = max(4, round(BATCH * len(rows) / len(train) / 4) * 4)
     config = RewardConfig(
         output_dir=tempfile.mkdtemp(),
@@ -109,14 +115,18 @@ def trl(model: str, rate: float, train: list[Item]) -> tuple[Any, float]:
         rows = [i.prompt + a for i in items for a in i.answers]
         order = sorted(range(len(rows)), key=lambda r: len(rows[r]))
         told = [0.0] * len(rows)
-        for at in range(0, len(order), 16):  # neighbours in length, padded on the right: the score is read before the padding
+        for at in range(
+            0, len(order), 16
+        ):  # neighbours in length, padded on the right: the score is read before the padding
             held = order[at : at + 16]
             width = max(len(rows[r]) for r in held)
             ids = torch.full((len(held), width), network.config.pad_token_id)
             seen = torch.zeros(len(held), width, dtype=torch.long)
             for place, r in enumerate(held):
                 ids[place, : len(rows[r])], seen[place, : len(rows[r])] = torch.tensor(rows[r]), 1
-            for r, value in zip(held, network(ids, attention_mask=seen).logits[:, 0].float().tolist(), strict=True):
+            for r, value in zip(
+                held, network(ids, attention_mask=seen).logits[:, 0].float().tolist(), strict=True
+            ):
                 told[r] = value
         left = iter(told)
         return [[next(left) for _ in i.answers] for i in items]
@@ -124,11 +134,15 @@ def trl(model: str, rate: float, train: list[Item]) -> tuple[Any, float]:
     return score, seconds
 
 
-def measured(found: list[Item], scores: list[list[float]], labelers: set[str] | None = None) -> dict[str, Any]:
+def measured(
+    found: list[Item], scores: list[list[float]], labelers: set[str] | None = None
+) -> dict[str, Any]:
     """Per item: pairs in the labelled order, pairs, and what the correlation with length needs."""
     right, count, names, score_gaps, length_gaps = [], [], [], [], []
     for item, own in zip(found, scores, strict=True):
-        told = [r for r, who in zip(item.ranks, item.labelers, strict=True) if labelers is None or who in labelers]
+        told = [
+            r for r, who in zip(item.ranks, item.labelers, strict=True) if labelers is None or who in labelers
+        ]
         both = pairs(item._replace(ranks=tuple(told)))
         if both:
             right.append(sum((own[a] > own[b]) + 0.5 * (own[a] == own[b]) for a, b in both))
@@ -155,8 +169,17 @@ def child(job: dict[str, Any], model: str) -> None:
     peak = common.peak_gb()
     began = time.perf_counter()
     found = {name: measured(test, fit[0](test)) for name, test in tests.items()}
-    told = {"seconds": fit[1], "peak_gb": peak, "pairs": sum(len(pairs(i)) for i in train), "rankings": len(train)}
-    told |= {"measuring": time.perf_counter() - began, "tokens": tokens(train, job), "measured_tokens": sum(tokens(test, job | {"rate": None}) for test in tests.values())}
+    told = {
+        "seconds": fit[1],
+        "peak_gb": peak,
+        "pairs": sum(len(pairs(i)) for i in train),
+        "rankings": len(train),
+    }
+    told |= {
+        "measuring": time.perf_counter() - began,
+        "tokens": tokens(train, job),
+        "measured_tokens": sum(tokens(test, job | {"rate": None}) for test in tests.values()),
+    }
     print(json.dumps(told | {"found": found}))
 
 
@@ -179,7 +202,9 @@ def folds(job: dict[str, Any], model: str) -> dict[str, Any]:
         for item in own:
             kept = [(r, w) for r, w in zip(item.ranks, item.labelers, strict=True) if w not in out]
             if part(item.group, 5) != fold and any(len(set(r)) > 1 for r, _ in kept):
-                train.append(item._replace(ranks=tuple(r for r, _ in kept), labelers=tuple(w for _, w in kept)))
+                train.append(
+                    item._replace(ranks=tuple(r for r, _ in kept), labelers=tuple(w for _, w in kept))
+                )
         test = [item for item in own if part(item.group, 5) == fold]
         if not train or not test:
             continue
@@ -187,7 +212,10 @@ def folds(job: dict[str, Any], model: str) -> dict[str, Any]:
         scores = score(test)
         joined["strangers"].append(measured(test, scores, out))
         joined["known"].append(measured(test, scores, set(people) - out))
-    found = {name: {key: [x for one in parts for x in one[key]] for key in parts[0]} for name, parts in joined.items()}
+    found = {
+        name: {key: [x for one in parts for x in one[key]] for key in parts[0]}
+        for name, parts in joined.items()
+    }
     return {"people": len(people), "items": len(own), "seconds": time.perf_counter() - began, "found": found}
 
 
@@ -223,13 +251,21 @@ def expected(job: dict[str, Any], model: str, known: dict[Any, Any]) -> float:
     """Seconds that a cell will take, by the number of its tokens."""
     key = (job["set"], job["folds"])
     if key not in known:
-        known[key] = (items(job["set"], model), {}) if job["folds"] else split(job["set"], model, job["limit"], job["whole"])
+        known[key] = (
+            (items(job["set"], model), {})
+            if job["folds"]
+            else split(job["set"], model, job["limit"], job["whole"])
+        )
     train, tests = known[key]
     fast, measuring = SPEED[job["trunk"]]
     if job["folds"]:
         size = tokens(train[: job["limit"] or (None if job["whole"] else TRAINED[job["set"]])], job)
         return START + 4 * size / fast + size / measuring
-    return START + tokens(train, job) / fast + sum(tokens(t, job | {"rate": None}) for t in tests.values()) / measuring
+    return (
+        START
+        + tokens(train, job) / fast
+        + sum(tokens(t, job | {"rate": None}) for t in tests.values()) / measuring
+    )
 
 
 def told(one: dict[str, Any]) -> str:
@@ -257,11 +293,26 @@ def cells(args: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
     found: list[tuple[str, dict[str, Any]]] = []
     for name in args.sets.split(","):
         for rate in filter(None, args.rates.split(",")):
-            found.append((f"{name}, TRL 1.16, bf16, {rate}", {"set": name, "trunk": None, "rate": float(rate), "folds": False} | size))
+            found.append(
+                (
+                    f"{name}, TRL 1.16, bf16, {rate}",
+                    {"set": name, "trunk": None, "rate": float(rate), "folds": False} | size,
+                )
+            )
         for trunk in trunks:
-            found.append((f"{name}, trunk = {trunk}", {"set": name, "trunk": trunk, "rate": None, "folds": False} | size))
+            found.append(
+                (
+                    f"{name}, trunk = {trunk}",
+                    {"set": name, "trunk": trunk, "rate": None, "folds": False} | size,
+                )
+            )
     for name in filter(None, args.folds.split(",")):
-        found.append((f"{name}, five-fold over labelers, trunk = 24", {"set": name, "trunk": 24, "rate": None, "folds": True} | size))
+        found.append(
+            (
+                f"{name}, five-fold over labelers, trunk = 24",
+                {"set": name, "trunk": 24, "rate": None, "folds": True} | size,
+            )
+        )
     return [(label, job) for label, job in found if args.only in label]
 
 
@@ -273,7 +324,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rates", default="2e-5", help="TRL's learning rates, a cell each; empty: no TRL")
     parser.add_argument("--folds", default=",".join(FOLDED), help="sets for five-fold cells; empty: none")
     parser.add_argument("--only", default="", help="only cells whose label holds this text")
-    parser.add_argument("--limit", type=int, help="rankings of each set at most, trained and measured: to try it")
+    parser.add_argument(
+        "--limit", type=int, help="rankings of each set at most, trained and measured: to try it"
+    )
     parser.add_argument("--whole", action="store_true", help="all rankings")
     parser.add_argument("--estimate", action="store_true", help="only print how long each cell will take")
     parser.add_argument("--job", help=argparse.SUPPRESS)
@@ -292,23 +345,38 @@ def main() -> None:
     seconds = [expected(job, model, known) for _, job in left]
     for (label, _), one in zip(left, seconds, strict=True):
         print(f"{label}: about {one:.0f} s", file=sys.stderr)
-    print(f"{len(found) - len(left)} cells are kept from before, {len(left)} are left: about {sum(seconds) / 60:.0f} minutes", file=sys.stderr)
+    print(
+        f"{len(found) - len(left)} cells are kept from before, {len(left)} are left: about {sum(seconds) / 60:.0f} minutes",
+        file=sys.stderr,
+    )
     if args.estimate:
         return
     for number, (label, job) in enumerate(left):
         began = time.perf_counter()
         run(job, model)
-        print(f"{number + 1}/{len(left)} {label}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
-    print(f"{__doc__.splitlines()[0]}\n{time.strftime('%Y-%m-%d %H:%M')}, {common.processor()}, `{' '.join(sys.argv)}`\n")
-    every = cells(argparse.Namespace(**vars(args) | {"only": ""}))  # a peer that was measured before stands beside what is asked for
+        print(
+            f"{number + 1}/{len(left)} {label}: {time.perf_counter() - began:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+    print(
+        f"{__doc__.splitlines()[0]}\n{time.strftime('%Y-%m-%d %H:%M')}, {common.processor()}, `{' '.join(sys.argv)}`\n"
+    )
+    every = cells(
+        argparse.Namespace(**vars(args) | {"only": ""})
+    )  # a peer that was measured before stands beside what is asked for
     table([(label, job) for label, job in every if kept(job, model).is_file()], model)
 
 
 def table(found: list[tuple[str, dict[str, Any]]], model: str) -> None:
     """All cells; a ratio is the time of the set's first peer over the cell's."""
     results = [(label, job, run(job, model)) for label, job in found]
-    print(f"Prompts are cut to their last {PROMPT} tokens, answers to their first {ANSWER}, rankings to {MOST} answers; one epoch. Intervals: bootstrap over prompts.\n")
-    print("| set | rankings (pairs) | accuracy on its held-out part, pairs | llmbar | pandalm | training s | ratio | peak GB | length correlation |")
+    print(
+        f"Prompts are cut to their last {PROMPT} tokens, answers to their first {ANSWER}, rankings to {MOST} answers; one epoch. Intervals: bootstrap over prompts.\n"
+    )
+    print(
+        "| set | rankings (pairs) | accuracy on its held-out part, pairs | llmbar | pandalm | training s | ratio | peak GB | length correlation |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     peers: dict[str, float] = {}
     for _, job, got in results:
@@ -317,7 +385,10 @@ def table(found: list[tuple[str, dict[str, Any]]], model: str) -> None:
     for label, job, got in results:
         if job["folds"]:
             continue
-        tests, ratio = got["found"], f"{peers[job['set']] / got['seconds']:.1f}" if job["set"] in peers else ""
+        tests, ratio = (
+            got["found"],
+            f"{peers[job['set']] / got['seconds']:.1f}" if job["set"] in peers else "",
+        )
         print(
             f"| {label} | {got['rankings']} ({got['pairs']}) | {told(tests['held out'])} | {told(tests['llmbar'])} | {told(tests['pandalm'])} "
             f"| {got['seconds']:.0f} | {ratio} | {got['peak_gb']:.2f} | {correlation(tests['held out']):+.2f} |"

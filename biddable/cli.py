@@ -61,7 +61,9 @@ def _suggest(arguments: list[str]) -> None:
     known = ["new", "check", "run", "status", "show", "lineage", "forget"]
     if arguments and not arguments[0].startswith("-") and arguments[0] not in known:
         hint = config.did_you_mean(arguments[0], [*known, *config.stage_names()])
-        raise Refusal(f"biddable {arguments[0]}: there is no such command{hint}; `biddable --help` lists them")
+        raise Refusal(
+            f"biddable {arguments[0]}: there is no such command{hint}; `biddable --help` lists them"
+        )
 
 
 TWICE: dict[str, dict[str, Any]] = {
@@ -78,7 +80,15 @@ TWICE: dict[str, dict[str, Any]] = {
 
 
 LATER = (
-    *("collect.served", "curate.comparisons", "label.imports", "label.probes", "label.prompts", "label.rulechecks", "label.screening"),
+    *(
+        "collect.served",
+        "curate.comparisons",
+        "label.imports",
+        "label.probes",
+        "label.prompts",
+        "label.rulechecks",
+        "label.screening",
+    ),
     *("learn.classifier", "measure.benchmarks", "measure.judge", "measure.toxicity"),
 )
 """Stages that a first loop does without, or that need a file or an address of the user's: `new` writes them as comments."""
@@ -187,7 +197,9 @@ def _stage(key: str, arguments: list[str]) -> int:
     if name not in known:
         raise Refusal(f"biddable {key}: there is no such stage{config.did_you_mean(name, list(known))}")
     if not arguments or "--help" in arguments or "-h" in arguments:
-        print(f"Usage: biddable {key} FILE [SETTING=VALUE ...] [name=NAME]\n\n{known[name]}\n\nFILE is your run's TOML; `biddable new my.toml` makes one, then: biddable {key} my.toml\n")
+        print(
+            f"Usage: biddable {key} FILE [SETTING=VALUE ...] [name=NAME]\n\n{known[name]}\n\nFILE is your run's TOML; `biddable new my.toml` makes one, then: biddable {key} my.toml\n"
+        )
         for one in config.settings(name):
             default = "(none)" if one.default is None else _toml(one.default)
             print(f"  {one.name} = {default}\n      {' '.join(one.about.split())}")
@@ -216,7 +228,10 @@ def _serve(plan: Plan, stage: config.Stage) -> None:
     from biddable.base import runs
 
     settings = stage.config
-    print(f"{stage.key}: starting at {getattr(settings, 'address', None) or f'http://{settings.host}:{settings.port}'} (Ctrl-C stops it)", flush=True)
+    print(
+        f"{stage.key}: starting at {getattr(settings, 'address', None) or f'http://{settings.host}:{settings.port}'} (Ctrl-C stops it)",
+        flush=True,
+    )
     here = runs.Here(plan.folder / stage.key, stage.key, plan.seed, lambda step, steps, numbers: None)
     config.module(stage.name).serve(settings, here)
 
@@ -227,7 +242,9 @@ def _people(arguments: list[str]) -> int:
     from biddable.base.store import open_store
 
     if len(arguments) != 2 or arguments[1].startswith("-"):
-        print("Usage: biddable label.people FILE NAME\n\nAdd an admin to the labeling site, who can invite everybody else. Asks for a password.\nFor example: biddable label.people my.toml ada")
+        print(
+            "Usage: biddable label.people FILE NAME\n\nAdd an admin to the labeling site, who can invite everybody else. Asks for a password.\nFor example: biddable label.people my.toml ada"
+        )
         return 0 if {"--help", "-h"} & set(arguments) else 2
     plan = config.load(Path(arguments[0]), only="label.site")
     with open_store(plan.stage("label.site").config.store or plan.folder / "store.db") as store:
@@ -283,7 +300,9 @@ def status(file: File) -> None:
 
 @app.command()
 def show(
-    folder: Annotated[Path, typer.Argument(help="A stage's folder, e.g. runs/demo/learn.ppo.", metavar="FOLDER")],
+    folder: Annotated[
+        Path, typer.Argument(help="A stage's folder, e.g. runs/demo/learn.ppo.", metavar="FOLDER")
+    ],
 ) -> None:
     """A stage folder's manifest, last numbers and three samples."""
     from biddable.base import shown
@@ -294,7 +313,9 @@ def show(
 
 @app.command()
 def lineage(
-    folder: Annotated[Path, typer.Argument(help="A stage's folder, e.g. runs/demo/learn.ppo.", metavar="FOLDER")],
+    folder: Annotated[
+        Path, typer.Argument(help="A stage's folder, e.g. runs/demo/learn.ppo.", metavar="FOLDER")
+    ],
 ) -> None:
     """Walk an artefact back to what it was made from: prompts, people (pseudonymous), guideline versions, code."""
     from biddable.measure import walk

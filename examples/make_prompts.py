@@ -228,7 +228,9 @@ def planted(rows: list[Row], rng: random.Random) -> list[Row]:
     copies: list[Row] = []
     for number, (use_case, turns, wishes) in enumerate(rng.sample(single, 8)):
         text = turns[0]
-        copies.append((use_case, ((text, text.upper(), text + "  ", text.replace(" ", "  "))[number % 4],), wishes))
+        copies.append(
+            (use_case, ((text, text.upper(), text + "  ", text.replace(" ", "  "))[number % 4],), wishes)
+        )
     for shared, short, ending in pairs(dict(sections("templates.txt"))["planted"]):
         use_case = next(row[0] for row in rows if row[1][0].startswith(shared))
         copies.append((use_case, (f"{shared} {ending}",), tuple(wish(word) for word in short)))
@@ -259,12 +261,22 @@ def main(seed: int, path: Path) -> None:
     rng.shuffle(rows)
     rows += planted(rows, rng)
     prompts = []
-    for number, ((use_case, turns, wishes), user) in enumerate(zip(rows, users(len(rows), rng), strict=True), 1):
+    for number, ((use_case, turns, wishes), user) in enumerate(
+        zip(rows, users(len(rows), rng), strict=True), 1
+    ):
         messages = tuple(
-            Message(role="assistant" if place % 2 else "user", content=turn) for place, turn in enumerate(turns)
+            Message(role="assistant" if place % 2 else "user", content=turn)
+            for place, turn in enumerate(turns)
         )
         prompts.append(
-            Prompt(id=f"p{number:04d}", messages=messages, user=user, source=SOURCE, use_case=use_case, wishes=wishes)
+            Prompt(
+                id=f"p{number:04d}",
+                messages=messages,
+                user=user,
+                source=SOURCE,
+                use_case=use_case,
+                wishes=wishes,
+            )
         )
     write(path, prompts)
 

@@ -20,7 +20,9 @@ from biddable.label import people
 CONSENT = "simulated-consent-1"
 
 
-def spoken(row: Replies, number: int, policy: Policy, sampling: Sampling) -> tuple[list[Turn], list[Feedback]]:
+def spoken(
+    row: Replies, number: int, policy: Policy, sampling: Sampling
+) -> tuple[list[Turn], list[Feedback]]:
     """One conversation: a turn an answer, and what the user says about them."""
     user, base = row.prompt.user, f"sim-{row.prompt.id}"
     clock = f"2026-11-21T{10 + number // 3600:02d}:{number // 60 % 60:02d}:{number % 60:02d}Z"
@@ -48,7 +50,13 @@ def spoken(row: Replies, number: int, policy: Policy, sampling: Sampling) -> tup
     others = tuple(said[place].id for place, rank in enumerate(ranks) if rank > 1)
     equal = tuple(said[place].id for place, rank in enumerate(ranks) if rank == 1 and place != best)
     opinion = Feedback(
-        id=f"{base}-said", turn=said[best].id, user=user, time=clock, thumbs="up", preferred_over=others, same_as=equal
+        id=f"{base}-said",
+        turn=said[best].id,
+        user=user,
+        time=clock,
+        thumbs="up",
+        preferred_over=others,
+        same_as=equal,
     )
     return said, [opinion]
 
@@ -59,7 +67,9 @@ def main() -> None:
     (asked,) = manifest["inputs"]["policies"]
     settings = manifest["settings"]
     policy = Policy(folder=asked["name"], content=asked["content"])
-    sampling = Sampling(temperature=settings["temperature"], top_p=settings["top_p"], max_tokens=settings["max_tokens"])
+    sampling = Sampling(
+        temperature=settings["temperature"], top_p=settings["top_p"], max_tokens=settings["max_tokens"]
+    )
     there = {turn.id for turn in turns.read(folder)[0]}
     added = 0
     for number, row in enumerate(records.read(where / "replies.jsonl", Replies)):

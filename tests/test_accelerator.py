@@ -28,7 +28,9 @@ def pretended() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, accelerator.Accelerator(), accelerator.Numbers():
         patch.setattr(hardware, "device", lambda: accelerator.DEVICE)
         # AdamW's fused step knows devices by name
-        patch.setattr(sys.modules[torch.optim.Adam.__module__], "_device_dtype_check_for_fused", lambda *_, **__: None)
+        patch.setattr(
+            sys.modules[torch.optim.Adam.__module__], "_device_dtype_check_for_fused", lambda *_, **__: None
+        )
         yield
 
 
@@ -92,8 +94,16 @@ def test_reward_model(start: Path) -> None:
         loss, accuracy = reward.accumulate(scorer, TREES[:1], [[[1, 2]]], "drop", 64)
         gradient = home(adam.gradient())
         adam.step(1e-3, 1.0)
-        scores = classify.scores(scorer.freeze(), [Tree((), (answer,)) for tree in TREES for answer in tree.answers])
-        return loss, accuracy, gradient, torch.from_numpy(scores), torch.from_numpy(reward.score(scorer, TREES, 64)[0])
+        scores = classify.scores(
+            scorer.freeze(), [Tree((), (answer,)) for tree in TREES for answer in tree.answers]
+        )
+        return (
+            loss,
+            accuracy,
+            gradient,
+            torch.from_numpy(scores),
+            torch.from_numpy(reward.score(scorer, TREES, 64)[0]),
+        )
 
     on_both(work)
 
@@ -106,7 +116,9 @@ def test_ppo(start: Path, tmp_path: Path) -> None:
         adam, value_adam = loop.Optimizer(m.policy.parameters()), loop.Optimizer(m.value.parameters())
         average = loop.Ema(adam.masters, 0.5)
         cfg = ppo.Config(policy=tmp_path, reward=tmp_path)
-        got, trees = rollout.answer(m.policy, [one for one in REQUESTS if one.temperature == 1], frozenset({2}), 4)
+        got, trees = rollout.answer(
+            m.policy, [one for one in REQUESTS if one.temperature == 1], frozenset({2}), 4
+        )
         part = rollout.experience(m, trees, [one.finish for one in got], -1.0, 4096, graph=True)
         (target,) = rollout.advantages([part], 0.1, 1.0, 0.95, True, True)
         seen = ppo.update(cfg, m, part, target, True)
@@ -134,4 +146,6 @@ def test_saved_from_there_it_loads_here(start: Path, tmp_path: Path) -> None:
         models.save_scorer(scorer, tmp_path / "scorer" / "model", start)
     here = models.load_policy(tmp_path / "saved")
     torch.testing.assert_close(here.logp(pack(TREES))[0], there, atol=2e-5, rtol=0)
-    torch.testing.assert_close(models.load_scorer(tmp_path / "scorer").scores(pack(TREES)), scores, atol=2e-5, rtol=0)
+    torch.testing.assert_close(
+        models.load_scorer(tmp_path / "scorer").scores(pack(TREES)), scores, atol=2e-5, rtol=0
+    )

@@ -18,7 +18,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "biddable"
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 FLOW = (ROOT / "docs" / "flow.md").read_text(encoding="utf-8")
-KINDS = ("Prompt", "Text", "Replies", "Demonstration", "Comparison", "Rating", "Turn", "Feedback", "RuleCheck", "Probe")
+KINDS = (
+    "Prompt",
+    "Text",
+    "Replies",
+    "Demonstration",
+    "Comparison",
+    "Rating",
+    "Turn",
+    "Feedback",
+    "RuleCheck",
+    "Probe",
+)
 
 
 def room(path: Path) -> str:
@@ -49,7 +60,12 @@ def test_a_room_imports_base_and_itself() -> None:
                 ("biddable.base.store", "biddable.base.database", "sqlalchemy")
             ):
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}: the store is label's and collect's")
-            if path.stem == "losses" and name.split(".")[0] not in ("__future__", "torch", "collections", "typing"):
+            if path.stem == "losses" and name.split(".")[0] not in (
+                "__future__",
+                "torch",
+                "collections",
+                "typing",
+            ):
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}: losses are pure")
     assert not wrong
 
@@ -64,7 +80,9 @@ def test_labeling_needs_no_torch_and_importing_is_free(tmp_path: Path) -> None:
         f"import importlib, sys\nfor name in {[*names, 'biddable.cli']!r}: importlib.import_module(name)\n"
         "print([name for name in ('torch', 'transformers', 'matplotlib') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
     assert done.stderr == ""
     assert list(tmp_path.iterdir()) == []
@@ -77,7 +95,9 @@ def test_the_site_starts_without_what_only_few_pages_need(tmp_path: Path) -> Non
         "print([name for name in ('torch', 'numpy', 'scipy', 'pandas', 'matplotlib', 'alembic', 'psycopg') if name in sys.modules])"
     )
     for expected in ("['alembic']", "[]"):  # only the first time are there migrations
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
         assert done.stdout.strip() == expected, done.stderr
 
 
@@ -107,7 +127,9 @@ def test_a_stage_says_what_it_makes_and_every_setting_is_explained_and_read(name
     read = {
         node.attr
         for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("cfg", "self")
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in ("cfg", "self")
     }
     for word, field in stage.Config.model_fields.items():
         assert field.description, f"{name} {word} has no docstring"
@@ -116,12 +138,16 @@ def test_a_stage_says_what_it_makes_and_every_setting_is_explained_and_read(name
 
 def test_new_files_are_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "biddable.cli", "new", str(tmp_path / "fresh.toml")], capture_output=True, check=True
+        [sys.executable, "-m", "biddable.cli", "new", str(tmp_path / "fresh.toml")],
+        capture_output=True,
+        check=True,
     )
     assert done.stderr == b""
     monkeypatch.chdir(ROOT)  # the default prompts are the project's examples
     plan = config.load(tmp_path / "fresh.toml")
-    commented = set(re.findall(r"^# \[([\w.]+)\]$", (tmp_path / "fresh.toml").read_text(encoding="utf-8"), re.M))
+    commented = set(
+        re.findall(r"^# \[([\w.]+)\]$", (tmp_path / "fresh.toml").read_text(encoding="utf-8"), re.M)
+    )
     assert {stage.name for stage in plan.stages} | commented == set(config.stage_names())
 
 
@@ -129,7 +155,9 @@ def test_new_files_are_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_our_own_files_are_in_order(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("configs", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
-    for name in re.findall(r'"(runs/[^"]+)"', path.read_text(encoding="utf-8")):  # what an earlier round leaves
+    for name in re.findall(
+        r'"(runs/[^"]+)"', path.read_text(encoding="utf-8")
+    ):  # what an earlier round leaves
         (tmp_path / name).mkdir(parents=True, exist_ok=True)
     for name in re.findall(r'"\$BIDDABLE_DATA/([^"]+)"', path.read_text(encoding="utf-8")):
         (tmp_path / name).touch()
@@ -204,7 +232,9 @@ def test_a_second_run_of_the_loop_skips_everything(tiny_run: Path) -> None:
 
 def test_tracked_text_names_no_machine_of_ours() -> None:
     """Paths of one machine have no place in files that everybody gets."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
     wrong = []
     for name in listed:
         path = ROOT / name

@@ -13,7 +13,15 @@ import pytest
 
 def command(stage: str, folder: Path, name: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "biddable.cli", stage, "configs/tiny.toml", f"name={name}", *EXCEPTIONS.get(stage, ())],
+        [
+            sys.executable,
+            "-m",
+            "biddable.cli",
+            stage,
+            "configs/tiny.toml",
+            f"name={name}",
+            *EXCEPTIONS.get(stage, ()),
+        ],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -43,7 +51,9 @@ def test_killed_stages_end_the_same(tiny_run: Path, stage: str) -> None:
     while killed < 3:
         process = command(stage, tiny_run, "killed")
         try:
-            process.communicate(timeout=rng.uniform(1.0, 4.0) if stage.startswith("learn") else rng.uniform(0.2, 0.7))
+            process.communicate(
+                timeout=rng.uniform(1.0, 4.0) if stage.startswith("learn") else rng.uniform(0.2, 0.7)
+            )
             break  # it was done sooner
         except subprocess.TimeoutExpired:
             process.kill()

@@ -32,7 +32,9 @@ def second(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command(folder, "examples/make_prompts.py", "8", "runs/more.jsonl")
     users = (ROOT / "configs" / "users.toml").read_text(encoding="utf-8").replace("runs/demo/", "runs/tiny/")
     users = users.replace("limit = 140", "limit = 14").replace("max_tokens = 48", "max_tokens = 16")
-    (folder / "users.toml").write_text(users.replace("[curate", "max_prompt_characters = 160\n[curate"), encoding="utf-8")
+    (folder / "users.toml").write_text(
+        users.replace("[curate", "max_prompt_characters = 160\n[curate"), encoding="utf-8"
+    )
     command(folder, "-m", "biddable.cli", "run", "users.toml")
     words = ("examples/simulated_users.py", "runs/demo_users/learn.replies", "runs/tiny/turns")
     assert not command(folder, *words).startswith("0 turns")
@@ -46,7 +48,9 @@ def test_the_second_round_learns_from_what_was_served(second: Path) -> None:
     prompts = records.read(run / "curate.prompts" / "prompts.jsonl", Prompt)
     served = [prompt for prompt in prompts if prompt.source == "served"]
     assert served and all(prompt.consent == "simulated-consent-1" for prompt in served)
-    before = {p.user: p.split for p in records.read(second / "runs/tiny/curate.prompts/prompts.jsonl", Prompt)}
+    before = {
+        p.user: p.split for p in records.read(second / "runs/tiny/curate.prompts/prompts.jsonl", Prompt)
+    }
     assert all(before.get(prompt.user, prompt.split) == prompt.split for prompt in prompts), "nobody moves"
     rankings = records.read(run / "curate.comparisons" / "comparisons.jsonl", Comparison)
     by_users = [row for row in rankings if row.guideline.startswith("none-")]
@@ -56,18 +60,33 @@ def test_the_second_round_learns_from_what_was_served(second: Path) -> None:
     answered = records.read(run / "learn.replies" / "replies.jsonl", Replies)
     assert {row.prompt.source for row in answered} == {"served"}
     summary = json.loads((run / "measure.winrate" / "summary.json").read_text(encoding="utf-8"))
-    assert 0 <= summary["second_over_ppo_low"] <= summary["second_over_ppo"] <= summary["second_over_ppo_high"] <= 1
+    assert (
+        0
+        <= summary["second_over_ppo_low"]
+        <= summary["second_over_ppo"]
+        <= summary["second_over_ppo_high"]
+        <= 1
+    )
     assert "second" in (run / "measure.report" / "report.html").read_text(encoding="utf-8")
 
 
 def test_lineage_walks_back_over_both_rounds(second: Path) -> None:
     told = command(second, "-m", "biddable.cli", "lineage", "runs/tiny2/learn.ppo.second")
-    for name in ("tiny/learn.ppo", "tiny/learn.sft", "curate.comparisons", "collect.served", "tiny/label.comparisons"):
+    for name in (
+        "tiny/learn.ppo",
+        "tiny/learn.sft",
+        "curate.comparisons",
+        "collect.served",
+        "tiny/label.comparisons",
+    ):
         assert name in told
     assert "people of the panel training (simulated)" in told and "guidelines: " in told and "code: " in told
     assert "not what it was" not in told
     done = subprocess.run(
-        [sys.executable, "-m", "biddable.cli", "lineage", "runs/nowhere"], cwd=second, capture_output=True, check=False
+        [sys.executable, "-m", "biddable.cli", "lineage", "runs/nowhere"],
+        cwd=second,
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 2
 
@@ -78,5 +97,9 @@ def test_a_forgotten_user_is_gone_from_everything_that_grows(second: Path) -> No
     told = command(second, *words, "--yes")
     assert not any(turn.user == user for turn in turns.read(second / "runs/tiny/turns")[0])
     assert json.dumps(user).encode() not in (second / "runs/tiny2/store.db").read_bytes()
-    assert "runs/tiny2/curate.prompts" in told and "remains, made from those: " in told and "learn.ppo.second" in told
+    assert (
+        "runs/tiny2/curate.prompts" in told
+        and "remains, made from those: " in told
+        and "learn.ppo.second" in told
+    )
     assert "examples/prompts.jsonl" in told, "the source would bring the person back"

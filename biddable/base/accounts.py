@@ -39,16 +39,87 @@ MOST_ATTEMPTS = {"pair": 5, "login": 30, "address": 50}
 from elsewhere thus does not lock its owner out at once."""
 
 ADJECTIVES = (
-    "amber", "brisk", "calm", "clever", "coral", "dapper", "early", "eager", "fair", "gentle", "golden", "green",
-    "happy", "jolly", "keen", "kind", "lively", "lucky", "merry", "mild", "neat", "noble", "olive", "patient",
-    "plain", "proud", "quick", "quiet", "rapid", "ready", "sharp", "silver", "steady", "sunny", "swift", "tidy",
-    "violet", "warm", "wise",
+    "amber",
+    "brisk",
+    "calm",
+    "clever",
+    "coral",
+    "dapper",
+    "early",
+    "eager",
+    "fair",
+    "gentle",
+    "golden",
+    "green",
+    "happy",
+    "jolly",
+    "keen",
+    "kind",
+    "lively",
+    "lucky",
+    "merry",
+    "mild",
+    "neat",
+    "noble",
+    "olive",
+    "patient",
+    "plain",
+    "proud",
+    "quick",
+    "quiet",
+    "rapid",
+    "ready",
+    "sharp",
+    "silver",
+    "steady",
+    "sunny",
+    "swift",
+    "tidy",
+    "violet",
+    "warm",
+    "wise",
 )
 ANIMALS = (
-    "badger", "beaver", "bison", "crane", "curlew", "deer", "dove", "eagle", "falcon", "finch", "fox", "gull",
-    "hare", "hawk", "heron", "ibex", "jay", "kestrel", "lark", "lynx", "marten", "mole", "newt", "otter", "owl",
-    "plover", "puffin", "quail", "raven", "robin", "seal", "shrew", "snipe", "stork", "swan", "tern", "thrush",
-    "vole", "wren", "yak",
+    "badger",
+    "beaver",
+    "bison",
+    "crane",
+    "curlew",
+    "deer",
+    "dove",
+    "eagle",
+    "falcon",
+    "finch",
+    "fox",
+    "gull",
+    "hare",
+    "hawk",
+    "heron",
+    "ibex",
+    "jay",
+    "kestrel",
+    "lark",
+    "lynx",
+    "marten",
+    "mole",
+    "newt",
+    "otter",
+    "owl",
+    "plover",
+    "puffin",
+    "quail",
+    "raven",
+    "robin",
+    "seal",
+    "shrew",
+    "snipe",
+    "stork",
+    "swan",
+    "tern",
+    "thrush",
+    "vole",
+    "wren",
+    "yak",
 )
 
 
@@ -112,12 +183,25 @@ class Accounts:
 
         return self.store.write(step)
 
-    def add(self, login: str, password: str, role: Role, panel: Panel = "training", by: str | None = None) -> Account:
+    def add(
+        self, login: str, password: str, role: Role, panel: Panel = "training", by: str | None = None
+    ) -> Account:
         """Make an account with a new pseudonym. Raises Refusal for a name that is taken or a password that is too easy."""
-        return self._add(login, password, role, panel, lambda connection, account: _note(connection, self._now(), by, "account added", account.id))
+        return self._add(
+            login,
+            password,
+            role,
+            panel,
+            lambda connection, account: _note(connection, self._now(), by, "account added", account.id),
+        )
 
     def _add(
-        self, login: str, password: str, role: Role, panel: Panel, also: Callable[[sa.Connection, Account], None]
+        self,
+        login: str,
+        password: str,
+        role: Role,
+        panel: Panel,
+        also: Callable[[sa.Connection, Account], None],
     ) -> Account:
         login = _login(login)
         hashed = self._hasher.hash(_password(login, password))
@@ -129,7 +213,14 @@ class Accounts:
             name = _pseudonym(connection)
             account = Account(random.token_hex(8), login, role, Person(name, name, panel, False), now)
             connection.execute(sa.insert(people), {**vars(account.person), "created": now})
-            row = {"id": account.id, "login": login, "password": hashed, "role": role, "person": name, "created": now}
+            row = {
+                "id": account.id,
+                "login": login,
+                "password": hashed,
+                "role": role,
+                "person": name,
+                "created": now,
+            }
             connection.execute(sa.insert(accounts), row)
             also(connection, account)
             return account
@@ -219,7 +310,11 @@ class Accounts:
 
         def use(connection: sa.Connection, account: Account) -> None:
             open_ = (invitations.c.id == invitation.id) & invitations.c.account.is_(None)
-            used = sa.update(invitations).where(open_, invitations.c.until > self._now()).values(account=account.id)
+            used = (
+                sa.update(invitations)
+                .where(open_, invitations.c.until > self._now())
+                .values(account=account.id)
+            )
             if connection.execute(used.returning(invitations.c.id)).first() is None:
                 raise gone
             _note(connection, self._now(), account.id, "invitation accepted", invitation.id[:12])
@@ -232,9 +327,15 @@ class Accounts:
         Raises Throttled after too many failed attempts, and Refusal (the same for an unknown name and a wrong password).
         """
         login = _fold(login)
-        keys = {"pair": f"pair {_hash(login + address)}", "login": f"login {_hash(login)}", "address": f"address {address}"}
+        keys = {
+            "pair": f"pair {_hash(login + address)}",
+            "login": f"login {_hash(login)}",
+            "address": f"address {address}",
+        }
         since = self._now() - WINDOW_SECONDS
-        counted = sa.select(attempts.c.what, sa.func.count()).where(attempts.c.what.in_(keys.values()), attempts.c.at > since)
+        counted = sa.select(attempts.c.what, sa.func.count()).where(
+            attempts.c.what.in_(keys.values()), attempts.c.at > since
+        )
         with self.store.read() as connection:
             failed = {row[0]: row[1] for row in connection.execute(counted.group_by(attempts.c.what))}
         if any(failed.get(keys[kind], 0) >= most for kind, most in MOST_ATTEMPTS.items()):
@@ -275,11 +376,15 @@ class Accounts:
         token, now = random.token_urlsafe(32), self._now()
 
         def step(connection: sa.Connection) -> None:
-            account = connection.execute(sa.select(accounts.c.id).where(accounts.c.login == login)).scalar_one()
+            account = connection.execute(
+                sa.select(accounts.c.id).where(accounts.c.login == login)
+            ).scalar_one()
             row = {"id": _hash(token), "account": account, "agent": agent[:200], "created": now, "seen": now}
             connection.execute(sa.insert(sessions), {**row, "until": now + SESSION_SECONDS})
             connection.execute(sa.delete(attempts).where(attempts.c.what == pair))
-            connection.execute(sa.delete(sessions).where((sessions.c.until <= now) | (sessions.c.seen <= now - IDLE_SECONDS)))
+            connection.execute(
+                sa.delete(sessions).where((sessions.c.until <= now) | (sessions.c.seen <= now - IDLE_SECONDS))
+            )
 
         self.store.write(step)
         return token
@@ -288,24 +393,32 @@ class Accounts:
         """The account of a session's token; None when the session has ended or never was."""
         now, session = self._now(), _hash(token)
         with self.store.read() as connection:
-            row = connection.execute(_entering(), {"session": session, "now": now, "used": now - IDLE_SECONDS}).first()
+            row = connection.execute(
+                _entering(), {"session": session, "now": now, "used": now - IDLE_SECONDS}
+            ).first()
         if row is None:
             return None
         if now - row.seen > SEEN_SECONDS:
             mine = sessions.c.id == session
-            self.store.write(lambda connection: connection.execute(sa.update(sessions).where(mine).values(seen=now)))
+            self.store.write(
+                lambda connection: connection.execute(sa.update(sessions).where(mine).values(seen=now))
+            )
         return _account(row)
 
     def sessions(self, account: str) -> list[Session]:
         """The browsers in which somebody is logged in, the one last used first."""
         alive = (sessions.c.until > self._now()) & (sessions.c.seen > self._now() - IDLE_SECONDS)
-        query = sa.select(sessions).where(sessions.c.account == account, alive).order_by(sessions.c.seen.desc())
+        query = (
+            sa.select(sessions).where(sessions.c.account == account, alive).order_by(sessions.c.seen.desc())
+        )
         with self.store.read() as connection:
             return [Session(row.id, row.agent, row.created, row.seen) for row in connection.execute(query)]
 
     def leave(self, token: str) -> None:
         """End the session of this token."""
-        self.store.write(lambda connection: connection.execute(sa.delete(sessions).where(sessions.c.id == _hash(token))))
+        self.store.write(
+            lambda connection: connection.execute(sa.delete(sessions).where(sessions.c.id == _hash(token)))
+        )
 
     def revoke(self, account: str, session: str | None, by: str) -> None:
         """End one session of an account by its id, or all of them."""
@@ -328,7 +441,10 @@ class Accounts:
         whole = audit.outerjoin(accounts, accounts.c.id == audit.c.account)
         query = sa.select(audit.c.at, accounts.c.login, audit.c.action, audit.c.about).select_from(whole)
         with self.store.read() as connection:
-            return [dict(row._mapping) for row in connection.execute(query.order_by(audit.c.at.desc()).limit(limit))]
+            return [
+                dict(row._mapping)
+                for row in connection.execute(query.order_by(audit.c.at.desc()).limit(limit))
+            ]
 
     def _now(self) -> float:
         return self.store.clock()
@@ -359,7 +475,12 @@ def _invitation(row: Any) -> Invitation:
 
 
 def _note(connection: sa.Connection, at: float, account: str | None, action: str, about: str) -> None:
-    row = {"id": f"{time.time_ns():020d}{random.token_hex(4)}", "at": at, "account": account, "action": action}
+    row = {
+        "id": f"{time.time_ns():020d}{random.token_hex(4)}",
+        "at": at,
+        "account": account,
+        "action": action,
+    }
     connection.execute(sa.insert(audit), {**row, "about": about[:2000]})
 
 
@@ -381,9 +502,13 @@ def _login(login: str) -> str:
 
 def _password(login: str, password: str) -> str:
     if not LEAST_PASSWORD <= len(password) <= MOST_PASSWORD:
-        raise Refusal(f"a password of at least {LEAST_PASSWORD} characters was expected; several words are easy to keep in mind")
+        raise Refusal(
+            f"a password of at least {LEAST_PASSWORD} characters was expected; several words are easy to keep in mind"
+        )
     if login in password.casefold() or len(set(password)) < 5:
-        raise Refusal("this password is easy to guess; choose several words that have nothing to do with your name")
+        raise Refusal(
+            "this password is easy to guess; choose several words that have nothing to do with your name"
+        )
     return password
 
 

@@ -77,7 +77,11 @@ def _written(
         weights = torch.tanh(weights / softcap) * softcap
     if mask is not None:
         mask = mask[..., :keys]
-        weights = weights + mask if mask.is_floating_point() else weights.masked_fill(~mask, torch.finfo(weights.dtype).min)
+        weights = (
+            weights + mask
+            if mask.is_floating_point()
+            else weights.masked_fill(~mask, torch.finfo(weights.dtype).min)
+        )
     out = torch.matmul(weights.softmax(dim=-1).view(batch, groups, -1, keys), value)
     return out.view(batch, heads, queries, value.shape[-1])
 
@@ -112,7 +116,9 @@ class Slots(Cache):
         self.keys: dict[int, torch.Tensor] = {}
         self.values: dict[int, torch.Tensor] = {}
         self.rows = torch.arange(slots, device=hardware.device())
-        self.at = torch.zeros(slots, dtype=torch.long, device=hardware.device())  # (B,) the position written next
+        self.at = torch.zeros(
+            slots, dtype=torch.long, device=hardware.device()
+        )  # (B,) the position written next
         self.used = 0  # columns that any slot uses, this step's included
 
     def put(self, layer: int, slot: int, key: torch.Tensor, value: torch.Tensor) -> None:

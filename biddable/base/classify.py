@@ -82,9 +82,13 @@ def paired_settings(templates: Sequence[str], labels: Sequence[str], key: str) -
     """What is wrong with `text` and `label` as settings; nothing when there is a label for each text and texts differ in names of keys alone."""
     wrong = []
     if not templates or len(labels) != len(templates):
-        wrong.append(f"[{key}] label: {len(labels)} keys for {len(templates)} of text; give one each, and at least one")
+        wrong.append(
+            f"[{key}] label: {len(labels)} keys for {len(templates)} of text; give one each, and at least one"
+        )
     if len({FIELD.sub("{}", template) for template in templates}) > 1:
-        wrong.append(f"[{key}] text: {', '.join(map(repr, templates))} differ in more than names of keys; a classifier reads all texts alike")
+        wrong.append(
+            f"[{key}] text: {', '.join(map(repr, templates))} differ in more than names of keys; a classifier reads all texts alike"
+        )
     return wrong
 
 

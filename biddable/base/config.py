@@ -82,12 +82,19 @@ class Plan:
         for stage in self.stages:
             if stage.key == key:
                 return stage
-        raise Refusal(f"{self.file}: there is no table [{key}]{did_you_mean(key, [s.key for s in self.stages])}")
+        raise Refusal(
+            f"{self.file}: there is no table [{key}]{did_you_mean(key, [s.key for s in self.stages])}"
+        )
 
 
 def is_site(name: str) -> bool:
     """Whether a stage is a site: it serves until it is stopped instead of running to its end."""
-    return re.search(r"^def serve\(", (PACKAGE / Path(*name.split("."))).with_suffix(".py").read_text("utf-8"), re.M) is not None
+    return (
+        re.search(
+            r"^def serve\(", (PACKAGE / Path(*name.split("."))).with_suffix(".py").read_text("utf-8"), re.M
+        )
+        is not None
+    )
 
 
 def stage_names() -> dict[str, str]:
@@ -171,7 +178,10 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 
 def load(
-    path: Path, overrides: dict[str, dict[str, Any]] | None = None, name: str | None = None, only: str | None = None
+    path: Path,
+    overrides: dict[str, dict[str, Any]] | None = None,
+    name: str | None = None,
+    only: str | None = None,
 ) -> Plan:
     """Read and check a run's file.
 
@@ -216,7 +226,9 @@ def load(
 def _top(path: Path, table: dict[str, Any], wrong: list[str]) -> tuple[str, int, Path]:
     run_name = table.get("name", path.stem)
     if not isinstance(run_name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", run_name):
-        wrong.append(f"{path}: name = {run_name!r}: a folder name of letters, digits, '.', '_' and '-' was expected")
+        wrong.append(
+            f"{path}: name = {run_name!r}: a folder name of letters, digits, '.', '_' and '-' was expected"
+        )
         run_name = "invalid"
     seed = table.get("seed", 1)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
@@ -234,7 +246,9 @@ def _top(path: Path, table: dict[str, Any], wrong: list[str]) -> tuple[str, int,
     return run_name, seed, Path(root)
 
 
-def _tables(path: Path, table: dict[str, Any], headers: set[str], wrong: list[str]) -> dict[str, dict[str, Any]]:
+def _tables(
+    path: Path, table: dict[str, Any], headers: set[str], wrong: list[str]
+) -> dict[str, dict[str, Any]]:
     """Flatten [room.stage] and [room.stage.word] into keys.
 
     `headers` are the table headers as written: an empty [learn.ppo] beside [learn.ppo.plain] is a stage too, and a mistyped key that holds
@@ -316,15 +330,21 @@ def _stage(
     return Stage(key, settings, parsed.model_copy(update=update), inputs)
 
 
-def _resolve(path: Path, folder: Path, key: str, word: str, name: str, keys: list[str], wrong: list[str]) -> Path:
+def _resolve(
+    path: Path, folder: Path, key: str, word: str, name: str, keys: list[str], wrong: list[str]
+) -> Path:
     """An arrow's folder: a stage of this file, or a folder or file that exists."""
     if name in keys:
         return folder / name
     real = os.path.expandvars(name)
-    if name != "." and os.path.exists(real):  # an empty text reads as "."; a text that cannot be a path does not exist
+    if name != "." and os.path.exists(
+        real
+    ):  # an empty text reads as "."; a text that cannot be a path does not exist
         return Path(real)
     hint = did_you_mean(name, [k for k in keys if k != key]) or _missing(name)
-    wrong.append(f'{path}: [{key}] {word} = "{name}": neither a table of this file nor a folder or file{hint}')
+    wrong.append(
+        f'{path}: [{key}] {word} = "{name}": neither a table of this file nor a folder or file{hint}'
+    )
     return folder / name
 
 
@@ -333,7 +353,11 @@ def _missing(name: str) -> str:
         return f"; add [{name}] or name a folder"
     if unset := [word for word in re.findall(r"\$\{?(\w+)", name) if word not in os.environ]:
         return f"; the environment variable {unset[0]} is not set"
-    return "" if os.path.isabs(os.path.expandvars(name)) else "; it was looked for below the folder in which the command runs"
+    return (
+        ""
+        if os.path.isabs(os.path.expandvars(name))
+        else "; it was looked for below the folder in which the command runs"
+    )
 
 
 def _ordered(path: Path, stages: list[Stage]) -> tuple[Stage, ...]:
@@ -349,5 +373,7 @@ def _ordered(path: Path, stages: list[Stage]) -> tuple[Stage, ...]:
                 waiting.remove(stage)
                 break
         else:
-            raise Refusal(f"{path}: the inputs run in a circle through {', '.join(f'[{s.key}]' for s in waiting)}")
+            raise Refusal(
+                f"{path}: the inputs run in a circle through {', '.join(f'[{s.key}]' for s in waiting)}"
+            )
     return tuple(done)

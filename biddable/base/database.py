@@ -274,9 +274,13 @@ def engine_for(where: str | Path, durable: bool) -> sa.Engine:
         try:
             url = sa.make_url(text)
         except sa.exc.ArgumentError:
-            raise Refusal(f"{text}: not a database URL; a file or postgresql://user@host/name was expected") from None
+            raise Refusal(
+                f"{text}: not a database URL; a file or postgresql://user@host/name was expected"
+            ) from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise Refusal(f"{text}: {url.get_backend_name()} is not supported; use a file (SQLite) or postgresql://...")
+        raise Refusal(
+            f"{text}: {url.get_backend_name()} is not supported; use a file (SQLite) or postgresql://..."
+        )
     if url.get_backend_name() == "postgresql":
         try:
             url = url.set(drivername="postgresql+psycopg")
@@ -302,9 +306,13 @@ def engine_for(where: str | Path, durable: bool) -> sa.Engine:
 
 
 def migrate(connection: sa.Connection, where: str | Path) -> None:
-    newest = max(path.name for path in (MIGRATIONS / "versions").glob("m*.py"))[1:5]  # m0002_site.py is revision 0002
+    newest = max(path.name for path in (MIGRATIONS / "versions").glob("m*.py"))[
+        1:5
+    ]  # m0002_site.py is revision 0002
     version = sa.text("SELECT version_num FROM alembic_version")
-    if sa.inspect(connection).has_table("alembic_version") and connection.execute(version).scalars().all() == [newest]:
+    if sa.inspect(connection).has_table("alembic_version") and connection.execute(
+        version
+    ).scalars().all() == [newest]:
         return  # Alembic takes a tenth of a second to load
     from alembic import command
     from alembic.config import Config
@@ -319,7 +327,9 @@ def migrate(connection: sa.Connection, where: str | Path) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        raise Refusal(f"{where}: the store was made by a newer biddable ({error}); use that version") from error
+        raise Refusal(
+            f"{where}: the store was made by a newer biddable ({error}); use that version"
+        ) from error
 
 
 @contextmanager

@@ -83,8 +83,12 @@ def seat(store: Store, task: str, person: str) -> Seat | None:
         found = max(connection.execute(among), key=lambda one: one.gold == row.task_set)
         label, back = None, None
         if row.label is not None:
-            label = connection.execute(_newest().where(labels.c.task == task, labels.c.person == person)).one().id
-            back = next((one for one in sent_back(connection, row.task_set, person) if one.label == label), None)
+            label = (
+                connection.execute(_newest().where(labels.c.task == task, labels.c.person == person)).one().id
+            )
+            back = next(
+                (one for one in sent_back(connection, row.task_set, person) if one.label == label), None
+            )
         begun = _draft(connection, task, person)
     return Seat(task, row.kind, row.question, task_set(found), row.until, label, back, begun)
 
@@ -117,14 +121,21 @@ def save(
         worked = old.seconds if old else None
         if seconds is not None:
             worked = min(max(seconds, worked or 0.0), max(0.0, now - (old.begun if old else now)))
-        row = {"content": json.dumps(fields, ensure_ascii=False), "guideline": guideline, "seconds": worked, "saved": now}
+        row = {
+            "content": json.dumps(fields, ensure_ascii=False),
+            "guideline": guideline,
+            "seconds": worked,
+            "saved": now,
+        }
         if old is None:
             connection.execute(sa.insert(drafts), {"task": task, "person": person, "begun": now, **row})
         else:
             connection.execute(sa.update(drafts).where(mine).values(row))
         seat = (leases.c.task == task) & (leases.c.person == person)
         if lease_seconds:
-            connection.execute(sa.update(leases).where(seat, leases.c.label.is_(None)).values(until=now + lease_seconds))
+            connection.execute(
+                sa.update(leases).where(seat, leases.c.label.is_(None)).values(until=now + lease_seconds)
+            )
         return Kept(worked, connection.execute(sa.select(leases.c.id).where(seat)).first() is not None)
 
     return store.write(step)
@@ -137,7 +148,9 @@ def draft(store: Store, task: str, person: str) -> Draft | None:
 
 
 def _draft(connection: sa.Connection, task: str, person: str) -> Draft | None:
-    row = connection.execute(sa.select(drafts).where(drafts.c.task == task, drafts.c.person == person)).first()
+    row = connection.execute(
+        sa.select(drafts).where(drafts.c.task == task, drafts.c.person == person)
+    ).first()
     return Draft(json.loads(row.content), row.guideline, row.seconds, row.begun, row.saved) if row else None
 
 
@@ -147,7 +160,13 @@ def skip(store: Store, task: str, person: str, flag: bool, reason: str) -> None:
     def step(connection: sa.Connection) -> None:
         mine = (skips.c.task == task) & (skips.c.person == person)
         if not connection.execute(sa.select(skips.c.task).where(mine)).first():
-            row = {"task": task, "person": person, "flag": flag, "reason": reason[:2000], "created": store.clock()}
+            row = {
+                "task": task,
+                "person": person,
+                "flag": flag,
+                "reason": reason[:2000],
+                "created": store.clock(),
+            }
             connection.execute(sa.insert(skips), row)
         seat = (leases.c.task == task) & (leases.c.person == person) & leases.c.label.is_(None)
         connection.execute(sa.update(leases).where(seat).values(until=0.0, person=None))
@@ -169,7 +188,12 @@ def skipped(store: Store, task_set: str | None = None) -> list[Skip]:
 def given(store: Store, person: str, limit: int = 100) -> list[Given]:
     """Somebody's own answers, the newest first; without what an admin decided in the review."""
     query = _newest().add_columns(tasks.c.kind).join(tasks, tasks.c.id == labels.c.task)
-    query = query.join(leases, (leases.c.task == labels.c.task) & (leases.c.person == labels.c.person)).where(labels.c.person == person).order_by(labels.c.created.desc()).limit(limit)
+    query = (
+        query.join(leases, (leases.c.task == labels.c.task) & (leases.c.person == labels.c.person))
+        .where(labels.c.person == person)
+        .order_by(labels.c.created.desc())
+        .limit(limit)
+    )
     with store.read() as connection:
         rows = connection.execute(query)
         return [Given(row.task, row.kind, row.created, row.seconds, row.replaces is not None) for row in rows]
@@ -179,14 +203,18 @@ def days(store: Store, person: str) -> list[tuple[int, int, float | None]]:
     """(day since 1970 in UTC, answers, seconds of work) of one person, the newest first; corrections are not counted."""
     day = sa.cast(sa.func.floor(labels.c.created / 86400), sa.Integer)
     query = sa.select(day, sa.func.count(), sa.func.sum(labels.c.seconds))
-    query = query.where(labels.c.person == person, labels.c.replaces.is_(None)).group_by(day).order_by(day.desc())
+    query = (
+        query.where(labels.c.person == person, labels.c.replaces.is_(None)).group_by(day).order_by(day.desc())
+    )
     with store.read() as connection:
         return [(int(row[0]), int(row[1]), row[2]) for row in connection.execute(query)]
 
 
 def counted(store: Store, person: str) -> dict[str, int]:
     """How many tasks of each set somebody has answered."""
-    query = sa.select(leases.c.task_set, sa.func.count()).where(leases.c.person == person, leases.c.label.is_not(None))
+    query = sa.select(leases.c.task_set, sa.func.count()).where(
+        leases.c.person == person, leases.c.label.is_not(None)
+    )
     with store.read() as connection:
         return {row[0]: int(row[1]) for row in connection.execute(query.group_by(leases.c.task_set))}
 
@@ -208,14 +236,18 @@ def edition(store: Store, name: str) -> tuple[str, str] | None:
     whole = editions.join(guidelines, guidelines.c.version == editions.c.version)
     query = sa.select(guidelines).select_from(whole).where(editions.c.name == name)
     with store.read() as connection:
-        row = connection.execute(query.order_by(editions.c.created.desc(), editions.c.id.desc()).limit(1)).first()
+        row = connection.execute(
+            query.order_by(editions.c.created.desc(), editions.c.id.desc()).limit(1)
+        ).first()
     return (row.version, row.text) if row else None
 
 
 def history(store: Store) -> list[dict[str, Any]]:
     """Every edition, the newest first: name, version, text, created."""
     whole = editions.join(guidelines, guidelines.c.version == editions.c.version)
-    query = sa.select(editions.c.name, editions.c.version, guidelines.c.text, editions.c.created).select_from(whole)
+    query = sa.select(editions.c.name, editions.c.version, guidelines.c.text, editions.c.created).select_from(
+        whole
+    )
     with store.read() as connection:
         return [dict(row._mapping) for row in connection.execute(query.order_by(editions.c.created.desc()))]
 
@@ -223,7 +255,10 @@ def history(store: Store) -> list[dict[str, Any]]:
 def is_guideline(store: Store, version: str) -> bool:
     """Whether this version of a guideline was ever kept."""
     with store.read() as connection:
-        return connection.execute(sa.select(guidelines.c.version).where(guidelines.c.version == version)).first() is not None
+        return (
+            connection.execute(sa.select(guidelines.c.version).where(guidelines.c.version == version)).first()
+            is not None
+        )
 
 
 def _newest() -> Any:

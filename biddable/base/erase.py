@@ -25,14 +25,24 @@ def person(store: Store, pseudonym: str, really: bool) -> dict[str, int]:
 
     A labeler is known by pseudonym or id, a user by the pseudonym in prompts. Seats that the person sat on become free again.
     """
-    with disk_errors(), store.engine.execution_options(write=True).connect() as connection, connection.begin() as change:
+    with (
+        disk_errors(),
+        store.engine.execution_options(write=True).connect() as connection,
+        connection.begin() as change,
+    ):
         tables = sa.MetaData()
         tables.reflect(connection)
         gone: Counter[str] = Counter()
         with _labels_may_go(connection, really):
             people = tables.tables["people"]
             known = people.c.id == pseudonym
-            _remove(connection, tables, people, connection.scalars(sa.select(people.c.id).where(known)).all(), gone)
+            _remove(
+                connection,
+                tables,
+                people,
+                connection.scalars(sa.select(people.c.id).where(known)).all(),
+                gone,
+            )
             for table in tables.tables.values():  # labelers by name, and what serving keeps: keys, consents
                 for column in (column for column in table.columns if column.name in ("pseudonym", "user")):
                     (key,) = table.primary_key.columns
@@ -44,7 +54,9 @@ def person(store: Store, pseudonym: str, really: bool) -> dict[str, int]:
             change.rollback()
     if really and store.engine.dialect.name == "sqlite" and gone:
         with store.engine.connect() as connection:
-            connection.exec_driver_sql("ROLLBACK")  # the pages that held the rows are overwritten outside any transaction
+            connection.exec_driver_sql(
+                "ROLLBACK"
+            )  # the pages that held the rows are overwritten outside any transaction
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
             connection.exec_driver_sql("VACUUM")
             connection.exec_driver_sql("BEGIN")
@@ -105,25 +117,43 @@ def _with_successors(
     found = dict.fromkeys(keys)
     latest = list(keys)
     while latest:
-        named = [connection.scalars(sa.select(key).where(column.in_(part))).all() for column in own for part in _parts(latest)]
+        named = [
+            connection.scalars(sa.select(key).where(column.in_(part))).all()
+            for column in own
+            for part in _parts(latest)
+        ]
         latest = [one for some in named for one in some if one not in found]
         found |= dict.fromkeys(latest)
     return list(found)
 
 
 def _let_go(
-    connection: sa.Connection, tables: sa.MetaData, column: sa.Column[str], keys: Sequence[str], gone: Counter[str]
+    connection: sa.Connection,
+    tables: sa.MetaData,
+    column: sa.Column[str],
+    keys: Sequence[str],
+    gone: Counter[str],
 ) -> None:
     """Free a column of these keys, or remove its rows when it must name something."""
     other = column.table
     assert isinstance(other, sa.Table)
     for part in _parts(keys):
         if column.nullable:
-            free = {"person": None, "until": 0.0, "label": None} if other.name == "leases" else {column.name: None}
+            free = (
+                {"person": None, "until": 0.0, "label": None}
+                if other.name == "leases"
+                else {column.name: None}
+            )
             connection.execute(sa.update(other).where(column.in_(part)).values(free))
         elif len(other.primary_key.columns) == 1:
             (own,) = other.primary_key.columns
-            _remove(connection, tables, other, connection.scalars(sa.select(own).where(column.in_(part))).all(), gone)
+            _remove(
+                connection,
+                tables,
+                other,
+                connection.scalars(sa.select(own).where(column.in_(part))).all(),
+                gone,
+            )
         else:
             gone[other.name] += connection.execute(sa.delete(other).where(column.in_(part))).rowcount
 

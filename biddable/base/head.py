@@ -18,7 +18,9 @@ class Head(NamedTuple):
     bias: torch.Tensor | None  # (V,)
     scale: float  # cohere multiplies, granite divides
     softcap: float | None  # gemma2: c * tanh(logits / c)
-    packed: Callable[[torch.Tensor], torch.Tensor] | None = None  # the same product, faster, of a head that does not train
+    packed: Callable[[torch.Tensor], torch.Tensor] | None = (
+        None  # the same product, faster, of a head that does not train
+    )
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(..., d) -> (..., V) in fp32 (the product itself runs in the weights' dtype)."""
@@ -51,7 +53,9 @@ def token_logp(hidden: torch.Tensor, target: torch.Tensor, head: Head) -> tuple[
     return logp, entropy
 
 
-def _forward(hidden: torch.Tensor, target: torch.Tensor, head: Head) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _forward(
+    hidden: torch.Tensor, target: torch.Tensor, head: Head
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(n, d), (n,) -> log-probability (n,), entropy (n,), probabilities (n, V); all fp32. The softmax is one pass over memory; the normaliser
     comes from its largest value, which is never small."""
     logits = head.logits(hidden)
@@ -66,7 +70,9 @@ class _TokenLogp(torch.autograd.Function):
     """Forward keeps each token's gradient direction; see `token_logp`."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, head: Head) -> Any:
+    def forward(
+        ctx: Any, hidden: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, head: Head
+    ) -> Any:
         found, spread, directions = [], [], []
         for h, t in zip(hidden.split(CHUNK), target.split(CHUNK), strict=True):
             logp, entropy, probabilities = _forward(h, t, head)
@@ -84,7 +90,9 @@ class _TokenLogp(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> Any:
         hidden, target, weight, directions = ctx.saved_tensors
         head: Head = ctx.head
-        for_hidden = None if directions is None else (gradient[:, None] * -directions.float()).to(hidden.dtype)
+        for_hidden = (
+            None if directions is None else (gradient[:, None] * -directions.float()).to(hidden.dtype)
+        )
         for_weight = None
         if ctx.needs_input_grad[2]:
             for_weight = torch.zeros_like(weight, dtype=torch.float32)
@@ -95,7 +103,9 @@ class _TokenLogp(torch.autograd.Function):
         return for_hidden, None, for_weight, None
 
 
-def _downhill(hidden: torch.Tensor, target: torch.Tensor, probabilities: torch.Tensor, head: Head) -> torch.Tensor:
+def _downhill(
+    hidden: torch.Tensor, target: torch.Tensor, probabilities: torch.Tensor, head: Head
+) -> torch.Tensor:
     """(n, V): minus the derivative of the log-probability by the raw logits h Wᵀ + b. Writes into `probabilities`."""
     rows = probabilities.scatter_add_(1, target[:, None], -torch.ones_like(probabilities[:, :1]))
     if head.softcap is not None:

@@ -77,7 +77,9 @@ class Verdict:
     created: float
 
 
-def review(store: Store, task: str, decision: Decision, label: str | None, reviewer: str, note: str = "") -> None:
+def review(
+    store: Store, task: str, decision: Decision, label: str | None, reviewer: str, note: str = ""
+) -> None:
     """Decide: a label `stands` for its task, is `returned` to its person, or the task is `open` again.
 
     Raises Refusal when the label is not the newest of its person for the task, and for a label sent back without a reason.
@@ -90,7 +92,15 @@ def review(store: Store, task: str, decision: Decision, label: str | None, revie
     store.write(lambda connection: _review(connection, store, task, decision, label, reviewer, note))
 
 
-def _review(connection: sa.Connection, store: Store, task: str, decision: Decision, label: str | None, reviewer: str, note: str) -> None:
+def _review(
+    connection: sa.Connection,
+    store: Store,
+    task: str,
+    decision: Decision,
+    label: str | None,
+    reviewer: str,
+    note: str,
+) -> None:
     person = None
     if label is not None:
         query = sa.select(labels.c.person).where(labels.c.id == label, labels.c.task == task, ~_replaced())
@@ -112,8 +122,12 @@ def decide(store: Store, task: str, person: str, answer: str, guideline: str, re
     def step(connection: sa.Connection) -> str:
         mine = (leases.c.task == task) & (leases.c.person == person)
         if connection.execute(sa.select(leases.c.id).where(mine, leases.c.label.is_(None))).first():
-            raise Refusal("you hold this task as a labeler at the moment; answer it there, or skip it there first")
-        newest = connection.execute(sa.select(labels.c.id).where(labels.c.task == task, labels.c.person == person, ~_replaced())).scalar()
+            raise Refusal(
+                "you hold this task as a labeler at the moment; answer it there, or skip it there first"
+            )
+        newest = connection.execute(
+            sa.select(labels.c.id).where(labels.c.task == task, labels.c.person == person, ~_replaced())
+        ).scalar()
         label = store.label_step(connection, task, person, answer, guideline, None, newest, leased=False)
         aside = (skips.c.task == task) & (skips.c.person == person)
         if not connection.execute(sa.select(skips.c.task).where(aside)).first():
@@ -128,7 +142,11 @@ def decide(store: Store, task: str, person: str, answer: str, guideline: str, re
 def unseated(store: Store, task_set: str) -> set[str]:
     """Ids of a set's labels that took no seat: what admins decided after they had seen the others' answers."""
     seated = sa.exists().where(leases.c.task == labels.c.task, leases.c.person == labels.c.person)
-    query = sa.select(labels.c.id).join(tasks, tasks.c.id == labels.c.task).where(tasks.c.task_set == task_set, ~seated)
+    query = (
+        sa.select(labels.c.id)
+        .join(tasks, tasks.c.id == labels.c.task)
+        .where(tasks.c.task_set == task_set, ~seated)
+    )
     with store.read() as connection:
         return set(connection.execute(query).scalars())
 
@@ -164,11 +182,21 @@ def _sent_back(of_one: bool) -> sa.Select[Any]:
     """Labels of a set, or of one person in it, of which the newest review says returned and that nobody has corrected."""
     newer = reviews.alias()
     later = sa.exists().where(newer.c.label == reviews.c.label, newer.c.id > reviews.c.id)
-    opened = sa.exists().where(newer.c.task == reviews.c.task, newer.c.decision != "returned", newer.c.id > reviews.c.id)
+    opened = sa.exists().where(
+        newer.c.task == reviews.c.task, newer.c.decision != "returned", newer.c.id > reviews.c.id
+    )
     whole = reviews.join(labels, labels.c.id == reviews.c.label).join(tasks, tasks.c.id == reviews.c.task)
     query = sa.select(reviews.c.task, reviews.c.label, reviews.c.note).select_from(whole)
-    query = query.where(reviews.c.decision == "returned", tasks.c.task_set == sa.bindparam("task_set"), ~later, ~opened, ~_replaced())
-    return (query.where(reviews.c.person == sa.bindparam("person")) if of_one else query).order_by(reviews.c.id)
+    query = query.where(
+        reviews.c.decision == "returned",
+        tasks.c.task_set == sa.bindparam("task_set"),
+        ~later,
+        ~opened,
+        ~_replaced(),
+    )
+    return (query.where(reviews.c.person == sa.bindparam("person")) if of_one else query).order_by(
+        reviews.c.id
+    )
 
 
 def returned(store: Store, task_set: str, person: str | None = None) -> list[Returned]:
@@ -190,7 +218,9 @@ def put_known(store: Store, task_set: TaskSet, known: Iterable[tuple[Task, str]]
 
     def step(connection: sa.Connection) -> None:
         there = {row.task: row.expected for row in connection.execute(sa.select(answer_keys))}
-        wrong = [f"task {t.id}: another answer is known already" for t, key in rows if there.get(t.id, key) != key]
+        wrong = [
+            f"task {t.id}: another answer is known already" for t, key in rows if there.get(t.id, key) != key
+        ]
         if wrong:
             raise Refusal(wrong)
         new = [{"task": task.id, "expected": key} for task, key in rows if task.id not in there]
@@ -202,7 +232,11 @@ def put_known(store: Store, task_set: TaskSet, known: Iterable[tuple[Task, str]]
 
 def known_answers(store: Store, task_set: str) -> dict[str, str]:
     """The expected answer of each task of a set that has one."""
-    query = sa.select(answer_keys).join(tasks, tasks.c.id == answer_keys.c.task).where(tasks.c.task_set == task_set)
+    query = (
+        sa.select(answer_keys)
+        .join(tasks, tasks.c.id == answer_keys.c.task)
+        .where(tasks.c.task_set == task_set)
+    )
     with store.read() as connection:
         return {row.task: row.expected for row in connection.execute(query)}
 
@@ -222,7 +256,9 @@ def screenings(store: Store) -> list[Screening]:
     """The parts of the present screening, in their order; empty when there is none."""
     order = {"sensitive": 0, "rankings": 1, "demonstrations": 2, "groups": 3}
     with store.read() as connection:
-        rows = [Screening(row.task_set, row.part, row.cutoff) for row in connection.execute(sa.select(screening))]
+        rows = [
+            Screening(row.task_set, row.part, row.cutoff) for row in connection.execute(sa.select(screening))
+        ]
     return sorted(rows, key=lambda one: order[one.part])
 
 
@@ -248,10 +284,21 @@ def grades_of(store: Store, task_set: str) -> dict[str, int]:
         return {row.label: row.grade for row in connection.execute(query.order_by(grades.c.id))}
 
 
-def judge(store: Store, person: str, accepted: bool, scores: Mapping[str, Any], by: str, note: str = "") -> None:
+def judge(
+    store: Store, person: str, accepted: bool, scores: Mapping[str, Any], by: str, note: str = ""
+) -> None:
     """Take somebody on, or not, with the scores of that moment."""
-    row = {"person": person, "accepted": accepted, "scores": json.dumps(dict(scores), sort_keys=True), "judge": by}
-    store.write(lambda connection: connection.execute(sa.insert(verdicts), {**row, "note": note.strip(), **_stamp(store)}))
+    row = {
+        "person": person,
+        "accepted": accepted,
+        "scores": json.dumps(dict(scores), sort_keys=True),
+        "judge": by,
+    }
+    store.write(
+        lambda connection: connection.execute(
+            sa.insert(verdicts), {**row, "note": note.strip(), **_stamp(store)}
+        )
+    )
 
 
 def verdicts_of(store: Store) -> dict[str, list[Verdict]]:
@@ -259,7 +306,9 @@ def verdicts_of(store: Store) -> dict[str, list[Verdict]]:
     found: dict[str, list[Verdict]] = {}
     with store.read() as connection:
         for row in connection.execute(sa.select(verdicts).order_by(verdicts.c.id)):
-            one = Verdict(row.person, bool(row.accepted), json.loads(row.scores), row.note, row.judge, row.created)
+            one = Verdict(
+                row.person, bool(row.accepted), json.loads(row.scores), row.note, row.judge, row.created
+            )
             found.setdefault(row.person, []).append(one)
     return found
 
@@ -267,12 +316,19 @@ def verdicts_of(store: Store) -> dict[str, list[Verdict]]:
 def admitted(store: Store, person: str, task_set: str = "") -> bool:
     """Whether somebody may work on a set: taken on, or nothing to be taken on for (no screening; held-out people; simulated ones), or
     the set is a part of the screening."""
-    newest = sa.select(verdicts.c.accepted).where(verdicts.c.person == person).order_by(verdicts.c.id.desc()).limit(1)
+    newest = (
+        sa.select(verdicts.c.accepted)
+        .where(verdicts.c.person == person)
+        .order_by(verdicts.c.id.desc())
+        .limit(1)
+    )
     with store.read() as connection:
         parts = set(connection.execute(sa.select(screening.c.task_set)).scalars())
         if not parts or task_set in parts:
             return True
-        who = connection.execute(sa.select(people.c.panel, people.c.simulated).where(people.c.id == person)).first()
+        who = connection.execute(
+            sa.select(people.c.panel, people.c.simulated).where(people.c.id == person)
+        ).first()
         if who is not None and (who.panel != "training" or who.simulated):
             return True
         return bool(connection.execute(newest).scalar())

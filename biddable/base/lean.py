@@ -49,7 +49,11 @@ class CopiedLinear(nn.Module):
 
 def packable(weight: torch.Tensor) -> bool:
     """Whether PackedLinear can hold this weight: bf16 on a CPU with oneDNN."""
-    return weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    return (
+        weight.dtype == torch.bfloat16
+        and weight.device.type == "cpu"
+        and torch.backends.mkldnn.is_available()
+    )
 
 
 def still_linear(*layers: Any) -> nn.Module:
@@ -82,7 +86,10 @@ def shaped(blocks: list[Any]) -> bool:
         {name for name, _ in block.named_children()} == BLOCK
         and {name for name, _ in block.self_attn.named_children()} == ATTENTION
         and {name for name, _ in block.mlp.named_children()} == MLP
-        and all(hasattr(norm, "variance_epsilon") for norm in (block.input_layernorm, block.post_attention_layernorm))
+        and all(
+            hasattr(norm, "variance_epsilon")
+            for norm in (block.input_layernorm, block.post_attention_layernorm)
+        )
         and isinstance(getattr(block.self_attn, "scaling", None), float)
         for block in blocks
     )
@@ -115,7 +122,9 @@ class Lean:
             kind,
         )
 
-    def __call__(self, states: torch.Tensor, positions: torch.Tensor, masks: Any, cache: Any = None) -> torch.Tensor:
+    def __call__(
+        self, states: torch.Tensor, positions: torch.Tensor, masks: Any, cache: Any = None
+    ) -> torch.Tensor:
         """(R, T, d) -> (R, T, d)."""
         rows, length, width = states.shape
         cos, sin = self.rotary(states, positions)  # (R, T, D)

@@ -49,7 +49,9 @@ class Body(nn.Module):
         self.lean: Lean | None = None
         self.leanable: bool | None = None  # None: not tried yet
 
-    def forward(self, states: torch.Tensor, positions: torch.Tensor, masks: Any, cache: Any = None) -> torch.Tensor:
+    def forward(
+        self, states: torch.Tensor, positions: torch.Tensor, masks: Any, cache: Any = None
+    ) -> torch.Tensor:
         """(R, T, d) -> (R, T, d)."""
         if self.lean is not None:
             return self.lean(states, positions, masks, cache)
@@ -69,7 +71,11 @@ class Body(nn.Module):
             self.leanable = self._agrees()
         trained = any(parameter.requires_grad for parameter in self.parameters())
         if not self.leanable:
-            return Body(frozen(copy.deepcopy(self.model) if trained else self.model)).requires_grad_(False).eval()
+            return (
+                Body(frozen(copy.deepcopy(self.model) if trained else self.model))
+                .requires_grad_(False)
+                .eval()
+            )
         still = Body(copy.copy(self.model))
         still.model._modules = {
             name: copy.deepcopy(child) if trained else child
@@ -114,10 +120,14 @@ class Body(nn.Module):
 
 def _blocks_name(model: nn.Module) -> str:
     depth = model.config.num_hidden_layers  # type: ignore[union-attr]
-    names = [n for n, child in model.named_children() if isinstance(child, nn.ModuleList) and len(child) == depth]
+    names = [
+        n for n, child in model.named_children() if isinstance(child, nn.ModuleList) and len(child) == depth
+    ]
     norms = [n for n in NORMS if hasattr(model, n)]
     if len(names) != 1 or len(norms) != 1:
-        raise Refusal(f"the model family {family(model)} cannot be split: its blocks or its final norm were not found")
+        raise Refusal(
+            f"the model family {family(model)} cannot be split: its blocks or its final norm were not found"
+        )
     return names[0]
 
 
@@ -212,16 +222,21 @@ def branch_states(body: Body, packed: Packed, hidden: torch.Tensor | None) -> to
 class Policy(nn.Module):
     """Speaks: a branch with the language-model head. With tied embeddings and trunk > 0 the head is the trunk's and does not train."""
 
-    def __init__(self, trunk: Trunk, body: Body, weight: torch.Tensor, bias: torch.Tensor | None, config: Any) -> None:
+    def __init__(
+        self, trunk: Trunk, body: Body, weight: torch.Tensor, bias: torch.Tensor | None, config: Any
+    ) -> None:
         super().__init__()
         self.trunk, self.body = trunk, body
         self.weight, self.bias = weight, bias
         self.scale = float(
-            getattr(config, "logit_scale", None) or 1.0 / float(getattr(config, "logits_scaling", None) or 1.0)
+            getattr(config, "logit_scale", None)
+            or 1.0 / float(getattr(config, "logits_scaling", None) or 1.0)
         )
         self.softcap = getattr(config, "final_logit_softcapping", None)
         still = packable(weight) and not weight.requires_grad
-        self.packed = PackedLinear(weight, bias) if still else None  # a head that does not train is packed once, for all copies
+        self.packed = (
+            PackedLinear(weight, bias) if still else None
+        )  # a head that does not train is packed once, for all copies
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(B, d) -> (B, V) fp32, for sampling."""
@@ -292,7 +307,10 @@ class Scorer(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Scorer:
         return Scorer(
-            self.trunk, copy.deepcopy(self.body, memo), self.weight.detach().clone(), self.bias.detach().clone()
+            self.trunk,
+            copy.deepcopy(self.body, memo),
+            self.weight.detach().clone(),
+            self.bias.detach().clone(),
         )
 
 

@@ -48,7 +48,9 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest["format"]
     except (ValueError, KeyError, TypeError, UnicodeDecodeError):
-        raise Refusal(f"{path}: not a manifest of biddable; remove {folder} and run the stage again") from None
+        raise Refusal(
+            f"{path}: not a manifest of biddable; remove {folder} and run the stage again"
+        ) from None
     if version != FORMAT:
         raise Refusal(
             f"{path}: format {version}, but this is biddable {biddable.__version__} with format {FORMAT}; "

@@ -58,18 +58,32 @@ def estimate(plan: Plan, stage: Stage) -> float | None:
     branch = (blocks - trunk) * block + (embedding if trunk == 0 else 0)
     trained, frozen = copies[stage.name]
     weights = (
-        trained * branch * TRAINED_BYTES + frozen * branch * FROZEN_BYTES + (trunk * block + embedding) * FROZEN_BYTES
+        trained * branch * TRAINED_BYTES
+        + frozen * branch * FROZEN_BYTES
+        + (trunk * block + embedding) * FROZEN_BYTES
     )
     tokens = stage.settings.get("microbatch_tokens", 2048)
     activations = (
-        tokens * (blocks - trunk) * (16 * int(config["hidden_size"]) + 6 * int(config["intermediate_size"])) * 2
+        tokens
+        * (blocks - trunk)
+        * (16 * int(config["hidden_size"]) + 6 * int(config["intermediate_size"]))
+        * 2
     )
     more = 0
-    if stage.name == "measure.benchmarks":  # policies on one trunk are loaded at once, each with its packed head; the sampler keeps keys and values
+    if (
+        stage.name == "measure.benchmarks"
+    ):  # policies on one trunk are loaded at once, each with its packed head; the sampler keeps keys and values
         policies = len(stage.settings["policies"]) if trunk else 1
-        heads, key_heads = int(config["num_attention_heads"]), int(config.get("num_key_value_heads") or config["num_attention_heads"])
+        heads, key_heads = (
+            int(config["num_attention_heads"]),
+            int(config.get("num_key_value_heads") or config["num_attention_heads"]),
+        )
         width = int(config["hidden_size"]) * key_heads // heads
-        more = (policies - 1) * branch * FROZEN_BYTES + policies * embedding * FROZEN_BYTES + MEASURED_TOKENS * blocks * 4 * width
+        more = (
+            (policies - 1) * branch * FROZEN_BYTES
+            + policies * embedding * FROZEN_BYTES
+            + MEASURED_TOKENS * blocks * 4 * width
+        )
     return PROGRAM_GB + (weights + activations + 4 * branch + more) / 1e9
 
 
@@ -84,7 +98,9 @@ def _model(plan: Plan, stage: Stage) -> tuple[dict[str, int], int] | None:
         about = path.with_name("biddable.json")
         if path.is_file() and about.is_file():
             made = json.loads(about.read_text(encoding="utf-8"))["trunk"]
-            trunk = start.settings["trunk"] if start is not None else made  # a stale folder does not know the plan
+            trunk = (
+                start.settings["trunk"] if start is not None else made
+            )  # a stale folder does not know the plan
             return json.loads(path.read_text(encoding="utf-8")), int(trunk)
     if start is not None and (Path(start.settings["model"]) / "config.json").is_file():
         text = (Path(start.settings["model"]) / "config.json").read_text(encoding="utf-8")

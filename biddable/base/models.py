@@ -38,7 +38,9 @@ def about(folder: Path) -> dict[str, Any]:
     """A model folder's `biddable.json`. Raises Refusal when there is none: `learn.start` writes one for any model."""
     path = model_folder(folder) / "biddable.json"
     if not path.is_file():
-        raise Refusal(f'{folder}: has no biddable.json; bring the model in with [learn.start] model = "{folder}"')
+        raise Refusal(
+            f'{folder}: has no biddable.json; bring the model in with [learn.start] model = "{folder}"'
+        )
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
@@ -53,9 +55,13 @@ def tokenizer(folder: Path) -> Any:
         raise Refusal(f"{where}: its tokenizer does not load: {str(error).splitlines()[0]}") from error
     wrong = []
     if not found.chat_template:
-        wrong.append(f'{where}: its tokenizer has no chat template; give one with [learn.start] chat_template = "FILE"')
+        wrong.append(
+            f'{where}: its tokenizer has no chat template; give one with [learn.start] chat_template = "FILE"'
+        )
     if found.eos_token_id is None:
-        wrong.append(f"{where}: its tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
+        wrong.append(
+            f"{where}: its tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json"
+        )
     if wrong:
         raise Refusal(wrong)
     return found
@@ -134,7 +140,9 @@ def load_scorer(folder: Path, shared: Trunk | None = None) -> Scorer:
     below, above = cut(model, int(facts["trunk"]))
     head = load_file(where / "head.safetensors")
     above.requires_grad_(True)
-    aligned = head["weight"].clone().to(hardware.device())  # a file's tensors begin anywhere in memory, and the library's sums round by where they begin
+    aligned = (
+        head["weight"].clone().to(hardware.device())
+    )  # a file's tensors begin anywhere in memory, and the library's sums round by where they begin
     return Scorer(_trunk(folder, below, shared), above, aligned, head["bias"].clone().to(hardware.device()))
 
 

@@ -109,7 +109,10 @@ def pack(trees: Sequence[Tree], row_tokens: int = 256) -> Packed:
                 here += len(answer)
             if kept is not None and tree.hidden is not None:
                 kept[r, start:at] = torch.cat(list(tree.hidden))
-    laid = (part.to(hardware.device()) for part in (tokens, positions, number, branch, *_flat(trees, places, width)))
+    laid = (
+        part.to(hardware.device())
+        for part in (tokens, positions, number, branch, *_flat(trees, places, width))
+    )
     return Packed(*laid, hidden=kept)  # type: ignore[misc]
 
 

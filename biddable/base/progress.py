@@ -75,7 +75,10 @@ class Progress:
         if now - self.printed < PLAIN_SECONDS:
             return
         self.printed = now
-        print("  ".join(part for part in (f"  {self.title} {step}/{steps}", told, self.last) if part), flush=True)
+        print(
+            "  ".join(part for part in (f"  {self.title} {step}/{steps}", told, self.last) if part),
+            flush=True,
+        )
 
     def close(self, word: str) -> None:
         """Say in one line how it ended."""

@@ -138,7 +138,9 @@ class Comparison(Record):
     @model_validator(mode="after")
     def _one_rank_each(self) -> Comparison:
         if len(self.ranks) != len(self.answers):
-            raise ValueError(f"{len(self.answers)} answers but {len(self.ranks)} ranks; give one rank an answer")
+            raise ValueError(
+                f"{len(self.answers)} answers but {len(self.ranks)} ranks; give one rank an answer"
+            )
         if min(self.ranks) < 1:
             raise ValueError(f"ranks {list(self.ranks)}: ranks start at 1 (best)")
         return self
@@ -309,12 +311,16 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     except UnicodeDecodeError as error:
         raise Refusal(f"{path}:{number}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise Refusal(f"{path}: line {number + 1} cannot be read, the gzip file is broken ({error})") from error
+        raise Refusal(
+            f"{path}: line {number + 1} cannot be read, the gzip file is broken ({error})"
+        ) from error
 
 
 def fraction(*words: object) -> float:
     """A number in [0, 1) that depends on nothing but the words. Splits are made with it: what is in one never moves when data is added."""
-    digest = hashlib.sha256("\x1f".join(str(word) for word in words).encode("utf-8", "surrogatepass")).digest()
+    digest = hashlib.sha256(
+        "\x1f".join(str(word) for word in words).encode("utf-8", "surrogatepass")
+    ).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
 

@@ -23,7 +23,15 @@ from typing import IO, Any
 
 from biddable.base import memory
 from biddable.base.config import Plan, Refusal, Stage, Waiting, missing, module
-from biddable.base.manifest import FORMAT, PASSING, code_version, content_hash, hash_file, read_manifest, write_json
+from biddable.base.manifest import (
+    FORMAT,
+    PASSING,
+    code_version,
+    content_hash,
+    hash_file,
+    read_manifest,
+    write_json,
+)
 from biddable.base.progress import Pace
 
 Report = Callable[[int, int, dict[str, float]], None]
@@ -180,7 +188,9 @@ def state(plan: Plan, stage: Stage) -> tuple[str, str]:
         if "waiting" in (told := noted(folder)):
             return "waiting", str(told["waiting"])
         if (folder / "begun.json").exists():
-            return "begun", "it goes on from its last checkpoint" if _checkpoints(folder) else "it begins anew"
+            return "begun", "it goes on from its last checkpoint" if _checkpoints(
+                folder
+            ) else "it begins anew"
     missing = [n for names in stage.inputs.values() for n, path in names if _unfinished(path)]
     return ("waiting", f"for {', '.join(missing)}") if missing else ("ready", "")
 
@@ -205,7 +215,11 @@ def _differences(plan: Plan, stage: Stage, manifest: dict[str, Any]) -> str:
         if then.get(k) != now.get(k)
         and k not in getattr(stage.config, "passing", ())
         # a setting younger than the manifest: its default is what the stage did before there was a choice
-        and not (k not in then and k in kinds and getattr(stage.config, k) == kinds[k].get_default(call_default_factory=True))
+        and not (
+            k not in then
+            and k in kinds
+            and getattr(stage.config, k) == kinds[k].get_default(call_default_factory=True)
+        )
     ]
     if manifest["seed"] != plan.seed:
         differs.append(f"seed was {manifest['seed']}, is {plan.seed}")
@@ -214,7 +228,9 @@ def _differences(plan: Plan, stage: Stage, manifest: dict[str, Any]) -> str:
         if unfinished := [name for name, path in found if _unfinished(path)]:
             differs.append(f"its input {word} ({', '.join(unfinished)}) is not done")
         elif before != [content_hash(path) for _, path in found]:
-            differs.append(f"its input {word} ({', '.join(name for name, _ in found)}) has other content than then")
+            differs.append(
+                f"its input {word} ({', '.join(name for name, _ in found)}) has other content than then"
+            )
     return "; ".join(differs)
 
 
@@ -256,7 +272,9 @@ def run(plan: Plan, stage: Stage, report: Report) -> bool:
             raise missing(stage.name, error) from error
         except Exception as error:
             if _disk_full(error):
-                raise Refusal(f"{folder}: the disk is full; make room and run again: what is done is kept") from error
+                raise Refusal(
+                    f"{folder}: the disk is full; make room and run again: what is done is kept"
+                ) from error
             raise
     return True
 
@@ -305,14 +323,20 @@ def _begin(folder: Path, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> No
     begun = folder / "begun.json"
     if begun.exists() and _checkpoints(folder):
         then = json.loads(begun.read_text(encoding="utf-8"))
-        same = {word: stage.settings[word] for word in getattr(stage.config, "passing", ()) if word in stage.settings}
+        same = {
+            word: stage.settings[word]
+            for word in getattr(stage.config, "passing", ())
+            if word in stage.settings
+        }
         if then | {"settings": then["settings"] | same} != json.loads(json.dumps(now, default=str)):
             raise Refusal(
                 f"{plan.file}: [{stage.key}] was begun with other settings or inputs; to begin anew: rm -r {folder}"
             )
         leftover = list(folder.glob("*.part"))
     else:
-        leftover = [p for p in folder.iterdir() if p.name not in (".lock", "begun.json")] if begun.exists() else []
+        leftover = (
+            [p for p in folder.iterdir() if p.name not in (".lock", "begun.json")] if begun.exists() else []
+        )
     for path in leftover:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     write_json(begun, now)
@@ -327,7 +351,11 @@ def _finish(here: Here, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> Non
         for p in sorted(here.folder.rglob("*"))
         if p.is_file() and p.name not in PASSING and "checkpoint" not in p.relative_to(here.folder).parts
     }
-    content = {k: v["sha256"] for k, v in files.items() if k not in ("metrics.jsonl", "samples.jsonl", "summary.json")}
+    content = {
+        k: v["sha256"]
+        for k, v in files.items()
+        if k not in ("metrics.jsonl", "samples.jsonl", "summary.json")
+    }
     write_json(
         here.path("manifest.json"),
         {

@@ -146,7 +146,11 @@ def sample(
                 live[slot] = _enter(*ready.popleft(), requests, slot, below, above)
         fresh = [s for s, one in enumerate(live) if one is not None and not one.tokens]
         if fresh:
-            _choose(torch.stack([one.hidden.pop() for s in fresh if (one := live[s])]), [live[s] for s in fresh], eos)
+            _choose(
+                torch.stack([one.hidden.pop() for s in fresh if (one := live[s])]),
+                [live[s] for s in fresh],
+                eos,
+            )
         for slot, one in enumerate(
             live
         ):  # an answer leaves once its last token's trunk output is kept, if that is wanted
@@ -209,7 +213,11 @@ def prefill(policy: Policy, prompts: Sequence[Ids], keep_trunk: bool) -> list[Pr
             own = torch.cat([columns[:shared], columns[behind : behind + len(ids)]])
             behind += len(ids)
             below, above = (
-                [(k[r].index_select(1, own), v[r].index_select(1, own)) for k, v in cache.kept if k is not None]  # type: ignore[misc]
+                [
+                    (k[r].index_select(1, own), v[r].index_select(1, own))
+                    for k, v in cache.kept
+                    if k is not None
+                ]  # type: ignore[misc]
                 for cache in (low, high)
             )
             hidden = states[r, own] if keep_trunk and trunk is not None else None
@@ -241,7 +249,9 @@ def _families(prompts: Sequence[Ids], shared: int) -> list[Tree]:
     return [Tree(tuple(prompts[0][:shared]), tuple(rests)) for rests in found]
 
 
-def _enter(index: int, prompt: Prefilled, requests: Sequence[Request], slot: int, below: Slots, above: Slots) -> _Live:
+def _enter(
+    index: int, prompt: Prefilled, requests: Sequence[Request], slot: int, below: Slots, above: Slots
+) -> _Live:
     """Put a prefilled prompt into a slot. Its first logits wait in `hidden` until the first token is drawn."""
     request = requests[index]
     for cache, kept in ((below, prompt.below), (above, prompt.above)):
@@ -269,7 +279,12 @@ def _choose(logits: torch.Tensor, live: Sequence[_Live | None], eos: frozenset[i
 
 
 def _step(
-    policy: Policy, live: list[_Live | None], below: Slots, above: Slots, eos: frozenset[int], keep_trunk: bool
+    policy: Policy,
+    live: list[_Live | None],
+    below: Slots,
+    above: Slots,
+    eos: frozenset[int],
+    keep_trunk: bool,
 ) -> None:
     """One token forward for every slot; slots without an answer compute on what they last held and nobody looks."""
     tokens = torch.tensor([[one.tokens[-1] if one else 0] for one in live], device=hardware.device())

@@ -39,7 +39,12 @@ def keep_set(connection: sa.Connection, wanted: TaskSet, now: float) -> None:
     if (there.kind, there.panel, there.simulated) != (wanted.kind, wanted.panel, wanted.simulated):
         raise Refusal(f"{wanted.name} is in the store as {there}, not as {wanted}")
     if there != wanted:
-        changed = {"everybody": wanted.everybody, "gold": wanted.gold, "gold_share": wanted.gold_share, "priority": wanted.priority}
+        changed = {
+            "everybody": wanted.everybody,
+            "gold": wanted.gold,
+            "gold_share": wanted.gold_share,
+            "priority": wanted.priority,
+        }
         connection.execute(sa.update(sets).where(sets.c.name == wanted.name).values(changed))
 
 
@@ -56,7 +61,11 @@ def take(
     held = sa.update(leases).where(mine, leases.c.until > now).values(until=until)
     if row := connection.execute(held.returning(leases.c.task)).first():
         return row.task, until
-    if asked.gold is not None and chance() < asked.gold_share and (given := _own(connection, asked.gold, person, until)):
+    if (
+        asked.gold is not None
+        and chance() < asked.gold_share
+        and (given := _own(connection, asked.gold, person, until))
+    ):
         return given
     if asked.everybody:
         return _own(connection, name, person, until)
@@ -117,7 +126,9 @@ def _own(connection: sa.Connection, name: str, person: str, until: float) -> Giv
     if row := connection.execute(taken).first():
         return row.task, until
     sat = sa.exists().where(leases.c.task == tasks.c.id, leases.c.person == person)
-    fresh = sa.select(tasks.c.id, tasks.c.priority).where(tasks.c.task_set == name, ~sat, ~_skipped(tasks.c.id, person))
+    fresh = sa.select(tasks.c.id, tasks.c.priority).where(
+        tasks.c.task_set == name, ~sat, ~_skipped(tasks.c.id, person)
+    )
     row = connection.execute(fresh.order_by(tasks.c.priority.desc(), tasks.c.id).limit(1)).first()
     if row is None:
         return None
@@ -150,6 +161,8 @@ def arrange(connection: sa.Connection, name: str, wanted: Sequence[Task], now: f
         taken = places.get(task.id, set())
         free = (place for place in range(task.overlap + len(taken)) if place not in taken)
         for place, _ in zip(free, range(max(0, missing[task.id])), strict=False):
-            new.append({"id": f"{task.id}/{place}", "task": task.id, "task_set": name, "priority": task.priority})
+            new.append(
+                {"id": f"{task.id}/{place}", "task": task.id, "task_set": name, "priority": task.priority}
+            )
     if new:
         connection.execute(sa.insert(leases), [{**row, "until": 0.0} for row in new])

@@ -27,8 +27,12 @@ def plan(checked: Plan) -> tuple[list[str], list[str]]:
         need = memory.estimate(checked, stage)
         if need is not None and need > memory.available():
             there = f"this machine has {memory.available():.1f} GB"
-            problems.append(f"{checked.file}: [{stage.key}] needs about {need:.1f} GB, {there}; {memory.advice(stage)}")
-        look = getattr(config.module(stage.name), "mistakes", None)  # a stage that knows its files better than we do here
+            problems.append(
+                f"{checked.file}: [{stage.key}] needs about {need:.1f} GB, {there}; {memory.advice(stage)}"
+            )
+        look = getattr(
+            config.module(stage.name), "mistakes", None
+        )  # a stage that knows its files better than we do here
         files = (path for names in stage.inputs.values() for _, path in names)
         told = look(stage.config) if look else [line for path in files for line in unreadable(path)]
         problems += [f"{checked.file}: [{stage.key}] {line}" for line in told]
@@ -63,7 +67,9 @@ def table(rows: Sequence[Sequence[str]], width: int = WIDTH - 2) -> Iterator[str
     lead = sum(width + 2 for width in widths)
     for row in rows:
         first = "".join(f"{cell:<{width + 2}}" for cell, width in zip(row, widths, strict=False))
-        lines = textwrap.wrap(row[-1], max(20, width - lead), break_long_words=False, break_on_hyphens=False) or [""]
+        lines = textwrap.wrap(
+            row[-1], max(20, width - lead), break_long_words=False, break_on_hyphens=False
+        ) or [""]
         yield (first + lines[0]).rstrip()
         yield from (" " * lead + line for line in lines[1:])
 
@@ -78,16 +84,29 @@ def folder(path: Path) -> Iterator[str]:
     else:
         code = " ".join(str(one) for one in manifest["code"].values())
         yield f"{manifest['stage']} of run {manifest['run']}"
-        made = {"finished": manifest["finished"], "seconds": manifest["seconds"], "code": code, "seed": manifest["seed"]}
+        made = {
+            "finished": manifest["finished"],
+            "seconds": manifest["seconds"],
+            "code": code,
+            "seed": manifest["seed"],
+        }
         yield from (f"  {line}" for line in table([[word, value_of(value)] for word, value in made.items()]))
-        read = [[word, f"{one['name']} ({one['content'][:10]})"] for word, found in manifest["inputs"].items() for one in found]
+        read = [
+            [word, f"{one['name']} ({one['content'][:10]})"]
+            for word, found in manifest["inputs"].items()
+            for one in found
+        ]
         yield from _part("inputs", read)
-        yield from _part("settings", [[word, value_of(value)] for word, value in manifest["settings"].items()])
+        yield from _part(
+            "settings", [[word, value_of(value)] for word, value in manifest["settings"].items()]
+        )
     if (path / "summary.json").is_file():
         numbers = json.loads((path / "summary.json").read_text(encoding="utf-8"))
         yield from _part("final numbers", [[word, value_of(value)] for word, value in numbers.items()])
     for row in _last(path / "metrics.jsonl", 1):
-        yield from _part("last line of metrics.jsonl", [[word, value_of(value)] for word, value in row.items()])
+        yield from _part(
+            "last line of metrics.jsonl", [[word, value_of(value)] for word, value in row.items()]
+        )
     for number, row in enumerate(_last(path / "samples.jsonl", 3), 1):
         yield from _part(f"sample {number}", [[word, value_of(value)] for word, value in row.items()])
 

@@ -23,7 +23,17 @@ import sqlalchemy as sa
 
 from biddable.base import seats
 from biddable.base.config import Refusal
-from biddable.base.database import disk_errors, engine_for, guidelines, labels, leases, migrate, people, sets, tasks
+from biddable.base.database import (
+    disk_errors,
+    engine_for,
+    guidelines,
+    labels,
+    leases,
+    migrate,
+    people,
+    sets,
+    tasks,
+)
 
 TRIES = 20
 """How often a step is begun anew when another process has just added the same row."""
@@ -104,9 +114,15 @@ class Store:
         self.engine = engine
         self.clock = clock
         # what is read needs no transaction; on PostgreSQL one would be two more ways to the server and back
-        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT") if engine.dialect.name == "postgresql" else engine
+        self._reader = (
+            engine.execution_options(isolation_level="AUTOCOMMIT")
+            if engine.dialect.name == "postgresql"
+            else engine
+        )
         # SQLite lets one writer in at a time, and those who wait sleep longer and longer; threads of one process had better queue up here
-        self._turn: AbstractContextManager[Any] = nullcontext() if engine.dialect.name == "postgresql" else threading.Lock()
+        self._turn: AbstractContextManager[Any] = (
+            nullcontext() if engine.dialect.name == "postgresql" else threading.Lock()
+        )
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -162,15 +178,26 @@ class Store:
 
         def step(connection: sa.Connection) -> None:
             now = self.clock()
-            rows = connection.execute(sa.select(tasks.c.id, tasks.c.overlap).where(tasks.c.task_set == task_set.name))
+            rows = connection.execute(
+                sa.select(tasks.c.id, tasks.c.overlap).where(tasks.c.task_set == task_set.name)
+            )
             known = {row.id: row.overlap for row in rows}
-            shared = {"task_set": task_set.name, "kind": task_set.kind, "panel": task_set.panel, "created": now}
-            new = [{**vars(t), **shared, "simulated": task_set.simulated} for t in wanted if t.id not in known]
+            shared = {
+                "task_set": task_set.name,
+                "kind": task_set.kind,
+                "panel": task_set.panel,
+                "created": now,
+            }
+            new = [
+                {**vars(t), **shared, "simulated": task_set.simulated} for t in wanted if t.id not in known
+            ]
             if new:
                 connection.execute(sa.insert(tasks), new)
             for task in wanted:
                 if known.get(task.id, task.overlap) != task.overlap:
-                    connection.execute(sa.update(tasks).where(tasks.c.id == task.id).values(overlap=task.overlap))
+                    connection.execute(
+                        sa.update(tasks).where(tasks.c.id == task.id).values(overlap=task.overlap)
+                    )
             seats.keep_set(connection, task_set, now)
             if not task_set.everybody:
                 seats.arrange(connection, task_set.name, wanted, now)
@@ -186,7 +213,9 @@ class Store:
     def question(self, task: str) -> tuple[str, str]:
         """A task's kind and question. Raises Refusal for an unknown task."""
         with self.read() as connection:
-            row = connection.execute(sa.select(tasks.c.kind, tasks.c.question).where(tasks.c.id == task)).first()
+            row = connection.execute(
+                sa.select(tasks.c.kind, tasks.c.question).where(tasks.c.id == task)
+            ).first()
         if row is None:
             raise Refusal(f"there is no task {task}")
         return row.kind, row.question
@@ -220,7 +249,9 @@ class Store:
 
         A first answer needs a live lease (else Lapsed); a correction names the person's newest label of the task in `replaces` (else Refusal).
         """
-        return self.write(lambda connection: self.label_step(connection, task, person, answer, guideline, seconds, replaces))
+        return self.write(
+            lambda connection: self.label_step(connection, task, person, answer, guideline, seconds, replaces)
+        )
 
     def label_step(
         self,
@@ -243,12 +274,18 @@ class Store:
             return str(newest.id)
         if (newest is None and replaces is not None) or (newest is not None and newest.id != replaces):
             held = "none" if newest is None else newest.id
-            raise Refusal(f"task {task}: {person}'s newest label is {held}; a correction must replace that one")
+            raise Refusal(
+                f"task {task}: {person}'s newest label is {held}; a correction must replace that one"
+            )
         row = {"id": new, "task": task, "person": person, "answer": answer, "guideline": guideline}
-        connection.execute(sa.insert(labels), {**row, "seconds": seconds, "created": now, "replaces": replaces})
+        connection.execute(
+            sa.insert(labels), {**row, "seconds": seconds, "created": now, "replaces": replaces}
+        )
         if newest is None and leased:
             seat = (leases.c.task == task) & (leases.c.person == person) & leases.c.label.is_(None)
-            taken = sa.update(leases).where(seat, leases.c.until > now).values(label=new).returning(leases.c.id)
+            taken = (
+                sa.update(leases).where(seat, leases.c.until > now).values(label=new).returning(leases.c.id)
+            )
             if connection.execute(taken).first() is None:
                 raise Lapsed(f"task {task}: the time to answer is over, or it was never given to {person}")
         return new
@@ -282,7 +319,11 @@ class Store:
     def task_sets(self) -> list[TaskSet]:
         """Every set, those of higher priority first, then in the order in which they were put; a set's gold is not among them."""
         hidden = sa.select(sets.c.gold).where(sets.c.gold.is_not(None))
-        query = sa.select(sets).where(sets.c.name.not_in(hidden)).order_by(sets.c.priority.desc(), sets.c.created, sets.c.name)
+        query = (
+            sa.select(sets)
+            .where(sets.c.name.not_in(hidden))
+            .order_by(sets.c.priority.desc(), sets.c.created, sets.c.name)
+        )
         with self.read() as connection:
             return [seats.task_set(row) for row in connection.execute(query)]
 
@@ -301,7 +342,11 @@ class Store:
         """Run one step as one transaction; again when another process has just added one of its rows."""
         for attempt in range(TRIES):
             try:
-                with self._turn, disk_errors(), self.engine.execution_options(write=True).begin() as connection:
+                with (
+                    self._turn,
+                    disk_errors(),
+                    self.engine.execution_options(write=True).begin() as connection,
+                ):
                     return step(connection)
             except sa.exc.IntegrityError:
                 if attempt == TRIES - 1:
@@ -313,7 +358,11 @@ class Store:
 def _counting() -> tuple[sa.Select[Any], ...]:
     """All seats of a set, those with an answer, those that somebody holds: each is read from an index of its own."""
     every = sa.select(sa.func.count()).where(leases.c.task_set == sa.bindparam("task_set"))
-    held = every.where(leases.c.label.is_(None), leases.c.person.is_not(None), leases.c.until > sa.bindparam("now", type_=sa.Double))
+    held = every.where(
+        leases.c.label.is_(None),
+        leases.c.person.is_not(None),
+        leases.c.until > sa.bindparam("now", type_=sa.Double),
+    )
     return every, every.where(leases.c.label.is_not(None)), held
 
 
@@ -337,7 +386,9 @@ def open_store(where: str | Path, clock: Callable[[], float] = time.time, durabl
             migrate(connection, where)
     except sa.exc.DBAPIError as error:
         engine.dispose()
-        raise Refusal(f"{where}: cannot be opened as a store: {str(error.orig).strip().splitlines()[0]}") from error
+        raise Refusal(
+            f"{where}: cannot be opened as a store: {str(error.orig).strip().splitlines()[0]}"
+        ) from error
     except BaseException:
         engine.dispose()
         raise

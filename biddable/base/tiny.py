@@ -38,9 +38,18 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "olmo2": ("Olmo2Config", SHAPE),
     "gemma2": (
         "Gemma2Config",
-        {**SHAPE, "head_dim": 16, "sliding_window": 8, "final_logit_softcapping": 5.0, "attn_logit_softcapping": 5.0},
+        {
+            **SHAPE,
+            "head_dim": 16,
+            "sliding_window": 8,
+            "final_logit_softcapping": 5.0,
+            "attn_logit_softcapping": 5.0,
+        },
     ),
-    "gemma3": ("Gemma3TextConfig", {**SHAPE, "head_dim": 16, "sliding_window": 8, "sliding_window_pattern": 2}),
+    "gemma3": (
+        "Gemma3TextConfig",
+        {**SHAPE, "head_dim": 16, "sliding_window": 8, "sliding_window_pattern": 2},
+    ),
     "phi3": ("Phi3Config", {**SHAPE, "pad_token_id": 0}),
     "granite": (
         "GraniteConfig",
@@ -51,7 +60,14 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "cohere2": ("Cohere2Config", {**SHAPE, "sliding_window": 8, "logit_scale": 0.25}),
     "gpt2": (
         "GPT2Config",
-        {"n_embd": 64, "n_head": 4, "n_positions": 512, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+        {
+            "n_embd": 64,
+            "n_head": 4,
+            "n_positions": 512,
+            "resid_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+        },
     ),
 }
 """Families tried, with settings that would show a wrong split: small windows, multipliers, soft caps."""
@@ -69,7 +85,9 @@ def tokenizer(pad_is_eos: bool = True, sentences: Sequence[str] = SENTENCES, siz
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     words.train_from_iterator(
         sentences,
-        trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
+        trainers.BpeTrainer(
+            vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        ),
     )
     made = PreTrainedTokenizerFast(
         tokenizer_object=words,
@@ -81,7 +99,9 @@ def tokenizer(pad_is_eos: bool = True, sentences: Sequence[str] = SENTENCES, siz
     return made
 
 
-def network(family: str = "llama", layers: int = 4, vocabulary: int = 384, seed: int = 1, tied: bool = True) -> Any:
+def network(
+    family: str = "llama", layers: int = 4, vocabulary: int = 384, seed: int = 1, tied: bool = True
+) -> Any:
     """A random model of a family, with weights large enough that its outputs differ from one another."""
     import torch
     import transformers
@@ -106,7 +126,9 @@ def network(family: str = "llama", layers: int = 4, vocabulary: int = 384, seed:
     return made
 
 
-def make(folder: Path, seed: int = 1, layers: int = 4, family: str = "llama", pad_is_eos: bool = True) -> Path:
+def make(
+    folder: Path, seed: int = 1, layers: int = 4, family: str = "llama", pad_is_eos: bool = True
+) -> Path:
     """Write a random model with its tokenizer as a plain transformers folder and return the folder."""
     words = tokenizer(pad_is_eos)
     made = network(family, layers, len(words), seed)

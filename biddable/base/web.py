@@ -85,14 +85,23 @@ class Visitor:
     fresh: bool  # the browser does not have this token yet
 
 
-def app(title: str, room: Path, accounts: Accounts, https: bool = False, limits: dict[str, int] | None = None) -> FastAPI:
+def app(
+    title: str, room: Path, accounts: Accounts, https: bool = False, limits: dict[str, int] | None = None
+) -> FastAPI:
     """An empty site. `room` holds its `pages/` (templates) and `static/`; both may use those of this file's folder.
 
     `https`: browsers reach the site by https, so cookies and links may insist on it. `limits` maps beginnings of paths to the bytes that
     a request to them may have.
     """
-    site = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=None, default_response_class=HTMLResponse)
-    site.state.title, site.state.accounts, site.state.https, site.state.secret = title, accounts, https, accounts.secret()
+    site = FastAPI(
+        title=title, docs_url=None, redoc_url=None, openapi_url=None, default_response_class=HTMLResponse
+    )
+    site.state.title, site.state.accounts, site.state.https, site.state.secret = (
+        title,
+        accounts,
+        https,
+        accounts.secret(),
+    )
     site.state.templates = _templates(room)
     site.mount("/static", StaticFiles(directory=room / "static"), name="static")
     site.mount("/base", StaticFiles(directory=HERE / "static"), name="base")
@@ -162,8 +171,15 @@ async def _guard(request: Request, visit: Visit) -> None:
         return
     sent = request.headers.get("x-form-token") or str((await _form(request)).get("token", ""))
     elsewhere = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
-    if visit.fresh or elsewhere or not hmac.compare_digest(sent.encode(), form_token(request, visit).encode()):
-        raise HTTPException(403, "This form is too old or came from another site. Go back, load the page again, and send it once more.")
+    if (
+        visit.fresh
+        or elsewhere
+        or not hmac.compare_digest(sent.encode(), form_token(request, visit).encode())
+    ):
+        raise HTTPException(
+            403,
+            "This form is too old or came from another site. Go back, load the page again, and send it once more.",
+        )
 
 
 def router(**settings: Any) -> APIRouter:
@@ -216,7 +232,9 @@ def keep(request: Request, response: Response, token: str, seconds: float | None
 
 def forget(request: Request, response: Response) -> None:
     """Take the cookie back."""
-    response.delete_cookie(_cookie_name(request), httponly=True, secure=request.app.state.https, samesite="lax")
+    response.delete_cookie(
+        _cookie_name(request), httponly=True, secure=request.app.state.https, samesite="lax"
+    )
 
 
 def address(request: Request) -> str:
@@ -264,7 +282,9 @@ def _error(request: Request, status: int, said: list[str], headers: dict[str, st
 async def _told(request: Request, error: Exception) -> Response:
     """What a page may raise to say that it will not: an HTTPException, a Refusal, or a form with missing fields."""
     if isinstance(error, Refusal):
-        return await run_in_threadpool(_error, request, 429 if isinstance(error, Throttled) else 400, error.lines)
+        return await run_in_threadpool(
+            _error, request, 429 if isinstance(error, Throttled) else 400, error.lines
+        )
     if not isinstance(error, AnyHTTPException):
         return await run_in_threadpool(_error, request, 422, [])
     headers = dict(error.headers or {})
@@ -318,7 +338,9 @@ class _Limit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        most = next((limit for path, limit in self.paths.items() if scope["path"].startswith(path)), self.most)
+        most = next(
+            (limit for path, limit in self.paths.items() if scope["path"].startswith(path)), self.most
+        )
         told = Headers(scope=scope).get("content-length", "0")
         if not told.isdigit() or int(told) > most:
             return await _too_large(scope, receive, send)

@@ -152,8 +152,10 @@ def _records(path: Path) -> Iterator[tuple[str, Prompt | list[str]]]:
             yield where, Prompt.model_validate_json(line)
         except ValidationError as error:
             told = records.mistakes(where, Prompt, error)
-            if not hinted and any(mistake["type"] == "missing" and len(mistake["loc"]) == 1 for mistake in error.errors()):
-                told[-1] += "; if rows have other names, say so: columns = {text = \"NAME\", user = \"NAME\"}"
+            if not hinted and any(
+                mistake["type"] == "missing" and len(mistake["loc"]) == 1 for mistake in error.errors()
+            ):
+                told[-1] += '; if rows have other names, say so: columns = {text = "NAME", user = "NAME"}'
                 hinted = True
             yield where, told
 
@@ -163,12 +165,18 @@ def _mapped(cfg: Config, path: Path) -> Iterator[tuple[str, Prompt | list[str]]]
     columns = {str(word): field for word, field in cfg.columns.items()}
     there = tables.columns(path)
     if there is not None:
-        needed = [columns.get("user", "user"), *([] if "messages" in columns else [columns.get("text", "text")])]
+        needed = [
+            columns.get("user", "user"),
+            *([] if "messages" in columns else [columns.get("text", "text")]),
+        ]
         absent = [name for name in {*needed, *columns.values()} if name not in there]
         if absent:
             shown = ", ".join(there)
             raise Refusal(
-                [f"{path}: there is no column {name!r}{did_you_mean(name, there)}; it has {shown}" for name in sorted(absent)]
+                [
+                    f"{path}: there is no column {name!r}{did_you_mean(name, there)}; it has {shown}"
+                    for name in sorted(absent)
+                ]
             )
     for where, row in tables.rows(path):
         if isinstance(row, str):

@@ -39,7 +39,9 @@ def forget(plan: Plan, person: str, really: bool) -> Forgotten:
     """Remove a person by pseudonym; not `really`: only look. Raises Refusal when nothing of such a person is found anywhere."""
     runs = plan.folder.parent
     removed = list(_stores(plan, person, really))
-    for folder in sorted({path.parent for path in runs.glob(f"*/**/{turns.TURNS}")} | {runs / plan.name / "turns"}):
+    for folder in sorted(
+        {path.parent for path in runs.glob(f"*/**/{turns.TURNS}")} | {runs / plan.name / "turns"}
+    ):
         if (folder / "manifest.json").exists() or not (folder / turns.TURNS).exists():
             continue  # a stage's own result is made again, not changed
         given = _rows(folder / turns.TURNS, person) + _rows(folder / turns.FEEDBACK, person)
@@ -55,7 +57,9 @@ def forget(plan: Plan, person: str, really: bool) -> Forgotten:
     made_from = _made_from(runs, {place.path for place in holding})
     sources = [Place(path, rows, "prompts") for path in _sources(plan) if (rows := _rows(path, person))]
     if not (removed or holding or sources):
-        raise Refusal(f"{person}: nothing of such a person in the runs of {runs}; pseudonyms stand in the field user or labeler")
+        raise Refusal(
+            f"{person}: nothing of such a person in the runs of {runs}; pseudonyms stand in the field user or labeler"
+        )
     return Forgotten(removed, sources, holding, made_from)
 
 
@@ -96,7 +100,8 @@ def _made_from(runs: Path, holding: set[Path]) -> list[Path]:
         told = [one for found in manifest.get("inputs", {}).values() for one in found]
         beside = [path.parent.parent / one["name"] for one in told]
         inputs[path.parent.resolve()] = {
-            (near if near.exists() else Path(one["path"])).resolve() for near, one in zip(beside, told, strict=True)
+            (near if near.exists() else Path(one["path"])).resolve()
+            for near, one in zip(beside, told, strict=True)
         }
     reached = {path.resolve() for path in holding}
     while more := {folder for folder, behind in inputs.items() if folder not in reached and behind & reached}:
@@ -132,7 +137,9 @@ def _names(line: str, person: str) -> bool:
 
 def _people(value: object) -> Iterator[str]:
     if isinstance(value, dict):
-        yield from (str(value[word]) for word in ("user", "labeler", "user_id") if isinstance(value.get(word), str))
+        yield from (
+            str(value[word]) for word in ("user", "labeler", "user_id") if isinstance(value.get(word), str)
+        )
         for inner in value.values():
             yield from _people(inner)
     elif isinstance(value, list):

@@ -20,7 +20,10 @@ _DIRECTIVE = re.compile(r"(\s*)\.\.\s+(?:([\w-]+)::)?\s*(.*)$")
 _BULLET = re.compile(r"\s*(?:[*•-]|\(?\d{1,2}[.)]|\([a-z]\))\s+")
 _INLINE = [
     (re.compile(r"`([^`<>]+?)\s*<[^`<>]*>`_{0,2}"), r"\1"),  # `text <target>`_
-    (re.compile(r"(?::[\w:+-]+:)?`{1,2}(?:~(?:\w+\.)*|\.)?([^`]+?)`{1,2}_{0,2}"), r"\1"),  # :role:`text`, ``text``
+    (
+        re.compile(r"(?::[\w:+-]+:)?`{1,2}(?:~(?:\w+\.)*|\.)?([^`]+?)`{1,2}_{0,2}"),
+        r"\1",
+    ),  # :role:`text`, ``text``
     # "as shown in [1]_" is no sentence without its reference: "|" makes it unfit.
     (re.compile(r"\b(?:in|see|by|of|from|with|to|and|also|per)\s+\[\w{1,12}\]_"), "|"),
     (re.compile(r"\s*\[\w{1,12}\]_"), ""),  # [1]_
@@ -31,7 +34,9 @@ _UNFIT = re.compile(
     r">>>|::|->|\\|[={}|@~<>^$#_]|//|\.\.\."
     r"|\b(?:http|www|Copyright|TODO|XXX|FIXME|e-?mail)\b|\w\(|\w\.\w+\.\w|“[^”]{0,2}[\"*]"
 )
-_PLAIN = re.compile(r"[(\"“'‘]*(?:[A-Za-z]?[a-z]+(?:[-'’][A-Za-z]?[a-z]+)*|[AI]|\d{1,4})[)\"”'’]*[.,;:!?]*[)\"”]*$")
+_PLAIN = re.compile(
+    r"[(\"“'‘]*(?:[A-Za-z]?[a-z]+(?:[-'’][A-Za-z]?[a-z]+)*|[AI]|\d{1,4})[)\"”'’]*[.,;:!?]*[)\"”]*$"
+)
 _SENTENCE_END = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"”)]))\s+(?=[A-Z\"“(])")
 # Words that running English has everywhere and lists of names have not.
 _COMMON = re.compile(
@@ -56,7 +61,11 @@ def docstrings(source: bytes) -> Iterator[str]:
         ):
             for part in node.args:
                 for inner in part.elts if isinstance(part, ast.Tuple) else (part,):
-                    if isinstance(inner, ast.Constant) and isinstance(inner.value, str) and "\n" in inner.value:
+                    if (
+                        isinstance(inner, ast.Constant)
+                        and isinstance(inner.value, str)
+                        and "\n" in inner.value
+                    ):
                         yield inspect.cleandoc(inner.value)
 
 

@@ -42,7 +42,9 @@ def run(cfg: Config, here: Here) -> None:
         raise Waiting(f"{folder}: no turns yet: users of serve.api who agree to it give them")
     if not kept:
         there = ", ".join(sorted({turn.consent for turn in every}))
-        raise Refusal(f"[{here.key}] consents: none of {len(every)} turns has such a consent; there are {there}")
+        raise Refusal(
+            f"[{here.key}] consents: none of {len(every)} turns has such a consent; there are {there}"
+        )
     by_id = _once(kept, folder)
     own = [one for one in said if one.turn in by_id and one.user == by_id[one.turn].user]
     prompts = {prompt.id: prompt for prompt in (_prompt(turn, cfg.source) for turn in by_id.values())}
@@ -102,7 +104,11 @@ def comparisons(by_id: dict[str, Turn], said: Sequence[Feedback], source: str) -
         better = [(other, (1, 2)) for other in one.preferred_over]
         for other, ranks in chain(better, ((other, (1, 1)) for other in one.same_as)):
             first, second = by_id[one.turn], by_id.get(other)
-            if second and first.id != second.id and (first.user, first.messages) == (second.user, second.messages):
+            if (
+                second
+                and first.id != second.id
+                and (first.user, first.messages) == (second.user, second.messages)
+            ):
                 pair = (min(one.turn, other), max(one.turn, other))
                 verdicts.pop(pair, None)
                 verdicts[pair] = ranks if pair[0] == one.turn else (ranks[1], ranks[0])

@@ -64,7 +64,9 @@ def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
             names = next(reader, [])
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
-                raise Refusal(f"{path}:1: two columns are called {', '.join(map(repr, twice))}; give each a name of its own")
+                raise Refusal(
+                    f"{path}:1: two columns are called {', '.join(map(repr, twice))}; give each a name of its own"
+                )
             line = reader.line_num + 1
             for cells in reader:
                 where, line = f"{path}:{line}", reader.line_num + 1
@@ -75,7 +77,9 @@ def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
     except csv.Error as error:
         raise Refusal(f"{path}:{reader.line_num}: not CSV: {error}") from error
     except UnicodeDecodeError as error:
-        raise Refusal(f"{path}: not UTF-8 (byte {error.object[error.start]:#04x}); save the file as UTF-8") from error
+        raise Refusal(
+            f"{path}: not UTF-8 (byte {error.object[error.start]:#04x}); save the file as UTF-8"
+        ) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise Refusal(f"{path}: the gzip file is broken ({error})") from error
 

@@ -76,7 +76,9 @@ def run(cfg: Config, here: Here) -> None:
     said: set[str] = set()
     for number, path in enumerate(cfg.files, 1):
         try:
-            documents += _from_file(path / "text.jsonl" if path.is_dir() else path, cfg.piece_characters, licences)
+            documents += _from_file(
+                path / "text.jsonl" if path.is_dir() else path, cfg.piece_characters, licences
+            )
         except Refusal as refusal:
             wrong += refusal.lines
         here.progress(number, steps, documents=len(documents))
@@ -115,7 +117,9 @@ def _rows(documents: list[Document], valid_share: float) -> list[Text]:
         for number, piece in enumerate(document.pieces, 1):
             key = "".join(piece.lower().split())
             if key not in before:
-                rows.append(Text(id=f"{document.name}#{number}", text=piece, source=document.source, split=split))
+                rows.append(
+                    Text(id=f"{document.name}#{number}", text=piece, source=document.source, split=split)
+                )
             before.add(key)
     return rows
 
@@ -185,7 +189,9 @@ def _from_package(name: str, characters: int, said: set[str]) -> Iterator[Docume
         for topic in sorted(topics.topics):
             found = _new([topics.topics[topic]], said)
             yield Document(
-                f"python/help/{topic}", f"{version}, help topic {topic}", list(prose.pieces(found, characters))
+                f"python/help/{topic}",
+                f"{version}, help topic {topic}",
+                list(prose.pieces(found, characters)),
             )
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")}
     for module in sorted(paths):

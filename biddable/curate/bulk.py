@@ -59,7 +59,17 @@ class Scanned:
 
     def add(self, other: Scanned) -> None:
         """Append the next part of the file, or another file's."""
-        for name in ("offsets", "ids", "users", "keys", "use_cases", "characters", "languages", "unfit", "bands"):
+        for name in (
+            "offsets",
+            "ids",
+            "users",
+            "keys",
+            "use_cases",
+            "characters",
+            "languages",
+            "unfit",
+            "bands",
+        ):
             getattr(self, name).extend(getattr(other, name))
         self.wrong += [(number + self.lines, said) for number, said in other.wrong]
         self.lines += other.lines
@@ -173,14 +183,22 @@ def finish(job: tuple[Change, Sequence[tuple[int, Split, str | None]]]) -> Finis
                 done.kinds[kind] = done.kinds.get(kind, 0) + 1
             if values and change.personal == "drop":
                 done.dropped.append(
-                    Dropped(id=prompt.id, user=prompt.user, reason="personal_data", found=", ".join(dict.fromkeys(kinds)))
+                    Dropped(
+                        id=prompt.id,
+                        user=prompt.user,
+                        reason="personal_data",
+                        found=", ".join(dict.fromkeys(kinds)),
+                    )
                 )
                 continue
             if values:
                 prompt = changed
                 original = mask.Original(id=prompt.id, user=prompt.user, values=values)
                 done.originals.append(original.model_dump_json() + "\n")
-                done.changed.append(clean.Changed(id=prompt.id, user=prompt.user, masked=tuple(values)).model_dump_json() + "\n")
+                done.changed.append(
+                    clean.Changed(id=prompt.id, user=prompt.user, masked=tuple(values)).model_dump_json()
+                    + "\n"
+                )
             done.prompts.append(prompt.model_dump_json(exclude_none=True) + "\n")
     return done
 
@@ -190,7 +208,9 @@ def each(function: Callable[[Job], Done], jobs: Sequence[Job], processes: int) -
     if processes < 2 or len(jobs) < 2:
         yield from map(function, jobs)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads of this process may hold
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # a fork would copy locks that threads of this process may hold
     with context.Pool(min(processes, len(jobs)), _leave_with, (os.getpid(),)) as pool:
         yield from pool.imap(function, jobs)
 

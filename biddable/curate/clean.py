@@ -82,7 +82,9 @@ def long_prefix(keys: Sequence[str], characters: int, share: float) -> list[int]
     text. Hence a cluster is a union of overlapping runs, and a gap between neighbours is inside a cluster when some run
     crosses it, from the left or from the right.
     """
-    order = sorted(range(len(keys)), key=keys.__getitem__)  # stable: equal texts stay in the order of the input
+    order = sorted(
+        range(len(keys)), key=keys.__getitem__
+    )  # stable: equal texts stay in the order of the input
     needs = [max(characters, share * len(keys[index])) for index in order]
     shares = [_long_share(keys[a], keys[b], characters) for a, b in pairwise(order)]
     to_right = _crossed(needs, shares)

@@ -52,7 +52,9 @@ def run(cfg: Config, here: Here) -> None:
             name = row.id if row.id not in found else f"{row.id}@{number}"
             found[name] = row if name == row.id else row.model_copy(update={"id": name})
     if not found:
-        raise Refusal(f"[{here.key}] served, labelled: no ranking on a prompt that was kept; ask labelers, or serve longer")
+        raise Refusal(
+            f"[{here.key}] served, labelled: no ranking on a prompt that was kept; ask labelers, or serve longer"
+        )
     records.write(here.path("comparisons.jsonl"), found.values())
     here.summary |= {
         "comparisons": len(found),
@@ -67,17 +69,25 @@ def run(cfg: Config, here: Here) -> None:
 def _kinds(folder: Path) -> tuple[str, ...]:
     """What curate.prompts masked; everything when the folder does not say, nothing when it kept or dropped such prompts whole."""
     manifest = folder / "manifest.json"
-    told: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))["settings"] if manifest.is_file() else {}
+    told: dict[str, Any] = (
+        json.loads(manifest.read_text(encoding="utf-8"))["settings"] if manifest.is_file() else {}
+    )
     return () if told.get("personal") == "keep" else tuple(told.get("personal_kinds", personal.KINDS))
 
 
-def _clean(row: Comparison, prompt: Prompt, kinds: tuple[str, ...], more: list[mask.Finder]) -> tuple[Comparison, bool]:
+def _clean(
+    row: Comparison, prompt: Prompt, kinds: tuple[str, ...], more: list[mask.Finder]
+) -> tuple[Comparison, bool]:
     """The ranking on the curated prompt, and whether an answer had to be masked: then its token ids are no longer its own, and go.
 
     Prompt and answers are masked together, so that a value has the same pseudonym in both.
     """
     asked = [message.content for message in row.prompt.messages]
-    texts, values = mask.masked_texts([*asked, *(answer.text for answer in row.answers)], kinds, more) if kinds else ([], {})
+    texts, values = (
+        mask.masked_texts([*asked, *(answer.text for answer in row.answers)], kinds, more)
+        if kinds
+        else ([], {})
+    )
     answers = row.answers
     if values:
         answers = tuple(

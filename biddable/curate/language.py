@@ -22,7 +22,9 @@ def _model() -> Any:
     try:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
     except ModuleNotFoundError:
-        raise Refusal("languages need the package py3langid: pip install 'biddable[curate]'; or set languages = []") from None
+        raise Refusal(
+            "languages need the package py3langid: pip install 'biddable[curate]'; or set languages = []"
+        ) from None
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
@@ -56,7 +58,9 @@ def _tables() -> _Tables | None:
         features = np.asarray(model.tk_output, dtype=np.int64)
     except (AttributeError, TypeError, ValueError):
         return None
-    return _Tables(following, rows, features, model.nb_ptc.astype(np.float32))  # as halves they are slow to reckon with
+    return _Tables(
+        following, rows, features, model.nb_ptc.astype(np.float32)
+    )  # as halves they are slow to reckon with
 
 
 def identify_all(texts: Sequence[str]) -> Iterator[tuple[str, float]]:
@@ -82,7 +86,9 @@ def _together(tables: _Tables, texts: Sequence[str]) -> Iterator[tuple[str, floa
     text, _ = np.nonzero(met >= 0)
     pairs, times = np.unique(text * len(tables.weights) + met[met >= 0], return_counts=True)
     whose, feature = np.divmod(pairs, len(tables.weights))
-    said = csr_array((np.log1p(times.astype(np.float32)), (whose, feature)), (len(coded), len(tables.weights)))
+    said = csr_array(
+        (np.log1p(times.astype(np.float32)), (whose, feature)), (len(coded), len(tables.weights))
+    )
     scores = said @ tables.weights
     scores[np.unique(whose)] += model.nb_pc  # a text without a feature is in no language
     scores /= np.sqrt(np.maximum(lengths, 1))[:, None].astype(np.float32)

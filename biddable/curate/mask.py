@@ -28,7 +28,9 @@ class Original(Record):
     values: dict[str, str]
 
 
-def masked(prompt: Prompt, kinds: Sequence[str], more: Sequence[Finder] = ()) -> tuple[Prompt, dict[str, str]]:
+def masked(
+    prompt: Prompt, kinds: Sequence[str], more: Sequence[Finder] = ()
+) -> tuple[Prompt, dict[str, str]]:
     """The prompt without personal data, and what each pseudonym stands for, in the order of the text."""
     texts, values = masked_texts([message.content for message in prompt.messages], kinds, more)
     if not values:
@@ -37,7 +39,9 @@ def masked(prompt: Prompt, kinds: Sequence[str], more: Sequence[Finder] = ()) ->
     return prompt.model_copy(update={"messages": tuple(turns)}), values
 
 
-def masked_texts(texts: Sequence[str], kinds: Sequence[str], more: Sequence[Finder] = ()) -> tuple[list[str], dict[str, str]]:
+def masked_texts(
+    texts: Sequence[str], kinds: Sequence[str], more: Sequence[Finder] = ()
+) -> tuple[list[str], dict[str, str]]:
     """Texts that belong together, with one numbering: a pseudonym that stands in one of them already is not given again."""
     values: dict[str, str] = {}
     names: dict[tuple[str, str], str] = {}
@@ -80,11 +84,15 @@ def _language_model(name: str) -> Any:
     try:
         import spacy
     except ModuleNotFoundError:
-        raise Refusal("names need the package spacy: pip install 'biddable[names]'; or leave `names` out") from None
+        raise Refusal(
+            "names need the package spacy: pip install 'biddable[names]'; or leave `names` out"
+        ) from None
     try:
         return spacy.load(name)
     except OSError:
-        raise Refusal(f"names = {name!r}: neither an installed spaCy model nor a folder of one; install it, or leave `names` out") from None
+        raise Refusal(
+            f"names = {name!r}: neither an installed spaCy model nor a folder of one; install it, or leave `names` out"
+        ) from None
 
 
 def _people(model: Any, text: str) -> Iterator[Found]:
@@ -98,9 +106,13 @@ def _recogniser(name: str) -> Any:
     try:
         module = importlib.import_module("presidio_analyzer.predefined_recognizers")
     except ModuleNotFoundError:
-        raise Refusal("presidio needs the package presidio-analyzer: pip install 'biddable[names]'; or set presidio = []") from None
+        raise Refusal(
+            "presidio needs the package presidio-analyzer: pip install 'biddable[names]'; or set presidio = []"
+        ) from None
     if not isinstance(kind := getattr(module, name, None), type):
-        raise Refusal(f"presidio: {name!r}: presidio-analyzer has no such recogniser; its class name was expected, as UkNinoRecognizer")
+        raise Refusal(
+            f"presidio: {name!r}: presidio-analyzer has no such recogniser; its class name was expected, as UkNinoRecognizer"
+        )
     return kind()
 
 

@@ -41,7 +41,9 @@ def pieces(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """
     padded = [text if len(text) >= PIECE else text.ljust(PIECE, "\0") for text in texts]
     lengths = np.fromiter((len(text) for text in padded), dtype=np.int64, count=len(padded))
-    letters = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
+    letters = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(
+        np.uint64
+    )
     with np.errstate(over="ignore"):
         rolled = np.zeros(max(0, len(letters) - PIECE + 1), dtype=np.uint64)
         for place in range(PIECE):
@@ -66,9 +68,13 @@ def bands(texts: Sequence[str]) -> np.ndarray:
     try:
         from rensa import RMinHash
     except ModuleNotFoundError:
-        raise Refusal("near-duplicates need the package rensa: pip install 'biddable[curate]'; or set near_share = 0") from None
+        raise Refusal(
+            "near-duplicates need the package rensa: pip install 'biddable[curate]'; or set near_share = 0"
+        ) from None
     hashes, starts = pieces(texts)
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, starts.astype(np.uint64), BANDS * ROWS, _SEED)
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(
+        hashes, starts.astype(np.uint64), BANDS * ROWS, _SEED
+    )
     rows = np.array(matrix.to_rows(), dtype=np.uint64).reshape(len(texts), BANDS, ROWS)
     mixed = np.zeros(rows.shape[:2], dtype=np.uint64)
     with np.errstate(over="ignore"):
@@ -134,7 +140,11 @@ def near(keys: Sequence[str], found: np.ndarray, share: float) -> list[tuple[int
 
     for j, earlier in _by_second(candidates(found)):
         for i in earlier:
-            if result[i] is None and (alike := similarity(of(i), of(j))) >= share and same_numbers(keys[i], keys[j]):
+            if (
+                result[i] is None
+                and (alike := similarity(of(i), of(j))) >= share
+                and same_numbers(keys[i], keys[j])
+            ):
                 result[j] = (i, alike)
                 break
         kept.pop(j, None)
@@ -154,4 +164,3 @@ def _by_second(pairs: np.ndarray) -> Iterator[tuple[int, list[int]]]:
     for group in np.split(pairs, breaks):
         if len(group):
             yield int(group[0, 1]), group[:, 0].tolist()
-

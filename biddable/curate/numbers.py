@@ -8,14 +8,110 @@ from __future__ import annotations
 import re
 
 ACCOUNT_LENGTHS = {
-    **{"AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29},
-    **{"BY": 28, "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DJ": 27, "DK": 18, "DO": 28, "EE": 20, "EG": 29},
-    **{"ES": 24, "FI": 18, "FK": 18, "FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28},
-    **{"HN": 28, "HR": 21, "HU": 28, "IE": 22, "IL": 23, "IQ": 23, "IS": 26, "IT": 27, "JO": 30, "KW": 30, "KZ": 20},
-    **{"LB": 28, "LC": 32, "LI": 21, "LT": 20, "LU": 20, "LV": 21, "LY": 25, "MC": 27, "MD": 24, "ME": 22, "MK": 19},
-    **{"MN": 20, "MR": 27, "MT": 31, "MU": 30, "NI": 28, "NL": 18, "NO": 15, "OM": 23, "PK": 24, "PL": 28, "PS": 29},
-    **{"PT": 25, "QA": 29, "RO": 24, "RS": 22, "RU": 33, "SA": 24, "SC": 31, "SD": 18, "SE": 24, "SI": 19, "SK": 24},
-    **{"SM": 27, "SO": 23, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20},
+    **{
+        "AD": 24,
+        "AE": 23,
+        "AL": 28,
+        "AT": 20,
+        "AZ": 28,
+        "BA": 20,
+        "BE": 16,
+        "BG": 22,
+        "BH": 22,
+        "BI": 27,
+        "BR": 29,
+    },
+    **{
+        "BY": 28,
+        "CH": 21,
+        "CR": 22,
+        "CY": 28,
+        "CZ": 24,
+        "DE": 22,
+        "DJ": 27,
+        "DK": 18,
+        "DO": 28,
+        "EE": 20,
+        "EG": 29,
+    },
+    **{
+        "ES": 24,
+        "FI": 18,
+        "FK": 18,
+        "FO": 18,
+        "FR": 27,
+        "GB": 22,
+        "GE": 22,
+        "GI": 23,
+        "GL": 18,
+        "GR": 27,
+        "GT": 28,
+    },
+    **{
+        "HN": 28,
+        "HR": 21,
+        "HU": 28,
+        "IE": 22,
+        "IL": 23,
+        "IQ": 23,
+        "IS": 26,
+        "IT": 27,
+        "JO": 30,
+        "KW": 30,
+        "KZ": 20,
+    },
+    **{
+        "LB": 28,
+        "LC": 32,
+        "LI": 21,
+        "LT": 20,
+        "LU": 20,
+        "LV": 21,
+        "LY": 25,
+        "MC": 27,
+        "MD": 24,
+        "ME": 22,
+        "MK": 19,
+    },
+    **{
+        "MN": 20,
+        "MR": 27,
+        "MT": 31,
+        "MU": 30,
+        "NI": 28,
+        "NL": 18,
+        "NO": 15,
+        "OM": 23,
+        "PK": 24,
+        "PL": 28,
+        "PS": 29,
+    },
+    **{
+        "PT": 25,
+        "QA": 29,
+        "RO": 24,
+        "RS": 22,
+        "RU": 33,
+        "SA": 24,
+        "SC": 31,
+        "SD": 18,
+        "SE": 24,
+        "SI": 19,
+        "SK": 24,
+    },
+    **{
+        "SM": 27,
+        "SO": 23,
+        "ST": 25,
+        "SV": 28,
+        "TL": 23,
+        "TN": 24,
+        "TR": 26,
+        "UA": 29,
+        "VA": 22,
+        "VG": 24,
+        "XK": 20,
+    },
     **{"YE": 30},
 }
 """Characters of an IBAN by country: the IBAN registry of SWIFT, release 99."""
@@ -49,7 +145,9 @@ def _issuer(digits: str) -> bool:
     """Beginnings and lengths of the large issuers (ISO/IEC 7812 ranges as the schemes publish them)."""
     two, four, length = int(digits[:2]), int(digits[:4]), len(digits)
     return (
-        (length == 16 and (51 <= two <= 55 or 2221 <= four <= 2720 or 2200 <= four <= 2204))  # Mastercard, Mir
+        (
+            length == 16 and (51 <= two <= 55 or 2221 <= four <= 2720 or 2200 <= four <= 2204)
+        )  # Mastercard, Mir
         or (length == 15 and (two in (34, 37) or four in (1800, 2131)))  # American Express, JCB
         or (length >= 14 and (3000 <= four <= 3059 or four == 3095 or two in (36, 38, 39)))  # Diners Club
         or (length >= 16 and (3528 <= four <= 3589 or four == 6011 or 6440 <= four <= 6599 or two == 62))
@@ -89,13 +187,34 @@ def telephone(text: str, digits: str, said: bool) -> bool:
         return 6 <= len(digits) <= 20
     if text.startswith("+") or (text.startswith("00") and len(digits) >= 11):
         return 8 <= len(digits) <= 19 and _known_country(digits.lstrip("0"))
-    if re.fullmatch(r"(?:1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[.-])[2-9]\d\d[.-]\d{4}(?: ?(?:x|ext\.?) ?\d{1,6})?", text):
+    if re.fullmatch(
+        r"(?:1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[.-])[2-9]\d\d[.-]\d{4}(?: ?(?:x|ext\.?) ?\d{1,6})?", text
+    ):
         return True
     grouped = len(re.findall(r"\d+", text)) >= 3 and "\n" not in text
     return text[0] in "0(" and grouped and 9 <= len(digits) <= 11 and _in_a_plan(digits)
 
 
-_PLANS = ("GB", "FR", "DE", "IT", "BE", "NL", "ES", "CH", "AT", "AU", "NZ", "JP", "SE", "FI", "IE", "ZA", "BR", "IN")
+_PLANS = (
+    "GB",
+    "FR",
+    "DE",
+    "IT",
+    "BE",
+    "NL",
+    "ES",
+    "CH",
+    "AT",
+    "AU",
+    "NZ",
+    "JP",
+    "SE",
+    "FI",
+    "IE",
+    "ZA",
+    "BR",
+    "IN",
+)
 """Countries whose numbers are written with a leading 0 or in brackets; the order decides nothing."""
 
 

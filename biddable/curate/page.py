@@ -53,7 +53,14 @@ class Bar(NamedTuple):
     kept: int | None = None
 
 
-def write(path: Path, run: str, seen: Scanned, dropped: Sequence[Dropped], placed: Mapping[int, Split], numbers: Mapping[str, int]) -> None:
+def write(
+    path: Path,
+    run: str,
+    seen: Scanned,
+    dropped: Sequence[Dropped],
+    placed: Mapping[int, Split],
+    numbers: Mapping[str, int],
+) -> None:
     """Write the page to a side name, then rename."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([Path(__file__).parent, PACKAGE / "base"]),
@@ -68,7 +75,10 @@ def write(path: Path, run: str, seen: Scanned, dropped: Sequence[Dropped], place
         numbers=numbers,
         reasons=[(REASONS[reason], reason, count) for reason, count in reasons.most_common()],
         plots=[plot for plot in _plots(seen, reasons, placed, numbers) if plot],
-        splits=[(split, numbers[f"prompts_{split}"], numbers[f"users_{split}"]) for split in ("train", "valid", "test")],
+        splits=[
+            (split, numbers[f"prompts_{split}"], numbers[f"users_{split}"])
+            for split in ("train", "valid", "test")
+        ],
         users=_busiest(seen, placed),
         masked=sum(count for name, count in numbers.items() if name.startswith("masked_")),
     )
@@ -81,14 +91,22 @@ def _plots(
     seen: Scanned, reasons: Mapping[str, int], placed: Mapping[int, Split], numbers: Mapping[str, int]
 ) -> list[tuple[str, Markup, str] | None]:
     kept = [index in placed for index in range(len(seen.ids))]
-    masked = [Bar(KINDS.get(name[7:], name[7:]), count) for name, count in numbers.items() if name.startswith("masked_")]
+    masked = [
+        Bar(KINDS.get(name[7:], name[7:]), count)
+        for name, count in numbers.items()
+        if name.startswith("masked_")
+    ]
     return [
         _plot(
             "What was left out",
             [Bar(REASONS[name], reasons[name]) for name in REASONS if reasons[name]],
             "Prompts by the rule that dropped them; the rules are applied in this order.",
         ),
-        _plot("Personal data", sorted(masked, key=lambda bar: -bar.value), "Different values found in the prompts that were left, by kind."),
+        _plot(
+            "Personal data",
+            sorted(masked, key=lambda bar: -bar.value),
+            "Different values found in the prompts that were left, by kind.",
+        ),
         _plot(
             "Use cases",
             _counted([name or "not said" for name in seen.use_cases], kept),
@@ -104,7 +122,11 @@ def _plots(
             _activity(seen, placed),
             "How many users have so many prompts among those that were kept.",
         ),
-        _plot("Languages", _counted([name for name in seen.languages if name], kept), "Of the prompts that were looked at.")
+        _plot(
+            "Languages",
+            _counted([name for name in seen.languages if name], kept),
+            "Of the prompts that were looked at.",
+        )
         if any(seen.languages)
         else None,
     ]
@@ -117,7 +139,9 @@ def _counted(names: Sequence[str], kept: Sequence[bool], most: int = 14) -> list
     top = [name for name, _ in sorted(every.items(), key=lambda item: (-item[1], item[0]))]
     if len(top) > most:
         rest = top[most - 1 :]
-        other = Bar(f"{len(rest)} others", sum(every[name] for name in rest), sum(good[name] for name in rest))
+        other = Bar(
+            f"{len(rest)} others", sum(every[name] for name in rest), sum(good[name] for name in rest)
+        )
         return [*(Bar(name, every[name], good[name]) for name in top[: most - 1]), other]
     return [Bar(name, every[name], good[name]) for name in top]
 
@@ -170,7 +194,11 @@ def _plot(title: str, bars: Sequence[Bar], caption: str) -> tuple[str, Markup, s
         solid = width if bar.kept is None else (WIDTH - LEFT - RIGHT) * bar.kept / most
         label = bar.label if len(bar.label) <= 22 else bar.label[:21] + "…"
         parts.append(f'<text x="{LEFT - 8}" y="{y + 14}" text-anchor="end">{escape(label)}</text>')
-        parts.append(f'<rect x="{LEFT}" y="{y + 4}" width="{max(width, 1):.1f}" height="13" rx="2" style="fill: var(--grid)"/>')
-        parts.append(f'<rect x="{LEFT}" y="{y + 4}" width="{solid:.1f}" height="13" rx="2" style="fill: var(--sft)"/>')
+        parts.append(
+            f'<rect x="{LEFT}" y="{y + 4}" width="{max(width, 1):.1f}" height="13" rx="2" style="fill: var(--grid)"/>'
+        )
+        parts.append(
+            f'<rect x="{LEFT}" y="{y + 4}" width="{solid:.1f}" height="13" rx="2" style="fill: var(--sft)"/>'
+        )
         parts.append(f'<text x="{LEFT + max(width, 1) + 6:.1f}" y="{y + 14}">{bar.value:,}</text>')
     return title, Markup("".join([*parts, "</svg>"])), caption

@@ -65,7 +65,11 @@ def _emails(text: str) -> Iterator[tuple[int, int]]:
     at = -1
     while (at := text.find("@", at + 1)) >= 0:
         begin = at
-        while begin > 0 and at - begin < 64 and (text[begin - 1].isalnum() or text[begin - 1] in "!#$%&'*+/=?^_`{|}~-."):
+        while (
+            begin > 0
+            and at - begin < 64
+            and (text[begin - 1].isalnum() or text[begin - 1] in "!#$%&'*+/=?^_`{|}~-.")
+        ):
             begin -= 1
         while begin < at and text[begin] in ".'`{|/=*&!?":  # punctuation before an address is not of it
             begin += 1
@@ -168,7 +172,11 @@ def _machines(text: str) -> Iterator[tuple[int, int]]:
             six = ipaddress.IPv6Address(match[0])
         except ValueError:
             continue
-        if not six.is_loopback and sum(letter.isdigit() for letter in match[0]) >= 2 and match[0].count(":") >= 3:
+        if (
+            not six.is_loopback
+            and sum(letter.isdigit() for letter in match[0]) >= 2
+            and match[0].count(":") >= 3
+        ):
             yield match.span()
 
 
@@ -207,7 +215,24 @@ def _may_hold_key(text: str) -> bool:
 
 
 _LONG_MARKS = (
-    *("-----BEGIN", "sk-", "sk_", "pk-", "pk_", "rk-", "rk_", "AKIA", "ASIA", "AGPA", "AIDA", "AROA", "ghp_", "gho_", "ghu_", "ghs_"),
+    *(
+        "-----BEGIN",
+        "sk-",
+        "sk_",
+        "pk-",
+        "pk_",
+        "rk-",
+        "rk_",
+        "AKIA",
+        "ASIA",
+        "AGPA",
+        "AIDA",
+        "AROA",
+        "ghp_",
+        "gho_",
+        "ghu_",
+        "ghs_",
+    ),
     *("ghr_", "github_pat_", "glpat-", "xox", "AIza", "hf_", "npm_", "pypi-", "eyJ", "0x"),
 )
 
@@ -218,7 +243,9 @@ _DIGITS = re.compile(r"(?:\d\D{0,6}){5}\d")
 
 
 class _Search(NamedTuple):
-    needs: Callable[[str, bool, bool], bool]  # (text, has a digit, has six close together): necessary, and cheap
+    needs: Callable[
+        [str, bool, bool], bool
+    ]  # (text, has a digit, has six close together): necessary, and cheap
     find: Callable[[str], Iterator[tuple[int, int]]]
 
 
@@ -228,13 +255,17 @@ _SEARCHES: dict[str, _Search] = {
     "account": _Search(lambda text, digit, six: digit, _accounts),
     "card": _Search(lambda text, digit, six: six, _cards),
     "ssn": _Search(lambda text, digit, six: six, _social),
-    "ip": _Search(lambda text, digit, six: digit and (text.count(".") >= 3 or text.count(":") >= 3), _machines),
+    "ip": _Search(
+        lambda text, digit, six: digit and (text.count(".") >= 3 or text.count(":") >= 3), _machines
+    ),
     "phone": _Search(lambda text, digit, six: six, _phones),
     "address": _Search(lambda text, digit, six: digit, places.addresses),
 }
 
 
-def find(text: str, kinds: Sequence[str] = KINDS, more: Sequence[Callable[[str], Iterator[Found]]] = ()) -> list[Found]:
+def find(
+    text: str, kinds: Sequence[str] = KINDS, more: Sequence[Callable[[str], Iterator[Found]]] = ()
+) -> list[Found]:
     """All personal data of these kinds, in the order of the text, without overlaps. `more` finds further kinds, such as names."""
     evened = plain(text)
     digit = bool(_DIGIT.search(evened))

@@ -81,7 +81,12 @@ def run(cfg: Config, here: Here) -> None:
     cores = (cfg.processes or os.cpu_count() or 1) if _large(files) else 1
     seen, starts = _scan(cfg, files, here, cores)
     rest = rules.apply(
-        seen, cfg.prefix_characters, cfg.prefix_share, cfg.near_share, cfg.user_cap, lambda: here.progress(1, 3)
+        seen,
+        cfg.prefix_characters,
+        cfg.prefix_share,
+        cfg.near_share,
+        cfg.user_cap,
+        lambda: here.progress(1, 3),
     )
     users = {seen.users[index] for index in rest.left}
     splits = {user: clean.split_of(user, cfg.valid_share, cfg.test_share, cfg.split_seed) for user in users}
@@ -118,12 +123,22 @@ def _refuse(cfg: Config) -> None:
 
 def _scan(cfg: Config, files: Sequence[Path], here: Here, cores: int) -> tuple[Scanned, list[int]]:
     """First pass over all files; and where each file's prompts begin (one more at the end). Raises Refusal with every mistake."""
-    wrong = [f"{path}: no such file; a Prompt record a line was expected there" for path in files if not path.is_file()]
-    wrong += [f"{path}: the file is empty; at least one Prompt record was expected" for path in files[:1] if path.is_file() and not path.stat().st_size]
+    wrong = [
+        f"{path}: no such file; a Prompt record a line was expected there"
+        for path in files
+        if not path.is_file()
+    ]
+    wrong += [
+        f"{path}: the file is empty; at least one Prompt record was expected"
+        for path in files[:1]
+        if path.is_file() and not path.stat().st_size
+    ]
     if wrong:
         raise Refusal(wrong)
     looks = [
-        bulk.Look(path, cfg.min_characters, cfg.max_characters, cfg.languages, cfg.language_sure, cfg.near_share > 0)
+        bulk.Look(
+            path, cfg.min_characters, cfg.max_characters, cfg.languages, cfg.language_sure, cfg.near_share > 0
+        )
         for path in files
     ]
     jobs = [(look, begin, end) for look in looks for begin, end in bulk.pieces(look.path)]
@@ -137,7 +152,10 @@ def _scan(cfg: Config, files: Sequence[Path], here: Here, cores: int) -> tuple[S
         seen.add(part)
         starts.append(len(seen.ids))
     twice = [name for name, times in Counter(seen.ids).items() if times > 1]
-    wrong += [f"{files[-1]}: Prompt id = {name!r}: there twice; every prompt needs an id of its own" for name in twice]
+    wrong += [
+        f"{files[-1]}: Prompt id = {name!r}: there twice; every prompt needs an id of its own"
+        for name in twice
+    ]
     if wrong:
         raise Refusal(wrong)
     return seen, starts
@@ -169,7 +187,9 @@ def _finish(
     """Second pass: masks and writes what stays; returns how often each kind of personal data was found."""
     jobs = []
     for number, path in enumerate(files):
-        change = bulk.Change(path, cfg.personal, cfg.personal_kinds, cfg.personal_splits, cfg.names, cfg.presidio)
+        change = bulk.Change(
+            path, cfg.personal, cfg.personal_kinds, cfg.personal_splits, cfg.names, cfg.presidio
+        )
         own = [index for index in rest.left if starts[number] <= index < starts[number + 1]]
         for begin in range(0, len(own), ROWS):
             rows = [(seen.offsets[i], placed[i], seen.languages[i]) for i in own[begin : begin + ROWS]]
@@ -193,7 +213,9 @@ def _finish(
     return kinds
 
 
-def _summary(seen: Scanned, dropped: Sequence[Dropped], placed: dict[int, Split], kinds: Counter[str]) -> dict[str, int]:
+def _summary(
+    seen: Scanned, dropped: Sequence[Dropped], placed: dict[int, Split], kinds: Counter[str]
+) -> dict[str, int]:
     found = {"prompts_read": len(seen.ids), "prompts": len(placed)}
     reasons = Counter(one.reason for one in dropped)
     found |= {f"dropped_{reason}": reasons[reason] for reason in get_args(Reason)}

@@ -21,7 +21,12 @@ class Rest:
 
 
 def apply(
-    seen: Scanned, prefix_characters: int, prefix_share: float, near_share: float, user_cap: int, told: Callable[[], None]
+    seen: Scanned,
+    prefix_characters: int,
+    prefix_share: float,
+    near_share: float,
+    user_cap: int,
+    told: Callable[[], None],
 ) -> Rest:
     """Unfit ones, equal texts, long common prefixes, near-duplicates, the cap. `told` is called between them."""
     rest = Rest([])
@@ -29,7 +34,9 @@ def apply(
         if unfit is None:
             rest.left.append(index)
         else:
-            rest.dropped.append(Dropped(id=seen.ids[index], user=seen.users[index], reason=unfit[0], found=unfit[1]))
+            rest.dropped.append(
+                Dropped(id=seen.ids[index], user=seen.users[index], reason=unfit[0], found=unfit[1])
+            )
     _same_text(seen, rest)
     told()
     _long_prefix(seen, rest, prefix_characters, prefix_share)
@@ -47,7 +54,11 @@ def _same_text(seen: Scanned, rest: Rest) -> None:
     why = [
         None
         if one == place
-        else {"reason": "same_text", "like": seen.ids[rest.left[one]], "shared": len(seen.keys[rest.left[one]])}
+        else {
+            "reason": "same_text",
+            "like": seen.ids[rest.left[one]],
+            "shared": len(seen.keys[rest.left[one]]),
+        }
         for place, one in enumerate(first)
     ]
     _sort_out(seen, rest, why)
@@ -73,7 +84,8 @@ def _near(seen: Scanned, rest: Rest, share: float) -> None:
     seen.bands = []  # the largest thing in memory is not needed any more
     found = near.near([seen.keys[index] for index in rest.left], bands[rest.left], share)
     why = [
-        one and {"reason": "near_duplicate", "like": seen.ids[rest.left[one[0]]], "similarity": round(one[1], 4)}
+        one
+        and {"reason": "near_duplicate", "like": seen.ids[rest.left[one[0]]], "similarity": round(one[1], 4)}
         for one in found
     ]
     _sort_out(seen, rest, why)

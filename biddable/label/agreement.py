@@ -103,7 +103,9 @@ def share_with_ties(found: Iterable[Couple], seed: int = 0, resamples: int = RES
 
 def tau(found: Iterable[Couple], seed: int = 0, resamples: int = RESAMPLES) -> Figure | None:
     """Mean of Kendall's tau-b over couples of labelers; couples of which one ranks all answers alike have none and are left out."""
-    return ratio([(couple.item, couple.tau, 1) for couple in found if couple.tau is not None], seed, resamples)
+    return ratio(
+        [(couple.item, couple.tau, 1) for couple in found if couple.tau is not None], seed, resamples
+    )
 
 
 def concordance(rankings: Iterable[Ranking], seed: int = 0, resamples: int = RESAMPLES) -> Figure | None:
@@ -123,7 +125,9 @@ def kendall_w(rows: Sequence[Sequence[int]]) -> float | None:
     """
     ranks = np.array([_mean_ranks(row) for row in rows])
     m, n = ranks.shape
-    ties = sum(int((size**3 - size).sum()) for row in rows for size in [np.unique(row, return_counts=True)[1]])
+    ties = sum(
+        int((size**3 - size).sum()) for row in rows for size in [np.unique(row, return_counts=True)[1]]
+    )
     below = m**2 * (n**3 - n) - m * ties
     sums = ranks.sum(axis=0)
     return None if below == 0 else float(12 * ((sums - sums.mean()) ** 2).sum() / below)

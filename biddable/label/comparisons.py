@@ -15,7 +15,17 @@ from pydantic import Field, model_validator
 
 from biddable.base.config import Input, Refusal, Settings
 from biddable.base.records import Answer as Given
-from biddable.base.records import Comparison, Demonstration, Prompt, Record, Replies, Split, fraction, read, write
+from biddable.base.records import (
+    Comparison,
+    Demonstration,
+    Prompt,
+    Record,
+    Replies,
+    Split,
+    fraction,
+    read,
+    write,
+)
 from biddable.base.runs import Here
 from biddable.base.store import Task as Asked
 from biddable.label import people, queue, work
@@ -82,7 +92,9 @@ class Answer(Record):
         if self.ranks is None:
             return self
         if min(self.ranks) != 1 or max(self.ranks) > len(self.ranks):
-            raise ValueError(f"ranks {list(self.ranks)}: the best has rank 1, none is above {len(self.ranks)}")
+            raise ValueError(
+                f"ranks {list(self.ranks)}: the best has rank 1, none is above {len(self.ranks)}"
+            )
         return self
 
 
@@ -102,7 +114,9 @@ def check(question: Question, answer: Answer) -> None:
     """Raises Refusal when the answer does not fit the question."""
     for name, said in (("ranks", answer.ranks), ("overall", answer.overall), ("metadata", answer.metadata)):
         if said is not None and len(said) != len(question.answers):
-            raise Refusal(f"{name} {list(said)}: one for each of the {len(question.answers)} answers was expected")
+            raise Refusal(
+                f"{name} {list(said)}: one for each of the {len(question.answers)} answers was expected"
+            )
 
 
 def form(question: Question, fields: Fields) -> Answer:
@@ -201,12 +215,18 @@ def written(labels: Sequence[Label]) -> list[Demonstration]:
 def run(cfg: Config, here: Here) -> None:
     asked = [
         Asked(name, row.model_dump_json(exclude_none=True), cfg.overlap + double)
-        for name, row in ranked(work.chosen(work.read_replies(cfg.replies), cfg.splits, cfg.limit, here), here)
+        for name, row in ranked(
+            work.chosen(work.read_replies(cfg.replies), cfg.splits, cfg.limit, here), here
+        )
         for double in [int(fraction("double", here.seed, row.prompt.id) < cfg.double_share)]
     ]
-    known = [(Replies(prompt=r.prompt, answers=r.answers), Answer(ranks=dense(r.ranks))) for r in _known(cfg.gold)]
+    known = [
+        (Replies(prompt=r.prompt, answers=r.answers), Answer(ranks=dense(r.ranks))) for r in _known(cfg.gold)
+    ]
     gold = work.gold(cfg.gold, cfg.gold_share, known, asked)
-    crew = work.Crew(cfg.panel, cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority, gold)
+    crew = work.Crew(
+        cfg.panel, cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority, gold
+    )
     labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
     found = records([label for label in labels if label.stands])
     by_id = sorted(found, key=lambda row: row.id)
@@ -226,7 +246,12 @@ def run(cfg: Config, here: Here) -> None:
     if len({label.task for label in labels}) < len(labels):
         from biddable.label import agreement  # here: the statistics are needed for nothing else
 
-        items = [(label.task, row.labeler, row.ranks) for label in labels if not label.decided for row in records([label])]
+        items = [
+            (label.task, row.labeler, row.ranks)
+            for label in labels
+            if not label.decided
+            for row in records([label])
+        ]
         here.summary |= agreement.pairwise(items, here.seed)
 
 

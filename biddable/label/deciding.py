@@ -27,15 +27,21 @@ def _work(store: Store, me: Account, task: str) -> Work:
     if whole is None or whole.everybody or code is probes:
         raise Refusal("a task of this kind cannot be decided by an own answer")
     if (whole.panel, whole.simulated) != (me.person.panel, False):
-        raise Refusal(f"this task belongs to {'simulated people' if whole.simulated else 'the panel ' + whole.panel.replace('_', ' ')}; you belong to the panel {me.person.panel.replace('_', ' ')}")
+        raise Refusal(
+            f"this task belongs to {'simulated people' if whole.simulated else 'the panel ' + whole.panel.replace('_', ' ')}; you belong to the panel {me.person.panel.replace('_', ' ')}"
+        )
     held = queue.seen(task, kind, question, me.person.id)
-    seat = desk.Seat(task, kind, question, whole, float("inf"), None, None, desk.Draft({}, "", None, 0.0, 0.0))
+    seat = desk.Seat(
+        task, kind, question, whole, float("inf"), None, None, desk.Draft({}, "", None, 0.0, 0.0)
+    )
     return Work(held, seat, whole, code, title, code.question(held))
 
 
 @pages.get("/own")
 def own(request: Request, known: web.Known, me: web.Admin, task: str) -> Response:
-    return tasks.page_of(request, known.store, me, _work(known.store, me, task), {}, [], send_to="/admin/review/own")
+    return tasks.page_of(
+        request, known.store, me, _work(known.store, me, task), {}, [], send_to="/admin/review/own"
+    )
 
 
 @pages.post("/own")
@@ -47,7 +53,9 @@ def decide(request: Request, known: web.Known, me: web.Admin, sent: web.Form) ->
         said = work.code.form(work.question, fields)
         work.code.check(work.question, said)
     except Refusal as refusal:
-        return tasks.page_of(request, store, me, work, fields, refusal.lines, 400, send_to="/admin/review/own")
+        return tasks.page_of(
+            request, store, me, work, fields, refusal.lines, 400, send_to="/admin/review/own"
+        )
     hints = comparisons.contradictions(said) if work.code is comparisons and "seen" not in sent else []
     if hints:
         return tasks.page_of(request, store, me, work, fields, [], hints=hints, send_to="/admin/review/own")

@@ -117,15 +117,21 @@ def _read(where: Path) -> list[tuple[str, Question]]:
     if file.name.startswith("prompts.") and file.is_file():
         found = [Question(prompt=prompt) for prompt in read(file, Prompt)]
         return [(work.task_name(row), row) for row in found]
-    return [(name, Question(prompt=row.prompt, answers=row.answers)) for name, row in work.read_replies(where)]
+    return [
+        (name, Question(prompt=row.prompt, answers=row.answers)) for name, row in work.read_replies(where)
+    ]
 
 
 def run(cfg: Config, here: Here) -> None:
     rows = work.chosen(_read(cfg.replies), cfg.splits, cfg.limit, here)
     if cfg.labelers == "simulated" and any(not row.answers for _, row in rows):
-        raise Refusal(f"[{here.key}] replies: prompts without answers; simulated people take the best of several, they write none")
+        raise Refusal(
+            f"[{here.key}] replies: prompts without answers; simulated people take the best of several, they write none"
+        )
     asked = [Asked(name, row.model_dump_json(exclude_none=True)) for name, row in rows]
-    crew = work.Crew("training", cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority)
+    crew = work.Crew(
+        "training", cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority
+    )
     labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
     found = records([label for label in labels if label.stands])
     write(here.path("demonstrations.jsonl"), found)

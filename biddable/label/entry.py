@@ -55,7 +55,9 @@ def accept(request: Request, known: web.Known, token: str, form: web.Form) -> Re
         account = known.accept(token, name, password)
     except Refusal as refusal:
         return _invitation(request, known, token, refusal.lines, name)
-    session = known.login(account.login, password, web.address(request), request.headers.get("user-agent", ""))
+    session = known.login(
+        account.login, password, web.address(request), request.headers.get("user-agent", "")
+    )
     response = web.go("/")
     web.keep(request, response, session)
     return response
@@ -66,7 +68,15 @@ def _invitation(request: Request, known: web.Known, token: str, wrong: list[str]
     if found is None:
         raise HTTPException(404, "This invitation was used, taken back, or is too old. Ask for another one.")
     status = 400 if wrong else 200
-    return web.page(request, "invitation.html", status, invitation=found, wrong=wrong, name=name[:64], least=LEAST_PASSWORD)
+    return web.page(
+        request,
+        "invitation.html",
+        status,
+        invitation=found,
+        wrong=wrong,
+        name=name[:64],
+        least=LEAST_PASSWORD,
+    )
 
 
 @pages.get("/profile")
@@ -76,7 +86,9 @@ def profile(request: Request, known: web.Known, me: web.Member) -> Response:
 
 def _profile(request: Request, known: web.Known, me: web.Member, wrong: list[str]) -> Response:
     sessions = known.sessions(me.id)
-    return web.page(request, "profile.html", 400 if wrong else 200, sessions=sessions, wrong=wrong, least=LEAST_PASSWORD)
+    return web.page(
+        request, "profile.html", 400 if wrong else 200, sessions=sessions, wrong=wrong, least=LEAST_PASSWORD
+    )
 
 
 @pages.post("/profile/password")
@@ -105,7 +117,9 @@ def theme(request: Request, visit: web.Visit, form: web.Form) -> Response:
     chosen = form.get("theme")
     response = web.go("/profile" if visit.account else "/login")
     if chosen in ("light", "dark"):
-        response.set_cookie("theme", str(chosen), max_age=31536000, samesite="lax", secure=request.app.state.https)
+        response.set_cookie(
+            "theme", str(chosen), max_age=31536000, samesite="lax", secure=request.app.state.https
+        )
     else:
         response.delete_cookie("theme")
     return response

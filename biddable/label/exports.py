@@ -30,12 +30,18 @@ class Config(Settings):
 
 def preferences(row: Comparison, pairs: str = "all") -> Iterator[dict[str, Any]]:
     """A ranking's untied pairs in TRL's conversational preference format; with `extremes` at most one."""
-    order = sorted(range(len(row.ranks)), key=lambda i: row.ranks[i])  # equal ranks stay in the order of the answers
+    order = sorted(
+        range(len(row.ranks)), key=lambda i: row.ranks[i]
+    )  # equal ranks stay in the order of the answers
     found = [(order[0], order[-1])] if pairs == "extremes" else itertools.combinations(order, 2)
     prompt = [turn.model_dump() for turn in row.prompt.messages]
     for better, worse in found:
         if row.ranks[better] < row.ranks[worse]:
-            yield {"prompt": prompt, "chosen": _said(row.answers[better].text), "rejected": _said(row.answers[worse].text)}
+            yield {
+                "prompt": prompt,
+                "chosen": _said(row.answers[better].text),
+                "rejected": _said(row.answers[worse].text),
+            }
 
 
 def dialogue(row: Demonstration) -> dict[str, Any]:
@@ -50,8 +56,14 @@ def _said(text: str) -> list[dict[str, str]]:
 def run(cfg: Config, here: Here) -> None:
     if cfg.comparisons is None and cfg.demonstrations is None:
         raise Refusal(f"[{here.key}] comparisons, demonstrations: at least one of them was expected")
-    rankings = [] if cfg.comparisons is None else read(_file(cfg.comparisons, "comparisons.jsonl"), Comparison)
-    demonstrations = [] if cfg.demonstrations is None else read(_file(cfg.demonstrations, "demonstrations.jsonl"), Demonstration)
+    rankings = (
+        [] if cfg.comparisons is None else read(_file(cfg.comparisons, "comparisons.jsonl"), Comparison)
+    )
+    demonstrations = (
+        []
+        if cfg.demonstrations is None
+        else read(_file(cfg.demonstrations, "demonstrations.jsonl"), Demonstration)
+    )
     wanted = [row for row in rankings if cfg.splits is None or row.prompt.split in cfg.splits]
     shown = [row for row in demonstrations if cfg.splits is None or row.prompt.split in cfg.splits]
     if not wanted and not shown:

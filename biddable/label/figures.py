@@ -84,7 +84,9 @@ class Dispute(NamedTuple):
 def sets_of(store: Store, kinds: Iterable[str]) -> list[TaskSet]:
     """Real people's sets of some kinds; simulated people's only where there are no others. The screening is not among them."""
     parts = {part.task_set for part in judgments.screenings(store)}
-    found = [one for one in store.task_sets() if one.kind in kinds and one.name not in parts and not one.everybody]
+    found = [
+        one for one in store.task_sets() if one.kind in kinds and one.name not in parts and not one.everybody
+    ]
     return [one for one in found if not one.simulated] or found
 
 
@@ -107,15 +109,26 @@ def rankings(store: Store, sets: Sequence[TaskSet]) -> list[Ranking]:
 def ranking_tables(rows: Sequence[Ranking]) -> list[Table]:
     """Agreement of rankings: all measures by panel, then the share by labeler, by day and by guideline."""
     found = agreement.couples(rows)
-    panels = {str(name): couples for name, couples in sorted(agreement.grouped(found, lambda one: one.panel).items(), key=_training_first)}
-    tables = [_measures(name, couples, [r for r in rows if r.panel == name]) for name, couples in panels.items()]
+    panels = {
+        str(name): couples
+        for name, couples in sorted(
+            agreement.grouped(found, lambda one: one.panel).items(), key=_training_first
+        )
+    }
+    tables = [
+        _measures(name, couples, [r for r in rows if r.panel == name]) for name, couples in panels.items()
+    ]
     each = agreement.by_labeler(found)
     if len(each) > 1:
-        tables.append(Table("Labeler by labeler", "with everybody else who ranked the same answers", _shares(each)))
+        tables.append(
+            Table("Labeler by labeler", "with everybody else who ranked the same answers", _shares(each))
+        )
     days = agreement.by_day(found)
     if len(days) > 1:
         tables.append(Table("Day by day", "of the later of two rankings (UTC)", _shares(days)))
-    versions = {str(name): couples for name, couples in agreement.grouped(found, lambda one: one.guideline).items()}
+    versions = {
+        str(name): couples for name, couples in agreement.grouped(found, lambda one: one.guideline).items()
+    }
     if len(versions) > 1:
         tables.append(Table("By guideline", "both people had read the same version", _shares(versions)))
     return tables
@@ -132,7 +145,11 @@ def _measures(panel: str, found: list[Couple], rows: list[Ranking]) -> Table:
         Row("Kendall’s τ-b", agreement.tau(found), False),
         Row("Kendall’s W", agreement.concordance(rows), False),
     ]
-    about = "Ouyang et al. 2022 report 72.6 % among training labelers" if panel == "training" else "Ouyang et al. 2022 report 77.3 % among held-out labelers"
+    about = (
+        "Ouyang et al. 2022 report 72.6 % among training labelers"
+        if panel == "training"
+        else "Ouyang et al. 2022 report 77.3 % among held-out labelers"
+    )
     return Table(f"Rankings, panel {panel.replace('_', ' ')}", f"{about}, as pairs ordered alike", measures)
 
 
@@ -157,9 +174,13 @@ def rating_tables(store: Store, sets: Sequence[TaskSet]) -> list[Table]:
     for panel in sorted({*overall, *(panel for panel, _ in marks)}):
         rows = [Row("overall, 1 to 7 (ordinal)", agreement.alpha(overall.get(panel, []), "ordinal"), False)]
         named = sorted((name, values) for (where, name), values in marks.items() if where == panel)
-        rows += [Row(name.replace("_", " "), agreement.alpha(values, "nominal"), False) for name, values in named]
+        rows += [
+            Row(name.replace("_", " "), agreement.alpha(values, "nominal"), False) for name, values in named
+        ]
         about = "Krippendorff’s α: 1 is perfect, 0 is chance; none when nobody ever differed from the rest"
-        tables.append(Table(f"Ratings, panel {panel.replace('_', ' ')}", about, [row for row in rows if row.figure]))
+        tables.append(
+            Table(f"Ratings, panel {panel.replace('_', ' ')}", about, [row for row in rows if row.figure])
+        )
     return [table for table in tables if table.rows]
 
 
@@ -189,9 +210,20 @@ def progress(store: Store, one: TaskSet) -> Progress:
     found = [Day(day, people) for day, people in sorted(days.items())]
     pace = sum(day.answers for day in found[-RECENT_DAYS:]) / max(1, len(found[-RECENT_DAYS:]))
     left = counts.open + counts.waiting + back
-    worked = time.strftime("%Y-%m-%d", time.gmtime(store.clock() - RECENT_DAYS * 86400)) <= (found[-1].day if found else "")
+    worked = time.strftime("%Y-%m-%d", time.gmtime(store.clock() - RECENT_DAYS * 86400)) <= (
+        found[-1].day if found else ""
+    )
     days_left = 0.0 if left == 0 else left / pace if worked and pace else None
-    return Progress(one, counts.done - back, counts.waiting, counts.open + back, back, found, seconds / answers if answers else None, days_left)
+    return Progress(
+        one,
+        counts.done - back,
+        counts.waiting,
+        counts.open + back,
+        back,
+        found,
+        seconds / answers if answers else None,
+        days_left,
+    )
 
 
 def gold(store: Store, one: TaskSet) -> list[Gold]:
@@ -204,7 +236,12 @@ def gold(store: Store, one: TaskSet) -> list[Gold]:
         if row.task in keys and (score := _on_gold(row, json.loads(keys[row.task]))) is not None:
             scores.setdefault(row.person.pseudonym, []).append((row.task, score))
     found = [
-        Gold(name, len(rows), math.fsum(score for _, score in rows) / len(rows), sorted(rows, key=lambda r: r[1])[:3])
+        Gold(
+            name,
+            len(rows),
+            math.fsum(score for _, score in rows) / len(rows),
+            sorted(rows, key=lambda r: r[1])[:3],
+        )
         for name, rows in scores.items()
     ]
     return sorted(found, key=lambda who: (who.score or 0.0, who.pseudonym))

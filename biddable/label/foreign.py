@@ -40,7 +40,9 @@ class Columns:
     """Where things are in a record."""
 
     prompt: str
-    answers: tuple[str, ...]  # fields with one answer each; for Label Studio also one field with a list of {"id", "body"}
+    answers: tuple[
+        str, ...
+    ]  # fields with one answer each; for Label Studio also one field with a list of {"id", "body"}
     question: str  # the question (Argilla) or control (Label Studio) that holds what people said
 
 
@@ -76,17 +78,28 @@ def argilla(place: str, row: dict[str, Any], columns: Columns) -> Iterator[Said]
     fields, responses = _table(row, "fields"), _table(row, "responses")
     if columns.question not in responses:
         if responses:
-            raise Wrong(f"responses: there is no question {columns.question!r}, but {', '.join(sorted(responses))}")
+            raise Wrong(
+                f"responses: there is no question {columns.question!r}, but {', '.join(sorted(responses))}"
+            )
         return  # nobody has answered it
     answers = tuple((name, _string(fields, name)) for name in columns.answers)
     for response in responses[columns.question]:
         if not isinstance(response, dict) or "value" not in response or not response.get("user_id"):
-            raise Wrong(f"responses {columns.question}: value and user_id were expected, not {json.dumps(response)[:60]}")
+            raise Wrong(
+                f"responses {columns.question}: value and user_id were expected, not {json.dumps(response)[:60]}"
+            )
         if response.get("status", "submitted") != "submitted":
             continue  # a draft, or discarded
         value = response["value"]
         ranked = isinstance(value, list) and [_step(one) for one in value]
-        yield Said(place, str(row.get("id", "")), _messages(fields, columns.prompt), answers, str(response["user_id"]), _groups(ranked) if ranked else value)
+        yield Said(
+            place,
+            str(row.get("id", "")),
+            _messages(fields, columns.prompt),
+            answers,
+            str(response["user_id"]),
+            _groups(ranked) if ranked else value,
+        )
 
 
 def _step(one: Any) -> tuple[int | None, str]:
@@ -124,18 +137,34 @@ def label_studio(place: str, row: dict[str, Any], columns: Columns) -> Iterator[
         labeler = who.get("email") or who.get("id") if isinstance(who, dict) else who
         if labeler is None:
             raise Wrong("completed_by: nobody is named")
-        values = [one.get("value", {}) for one in annotation.get("result", ()) if one.get("from_name") == columns.question]
+        values = [
+            one.get("value", {})
+            for one in annotation.get("result", ())
+            if one.get("from_name") == columns.question
+        ]
         if len(values) != 1:
             named = sorted({str(one.get("from_name")) for one in annotation.get("result", ())})
-            raise Wrong(f"result: one answer of control {columns.question!r} was expected, there are {len(values)}; controls: {named}")
-        yield Said(place, str(row.get("id", "")), _messages(data, columns.prompt), answers, str(labeler), _value(values[0], answers))
+            raise Wrong(
+                f"result: one answer of control {columns.question!r} was expected, there are {len(values)}; controls: {named}"
+            )
+        yield Said(
+            place,
+            str(row.get("id", "")),
+            _messages(data, columns.prompt),
+            answers,
+            str(labeler),
+            _value(values[0], answers),
+        )
 
 
 def _listed(data: dict[str, Any], columns: Columns) -> tuple[tuple[str, str], ...]:
     """The answers of a Label Studio task: a list of items, or a field each."""
     if len(columns.answers) == 1 and isinstance(data.get(columns.answers[0]), list):
         rows = data[columns.answers[0]]
-        if not all(isinstance(one, dict) and "id" in one and isinstance(one.get("body", one.get("title")), str) for one in rows):
+        if not all(
+            isinstance(one, dict) and "id" in one and isinstance(one.get("body", one.get("title")), str)
+            for one in rows
+        ):
             raise Wrong(f"data {columns.answers[0]}: a list of items with id and body was expected")
         return tuple((str(one["id"]), one.get("body", one.get("title"))) for one in rows)
     return tuple((name, _string(data, name)) for name in columns.answers)
@@ -148,7 +177,9 @@ def _value(value: dict[str, Any], answers: tuple[tuple[str, str], ...]) -> Any:
     if "selected" in value:
         sides = {"left": 0, "right": 1}
         if value["selected"] not in sides or len(answers) != 2:
-            raise Wrong(f"pairwise: left or right of two answers was expected, not {value['selected']!r} of {len(answers)}")
+            raise Wrong(
+                f"pairwise: left or right of two answers was expected, not {value['selected']!r} of {len(answers)}"
+            )
         better = sides[value["selected"]]
         return [[answers[better][0]], [answers[1 - better][0]]]
     if "rating" in value:
@@ -169,7 +200,9 @@ def _ranker(found: Any) -> list[list[str]]:
         if all(numbered.values()):
             order = sorted(found, key=lambda name: int(numbered[name][1]))  # type: ignore[index]
             return [[str(one) for one in found[name]] for name in order if found[name]]
-        raise Wrong(f"ranker: buckets {sorted(found)}: names that end in their rank were expected, such as 'rank 1'")
+        raise Wrong(
+            f"ranker: buckets {sorted(found)}: names that end in their rank were expected, such as 'rank 1'"
+        )
     raise Wrong(f"ranker: a list of items was expected, not {json.dumps(found)[:60]}")
 
 
@@ -192,5 +225,7 @@ def _messages(fields: dict[str, Any], name: str) -> tuple[Message, ...]:
         try:
             return tuple(Message.model_validate(one) for one in fields[name])
         except ValidationError as error:
-            raise Wrong(f"{name}: a dialogue of role and content was expected ({error.error_count()} turns are not)") from error
+            raise Wrong(
+                f"{name}: a dialogue of role and content was expected ({error.error_count()} turns are not)"
+            ) from error
     return (Message(role="user", content=_string(fields, name)),)

@@ -77,4 +77,6 @@ def made(kind: type[Kind], **values: object) -> Kind:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise Refusal([str(one["msg"]).removeprefix("Value error, ") for one in error.errors(include_url=False)]) from None
+        raise Refusal(
+            [str(one["msg"]).removeprefix("Value error, ") for one in error.errors(include_url=False)]
+        ) from None

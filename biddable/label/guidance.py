@@ -23,7 +23,9 @@ def guidelines(request: Request, known: web.Known, me: web.Admin) -> Response:
     panels: tuple[work.Panel, ...] = ("training", "held_out")
     inforce = [(work.GUIDELINES[panel], *tasks.guideline(known.store, panel)) for panel in panels]
     flagged = [(one, rendering.line(one.reason)) for one in desk.skipped(known.store)]
-    return web.page(request, "guidelines.html", inforce=inforce, history=desk.history(known.store), flagged=flagged)
+    return web.page(
+        request, "guidelines.html", inforce=inforce, history=desk.history(known.store), flagged=flagged
+    )
 
 
 @pages.post("/admin/guidelines")

@@ -63,7 +63,9 @@ def run(cfg: Config, here: Here) -> None:
         found += _own(path, cfg, wrong) if cfg.format == "biddable" else _others(path, cfg, here.seed, wrong)
     _doubles(found, wrong)
     if not found and not wrong:
-        wrong.append(f"[{here.key}] files: there is not one label in {', '.join(str(path) for path in cfg.files)}")
+        wrong.append(
+            f"[{here.key}] files: there is not one label in {', '.join(str(path) for path in cfg.files)}"
+        )
     if wrong:
         raise Refusal(wrong)
     rows = sorted((row for _, row in found), key=lambda row: row.id)
@@ -81,7 +83,9 @@ def _complete(cfg: Config, key: str) -> None:
     wrong = [] if cfg.files else [f"[{key}] files: at least one file was expected"]
     if cfg.format != "biddable":
         if not cfg.question:
-            wrong.append(f"[{key}] question: the name of the question or control that people answered was expected")
+            wrong.append(
+                f"[{key}] question: the name of the question or control that people answered was expected"
+            )
         if not cfg.answers and cfg.kind != "demonstrations":
             wrong.append(f"[{key}] answers: the fields with the answers were expected")
     if len(set(cfg.labelers.values())) < len(cfg.labelers):
@@ -139,9 +143,17 @@ def _record(said: Said, cfg: Config, seed: int) -> Kept:
         raise Wrong(_unknown(said.labeler, list(cfg.labelers)))
     labeler = cfg.labelers.get(said.labeler) or f"imported-{_hash(str(seed), said.labeler)[:8]}"
     text = "\x1f".join(f"{turn.role}\x1e{turn.content}" for turn in said.messages)
-    prompt = Prompt(id=f"imported-{_hash(text)[:12]}", messages=said.messages, user="imported", source=cfg.format)
+    prompt = Prompt(
+        id=f"imported-{_hash(text)[:12]}", messages=said.messages, user="imported", source=cfg.format
+    )
     shown = _hash(said.item, text, *(f"{name}\x1e{body}" for name, body in said.answers))[:10]
-    mark: dict[str, Any] = {"id": f"{shown}-{labeler}", "prompt": prompt, "labeler": labeler, "simulated": False, "guideline": cfg.guideline}
+    mark: dict[str, Any] = {
+        "id": f"{shown}-{labeler}",
+        "prompt": prompt,
+        "labeler": labeler,
+        "simulated": False,
+        "guideline": cfg.guideline,
+    }
     given = tuple(Answer(text=body, model=name) for name, body in said.answers)
     if cfg.kind == "comparisons":
         return Comparison(**mark, answers=given, ranks=_ranks(said), panel=cfg.panel)
@@ -150,7 +162,9 @@ def _record(said: Said, cfg: Config, seed: int) -> Kept:
             raise Wrong(f"{cfg.question}: a text was expected, not {said.value!r}")
         return Demonstration(**mark, answer=Answer(text=said.value, model="people"))
     if len(given) != 1:
-        raise Wrong(f"answers: one answer is rated at a time, not {len(given)}; import each question by itself")
+        raise Wrong(
+            f"answers: one answer is rated at a time, not {len(given)}; import each question by itself"
+        )
     return Rating(**mark, answer=given[0], overall=_overall(said.value, cfg.scale), panel=cfg.panel)
 
 
@@ -162,7 +176,9 @@ def _ranks(said: Said) -> tuple[int, ...]:
     ranked = [name for group in said.value for name in group]
     if sorted(ranked) != sorted(names):
         strange, missing = sorted(set(ranked) - set(names)), sorted(set(names) - set(ranked))
-        what = f"unknown: {strange}" if strange else f"missing: {missing}" if missing else "one is there twice"
+        what = (
+            f"unknown: {strange}" if strange else f"missing: {missing}" if missing else "one is there twice"
+        )
         raise Wrong(f"a ranking of {len(names)} answers names {len(ranked)}; {what}")
     place = {name: number for number, group in enumerate(said.value, 1) for name in group}
     return tuple(place[name] for name in names)
@@ -191,5 +207,3 @@ def _unknown(name: str, known: list[str]) -> str:
 
 def _hash(*words: str) -> str:
     return hashlib.sha256("\x1f".join(words).encode("utf-8", "surrogatepass")).hexdigest()
-
-

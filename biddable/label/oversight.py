@@ -40,7 +40,9 @@ def agreement(request: Request, known: web.Known, me: web.Admin, set: str = "") 
     from biddable.label import figures  # here: the statistics load slowly, and nobody who labels needs them
 
     sets, wanted = _chosen(known.store, set, (figures.COMPARISONS, figures.RATINGS))
-    tables = figures.ranking_tables(figures.rankings(known.store, [one for one in wanted if one.kind == figures.COMPARISONS]))
+    tables = figures.ranking_tables(
+        figures.rankings(known.store, [one for one in wanted if one.kind == figures.COMPARISONS])
+    )
     tables += figures.rating_tables(known.store, wanted)
     simulated = any(one.simulated for one in wanted)
     return web.page(request, "agreement.html", sets=sets, chosen=set, tables=tables, simulated=simulated)
@@ -75,18 +77,29 @@ def reviews(request: Request, known: web.Known, me: web.Admin, set: str = "") ->
     flags = [flag for one in wanted for flag in desk.skipped(known.store, one.name) if flag.flag]
     shown = {d.task: _first_line(known.store, d.task) for _, d in rows[:SHOWN_DISPUTES]}
     shown |= {flag.task: _first_line(known.store, flag.task) for flag in flags[:SHOWN_DISPUTES]}
-    context = {"sets": sets, "chosen": set, "rows": rows[:SHOWN_DISPUTES], "more": max(0, len(rows) - SHOWN_DISPUTES)}
+    context = {
+        "sets": sets,
+        "chosen": set,
+        "rows": rows[:SHOWN_DISPUTES],
+        "more": max(0, len(rows) - SHOWN_DISPUTES),
+    }
     return web.page(request, "reviews.html", flags=flags[:SHOWN_DISPUTES], shown=shown, **context)
 
 
 def _first_line(store: Store, task: str) -> Any:
     question = json.loads(store.question(task)[1])
-    return rendering.line(question["prompt"]["messages"][-1]["content"] if "prompt" in question else _asked(question))
+    return rendering.line(
+        question["prompt"]["messages"][-1]["content"] if "prompt" in question else _asked(question)
+    )
 
 
 def _asked(question: dict[str, Any]) -> str:
     """What a task without a prompt asks for."""
-    return str(question["rule"]["text"] if "rule" in question else question.get("use_case") or f"a {question['form']} prompt").replace("_", "-")
+    return str(
+        question["rule"]["text"]
+        if "rule" in question
+        else question.get("use_case") or f"a {question['form']} prompt"
+    ).replace("_", "-")
 
 
 @pages.get("/review/task")
@@ -95,7 +108,11 @@ def review(request: Request, known: web.Known, me: web.Admin, task: str) -> Resp
     kind, text = store.question(task)
     question = json.loads(text)
     labels = [row for row in queue.collected(store, judgments.set_of(store, task)) if row.task == task]
-    asked = question["prompt"]["messages"] if "prompt" in question else [{"role": "asked for", "content": _asked(question)}]
+    asked = (
+        question["prompt"]["messages"]
+        if "prompt" in question
+        else [{"role": "asked for", "content": _asked(question)}]
+    )
     turns = [(turn["role"], rendering.rich(turn["content"])) for turn in asked]
     answers = [rendering.rich(one["text"]) for one in question.get("answers", ())]
     said = [(row, _told(row)) for row in labels]
@@ -103,8 +120,21 @@ def review(request: Request, known: web.Known, me: web.Admin, task: str) -> Resp
     names = {account.id: account.login for account in known.all()}
     back = {one.label for one in judgments.returned(store, judgments.set_of(store, task))}
     whole = next((one for one in store.task_sets() if one.name == judgments.set_of(store, task)), None)
-    may_answer = whole is not None and not whole.everybody and kind != "label.probes" and (whole.panel, whole.simulated) == (me.person.panel, False)
-    context = {"may_answer": may_answer, "turns": turns, "answers": answers, "said": said, "history": history, "names": names, "back": back}
+    may_answer = (
+        whole is not None
+        and not whole.everybody
+        and kind != "label.probes"
+        and (whole.panel, whole.simulated) == (me.person.panel, False)
+    )
+    context = {
+        "may_answer": may_answer,
+        "turns": turns,
+        "answers": answers,
+        "said": said,
+        "history": history,
+        "names": names,
+        "back": back,
+    }
     flags = [flag for flag in desk.skipped(store, judgments.set_of(store, task)) if flag.task == task]
     return web.page(request, "review.html", task=task, kind=kind, flags=flags, **context)
 
@@ -120,7 +150,11 @@ def _told(row: queue.Label) -> dict[str, Any]:
     if said.get("text"):
         told["text"] = rendering.rich(said["text"])
     hidden = ("ranks", "text")
-    told["rest"] = [(name.replace("_", " "), json.dumps(value, ensure_ascii=False)) for name, value in said.items() if name not in hidden and value not in (None, {}, [], "")]
+    told["rest"] = [
+        (name.replace("_", " "), json.dumps(value, ensure_ascii=False))
+        for name, value in said.items()
+        if name not in hidden and value not in (None, {}, [], "")
+    ]
     return told
 
 
@@ -147,7 +181,14 @@ def screenings(request: Request, known: web.Known, me: web.Admin) -> Response:
     store = known.store
     parts = judgments.screenings(store)
     names = {account.person.pseudonym: account.login for account in known.all()}
-    return web.page(request, "screening.html", parts=parts, titles=PARTS, candidates=screening.candidates(store), names=names)
+    return web.page(
+        request,
+        "screening.html",
+        parts=parts,
+        titles=PARTS,
+        candidates=screening.candidates(store),
+        names=names,
+    )
 
 
 @pages.get("/screening/person")
@@ -157,14 +198,24 @@ def candidate(request: Request, known: web.Known, me: web.Admin, name: str) -> R
     if one is None:
         raise HTTPException(404)
     part = next((part for part in judgments.screenings(store) if part.part == "demonstrations"), None)
-    written = [] if part is None else [row for row in queue.collected(store, part.task_set) if row.person.id == one.person]
+    written = (
+        []
+        if part is None
+        else [row for row in queue.collected(store, part.task_set) if row.person.id == one.person]
+    )
     grades = {} if part is None else judgments.grades_of(store, part.task_set)
     texts = [
-        (row, rendering.rich(json.loads(row.question)["prompt"]["messages"][-1]["content"]), rendering.rich(json.loads(row.answer)["text"] or ""))
+        (
+            row,
+            rendering.rich(json.loads(row.question)["prompt"]["messages"][-1]["content"]),
+            rendering.rich(json.loads(row.answer)["text"] or ""),
+        )
         for row in written
     ]
     history = judgments.verdicts_of(store).get(one.person, [])
-    return web.page(request, "candidate.html", one=one, titles=PARTS, texts=texts, grades=grades, history=history)
+    return web.page(
+        request, "candidate.html", one=one, titles=PARTS, texts=texts, grades=grades, history=history
+    )
 
 
 @pages.post("/screening/grade")
@@ -173,7 +224,9 @@ def grade(known: web.Known, me: web.Admin, form: web.Form) -> Response:
     given = str(form.get("grade", ""))
     if not given.isascii() or not given.isdigit():
         raise Refusal("a grade from 1 to 7 was expected")
-    judgments.grade(known.store, str(form.get("label", "")), int(given[:3]), me.id, str(form.get("note", ""))[:2000])
+    judgments.grade(
+        known.store, str(form.get("label", "")), int(given[:3]), me.id, str(form.get("note", ""))[:2000]
+    )
     return web.go(f"/admin/screening/person?{_query(name=str(form.get('name', '')))}")
 
 
@@ -185,6 +238,8 @@ def verdict(known: web.Known, me: web.Admin, form: web.Form) -> Response:
     if one is None or accepted not in ("yes", "no"):
         raise Refusal("somebody who has begun the screening, and yes or no, were expected")
     scores = {str(part): score.value for part, score in one.parts.items() if score.value is not None}
-    judgments.judge(known.store, one.person, accepted == "yes", scores, me.id, str(form.get("note", ""))[:2000])
+    judgments.judge(
+        known.store, one.person, accepted == "yes", scores, me.id, str(form.get("note", ""))[:2000]
+    )
     known.note(me.id, "taken on" if accepted == "yes" else "not taken on", name)
     return web.go("/admin/screening")

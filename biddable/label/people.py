@@ -59,11 +59,16 @@ class Person:
 def panel(name: Panel, seed: int, size: int) -> tuple[Person, ...]:
     """The people of a panel: the same ones for the same seed and size. Nobody is in both panels."""
     steadiness = [_NORMAL.inv_cdf((number + 0.5) / size) for number in range(size)]
-    return tuple(_person(f"sim-{name.replace('_', '-')}-{n:02d}", name, seed, z) for n, z in enumerate(steadiness, 1))
+    return tuple(
+        _person(f"sim-{name.replace('_', '-')}-{n:02d}", name, seed, z) for n, z in enumerate(steadiness, 1)
+    )
 
 
 def _person(name: str, panel: Panel, seed: int, steadiness: float) -> Person:
-    raw = {mark: weight * math.exp(SPREAD * _normal(seed, name, "weight", mark)) for mark, weight in WEIGHTS.items()}
+    raw = {
+        mark: weight * math.exp(SPREAD * _normal(seed, name, "weight", mark))
+        for mark, weight in WEIGHTS.items()
+    }
     total = sum(raw.values())
     return Person(
         id=name,
@@ -78,7 +83,8 @@ def _person(name: str, panel: Panel, seed: int, steadiness: float) -> Person:
 def _normal(*key: object) -> float:
     """A draw from the standard normal distribution that belongs to this key."""
     number = int.from_bytes(
-        hashlib.sha256("\x1f".join(str(part) for part in key).encode("utf-8", "surrogatepass")).digest()[:8], "big"
+        hashlib.sha256("\x1f".join(str(part) for part in key).encode("utf-8", "surrogatepass")).digest()[:8],
+        "big",
     )
     return _NORMAL.inv_cdf((number + 0.5) / 2**64)
 
@@ -93,7 +99,9 @@ def utility(person: Person, prompt: Prompt, answer: Answer) -> float:
     if not answer.text.strip():
         return -math.inf
     said = [message.content for message in prompt.messages]
-    noise = person.noise * _normal(person.seed, person.id, "noise of", *said, "answer", answer.text, answer.finish)
+    noise = person.noise * _normal(
+        person.seed, person.id, "noise of", *said, "answer", answer.text, answer.finish
+    )
     return taste(person, marks(prompt, answer.text, answer.finish)) + noise
 
 

@@ -79,7 +79,9 @@ class Answer(Record):
     def _in_turns(self) -> Answer:
         roles = [message.role for message in self.messages]
         if roles != ["user", "assistant"] * (len(roles) // 2):
-            raise ValueError("a dialogue was expected in which user and assistant take turns, the assistant last")
+            raise ValueError(
+                "a dialogue was expected in which user and assistant take turns, the assistant last"
+            )
         if self.turn is not None and (self.turn >= len(roles) or roles[self.turn] != "assistant"):
             raise ValueError(f"turn {self.turn}: one of the assistant's messages was expected")
         return self
@@ -144,7 +146,16 @@ def run(cfg: Config, here: Here) -> None:
     for rule in load(cfg.rules):
         whole = Kept(rule=rule, endpoint=cfg.endpoint, model=cfg.model, turns=cfg.turns).model_dump_json()
         asked += [Asked(f"{rule.id}-{number:04d}", whole) for number in range(1, cfg.dialogues + 1)]
-    labels = work.asked_of_people(cfg.panel, cfg.store, cfg.guidelines, cfg.enough, cfg.priority, work.task_set_name(here, cfg, asked), asked, here)
+    labels = work.asked_of_people(
+        cfg.panel,
+        cfg.store,
+        cfg.guidelines,
+        cfg.enough,
+        cfg.priority,
+        work.task_set_name(here, cfg, asked),
+        asked,
+        here,
+    )
     found = sorted(records([label for label in labels if label.stands]), key=lambda row: row.id)
     write(here.path("probes.jsonl"), found)
     here.summary = {

@@ -39,12 +39,16 @@ def ask(endpoint: str, model: str, messages: tuple[Message, ...]) -> str:
     headers = {"content-type": "application/json"}
     if key := os.environ.get(KEY):
         headers["authorization"] = f"Bearer {key}"
-    request = urllib.request.Request(endpoint, body, headers)  # the address is the team's own setting, http or https
+    request = urllib.request.Request(
+        endpoint, body, headers
+    )  # the address is the team's own setting, http or https
     try:
         with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as response:
             answer = json.loads(response.read(MOST_BYTES))["choices"][0]["message"]["content"]
     except (OSError, ValueError, LookupError, TypeError, urllib.error.URLError):
-        raise Refusal("the model does not answer at the moment; what you wrote is kept, try again in a while") from None
+        raise Refusal(
+            "the model does not answer at the moment; what you wrote is kept, try again in a while"
+        ) from None
     if not isinstance(answer, str) or not answer.strip():
         raise Refusal("the model answered nothing; say it in another way")
     return answer

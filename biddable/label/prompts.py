@@ -93,10 +93,23 @@ def check(question: Question, answer: Answer) -> None:
 def form(question: Question, fields: Fields) -> Answer:
     """What the page sent; pairs of which both halves are empty are left out."""
     rows = itertools.zip_longest(fields.get("query", ()), fields.get("answer", ()), fillvalue="")
-    numbered = [(n, {"query": q.strip(), "answer": a.strip()}) for n, (q, a) in enumerate(rows, 1) if q.strip() or a.strip()]
+    numbered = [
+        (n, {"query": q.strip(), "answer": a.strip()})
+        for n, (q, a) in enumerate(rows, 1)
+        if q.strip() or a.strip()
+    ]
     pairs = [pair for _, pair in numbered]
-    wrong = [] if one(fields, "text") else [f"{'the instruction' if question.form == 'few_shot' else 'the prompt'} is empty"]
-    wrong += [f"{number}: the {half} is missing" for number, pair in numbered for half in ("query", "answer") if not pair[half]]
+    wrong = (
+        []
+        if one(fields, "text")
+        else [f"{'the instruction' if question.form == 'few_shot' else 'the prompt'} is empty"]
+    )
+    wrong += [
+        f"{number}: the {half} is missing"
+        for number, pair in numbered
+        for half in ("query", "answer")
+        if not pair[half]
+    ]
     whole = sum(bool(pair["query"] and pair["answer"]) for pair in pairs)
     if question.form == "few_shot" and whole < question.pairs:
         wrong.append(f"{whole} queries with answers; at least {question.pairs} were expected")
@@ -110,7 +123,11 @@ def form(question: Question, fields: Fields) -> Answer:
 
 def few_shot(text: str, pairs: Sequence[Pair], asked: int) -> str:
     """An instruction with all pairs but one, and that one's query last."""
-    shown = [f"Query: {pair.query.strip()}\nAnswer: {pair.answer.strip()}" for i, pair in enumerate(pairs) if i != asked]
+    shown = [
+        f"Query: {pair.query.strip()}\nAnswer: {pair.answer.strip()}"
+        for i, pair in enumerate(pairs)
+        if i != asked
+    ]
     return "\n\n".join([text.strip(), *shown, f"Query: {pairs[asked].query.strip()}\nAnswer:"])
 
 
@@ -124,13 +141,23 @@ def records(labels: Sequence[Label]) -> tuple[list[Prompt], list[Demonstration]]
         texts = [few_shot(said.text, said.pairs, i) for i in range(len(said.pairs))] or [said.text]
         for number, text in enumerate(texts, 1):
             own = f"{name}-{who.pseudonym}" + (f"-{number}" if said.pairs else "")
-            prompt = Prompt(id=own, messages=(Message(role="user", content=text),), user=who.pseudonym, source=f"labeler, {form}")
+            prompt = Prompt(
+                id=own,
+                messages=(Message(role="user", content=text),),
+                user=who.pseudonym,
+                source=f"labeler, {form}",
+            )
             prompts.append(prompt)
             if said.pairs:
                 given = Given(text=said.pairs[number - 1].answer.strip(), model="people")
                 demonstrations.append(
                     Demonstration(
-                        id=own, prompt=prompt, answer=given, labeler=who.pseudonym, simulated=who.simulated, guideline=label.guideline
+                        id=own,
+                        prompt=prompt,
+                        answer=given,
+                        labeler=who.pseudonym,
+                        simulated=who.simulated,
+                        guideline=label.guideline,
                     )
                 )
     return prompts, demonstrations
@@ -138,14 +165,29 @@ def records(labels: Sequence[Label]) -> tuple[list[Prompt], list[Demonstration]]
 
 def run(cfg: Config, here: Here) -> None:
     wanted = [(f"plain-{n:05d}", Question(form="plain")) for n in range(1, cfg.plain + 1)]
-    wanted += [(f"few-shot-{n:05d}", Question(form="few_shot", pairs=cfg.pairs)) for n in range(1, cfg.few_shot + 1)]
+    wanted += [
+        (f"few-shot-{n:05d}", Question(form="few_shot", pairs=cfg.pairs)) for n in range(1, cfg.few_shot + 1)
+    ]
     if cfg.use_cases is not None:
         cases = read(cfg.use_cases, Text)
-        wanted += [(f"case-{i:05d}-{n}", Question(form="user_based", use_case=row.text)) for i, row in enumerate(cases, 1) for n in range(1, cfg.each + 1)]
+        wanted += [
+            (f"case-{i:05d}-{n}", Question(form="user_based", use_case=row.text))
+            for i, row in enumerate(cases, 1)
+            for n in range(1, cfg.each + 1)
+        ]
     if not wanted:
         raise Refusal(f"[{here.key}] plain, few_shot, use_cases: nothing is asked for")
     asked = [Asked(name, one.model_dump_json(exclude_none=True)) for name, one in wanted]
-    labels = work.asked_of_people("training", cfg.store, cfg.guidelines, cfg.enough, cfg.priority, work.task_set_name(here, cfg, asked), asked, here)
+    labels = work.asked_of_people(
+        "training",
+        cfg.store,
+        cfg.guidelines,
+        cfg.enough,
+        cfg.priority,
+        work.task_set_name(here, cfg, asked),
+        asked,
+        here,
+    )
     prompts, demonstrations = records([label for label in labels if label.stands])
     prompts.sort(key=lambda row: row.id)
     write(here.path("prompts.jsonl"), prompts)

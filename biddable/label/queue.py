@@ -132,4 +132,6 @@ def collected(store: Store, task_set: str) -> list[Label]:
                 label.id in decided,
             )
         )
-    return sorted(found, key=lambda one: (one.task, one.person.id))  # here: databases sort text in different ways
+    return sorted(
+        found, key=lambda one: (one.task, one.person.id)
+    )  # here: databases sort text in different ways

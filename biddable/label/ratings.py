@@ -119,7 +119,9 @@ def run(cfg: Config, here: Here) -> None:
         for r in ([] if cfg.gold is None else read(cfg.gold, Rating))
     ]
     gold = work.gold(cfg.gold, cfg.gold_share, known, asked)
-    crew = work.Crew(cfg.panel, cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority, gold)
+    crew = work.Crew(
+        cfg.panel, cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority, gold
+    )
     labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
     found = records([label for label in labels if label.stands])
     by_id = sorted(found, key=lambda row: row.id)

@@ -19,7 +19,9 @@ TAGS = {
     *("p", "br", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "hr"),
     *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
 }
-ODD = re.compile("[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
+ODD = re.compile(
+    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 """Characters that cannot be seen, or that change how others are seen. Joiners that scripts and emoji need (U+200C, U+200D) stay."""
 
 
@@ -71,4 +73,6 @@ def _markdown(breaks: bool):  # type: ignore[no-untyped-def]
     from markdown_it import MarkdownIt
 
     made = MarkdownIt("commonmark", {"html": False, "breaks": breaks, "linkify": False, "maxNesting": 20})
-    return made.enable(["table", "strikethrough"]).disable(["link", "image", "autolink", "reference", "html_inline", "html_block"])
+    return made.enable(["table", "strikethrough"]).disable(
+        ["link", "image", "autolink", "reference", "html_inline", "html_block"]
+    )

@@ -79,7 +79,9 @@ def question(task: Task) -> Question:
 def check(question: Question, answer: Answer) -> None:
     """Raises Refusal when the answer does not fit the question."""
     if answer.turn is not None and answer.turn >= len(question.prompt.messages):
-        raise Refusal(f"turn {answer.turn}: the dialogue has {len(question.prompt.messages)} messages, counted from 0")
+        raise Refusal(
+            f"turn {answer.turn}: the dialogue has {len(question.prompt.messages)} messages, counted from 0"
+        )
 
 
 def form(question: Question, fields: Fields) -> Answer:
@@ -127,8 +129,19 @@ def run(cfg: Config, here: Here) -> None:
             name = work.task_name(Replies(prompt=row.prompt, answers=(given,)))
             for rule in _some(rules, cfg.rules_each, here.seed, name, place):
                 kept = Kept(prompt=row.prompt, answers=(given,), rule=rule)
-                asked.append(Asked(f"{name}-{place}-{rule.id}", kept.model_dump_json(exclude_none=True), cfg.overlap))
-    labels = work.asked_of_people(cfg.panel, cfg.store, cfg.guidelines, cfg.enough, cfg.priority, work.task_set_name(here, cfg, asked), asked, here)
+                asked.append(
+                    Asked(f"{name}-{place}-{rule.id}", kept.model_dump_json(exclude_none=True), cfg.overlap)
+                )
+    labels = work.asked_of_people(
+        cfg.panel,
+        cfg.store,
+        cfg.guidelines,
+        cfg.enough,
+        cfg.priority,
+        work.task_set_name(here, cfg, asked),
+        asked,
+        here,
+    )
     found = sorted(records([label for label in labels if label.stands]), key=lambda row: row.id)
     write(here.path("rulechecks.jsonl"), found)
     here.summary = {

@@ -37,9 +37,14 @@ def load(path: Path | None) -> tuple[Rule, ...]:
         try:
             found.append(Rule.model_validate(row))
         except ValidationError as error:
-            wrong += [f"{path}: rule {number} {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
+            wrong += [
+                f"{path}: rule {number} {'.'.join(map(str, e['loc']))}: {e['msg']}"
+                for e in error.errors(include_url=False)
+            ]
     ids = [rule.id for rule in found]
-    wrong += [f"{path}: the id {one} is there twice" for one in sorted({one for one in ids if ids.count(one) > 1})]
+    wrong += [
+        f"{path}: the id {one} is there twice" for one in sorted({one for one in ids if ids.count(one) > 1})
+    ]
     if wrong:
         raise Refusal(wrong)
     return tuple(found)

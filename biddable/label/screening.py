@@ -145,7 +145,9 @@ def check(question: Question, answer: Answer) -> None:
 def form(question: Question, fields: Fields) -> Answer:
     """What the page sent. Raises Refusal when a text is not said to be sensitive or not."""
     if question.part == "groups":
-        return made(Answer, groups={group: number(fields, f"group-{i}") for i, group in enumerate(question.groups)})
+        return made(
+            Answer, groups={group: number(fields, f"group-{i}") for i, group in enumerate(question.groups)}
+        )
     said = {"yes": True, "no": False}.get(one(fields, "sensitive") or "")
     if said is None:
         raise Refusal("say whether the text is sensitive")
@@ -169,7 +171,9 @@ def rankings_score(said: Iterable[tuple[Sequence[int], Sequence[int]]]) -> float
             for j in range(i):
                 if theirs[i] != theirs[j]:
                     pairs += 1
-                    right += 0.5 if mine[i] == mine[j] else float((mine[i] < mine[j]) == (theirs[i] < theirs[j]))
+                    right += (
+                        0.5 if mine[i] == mine[j] else float((mine[i] < mine[j]) == (theirs[i] < theirs[j]))
+                    )
     return right / pairs if pairs else None
 
 
@@ -179,10 +183,18 @@ def put(store: Store, cfg: Config, key: str, seed: int) -> list[Screening]:
     sets = []
     for part, rows in _parts(cfg, key, wrong):
         kind = {"rankings": "label.comparisons", "demonstrations": "label.demonstrations"}.get(part, KIND)
-        digest = hashlib.sha256(f"{seed}{[(t.id, t.question, k) for t, k in rows]}".encode("utf-8", "surrogatepass"))
+        digest = hashlib.sha256(
+            f"{seed}{[(t.id, t.question, k) for t, k in rows]}".encode("utf-8", "surrogatepass")
+        )
         name = f"{key}/{part}/{digest.hexdigest()[:12]}"
-        cutoff = {"sensitive": cfg.texts_cutoff, "rankings": cfg.rankings_cutoff, "demonstrations": cfg.grade_cutoff}
-        sets.append((Screening(name, part, cutoff.get(part)), TaskSet(name, kind, "training", False, True), rows))
+        cutoff = {
+            "sensitive": cfg.texts_cutoff,
+            "rankings": cfg.rankings_cutoff,
+            "demonstrations": cfg.grade_cutoff,
+        }
+        sets.append(
+            (Screening(name, part, cutoff.get(part)), TaskSet(name, kind, "training", False, True), rows)
+        )
     if wrong:
         raise Refusal(wrong)
     parts = [part for part, _, _ in sets]
@@ -205,26 +217,40 @@ Kept = tuple[Task, str | None]
 def _parts(cfg: Config, key: str, wrong: list[str]) -> list[tuple[Part, list[Kept]]]:
     """The tasks of each part; mistakes go to `wrong`, each with file and line."""
     if cfg.texts is None and cfg.rankings is None and cfg.prompts is None:
-        wrong.append(f"[{key}] at least one of texts, rankings and prompts was expected: nobody can be judged by nothing")
+        wrong.append(
+            f"[{key}] at least one of texts, rankings and prompts was expected: nobody can be judged by nothing"
+        )
     found: list[tuple[Part, list[Kept]]] = []
     if cfg.texts is not None:
         rows = read(cfg.texts, Flagged)
-        asked = [(r.id, Question(prompt=_prompt(r.id, r.text), part="sensitive"), Answer(sensitive=r.sensitive)) for r in rows]
+        asked = [
+            (r.id, Question(prompt=_prompt(r.id, r.text), part="sensitive"), Answer(sensitive=r.sensitive))
+            for r in rows
+        ]
         found.append(("sensitive", [(Task(n, _text(q)), _text(a)) for n, q, a in asked]))
     if cfg.rankings is not None:
-        ranked = [(Replies(prompt=r.prompt, answers=r.answers), r.ranks) for r in read(cfg.rankings, Comparison)]
+        ranked = [
+            (Replies(prompt=r.prompt, answers=r.answers), r.ranks) for r in read(cfg.rankings, Comparison)
+        ]
         known = [comparisons.Answer(ranks=comparisons.dense(ranks)) for _, ranks in ranked]
         tasks = [Task(work.task_name(row), _text(row)) for row, _ in ranked]
         found.append(("rankings", [(task, _text(a)) for task, a in zip(tasks, known, strict=True)]))
     if cfg.prompts is not None:
-        asked_for = [json.dumps({"prompt": p.model_dump(mode="json", exclude_none=True), "answers": []}) for p in read(cfg.prompts, Prompt)]
+        asked_for = [
+            json.dumps({"prompt": p.model_dump(mode="json", exclude_none=True), "answers": []})
+            for p in read(cfg.prompts, Prompt)
+        ]
         found.append(("demonstrations", [(Task(json.loads(q)["prompt"]["id"], q), None) for q in asked_for]))
     if cfg.groups:
-        asked_all = Question(prompt=_prompt("groups", "Which groups do you know?"), part="groups", groups=cfg.groups)
+        asked_all = Question(
+            prompt=_prompt("groups", "Which groups do you know?"), part="groups", groups=cfg.groups
+        )
         found.append(("groups", [(Task("groups", _text(asked_all)), None)]))
     for part, kept in found:
         ids = [task.id for task, _ in kept]
-        wrong += [f"[{key}] {part}: line {n}: {i} is there twice" for n, i in enumerate(ids, 1) if i in ids[: n - 1]]
+        wrong += [
+            f"[{key}] {part}: line {n}: {i} is there twice" for n, i in enumerate(ids, 1) if i in ids[: n - 1]
+        ]
     return found
 
 
@@ -251,19 +277,25 @@ def candidates(store: Store) -> list[Candidate]:
     marks = {label: n for part in parts for label, n in judgments.grades_of(store, part.task_set).items()}
     found = []
     for person, said in by_person.items():
-        scores = {p.part: _score(p, len(asked[p.part]), said.get(p.part, []), keys[p.part], marks) for p in parts}
+        scores = {
+            p.part: _score(p, len(asked[p.part]), said.get(p.part, []), keys[p.part], marks) for p in parts
+        }
         groups = [json.loads(label.answer)["answer"]["groups"] for label in said.get("groups", [])]
         verdict = verdicts[person][-1].accepted if person in verdicts else None
         found.append(Candidate(person, names[person], scores, groups[0] if groups else {}, verdict))
     return sorted(found, key=lambda one: one.pseudonym)
 
 
-def _score(part: Screening, asked: int, said: list[Label], keys: dict[str, str], marks: dict[str, int]) -> Score:
+def _score(
+    part: Screening, asked: int, said: list[Label], keys: dict[str, str], marks: dict[str, int]
+) -> Score:
     """One person's score in one part."""
     kept = [(json.loads(label.answer), label) for label in said]
     value, graded = None, len(said)
     if part.part == "sensitive":
-        value = flags_score((one["answer"]["sensitive"], json.loads(keys[lb.task])["sensitive"]) for one, lb in kept)
+        value = flags_score(
+            (one["answer"]["sensitive"], json.loads(keys[lb.task])["sensitive"]) for one, lb in kept
+        )
     elif part.part == "rankings":
         value = rankings_score((_stored(one), json.loads(keys[lb.task])["ranks"]) for one, lb in kept)
     elif part.part == "demonstrations":

@@ -50,7 +50,9 @@ class Config(Settings):
     @field_validator("address")
     @classmethod
     def _is_an_address(cls, value: str | None) -> str | None:
-        if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+        if value is not None and (
+            urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname
+        ):
             raise ValueError("an address such as https://label.example.org was expected")
         return value.rstrip("/") if value else value
 
@@ -78,7 +80,9 @@ def serve(cfg: Config, here: Here) -> None:
     site = application(cfg, where)
     if not any(one.role == "admin" and one.closed is None for one in site.state.accounts.all()):
         file = next((word for word in sys.argv[1:] if word.endswith(".toml")), "my.toml")
-        raise Refusal(f"{where}: there is no admin yet who could log in; add one, for example ada: biddable label.people {file} ada")
+        raise Refusal(
+            f"{where}: there is no admin yet who could log in; add one, for example ada: biddable label.people {file} ada"
+        )
     target: FastAPI | str = site
     if cfg.processes > 1:
         site.state.accounts.store.close()

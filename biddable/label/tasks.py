@@ -101,7 +101,9 @@ def _about(one: TaskSet) -> str:
     """What a set is called among people: its run, and the third word of its stage. The name in the store has more that means nothing to them."""
     words = one.name.split("/")
     if one.kind == "label.screening":
-        return {"sensitive": "Which texts are sensitive?", "groups": "Which groups do you know?"}.get(words[-2], "")
+        return {"sensitive": "Which texts are sensitive?", "groups": "Which groups do you know?"}.get(
+            words[-2], ""
+        )
     return ", ".join([words[0], *words[1].split(".")[2:]]) if len(words) == 3 else ""
 
 
@@ -145,13 +147,24 @@ def guideline(store: Store, panel: work.Panel) -> tuple[str, str]:
 @pages.get("/task")
 def taskpage_of(request: Request, known: web.Known, me: web.Member, id: str, saved: str = "") -> Response:
     work, seconds = _work(known.store, me, id), request.app.state.lease_seconds
-    if work.seat.label is None and work.seat.until < known.store.clock() + 0.9 * seconds:  # not when it was taken just now
+    if (
+        work.seat.label is None and work.seat.until < known.store.clock() + 0.9 * seconds
+    ):  # not when it was taken just now
         desk.hold(known.store, id, me.person.id, seconds)
-    return page_of(request, known.store, me, work, work.seat.draft.fields if work.seat.draft else {}, [], saved=saved)
+    return page_of(
+        request, known.store, me, work, work.seat.draft.fields if work.seat.draft else {}, [], saved=saved
+    )
 
 
 def page_of(
-    request: Request, store: Store, me: Account, work: Work, fields: form.Fields, wrong: list[str], status: int = 200, **more: Any
+    request: Request,
+    store: Store,
+    me: Account,
+    work: Work,
+    fields: form.Fields,
+    wrong: list[str],
+    status: int = 200,
+    **more: Any,
 ) -> Response:
     """A task's page. `fields` is what its form holds, `wrong` what has to be mended; `more` says otherwise than usual."""
     version, text = guideline(store, work.task_set.panel)
@@ -205,10 +218,16 @@ LEVELS = (
 def fields_of(sent: web.Form) -> dict[str, list[str]]:
     """What a form held, without what belongs to the page."""
     own = ("token", "id", "seconds", "guideline", "action", "seen")
-    return {name: [str(one) for one in sent.getlist(name)] for name in dict.fromkeys(sent.keys()) if name not in own}
+    return {
+        name: [str(one) for one in sent.getlist(name)]
+        for name in dict.fromkeys(sent.keys())
+        if name not in own
+    }
 
 
-def _keep(request: Request, store: Store, me: Account, work: Work, sent: web.Form) -> tuple[dict[str, list[str]], str, desk.Kept]:
+def _keep(
+    request: Request, store: Store, me: Account, work: Work, sent: web.Form
+) -> tuple[dict[str, list[str]], str, desk.Kept]:
     """Keep the form as a draft and the task for this person; returns the fields, the guideline that the page showed, and how that went."""
     fields, version, draft = fields_of(sent), str(sent.get("guideline", "")), work.seat.draft
     if work.code is probes and draft is not None:
@@ -222,7 +241,11 @@ def _keep(request: Request, store: Store, me: Account, work: Work, sent: web.For
     told = str(sent.get("seconds", ""))
     seconds = min(float(told), MOST_SECONDS) if told.isascii() and told.isdigit() and len(told) < 8 else None
     lease_seconds = request.app.state.lease_seconds
-    return fields, version, desk.save(store, work.task.id, me.person.id, fields, version, seconds, lease_seconds)
+    return (
+        fields,
+        version,
+        desk.save(store, work.task.id, me.person.id, fields, version, seconds, lease_seconds),
+    )
 
 
 @pages.post("/draft")
@@ -258,7 +281,9 @@ def answer(request: Request, known: web.Known, me: web.Member, sent: web.Form) -
     try:
         queue.submit(store, work.task, person, said, version, kept.seconds, work.seat.label)
     except Lapsed:
-        lost = ["Your time was over and somebody else has this task now. What you wrote is kept as a draft; your answer was not counted."]
+        lost = [
+            "Your time was over and somebody else has this task now. What you wrote is kept as a draft; your answer was not counted."
+        ]
         return page_of(request, store, me, work, fields, lost, 409)
     if work.seat.label is not None and work.task.replaces is None:
         return web.go("/mine")
@@ -282,5 +307,9 @@ def skip(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> 
 @pages.get("/mine")
 def mine(request: Request, known: web.Known, me: web.Member) -> Response:
     """A person's own answers and days."""
-    given = [(one, KINDS[one.kind][1], _link(one.task)) for one in desk.given(known.store, me.person.id) if one.kind in KINDS]
+    given = [
+        (one, KINDS[one.kind][1], _link(one.task))
+        for one in desk.given(known.store, me.person.id)
+        if one.kind in KINDS
+    ]
     return web.page(request, "mine.html", given=given, days=desk.days(known.store, me.person.id))

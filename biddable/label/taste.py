@@ -67,7 +67,8 @@ BRIEF = re.compile(
 )
 """Things that are a few words long by nature."""
 LIST = re.compile(
-    r"\b(?:lists?|bullet\w*|checklists?|agenda|menu|steps|ingredients|recipes?|plans?|schedules?|timetable)\b", re.I
+    r"\b(?:lists?|bullet\w*|checklists?|agenda|menu|steps|ingredients|recipes?|plans?|schedules?|timetable)\b",
+    re.I,
 )
 LETTER = re.compile(r"\b(?:e-?mails?|letters?)\b", re.I)
 SOLID = 0.5
@@ -124,7 +125,9 @@ def marks(prompt: Prompt, text: str, finish: Finish) -> Marks:
     enough = min(1.0, len(said) / min(low, 4 if is_list(prompt, text) else 8))
     return Marks(
         asked=0.65 * about(request, text) + 0.35 * form(prompt, text),
-        wishes=sum(wishes.met(wish, text) for wish in prompt.wishes) / len(prompt.wishes) if prompt.wishes else 1.0,
+        wishes=sum(wishes.met(wish, text) for wish in prompt.wishes) / len(prompt.wishes)
+        if prompt.wishes
+        else 1.0,
         finished=ending(text, finish),
         fresh=fresh,
         fitting=fit(len(said), low, high),
@@ -156,7 +159,12 @@ def form(prompt: Prompt, text: str) -> float:
     elif case == "generation" and LETTER.search(request):
         fits = GREETING.search(text) is not None
     elif case == "brainstorming":
-        fits = wishes.bullets(text) >= 2 or len(lines) >= 2 or text.count(",") >= 2 or len(wishes.sentences(text)) >= 2
+        fits = (
+            wishes.bullets(text) >= 2
+            or len(lines) >= 2
+            or text.count(",") >= 2
+            or len(wishes.sentences(text)) >= 2
+        )
         fits = fits or any(wish.kind == "sentences" and wish.count == 1 for wish in prompt.wishes)
     elif case == "chat":
         fits = bool({"you", "your", "you're", "i", "i'm", "we", "let's", "yes", "no"} & set(words(text)))
@@ -174,7 +182,9 @@ def ending(text: str, finish: Finish) -> float:
     if closed:
         return 1.0
     last = words(end.splitlines()[-1])
-    if end[-1] in ",:;-–—(" or (last and last[-1] in FUNCTION_WORDS - {"you", "it", "me", "us", "yes", "no", "now"}):
+    if end[-1] in ",:;-–—(" or (
+        last and last[-1] in FUNCTION_WORDS - {"you", "it", "me", "us", "yes", "no", "now"}
+    ):
         return 0.4
     short_line = "\n" in end and len(last) <= 8  # a line of a list or a verse, a name under a letter
     return 1.0 if short_line or len(words(end)) <= 4 else 0.7
@@ -260,7 +270,9 @@ def cleanness(text: str) -> float:
     symbols = sum(not (c.isalnum() or c.isspace() or c in ".,;:!?'\"’‘“”-–—…()*•%&$€£°") for c in text) / max(
         len(text), 1
     )
-    foreign = sum(not unicodedata.name(c, "LATIN").startswith("LATIN") for c in letters) / max(len(letters), 1)
+    foreign = sum(not unicodedata.name(c, "LATIN").startswith("LATIN") for c in letters) / max(
+        len(letters), 1
+    )
     return max(0.0, 1.0 - dirt - min(1.0, 5 * symbols) - min(1.0, 3 * foreign))
 
 

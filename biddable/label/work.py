@@ -72,11 +72,15 @@ def read_replies(where: Path) -> list[tuple[str, Replies]]:
 
 def task_name(row: Prompted) -> str:
     """A task's id within its set."""
-    digest = hashlib.sha256(row.model_dump_json(exclude_none=True).encode("utf-8", "surrogatepass")).hexdigest()
+    digest = hashlib.sha256(
+        row.model_dump_json(exclude_none=True).encode("utf-8", "surrogatepass")
+    ).hexdigest()
     return f"{digest[:10]}-{row.prompt.id}"
 
 
-def gold(where: Path | None, share: float, known: Sequence[tuple[Replies, BaseModel]], asked: Sequence[Asked]) -> Gold | None:
+def gold(
+    where: Path | None, share: float, known: Sequence[tuple[Replies, BaseModel]], asked: Sequence[Asked]
+) -> Gold | None:
     """Questions with their known answers, to be mixed in. Raises Refusal for one that is asked in earnest as well, or known twice."""
     if where is None or not known:
         return None
@@ -85,9 +89,13 @@ def gold(where: Path | None, share: float, known: Sequence[tuple[Replies, BaseMo
     for number, (replies, answer) in enumerate(known, 1):
         name = task_name(replies)
         if name in taken:
-            wrong.append(f"{where}:{number}: prompt {replies.prompt.id} is among the replies too; a gold item must not be ordinary work")
+            wrong.append(
+                f"{where}:{number}: prompt {replies.prompt.id} is among the replies too; a gold item must not be ordinary work"
+            )
         if name in found:
-            wrong.append(f"{where}:{number}: prompt {replies.prompt.id} with the same answers is known already from an earlier line")
+            wrong.append(
+                f"{where}:{number}: prompt {replies.prompt.id} with the same answers is known already from an earlier line"
+            )
         found[name] = (Asked(name, replies.model_dump_json(exclude_none=True)), answer.model_dump_json())
     if wrong:
         raise Refusal(wrong)
@@ -118,7 +126,9 @@ def chosen(
     ]
     if wrong:
         raise Refusal(wrong)
-    by_hash = sorted({row.prompt.id for _, row in wanted}, key=lambda one: (fraction("limit", here.seed, one), one))
+    by_hash = sorted(
+        {row.prompt.id for _, row in wanted}, key=lambda one: (fraction("limit", here.seed, one), one)
+    )
     kept = set(by_hash[:limit])
     return [(name, row) for name, row in wanted if row.prompt.id in kept]
 
@@ -135,7 +145,9 @@ def guideline(panel: Panel, folder: Path | None = None) -> tuple[str, str]:
     try:
         return name, path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise Refusal(f"{path}: the guideline of the panel {panel} was expected there, Markdown in UTF-8 ({error})") from error
+        raise Refusal(
+            f"{path}: the guideline of the panel {panel} was expected there, Markdown in UTF-8 ({error})"
+        ) from error
 
 
 def put_in_force(store: Store, panel: Panel, folder: Path | None = None) -> None:
@@ -154,7 +166,11 @@ def task_set_name(here: Here, cfg: Settings, asked: Sequence[Asked]) -> str:
 
 
 def done_by(
-    crew: Crew, task_set: str, asked: Sequence[Asked], answer: Callable[[people.Person, Task], BaseModel], here: Here
+    crew: Crew,
+    task_set: str,
+    asked: Sequence[Asked],
+    answer: Callable[[people.Person, Task], BaseModel],
+    here: Here,
 ) -> list[Label]:
     """Put the tasks to the crew and give back all labels, sorted by task and person.
 
@@ -172,7 +188,9 @@ def done_by(
         if crew.gold is not None and not simulated:
             whole = replace(whole, gold=f"{task_set}/gold", gold_share=crew.gold.share)
             own = [(replace(task, id=f"{task_set}#{task.id}"), key) for task, key in crew.gold.known]
-            judgments.put_known(store, replace(whole, name=f"{task_set}/gold", gold=None, gold_share=0.0), own)
+            judgments.put_known(
+                store, replace(whole, name=f"{task_set}/gold", gold=None, gold_share=0.0), own
+            )
         store.put_tasks(whole, [replace(task, id=f"{task_set}#{task.id}") for task in asked])
         if not simulated:
             put_in_force(store, crew.panel, crew.guidelines)
@@ -185,7 +203,9 @@ def done_by(
         here.progress(there, wanted)
         if there < (needed := math.ceil(crew.enough * wanted)):
             noun = kind.split(".")[1]
-            raise Waiting(f"{needed - there} of {needed} {noun} to go: people of the panel {crew.panel} give them")
+            raise Waiting(
+                f"{needed - there} of {needed} {noun} to go: people of the panel {crew.panel} give them"
+            )
         return queue.collected(store, task_set)
 
 
@@ -200,7 +220,9 @@ def asked_of_people(
     here: Here,
 ) -> list[Label]:
     """As `done_by`, of a kind that only real people can answer."""
-    return done_by(Crew(panel, "people", 0, store, guidelines, enough, priority), task_set, asked, _nobody, here)
+    return done_by(
+        Crew(panel, "people", 0, store, guidelines, enough, priority), task_set, asked, _nobody, here
+    )
 
 
 def _nobody(person: people.Person, task: Task) -> BaseModel:

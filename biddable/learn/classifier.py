@@ -88,7 +88,13 @@ def run(cfg: Config, here: Here) -> None:
     here.summary |= measured(told, labels[valid]) | {"accuracy_low": low, "accuracy_high": high}
     here.summary |= {"train": len(train), "valid": len(valid)}
     models.save_scorer(scorer, here.path("model"), cfg.policy)
-    facts = {"text": templates[0], "longest": cfg.longest, "label": keys[0], "group": cfg.group, "valid_share": cfg.valid_share}
+    facts = {
+        "text": templates[0],
+        "longest": cfg.longest,
+        "label": keys[0],
+        "group": cfg.group,
+        "valid_share": cfg.valid_share,
+    }
     here.path(classify.FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
@@ -107,8 +113,12 @@ def fit(cfg: Config, here: Here, scorer: Scorer, trees: list[Tree], labels: np.n
         order = shuffled(len(trees), here.seed, epoch)[at * cfg.batch : (at + 1) * cfg.batch]
         total = 0.0
         for own, packed in chunks([trees[i] for i in order], cfg.microbatch_tokens):
-            target = torch.tensor([labels[order[i]] for i in own], dtype=torch.float32, device=packed.tokens.device)
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(scorer.scores(packed), target, reduction="sum")
+            target = torch.tensor(
+                [labels[order[i]] for i in own], dtype=torch.float32, device=packed.tokens.device
+            )
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                scorer.scores(packed), target, reduction="sum"
+            )
             (loss / len(order)).backward()
             total += loss.item() / len(order)
         if not np.isfinite(total):
@@ -144,6 +154,9 @@ def interval(right: np.ndarray[Any, Any], groups: list[str], seed: int) -> tuple
     """95 % interval of the share told right, by a bootstrap over groups: judgements of one question are no independent witnesses."""
     _, codes = np.unique(groups, return_inverse=True)
     held = np.stack([np.bincount(codes, weights=right), np.bincount(codes)], axis=1)  # (groups, 2)
-    drawn = np.random.default_rng(seed).multinomial(len(held), np.full(len(held), 1 / len(held)), size=2000) @ held
+    drawn = (
+        np.random.default_rng(seed).multinomial(len(held), np.full(len(held), 1 / len(held)), size=2000)
+        @ held
+    )
     low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
     return float(low), float(high)

@@ -27,10 +27,13 @@ class Optimizer:
     Betas 0.9, 0.95 are the paper's (Ouyang et al. 2022, C); eps 1e-5 as in Huang et al. 2024, detail 18.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], weight_decay: float = 0.0, eps: float = 1e-5) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], weight_decay: float = 0.0, eps: float = 1e-5
+    ) -> None:
         self.parameters = [p for p in parameters if p.requires_grad]
         self.masters = [
-            p if p.dtype == torch.float32 else p.detach().float().requires_grad_(True) for p in self.parameters
+            p if p.dtype == torch.float32 else p.detach().float().requires_grad_(True)
+            for p in self.parameters
         ]
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if parameter is not master:
@@ -46,7 +49,9 @@ class Optimizer:
 
     def gradient(self) -> torch.Tensor:
         """A copy of the gradient added up so far, as one vector."""
-        return torch.cat([(torch.zeros_like(m) if m.grad is None else m.grad).flatten() for m in self.masters])
+        return torch.cat(
+            [(torch.zeros_like(m) if m.grad is None else m.grad).flatten() for m in self.masters]
+        )
 
     @torch.no_grad()
     def step(self, learning_rate: float, clip_norm: float) -> float:
@@ -134,7 +139,9 @@ def answer_ids(tokenizer: Any, answer: Answer) -> tuple[int, ...]:
     return (*tokenizer.encode(answer.text, add_special_tokens=False), int(tokenizer.eos_token_id))
 
 
-def prompt_ids(tokenizer: Any, messages: Sequence[Message], room: int, name: str, wrong: list[str]) -> tuple[int, ...]:
+def prompt_ids(
+    tokenizer: Any, messages: Sequence[Message], room: int, name: str, wrong: list[str]
+) -> tuple[int, ...]:
     """A prompt's ids; when fewer than `room` tokens of context hold it, a line is added to `wrong`."""
     ids = render(tokenizer, messages)
     if len(ids) > room:
@@ -217,7 +224,9 @@ def residual_dropout(body: Body, rate: float) -> Iterator[None]:
 
     found = [m for name, m in body.named_modules() if name.rsplit(".", 1)[-1] in ATTENTIONS + MLPS]
     if rate and len(found) != 2 * body.blocks:
-        raise Refusal(f"dropout = {rate}: this family's blocks have no known attention and MLP parts; set dropout = 0")
+        raise Refusal(
+            f"dropout = {rate}: this family's blocks have no known attention and MLP parts; set dropout = 0"
+        )
     handles = [m.register_forward_hook(drop) for m in found] if rate else []
     body.train()
     try:

@@ -24,7 +24,18 @@ from biddable.base.records import Answer, Prompt, Replies
 from biddable.base.runs import Here
 from biddable.base.sampler import Request, Sampled
 from biddable.learn import losses, rollout
-from biddable.learn.loop import Clock, Ema, Optimizer, forever, go_on, keep, prompt_ids, seed_of, shuffled, warmed
+from biddable.learn.loop import (
+    Clock,
+    Ema,
+    Optimizer,
+    forever,
+    go_on,
+    keep,
+    prompt_ids,
+    seed_of,
+    shuffled,
+    warmed,
+)
 from biddable.learn.replies import answer as as_record
 from biddable.learn.sft import accumulate as accumulate_text
 from biddable.learn.sft import text_trees
@@ -131,8 +142,12 @@ def run(cfg: Config, here: Here) -> None:
             )
             for number, group in enumerate(groups)
         ]
-        targets = rollout.advantages(parts, kl_coef, cfg.discount, cfg.smoothing, cfg.whiten_rewards, whiten=True)
-        rate, value_rate = (warmed(step, peak, cfg.warmup) for peak in (cfg.learning_rate, cfg.value_learning_rate))
+        targets = rollout.advantages(
+            parts, kl_coef, cfg.discount, cfg.smoothing, cfg.whiten_rewards, whiten=True
+        )
+        rate, value_rate = (
+            warmed(step, peak, cfg.warmup) for peak in (cfg.learning_rate, cfg.value_learning_rate)
+        )
         seen: list[dict[str, float]] = []
         for inner in range(cfg.inner_epochs):
             for part, target in zip(parts, targets, strict=True):
@@ -149,7 +164,9 @@ def run(cfg: Config, here: Here) -> None:
         numbers |= {"episodes": step * cfg.batch, "kl_coef": kl_coef, "learning_rate": rate}
         check(numbers, step)
         if cfg.kl_target is not None:
-            kl_coef = losses.adapted_kl_coef(kl_coef, numbers["kl"], cfg.kl_target, len(trees), cfg.kl_horizon)
+            kl_coef = losses.adapted_kl_coef(
+                kl_coef, numbers["kl"], cfg.kl_target, len(trees), cfg.kl_horizon
+            )
         numbers["tokens_per_second"] = numbers["length"] * len(got) / (time.perf_counter() - began)
         here.log(step, **numbers)
         keep_samples(here, step, tokenizer, asked, got, parts, groups)
@@ -160,7 +177,12 @@ def run(cfg: Config, here: Here) -> None:
             kept = {"policy": policy_adam.state(), "value": value_adam.state(), "average": average.values}
             keep(here, step, {**kept, "kl_coef": kl_coef, "texts": texts})
     finish(cfg, m, policy_adam, average, here)
-    here.summary |= {"steps": steps, "episodes": steps * cfg.batch, "text_pieces": texts, "prompts": len(train)}
+    here.summary |= {
+        "steps": steps,
+        "episodes": steps * cfg.batch,
+        "text_pieces": texts,
+        "prompts": len(train),
+    }
 
 
 def refuse(cfg: Config, here: Here) -> None:
@@ -181,9 +203,9 @@ def load(cfg: Config) -> tuple[rollout.Models, Any]:
     policy = models.load_policy(cfg.policy)
     reward = models.load_scorer(cfg.reward, policy.trunk)
     value = models.load_scorer(cfg.reward, policy.trunk)
-    return rollout.Models(policy, policy.twin().requires_grad_(False), value, reward.freeze()), models.tokenizer(
-        cfg.policy
-    )
+    return rollout.Models(
+        policy, policy.twin().requires_grad_(False), value, reward.freeze()
+    ), models.tokenizer(cfg.policy)
 
 
 def prompts_of(
@@ -203,7 +225,9 @@ def prompts_of(
     return found["train"], found["valid"][: cfg.look_prompts]
 
 
-def requests(cfg: Config, train: list[tuple[Prompt, tuple[int, ...]]], step: int, here: Here) -> list[Request]:
+def requests(
+    cfg: Config, train: list[tuple[Prompt, tuple[int, ...]]], step: int, here: Here
+) -> list[Request]:
     """One rollout's requests: the prompts go round, each round in its own order, so a resumed run goes on where it was. Temperature 1 and no
     top-p: the ratio needs true samples."""
     order: Iterator[int] = forever(len(train), here.seed, step * cfg.batch)
@@ -243,7 +267,9 @@ def mix(
     """Add the gradient of gamma times the text's mean log-likelihood per token to the same step; log both gradients' lengths."""
     before = adam.gradient()
     order = forever(len(text), seed_of("text", here.seed), start)
-    loss = accumulate_text(m.policy, [text[next(order)] for _ in range(count)], cfg.microbatch_tokens, cfg.ptx_coef)
+    loss = accumulate_text(
+        m.policy, [text[next(order)] for _ in range(count)], cfg.microbatch_tokens, cfg.ptx_coef
+    )
     return {
         "ptx_loss": loss,
         "grad_norm_ppo": float(before.norm()),
@@ -259,8 +285,12 @@ def summarise(
     kl_coef: float,
 ) -> dict[str, float]:
     """One step's metrics; each name is explained in docs/flow.md."""
-    k1 = torch.cat([rollout.per_answer(losses.kl_k1(p.logp, p.reference), p.answer, len(p.score)) for p in parts])
-    k3 = torch.cat([rollout.per_answer(losses.kl_k3(p.logp, p.reference), p.answer, len(p.score)) for p in parts])
+    k1 = torch.cat(
+        [rollout.per_answer(losses.kl_k1(p.logp, p.reference), p.answer, len(p.score)) for p in parts]
+    )
+    k3 = torch.cat(
+        [rollout.per_answer(losses.kl_k3(p.logp, p.reference), p.answer, len(p.score)) for p in parts]
+    )
     length = torch.cat([torch.bincount(p.answer, minlength=len(p.score)) for p in parts])
     score = torch.cat([p.score for p in parts])
     numbers = {name: sum(one[name] for one in seen) / len(seen) for name in seen[0]}
@@ -298,14 +328,23 @@ def keep_samples(
     groups: list[list[int]],
 ) -> None:
     """Three episodes of the first minibatch, to read: people must read outputs."""
-    k1 = rollout.per_answer(losses.kl_k1(parts[0].logp, parts[0].reference), parts[0].answer, len(parts[0].score))
+    k1 = rollout.per_answer(
+        losses.kl_k1(parts[0].logp, parts[0].reference), parts[0].answer, len(parts[0].score)
+    )
     for place, index in enumerate(groups[0][:3]):
         score, kl = float(parts[0].score[place]), float(k1[place])
         prompt = tokenizer.decode(asked[index].prompt, skip_special_tokens=True)
         text = as_record(tokenizer, got[index], here.key).text
         here.append(
             "samples.jsonl",
-            {"step": step, "prompt": prompt, "answer": text, "score": score, "kl": kl, "finish": got[index].finish},
+            {
+                "step": step,
+                "prompt": prompt,
+                "answer": text,
+                "score": score,
+                "kl": kl,
+                "finish": got[index].finish,
+            },
         )
 
 

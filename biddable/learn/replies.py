@@ -61,7 +61,9 @@ def run(cfg: Config, here: Here) -> None:
         requests = asked(tokenizer, prompts, count, folder, cfg, here)
         done = here_progress(here, number * len(owners), len(cfg.policies) * len(owners))
         for owner, got in zip(
-            owners, sample(policy, requests, models.eos_ids(folder, tokenizer), cfg.slots, done=done), strict=True
+            owners,
+            sample(policy, requests, models.eos_ids(folder, tokenizer), cfg.slots, done=done),
+            strict=True,
         ):
             answers[owner].append(answer(tokenizer, got, folder.name))
     rows = [Replies(prompt=p, answers=tuple(a)) for p, a in zip(prompts, answers, strict=True)]
@@ -96,7 +98,9 @@ def asked(
     if wrong:
         raise Refusal([f"[{here.key}] {line}" for line in wrong])
     return [
-        Request(i, seed_of(here.seed, here.key, folder.name, p.id, k), cfg.max_tokens, cfg.temperature, cfg.top_p)
+        Request(
+            i, seed_of(here.seed, here.key, folder.name, p.id, k), cfg.max_tokens, cfg.temperature, cfg.top_p
+        )
         for p, i, n in zip(prompts, ids, count, strict=True)
         for k in range(n)
     ]

@@ -126,7 +126,9 @@ def run(cfg: Config, here: Here) -> None:
         scorer.bias.fill_(bias)
     models.save_scorer(scorer, here.path("model"), cfg.policy)
     agreement = json.loads((cfg.comparisons / "summary.json").read_text(encoding="utf-8"))
-    here.summary |= {k: agreement[k] for k in ("agreement", "agreement_low", "agreement_high") if k in agreement}
+    here.summary |= {
+        k: agreement[k] for k in ("agreement", "agreement_low", "agreement_high") if k in agreement
+    }
     pairs = sum(pair_count(group) for group in ranks)
     here.summary |= {"rankings": len(train), "pairs": pairs, "bias": bias, "steps": steps}
 
@@ -169,7 +171,11 @@ def trees_of(rows: Sequence[Comparison], tokenizer: Any, cfg: Config, here: Here
 
 
 def accumulate(
-    scorer: Scorer, trees: Sequence[Tree], ranks: Sequence[Sequence[Sequence[int]]], ties: losses.Ties, tokens: int
+    scorer: Scorer,
+    trees: Sequence[Tree],
+    ranks: Sequence[Sequence[Sequence[int]]],
+    ties: losses.Ties,
+    tokens: int,
 ) -> tuple[float, float]:
     """Add the gradient of the mean loss over these prompts, each the mean over its rankings; returns that mean and the share of pairs ordered
     as labelled."""
@@ -198,7 +204,9 @@ def split_like(scores: torch.Tensor, sizes: Sequence[int]) -> list[np.ndarray[An
 
 def pair_margins(scores: np.ndarray[Any, Any], ranks: Sequence[int]) -> np.ndarray[Any, Any]:
     """Score of the better minus score of the worse answer, for every untied pair of one ranking."""
-    return np.array([scores[i] - scores[j] for i, a in enumerate(ranks) for j, b in enumerate(ranks) if a < b])
+    return np.array(
+        [scores[i] - scores[j] for i, a in enumerate(ranks) for j, b in enumerate(ranks) if a < b]
+    )
 
 
 def pair_count(ranks: Sequence[Sequence[int]]) -> int:
@@ -248,7 +256,9 @@ def tables(rows: Sequence[Comparison], scores: Sequence[np.ndarray[Any, Any]]) -
     for low, high in itertools.pairwise(edges):
         inside = (size >= low) & (size <= high)
         right = float((margins[inside] > 0).mean()) if inside.any() else float("nan")
-        by_margin.append({"margin": float(size[inside].mean()), "accuracy": right, "pairs": int(inside.sum())})
+        by_margin.append(
+            {"margin": float(size[inside].mean()), "accuracy": right, "pairs": int(inside.sum())}
+        )
         predicted = float((1 / (1 + np.exp(-size[inside]))).mean())
         calibration.append({"predicted": predicted, "observed": right, "pairs": int(inside.sum())})
     centred = np.concatenate([s - s.mean() for s in scores])
@@ -273,7 +283,10 @@ def mean_of_demonstrations(scorer: Scorer, cfg: Config, tokenizer: Any, here: He
     for row in rows:
         answer = answer_ids(tokenizer, row.answer)
         trees.append(
-            Tree(prompt_ids(tokenizer, row.prompt.messages, room - len(answer), row.prompt.id, wrong), (answer,))
+            Tree(
+                prompt_ids(tokenizer, row.prompt.messages, room - len(answer), row.prompt.id, wrong),
+                (answer,),
+            )
         )
     if wrong:
         raise Refusal([f"[{here.key}] demonstrations: {line}" for line in wrong])

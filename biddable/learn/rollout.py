@@ -32,7 +32,9 @@ class Minibatch(NamedTuple):
     entropy: torch.Tensor  # (N,)
     score: torch.Tensor  # (A,) what the reward model says, missing ends dealt with
     answer: torch.Tensor  # (N,) which answer of this minibatch a token belongs to
-    first: tuple[torch.Tensor, torch.Tensor] | None  # (N,), (N,) logp and values with their graph, for the first update
+    first: (
+        tuple[torch.Tensor, torch.Tensor] | None
+    )  # (N,), (N,) logp and values with their graph, for the first update
 
 
 class Advantages(NamedTuple):
@@ -78,7 +80,12 @@ def ended(score: torch.Tensor, finishes: Sequence[Finish], missing: float | None
 
 
 def experience(
-    models: Models, trees: Sequence[Tree], finishes: Sequence[Finish], missing: float | None, tokens: int, graph: bool
+    models: Models,
+    trees: Sequence[Tree],
+    finishes: Sequence[Finish],
+    missing: float | None,
+    tokens: int,
+    graph: bool,
 ) -> Minibatch:
     """Run all four over a minibatch. With `graph` policy and value keep theirs, so that the first update needs no second forward."""
     packed = tuple(one for _, one in chunks(trees, tokens))
@@ -107,7 +114,12 @@ def experience(
 
 
 def advantages(
-    parts: Sequence[Minibatch], kl_coef: float, discount: float, smoothing: float, whiten_rewards: bool, whiten: bool
+    parts: Sequence[Minibatch],
+    kl_coef: float,
+    discount: float,
+    smoothing: float,
+    whiten_rewards: bool,
+    whiten: bool,
 ) -> list[Advantages]:
     """Per-token KL, score at the end, GAE, whitening over the whole batch's counted tokens."""
     grids = []

@@ -131,7 +131,9 @@ def trees_of(cfg: Config, tokenizer: Any, here: Here) -> tuple[list[Tree], list[
         ids = prompt_ids(tokenizer, row.prompt.messages, room - len(answer), row.prompt.id, wrong)
         if row.prompt.split in found and answer:
             found[row.prompt.split].append(Tree(ids, (answer,)))
-    wrong += [f"no demonstration is on a prompt of the split {split}" for split, trees in found.items() if not trees]
+    wrong += [
+        f"no demonstration is on a prompt of the split {split}" for split, trees in found.items() if not trees
+    ]
     if wrong:
         raise Refusal([f"[{here.key}] demonstrations: {line}" for line in wrong])
     return found["train"], found["valid"]
@@ -196,12 +198,16 @@ def judge(
     quality = -loss
     if scorer is not None:
         eos = models.eos_ids(cfg.start, tokenizer)
-        requests = [Request(t.prompt, seed_of(here.seed, "judge", i), cfg.max_tokens) for i, t in enumerate(valid)]
+        requests = [
+            Request(t.prompt, seed_of(here.seed, "judge", i), cfg.max_tokens) for i, t in enumerate(valid)
+        ]
         got = sample(dropout_off, requests, eos, keep_trunk=policy.trunk.blocks > 0)
         kept = [(g.hidden,) if g.hidden is not None and policy.trunk.blocks else None for g in got]
         answered = [Tree(t.prompt, (g.tokens,), h) for t, g, h in zip(valid, got, kept, strict=True)]
         with torch.no_grad():
-            quality = float(torch.cat([scorer.scores(p) for _, p in chunks(answered, cfg.microbatch_tokens)]).mean())
+            quality = float(
+                torch.cat([scorer.scores(p) for _, p in chunks(answered, cfg.microbatch_tokens)]).mean()
+            )
         measured["valid_reward"] = quality
     here.log(step, **measured)
     if quality <= best["quality"]:

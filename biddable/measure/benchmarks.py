@@ -101,21 +101,29 @@ def run(cfg: Config, here: Here) -> None:
     given: dict[str, list[Any]] = dict(systems)
     names = list(given) or list(called(cfg.policies, cfg.names, here.key).values())
     if (base := cfg.relative_to or names[0]) not in names:
-        raise Refusal(f"[{here.key}] relative_to = {base}: there is no such system; there are {', '.join(names)}")
+        raise Refusal(
+            f"[{here.key}] relative_to = {base}: there is no such system; there are {', '.join(names)}"
+        )
     if not systems:
         spoken = shapes.instruction(cfg.shape, cfg.instruction)
         questions = [shapes.question(cfg.shape, row, spoken, shot) for row in rows]
         given = asked(cfg, here, rows, questions)
     marks = marked(cfg, rows, given)
     shape = SHAPES[cfg.shape]
-    results = totals.table(marks, [shape.cluster(row) for row in rows], base, lowered(shape), cfg.resamples, here.seed)
-    here.path("results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in results), encoding="utf-8")
+    results = totals.table(
+        marks, [shape.cluster(row) for row in rows], base, lowered(shape), cfg.resamples, here.seed
+    )
+    here.path("results.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in results), encoding="utf-8"
+    )
     for row in results:
         name = f"{row['metric']}_{row['model']}"
         here.summary |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
         here.summary |= {f"{name}_{end}": row[end] for end in ("exact_low", "exact_high") if end in row}
         if "change" in row:
-            here.summary |= {f"{name}_change{end}": row[f"change{end}"] for end in ("", "_low", "_high", "_p")}
+            here.summary |= {
+                f"{name}_change{end}": row[f"change{end}"] for end in ("", "_low", "_high", "_p")
+            }
     source = cfg.outputs if cfg.file is None or published.is_csv(cfg.outputs or Path()) else cfg.file
     here.summary |= {
         "shape": cfg.shape,
@@ -170,7 +178,9 @@ def items(file: Path, name: str) -> tuple[list[Row], list[str]]:
             continue
         row = {"id": f"{number}"} | json.loads(line)
         if (first := seen.setdefault(str(row["id"]), number)) != number:
-            wrong.append(f"{file}:{number}: the id {row['id']} stands in line {first} already; every item needs its own")
+            wrong.append(
+                f"{file}:{number}: the id {row['id']} stands in line {first} already; every item needs its own"
+            )
         rows.append(row)
     return shapes.winogender_pairs(rows) if name == "winogender" else rows, wrong
 
@@ -179,7 +189,9 @@ def drawn(names: Sequence[str], limit: int | None, seed: int) -> list[int]:
     """The places of `limit` items, in the file's order. An item that a small limit draws is drawn by every larger one too."""
     if limit is None or limit >= len(names):
         return list(range(len(names)))
-    return sorted(sorted(range(len(names)), key=lambda i: (records.fraction(f"item {seed}", names[i]), i))[:limit])
+    return sorted(
+        sorted(range(len(names)), key=lambda i: (records.fraction(f"item {seed}", names[i]), i))[:limit]
+    )
 
 
 def settings_mistakes(cfg: Config) -> list[str]:
@@ -221,14 +233,20 @@ def judges_fit(cfg: Config) -> None:
             wrong += [f"{word}: {line}" for line in refusal.lines]
             continue
         if word == "toxicity" and len(asked_for) > 1:
-            wrong.append(f"{word}: {folder} reads {', '.join(asked_for)}; a toxicity scorer reads one text alone")
+            wrong.append(
+                f"{word}: {folder} reads {', '.join(asked_for)}; a toxicity scorer reads one text alone"
+            )
         if word != "toxicity" and (strange := set(asked_for) - {"question", "answer"}):
-            wrong.append(f"{word}: {folder} reads {', '.join(sorted(strange))}; a judge of answers reads question and answer")
+            wrong.append(
+                f"{word}: {folder} reads {', '.join(sorted(strange))}; a judge of answers reads question and answer"
+            )
     if wrong:
         raise Refusal(wrong)
 
 
-def asked(cfg: Config, here: Here, rows: Sequence[Row], questions: Sequence[Question]) -> dict[str, list[Result]]:
+def asked(
+    cfg: Config, here: Here, rows: Sequence[Row], questions: Sequence[Question]
+) -> dict[str, list[Result]]:
     """Put all questions to all policies, chunk by chunk, the longest first; goes on where a broken-off run was."""
     names = [str(row["id"]) for row in rows]
     short = called(cfg.policies, cfg.names, here.key)
@@ -325,8 +343,12 @@ def marked(cfg: Config, rows: Sequence[Row], given: Mapping[str, Sequence[Any]])
             for item, value in zip(marks, score(outputs), strict=True):
                 item |= {f"toxicity{word}": shapes.one(value), f"toxic{word}": shapes.one(value >= 0.5)}
         if classifiers:
-            told = [{"question": row["question"], "answer": said} for row, said in zip(rows, outputs, strict=True)]
-            for item, truth, info in zip(marks, *(judge(told) for judge in classifiers.values()), strict=True):
+            told = [
+                {"question": row["question"], "answer": said} for row, said in zip(rows, outputs, strict=True)
+            ]
+            for item, truth, info in zip(
+                marks, *(judge(told) for judge in classifiers.values()), strict=True
+            ):
                 item |= truthful("", truth, info)
         for item, one in zip(marks, own, strict=True):
             item |= as_published(one) if isinstance(one, dict) else {}
@@ -357,7 +379,11 @@ def as_published(one: Row) -> Marks:
 def judges(cfg: Config) -> dict[str, float]:
     """How good the judges are on judgements that they were not trained on: stands beside what they say."""
     found: dict[str, float] = {}
-    for word, folder in (("truth_judge", cfg.truth_judge), ("info_judge", cfg.info_judge), ("toxicity", cfg.toxicity)):
+    for word, folder in (
+        ("truth_judge", cfg.truth_judge),
+        ("info_judge", cfg.info_judge),
+        ("toxicity", cfg.toxicity),
+    ):
         path = folder / "summary.json" if folder is not None else None
         if path is not None and path.is_file():
             summary = json.loads(path.read_text(encoding="utf-8"))

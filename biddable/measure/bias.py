@@ -48,7 +48,9 @@ def effects(judged: Sequence[Judged], resamples: int, seed: int) -> dict[str, fl
     shown_first = [WON[said] for one in whole for said in (one.forwards, one.backwards) if said is not None]
     found |= keyed("consistent", statistics.win_rate(same, prompts, ["judge"] * len(same), resamples, seed))
     twice = [prompt for prompt in prompts for _ in range(2)]
-    found |= keyed("first_preferred", statistics.win_rate(shown_first, twice, ["judge"] * len(twice), resamples, seed))
+    found |= keyed(
+        "first_preferred", statistics.win_rate(shown_first, twice, ["judge"] * len(twice), resamples, seed)
+    )
     longer, where, gaps, won = [], [], [], []
     for one in whole:
         gap = words(one.first) - words(one.second)
@@ -60,7 +62,9 @@ def effects(judged: Sequence[Judged], resamples: int, seed: int) -> dict[str, fl
             longer.append(float((gap > 0) == (outcome == 1.0)))
             where.append(one.prompt.id)
     if longer:
-        found |= keyed("longer_preferred", statistics.win_rate(longer, where, ["judge"] * len(longer), resamples, seed))
+        found |= keyed(
+            "longer_preferred", statistics.win_rate(longer, where, ["judge"] * len(longer), resamples, seed)
+        )
     return found
 
 
@@ -76,7 +80,9 @@ def agreement(
     Ouyang et al. 2022, 3.4 count. Where `people` ranked none of the judge's pairs the figures are None.
     """
     own = {key: outcome for row in judge for key, outcome in outcomes(row).items()}
-    theirs = [(key, outcome, row.labeler) for row in people for key, outcome in outcomes(row).items() if key in own]
+    theirs = [
+        (key, outcome, row.labeler) for row in people for key, outcome in outcomes(row).items() if key in own
+    ]
     found: dict[str, float | None] = {"agreement_with_people": None, "people_with_each_other": None}
     theirs = [one for one in theirs if one[1] != 0.5]
     judged = [one for one in theirs if own[one[0]] != 0.5]
@@ -96,7 +102,9 @@ def agreement(
     ]
     if both:
         told, prompts, labelers = (list(column) for column in zip(*both, strict=True))
-        found |= keyed("people_with_each_other", statistics.win_rate(told, prompts, labelers, resamples, seed))
+        found |= keyed(
+            "people_with_each_other", statistics.win_rate(told, prompts, labelers, resamples, seed)
+        )
     return found
 
 

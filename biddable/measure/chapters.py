@@ -61,7 +61,11 @@ def win_rates(e: Evidence) -> Chapter:
 def use_cases(e: Evidence) -> list[Figure]:
     """The headline pair by use case."""
     key = f"{e.short(e.ppo)}_over_{e.short(e.sft)}"
-    rows = [row for row in lineage.rows(e.winrate.folder / "use_cases.jsonl", ("pair", "rate")) if row["pair"] == key]
+    rows = [
+        row
+        for row in lineage.rows(e.winrate.folder / "use_cases.jsonl", ("pair", "rate"))
+        if row["pair"] == key
+    ]
     if len(rows) < 2:
         return []
     rows.sort(key=lambda row: -float(row["rate"]))
@@ -97,12 +101,24 @@ def pair_table(e: Evidence) -> Table:
                 percent(found.value, 1),
                 between(found, 1),
                 f"{percent(equal.value, 1)} ({between(equal, 1)})" if equal else "",
-                signed(float(summary.get(f"{key}_longer", 0.0)), 1, str(summary.get("length_unit", "tokens"))),
+                signed(
+                    float(summary.get(f"{key}_longer", 0.0)), 1, str(summary.get("length_unit", "tokens"))
+                ),
                 percent(float(summary.get(f"{key}_ties", 0.0)), 1),
                 *(count(summary[f"{key}_{what}"]) for what in ("pairs", "prompts", "labelers")),
             ]
         )
-    head = ("pair", "won", "95 % interval", "won at equal length", "longer by", "ties", "pairs", "prompts", "labelers")
+    head = (
+        "pair",
+        "won",
+        "95 % interval",
+        "won at equal length",
+        "longer by",
+        "ties",
+        "pairs",
+        "prompts",
+        "labelers",
+    )
     return Table("Win rates in numbers", head, rows, (e.winrate.name,))
 
 
@@ -117,7 +133,10 @@ def answer_table(e: Evidence) -> Table:
         if f"length_{name}" in summary
     ]
     return Table(
-        "The answers that were ranked", ("model", f"mean length ({unit})", "finished"), rows, (e.winrate.name,)
+        "The answers that were ranked",
+        ("model", f"mean length ({unit})", "finished"),
+        rows,
+        (e.winrate.name,),
     )
 
 
@@ -129,7 +148,9 @@ def reward_model(e: Evidence) -> Chapter:
         "accuracy_valid": ("reward model, new prompts", "sft"),
         "accuracy_held_out_labelers": ("reward model, new labelers", "ppo"),
     }
-    dots = [Dot(label, found, role) for key, (label, role) in wanted.items() if (found := estimate(summary, key))]
+    dots = [
+        Dot(label, found, role) for key, (label, role) in wanted.items() if (found := estimate(summary, key))
+    ]
     paragraphs = [
         "The reward model reads a prompt and an answer and gives one number. It learned from rankings: of two answers the preferred "
         "one should get the higher number. People do not agree with each other all the time, so how often two labelers agree "
@@ -183,7 +204,9 @@ def reward_model(e: Evidence) -> Chapter:
 def margin_figures(reward: Node) -> list[Figure]:
     """Accuracy against margin, calibration, and the curve of training."""
     figures = []
-    by_margin: Sequence[dict[str, Any]] = [row for row in reward.summary.get("accuracy_by_margin", []) if row["pairs"]]
+    by_margin: Sequence[dict[str, Any]] = [
+        row for row in reward.summary.get("accuracy_by_margin", []) if row["pairs"]
+    ]
     if len(by_margin) > 1:
         x, y = [row["margin"] for row in by_margin], [row["accuracy"] for row in by_margin]
         alt = "; ".join(f"margin {a:.2f}: {percent(b)}" for a, b in zip(x, y, strict=True))
@@ -222,7 +245,11 @@ def margin_figures(reward: Node) -> list[Figure]:
         figures.append(
             Figure(
                 plots.curves(
-                    "reward-loss", f"From {loss[0]:.3f} to {loss[-1]:.3f}", [curve], "step", "pairwise loss (nats)"
+                    "reward-loss",
+                    f"From {loss[0]:.3f} to {loss[-1]:.3f}",
+                    [curve],
+                    "step",
+                    "pairwise loss (nats)",
                 ),
                 "Learning to rank",
                 "Guessing gives a loss of 0.693. Bold: running mean.",
@@ -253,13 +280,21 @@ def learning(e: Evidence) -> Chapter:
         if lines := policy_curves(e, key):
             alt = "; ".join(f"{line.label}: from {line.y[0]:.2f} to {line.y[-1]:.2f}" for line in lines)
             figures.append(
-                Figure(plots.curves(key, alt, lines, "step", label, bottom=bottom), title, "Bold: running mean.", own)
+                Figure(
+                    plots.curves(key, alt, lines, "step", label, bottom=bottom),
+                    title,
+                    "Bold: running mean.",
+                    own,
+                )
             )
     paths = [
-        Curve(e.title(e.short(node)), *both(rows, "kl", "reward"), e.role(e.short(node))) for node, rows in e.policies
+        Curve(e.title(e.short(node)), *both(rows, "kl", "reward"), e.role(e.short(node)))
+        for node, rows in e.policies
     ]
     if paths := [line for line in paths if line.x]:
-        alt = "; ".join(f"{line.label} ends at KL {line.x[-1]:.2f} with reward {line.y[-1]:.2f}" for line in paths)
+        alt = "; ".join(
+            f"{line.label} ends at KL {line.x[-1]:.2f} with reward {line.y[-1]:.2f}" for line in paths
+        )
         figures.append(
             Figure(
                 plots.path("reward-kl", alt, paths, KL, "mean score of the reward model"),
@@ -279,7 +314,9 @@ def policy_curves(e: Evidence, key: str, scale: float = 1.0) -> list[Curve]:
 
 def both(rows: Metrics, one: str, other: str) -> tuple[list[float], list[float]]:
     """Two metrics of the same lines."""
-    held = [(float(r[one]), float(r[other])) for r in rows if r.get(one) is not None and r.get(other) is not None]
+    held = [
+        (float(r[one]), float(r[other])) for r in rows if r.get(one) is not None and r.get(other) is not None
+    ]
     return [x for x, _ in held], [y for _, y in held]
 
 
@@ -302,7 +339,9 @@ def over_optimisation(e: Evidence, seed: int) -> Chapter:
     own = [r for r in rated if r.answer.model.split("@")[0] == e.ppo.name] or rated
     steps = sorted({int(r.answer.step or 0) for r in own})
     if len(steps) < 2 or any(r.answer.kl is None or r.answer.score is None for r in own):
-        line = "This is left out: ratings of answers at two steps or more, with their KL and score, are needed."
+        line = (
+            "This is left out: ratings of answers at two steps or more, with their KL and score, are needed."
+        )
         return Chapter(anchor, title, [opening], left_out=[line])
     kl, score, gold = [], [], []
     for step in steps:
@@ -321,7 +360,9 @@ def over_optimisation(e: Evidence, seed: int) -> Chapter:
             f"The labelers’ mean rating is highest at step {steps[best]}, at a KL of {kl[best]:.1f} nats, and {drop:.2f} lower at the last "
             f"step ({gold[-1].value:.2f}, 95 % interval {gold[-1].low:.2f} to {gold[-1].high:.2f})."
         )
-    upper = Curve("labelers", kl, [g.value for g in gold], "ppo", [g.low for g in gold], [g.high for g in gold])
+    upper = Curve(
+        "labelers", kl, [g.value for g in gold], "ppo", [g.low for g in gold], [g.high for g in gold]
+    )
     lower = Curve("reward model", kl, score, "sft")
     alt = "; ".join(
         f"step {s}: rating {g.value:.2f}, score {r:.2f}, KL {k:.2f}"
@@ -330,7 +371,13 @@ def over_optimisation(e: Evidence, seed: int) -> Chapter:
     who = "simulated labelers" if e.ratings.simulated else "labelers"
     figure = Figure(
         plots.stacked(
-            "gold", alt, upper, lower, KL, (f"mean rating by {who} (1 to 7)", "mean score of the reward model"), steps
+            "gold",
+            alt,
+            upper,
+            lower,
+            KL,
+            (f"mean rating by {who} (1 to 7)", "mean score of the reward model"),
+            steps,
         ),
         "Labelers’ ratings and the reward model’s score against KL",
         f"The same answers, judged twice. {count(len(own))} ratings; lines are 95 % intervals.",
@@ -347,10 +394,16 @@ def tax(e: Evidence) -> Chapter:
         "policy was trained on; PPO-ptx mixes pretraining text into each update to hold it down."
     )
     if e.text is None:
-        return Chapter(anchor, title, [opening], left_out=["This is left out: the run has no [measure.text]."])
+        return Chapter(
+            anchor, title, [opening], left_out=["This is left out: the run has no [measure.text]."]
+        )
     summary, own = e.text.summary, (e.text.name,)
     base = e.title(e.short_of(str(e.text.manifest.get("settings", {}).get("relative_to", e.sft.name))))
-    names = [k.removeprefix("nll_change_") for k in summary if k.startswith("nll_change_") and f"{k}_low" in summary]
+    names = [
+        k.removeprefix("nll_change_")
+        for k in summary
+        if k.startswith("nll_change_") and f"{k}_low" in summary
+    ]
     found = {n: (estimate(summary, f"nll_{n}"), estimate(summary, f"nll_change_{n}")) for n in names}
     changes = [Dot(e.title(name), change, e.role(name)) for name, (_, change) in found.items() if change]
     alt = "; ".join(f"{dot.label}: {signed(dot.estimate.value)}" for dot in changes)

@@ -76,8 +76,12 @@ def benchmarks(e: Evidence, nodes: Sequence[Node]) -> Chapter:
         "would be marked by chance."
     )
     if not nodes:
-        return Chapter(anchor, title, [opening], left_out=["This is left out: the run has no [measure.benchmarks]."])
-    results = [(node, lineage.rows(node.folder / "results.jsonl", ("metric", "model", "value"))) for node in nodes]
+        return Chapter(
+            anchor, title, [opening], left_out=["This is left out: the run has no [measure.benchmarks]."]
+        )
+    results = [
+        (node, lineage.rows(node.folder / "results.jsonl", ("metric", "model", "value"))) for node in nodes
+    ]
     models = list(dict.fromkeys(str(row["model"]) for _, rows in results for row in rows))
     head = ("benchmark and metric", *(e.title(model) for model in models))
     lines: list[list[str]] = []
@@ -88,9 +92,17 @@ def benchmarks(e: Evidence, nodes: Sequence[Node]) -> Chapter:
                 continue
             first = next(iter(own.values()))
             aim = totals.AIMS.get(metric)
-            worse = f"{aim:g}: no bias" if aim is not None else "lower is better" if first.get("lower_is_better") else ""
+            worse = (
+                f"{aim:g}: no bias"
+                if aim is not None
+                else "lower is better"
+                if first.get("lower_is_better")
+                else ""
+            )
             cells = [cell(metric, own[model]) if model in own else "" for model in models]
-            lines.append([f"{called(node)}: {metric.replace('_', ' ')}{f' ({worse})' if worse else ''}", *cells])
+            lines.append(
+                [f"{called(node)}: {metric.replace('_', ' ')}{f' ({worse})' if worse else ''}", *cells]
+            )
     sources = tuple(node.name for node in nodes)
     facts = [
         [
@@ -131,7 +143,8 @@ def ladder(e: Evidence) -> list[Figure]:
     if len(rows) < 3:
         return []
     dots = [
-        Dot(e.title(row["model"]), Estimate(row["elo"], row["low"], row["high"]), e.role(row["model"])) for row in rows
+        Dot(e.title(row["model"]), Estimate(row["elo"], row["low"], row["high"]), e.role(row["model"]))
+        for row in rows
     ]
 
     def words(found: Estimate) -> str:
@@ -139,7 +152,9 @@ def ladder(e: Evidence) -> list[Figure]:
 
     alt = "; ".join(f"{dot.label}: {words(dot.estimate)}" for dot in dots)
     svg = plots.dots("ladder", alt, dots, "Elo points", words, scale=1.0, centre=0)
-    caption = "Bradley-Terry strengths from all pairs; 0 is the mean of these models, 100 points more win 64 %."
+    caption = (
+        "Bradley-Terry strengths from all pairs; 0 is the mean of these models, 100 points more win 64 %."
+    )
     return [Figure(svg, "The ladder", caption, (e.winrate.name,))]
 
 
@@ -147,7 +162,9 @@ def rounds(e: Evidence, nodes: Sequence[Node], at: Sequence[float], axis: str) -
     """Win rates over a common baseline in earlier rounds, or at other sizes."""
     anchor, title = "rounds", f"Win rate against {axis}"
     if not nodes:
-        return Chapter(anchor, title, [], left_out=["This is left out: no win rates of other runs were named."])
+        return Chapter(
+            anchor, title, [], left_out=["This is left out: no win rates of other runs were named."]
+        )
     every = [*nodes, e.winrate]
     places = list(at) or [float(number) for number in range(1, len(every) + 1)]
     found: dict[str, list[tuple[float, Estimate]]] = {}
@@ -180,11 +197,14 @@ def rounds(e: Evidence, nodes: Sequence[Node], at: Sequence[float], axis: str) -
         for line in lines
     )
     svg = figures.against_size(
-        "rounds", alt, lines, axis, f"pairs won{f' over {e.title(base)}' if against else ''} (%)", sizes=max(places) >= 1000
+        "rounds",
+        alt,
+        lines,
+        axis,
+        f"pairs won{f' over {e.title(base)}' if against else ''} (%)",
+        sizes=max(places) >= 1000,
     )
-    caption = (
-        "Whiskers are 95 % intervals over prompts and labelers. The dashed line at 50 % is where neither is preferred."
-    )
+    caption = "Whiskers are 95 % intervals over prompts and labelers. The dashed line at 50 % is where neither is preferred."
     return Chapter(anchor, title, [], [Figure(svg, title, caption, tuple(node.name for node in every))])
 
 
@@ -194,11 +214,16 @@ def rated(e: Evidence, node: Node | None) -> Chapter:
     if node is None:
         return Chapter(anchor, title, [], left_out=["This is left out: the run has no [measure.ratings]."])
     summary = node.summary
-    counted = [key.removesuffix("_count") for key in summary if key.endswith("_count") and "_minus_" not in key]
+    counted = [
+        key.removesuffix("_count") for key in summary if key.endswith("_count") and "_minus_" not in key
+    ]
     models = [key.removeprefix("overall_") for key in counted if key.startswith("overall_")]
-    questions = sorted({question for key in counted if (question := asked_of(key, models)) and question != "overall"})
+    questions = sorted(
+        {question for key in counted if (question := asked_of(key, models)) and question != "overall"}
+    )
     parts = [
-        Bars(e.title(m), [estimate(summary, f"{question}_{m}") for question in questions], e.role(m)) for m in models
+        Bars(e.title(m), [estimate(summary, f"{question}_{m}") for question in questions], e.role(m))
+        for m in models
     ]
     drawn = []
     dots = [Dot(e.title(m), found, e.role(m)) for m in models if (found := estimate(summary, f"overall_{m}"))]
@@ -208,11 +233,17 @@ def rated(e: Evidence, node: Node | None) -> Chapter:
 
     alt = "; ".join(f"{dot.label}: {words(dot.estimate)}" for dot in dots)
     svg = plots.dots("overall", alt, dots, "mean rating (1 to 7)", words, scale=1.0, limits=(1, 7))
-    drawn.append(Figure(svg, "Overall quality", "Lines are 95 % intervals over prompts and labelers.", (node.name,)))
+    drawn.append(
+        Figure(svg, "Overall quality", "Lines are 95 % intervals over prompts and labelers.", (node.name,))
+    )
     if questions:
         alt = "; ".join(
             f"{part.label}: "
-            + ", ".join(f"{q} {100 * one.value:.0f} %" for q, one in zip(questions, part.estimates, strict=True) if one)
+            + ", ".join(
+                f"{q} {100 * one.value:.0f} %"
+                for q, one in zip(questions, part.estimates, strict=True)
+                if one
+            )
             for part in parts
         )
         svg = figures.bars("metadata", alt, questions, parts, "answers for which labelers said yes (%)")
@@ -236,4 +267,6 @@ def asked_of(key: str, models: Sequence[str]) -> str | None:
 
 def folders(*given: Path | Sequence[Path] | None) -> list[Path]:
     """All folders of settings that hold one, several or none."""
-    return [folder for one in given if one is not None for folder in ([one] if isinstance(one, Path) else one)]
+    return [
+        folder for one in given if one is not None for folder in ([one] if isinstance(one, Path) else one)
+    ]

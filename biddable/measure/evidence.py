@@ -85,7 +85,9 @@ class Evidence:
         own = {self.short(self.ppo): known["ppo"], self.short(self.sft): known["sft"]}
         if self.plain:
             own[self.short(self.plain)] = known["plain"]
-        own.setdefault("ppo", f"{known['ppo']} of the round before")  # the page is about another policy: a later round's
+        own.setdefault(
+            "ppo", f"{known['ppo']} of the round before"
+        )  # the page is about another policy: a later round's
         return (known | own).get(short, short)
 
     def role(self, short: str) -> str:
@@ -106,7 +108,11 @@ class Evidence:
         """Who preferred: labelers of a panel, simulated ones, or a program with its agreement with people."""
         if judge := self.winrate.summary.get("judge"):
             agreement = self.winrate.summary.get("agreement_with_people")
-            told = f"agrees with people in {100 * agreement:.0f} % of pairs" if agreement is not None else "agreement with people unknown"
+            told = (
+                f"agrees with people in {100 * agreement:.0f} % of pairs"
+                if agreement is not None
+                else "agreement with people unknown"
+            )
             return f"verdicts of the language model {wording.clean(str(judge), 60)} ({told})"
         panel = str(self.winrate.summary.get("panel", "held_out")).replace("_", "-")
         return f"{panel} simulated labelers" if self.simulated else f"{panel} labelers"
@@ -146,5 +152,7 @@ def estimate(summary: dict[str, Any], key: str) -> Estimate | None:
 
 def series(rows: Metrics, key: str, scale: float = 1.0) -> tuple[list[float], list[float]]:
     """(steps, values) of one metric where it was logged."""
-    held = [(float(row["step"]), scale * float(row[key])) for row in rows if isinstance(row.get(key), int | float)]
+    held = [
+        (float(row["step"]), scale * float(row[key])) for row in rows if isinstance(row.get(key), int | float)
+    ]
     return [step for step, _ in held], [value for _, value in held]

@@ -47,7 +47,9 @@ def against_size(
             axes.set_xscale("log")
         spare = iter(SPARE * len(lines))
         for line in lines:
-            mark, dashes = (MARKS[line.colour], DASHES.get(line.colour, "-")) if line.colour in MARKS else next(spare)
+            mark, dashes = (
+                (MARKS[line.colour], DASHES.get(line.colour, "-")) if line.colour in MARKS else next(spare)
+            )
             values = [100 * one.value for one in line.estimates]
             errors = [
                 [100 * (one.value - one.low) for one in line.estimates],

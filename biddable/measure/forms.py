@@ -90,7 +90,9 @@ class BBQ(Numbered):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if len(self.answer_info) != len(self.answers):
-            raise ValueError(f"answer_info: {len(self.answer_info)} for {len(self.answers)} answers; one for each was expected")
+            raise ValueError(
+                f"answer_info: {len(self.answer_info)} for {len(self.answers)} answers; one for each was expected"
+            )
         return self
 
 
@@ -128,8 +130,13 @@ class IFEval(Form):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if len(self.kwargs) != len(self.instruction_id_list):
-            raise ValueError(f"kwargs: {len(self.kwargs)} for {len(self.instruction_id_list)} instructions; one for each was expected")
-        told = [ifeval.mistakes(name, given) for name, given in zip(self.instruction_id_list, self.kwargs, strict=True)]
+            raise ValueError(
+                f"kwargs: {len(self.kwargs)} for {len(self.instruction_id_list)} instructions; one for each was expected"
+            )
+        told = [
+            ifeval.mistakes(name, given)
+            for name, given in zip(self.instruction_id_list, self.kwargs, strict=True)
+        ]
         if wrong := [line for lines in told for line in lines]:
             raise ValueError("; ".join(wrong))
         return self

@@ -72,7 +72,9 @@ def signs(e: Evidence) -> Chapter:
         else ["The curves are left out: the policies' folders have no metrics.jsonl with more than one step."]
     )
     colours = [(e.role(e.short(node)), e.title(e.short(node))) for node, _ in e.policies]
-    return Chapter("vital-signs", "Vital signs", paragraphs, figures, [], left, colours if len(colours) > 1 else ())
+    return Chapter(
+        "vital-signs", "Vital signs", paragraphs, figures, [], left, colours if len(colours) > 1 else ()
+    )
 
 
 def gradients(e: Evidence) -> list[Figure]:
@@ -88,17 +90,28 @@ def gradients(e: Evidence) -> list[Figure]:
     figures = []
     if lines:
         alt = "; ".join(f"{line.label}: {line.y[-1]:.3g} at the end" for line in lines)
-        svg = plots.curves("gradients", alt, lines, "step", "length of the gradient", height=200, width=SMALL, bottom=0)
-        meaning = "The text’s is already times its coefficient." if any(line.label == "text" for line in lines) else ""
-        figures.append(Figure(svg, f"Gradients of {e.title(e.short(e.ppo))}", meaning, (e.ppo.name,), small=True))
+        svg = plots.curves(
+            "gradients", alt, lines, "step", "length of the gradient", height=200, width=SMALL, bottom=0
+        )
+        meaning = (
+            "The text’s is already times its coefficient."
+            if any(line.label == "text" for line in lines)
+            else ""
+        )
+        figures.append(
+            Figure(svg, f"Gradients of {e.title(e.short(e.ppo))}", meaning, (e.ppo.name,), small=True)
+        )
     lines = [
-        Curve(label, *series(rows, key), role) for key, label, role in (("kl", "k1", "ppo"), ("kl_k3", "k3", "start"))
+        Curve(label, *series(rows, key), role)
+        for key, label, role in (("kl", "k1", "ppo"), ("kl_k3", "k3", "start"))
     ]
     lines = [line for line in lines if len(line.y) > 1]
     if len(lines) > 1:
         alt = "; ".join(f"{line.label}: {line.y[-1]:.3g} at the end" for line in lines)
         svg = plots.curves("kl-estimators", alt, lines, "step", "nats per answer", height=200, width=SMALL)
-        figures.append(Figure(svg, "Two estimates of the KL", "They should agree.", (e.ppo.name,), small=True))
+        figures.append(
+            Figure(svg, "Two estimates of the KL", "They should agree.", (e.ppo.name,), small=True)
+        )
     return figures
 
 
@@ -116,7 +129,10 @@ def supervised(e: Evidence) -> Chapter:
         )
         paragraphs.append(f"Epoch {count(summary['epoch_chosen'])} was kept, chosen by {how}.")
     figures, left = [], []
-    lines = [Curve("training", *series(rows, "loss"), "sft"), Curve("new prompts", *series(rows, "valid_loss"), "ppo")]
+    lines = [
+        Curve("training", *series(rows, "loss"), "sft"),
+        Curve("new prompts", *series(rows, "valid_loss"), "ppo"),
+    ]
     lines = [line for line in lines if line.x]
     if lines:
         alt = "; ".join(f"{line.label}: from {line.y[0]:.2f} to {line.y[-1]:.2f}" for line in lines)
@@ -128,7 +144,11 @@ def supervised(e: Evidence) -> Chapter:
     if scores:
         alt = f"from {scores[0]:.2f} to {scores[-1]:.2f}"
         svg = plots.curves(
-            "sft-reward", alt, [Curve("score", steps, scores, "sft")], "step", "mean score of the reward model"
+            "sft-reward",
+            alt,
+            [Curve("score", steps, scores, "sft")],
+            "step",
+            "mean score of the reward model",
         )
         figures.append(Figure(svg, "Score of answers to new prompts", "One point an epoch.", own))
     return Chapter("sft", "Fine-tuning on demonstrations", paragraphs, figures, [], left)
@@ -140,19 +160,25 @@ def costs(e: Evidence) -> Chapter:
     total = sum(float(node.manifest["seconds"]) for node in nodes)
     longest = max((float(node.manifest["seconds"]) for node in nodes), default=0.0) or 1.0
     memory = {node.name: peak for node in nodes if (peak := peak_memory(node)) is not None}
-    hosts = sorted({f"{node.manifest['host']['machine']}, {node.manifest['host']['cores']} cores" for node in nodes})
+    hosts = sorted(
+        {f"{node.manifest['host']['machine']}, {node.manifest['host']['cores']} cores" for node in nodes}
+    )
     rows: list[list[Any]] = []
     for node in nodes:
         took = float(node.manifest["seconds"])
         bar = Markup('<span class="bar" style="--share: {}%"></span>').format(f"{100 * took / longest:.2f}")
         row = [Markup('<a href="#stage-{0}">{0}</a>').format(node.name), wording.seconds(took), bar]
         rows.append(
-            [*row, f"{memory[node.name]:.2f}{wording.THIN}GB" if node.name in memory else ""] if memory else row
+            [*row, f"{memory[node.name]:.2f}{wording.THIN}GB" if node.name in memory else ""]
+            if memory
+            else row
         )
     head = ("stage", "time", "", "peak memory") if memory else ("stage", "time", "")
     paragraphs = [f"The stages behind this page took {wording.seconds(total)} together ({'; '.join(hosts)})."]
     left = [] if memory else ["Peak memory is left out: no stage recorded it."]
-    return Chapter("time", "Time and memory", paragraphs, [], [Table("Stages, inputs first", head, rows, ())], left)
+    return Chapter(
+        "time", "Time and memory", paragraphs, [], [Table("Stages, inputs first", head, rows, ())], left
+    )
 
 
 def peak_memory(node: Node) -> float | None:

@@ -45,7 +45,9 @@ ABBREVIATIONS = [
 ]
 
 
-def strict(answer: str, names: Sequence[str], arguments: Sequence[Mapping[str, Any]], prompt: str) -> list[bool]:
+def strict(
+    answer: str, names: Sequence[str], arguments: Sequence[Mapping[str, Any]], prompt: str
+) -> list[bool]:
     """Whether each instruction is followed. Raises KeyError for an instruction that is not known. An empty answer follows none."""
     found = []
     for name, given in zip(names, arguments, strict=True):
@@ -55,7 +57,9 @@ def strict(answer: str, names: Sequence[str], arguments: Sequence[Mapping[str, A
     return found
 
 
-def loose(answer: str, names: Sequence[str], arguments: Sequence[Mapping[str, Any]], prompt: str) -> list[bool]:
+def loose(
+    answer: str, names: Sequence[str], arguments: Sequence[Mapping[str, Any]], prompt: str
+) -> list[bool]:
     """As `strict`, for the best of eight readings of the answer."""
     lines = answer.split("\n")
     cut = [answer, *("\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1]))]
@@ -111,7 +115,11 @@ def _bullets(text: str, given: Mapping[str, Any]) -> bool:
 
 def _highlights(text: str, given: Mapping[str, Any]) -> bool:
     single = [one for one in re.findall(r"\*[^\n\*]*\*", text) if one.strip("*").strip()]
-    double = [one for one in re.findall(r"\*\*[^\n\*]*\*\*", text) if one.removeprefix("**").removesuffix("**").strip()]
+    double = [
+        one
+        for one in re.findall(r"\*\*[^\n\*]*\*\*", text)
+        if one.removeprefix("**").removesuffix("**").strip()
+    ]
     return len(single) + len(double) >= int(given["num_highlights"])
 
 
@@ -170,7 +178,9 @@ def _has(word: str, text: str) -> int:
 
 CHECKS: dict[str, Check] = {
     "keywords:existence": lambda text, given: all(_has(word, text) for word in given["keywords"]),
-    "keywords:frequency": lambda text, given: _relation(_has(str(given["keyword"]), text), given, "frequency"),
+    "keywords:frequency": lambda text, given: _relation(
+        _has(str(given["keyword"]), text), given, "frequency"
+    ),
     "keywords:forbidden_words": lambda text, given: (
         not any(re.search(r"\b" + re.escape(word) + r"\b", text, re.I) for word in given["forbidden_words"])
     ),
@@ -178,9 +188,13 @@ CHECKS: dict[str, Check] = {
         text.lower().count(str(given["letter"]).lower()), given, "let_frequency", "let_relation"
     ),
     "language:response_language": lambda text, given: language(text) in (given["language"], None),
-    "length_constraints:number_sentences": lambda text, given: _relation(sentences(text), given, "num_sentences"),
+    "length_constraints:number_sentences": lambda text, given: _relation(
+        sentences(text), given, "num_sentences"
+    ),
     "length_constraints:number_paragraphs": _paragraphs,
-    "length_constraints:number_words": lambda text, given: _relation(len(re.findall(r"\w+", text)), given, "num_words"),
+    "length_constraints:number_words": lambda text, given: _relation(
+        len(re.findall(r"\w+", text)), given, "num_words"
+    ),
     "length_constraints:nth_paragraph_first_word": _first_word,
     "detectable_content:number_placeholders": lambda text, given: (
         len(re.findall(r"\[.*?\]", text)) >= int(given["num_placeholders"])
@@ -220,7 +234,11 @@ ARGUMENTS: dict[str, dict[str, type]] = {
     "length_constraints:number_sentences": {"num_sentences": int},
     "length_constraints:number_paragraphs": {"num_paragraphs": int},
     "length_constraints:number_words": {"num_words": int},
-    "length_constraints:nth_paragraph_first_word": {"num_paragraphs": int, "nth_paragraph": int, "first_word": str},
+    "length_constraints:nth_paragraph_first_word": {
+        "num_paragraphs": int,
+        "nth_paragraph": int,
+        "first_word": str,
+    },
     "detectable_content:number_placeholders": {"num_placeholders": int},
     "detectable_content:postscript": {"postscript_marker": str},
     "detectable_format:number_bullet_lists": {"num_bullets": int},
@@ -241,9 +259,14 @@ def mistakes(name: str, given: Mapping[str, Any]) -> list[str]:
     for key, kind in ARGUMENTS.get(name, {}).items():
         value = given.get(key)
         right = {
-            int: isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value % 1 == 0,
+            int: isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and value >= 0
+            and value % 1 == 0,
             str: isinstance(value, str) and bool(value),
-            list: isinstance(value, list) and bool(value) and all(isinstance(one, str) and one for one in value),
+            list: isinstance(value, list)
+            and bool(value)
+            and all(isinstance(one, str) and one for one in value),
         }[kind]
         if not right:
             found.append(f"{name}: {key} = {json.dumps(value)}: {WORDS[kind]} was expected")

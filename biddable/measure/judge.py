@@ -130,7 +130,9 @@ def refuse(cfg: Config, here: Here, rows: Sequence[Replies], pairs: Sequence[Any
             f"replies: answers of at least two models to one prompt are needed; these are by {', '.join(models)}"
         )
     if cfg.baseline is not None and cfg.baseline not in models:
-        wrong.append(f"baseline = {cfg.baseline}: no answer is by that model; the models are {', '.join(models)}")
+        wrong.append(
+            f"baseline = {cfg.baseline}: no answer is by that model; the models are {', '.join(models)}"
+        )
     if not all(mark in (cfg.instruction or INSTRUCTION) for mark in ("[[A]]", "[[B]]", "[[C]]")):
         wrong.append("instruction: it must ask for [[A]], [[B]] or [[C]]: nothing else is understood")
     try:
@@ -141,7 +143,9 @@ def refuse(cfg: Config, here: Here, rows: Sequence[Replies], pairs: Sequence[Any
     if not good:
         wrong.append(f"endpoint = {cfg.endpoint}: an address such as https://HOST/v1 was expected")
     elif parts.scheme == "http" and os.environ.get(cfg.key_variable) and not local(str(parts.hostname)):
-        wrong.append(f"endpoint = {cfg.endpoint}: a key is not sent unencrypted to another machine; use https")
+        wrong.append(
+            f"endpoint = {cfg.endpoint}: a key is not sent unencrypted to another machine; use https"
+        )
     try:
         people = records.read(cfg.people / "comparisons.jsonl", Comparison) if cfg.people else []
     except Refusal as refusal:

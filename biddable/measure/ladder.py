@@ -43,7 +43,9 @@ def strengths(first: Sequence[int], second: Sequence[int], outcomes: Sequence[fl
 def _slopes(found: Array, one: Array, other: Array, won: Array, models: int) -> tuple[Array, Array]:
     """Gradient (M,) of the log posterior and minus its second derivative (M, M)."""
     chance = special.expit(found[one] - found[other])
-    gradient = np.bincount(one, won - chance, models) - np.bincount(other, won - chance, models) - PRIOR * found
+    gradient = (
+        np.bincount(one, won - chance, models) - np.bincount(other, won - chance, models) - PRIOR * found
+    )
     weight = chance * (1 - chance)
     bend = PRIOR * np.eye(models)
     np.add.at(bend, (one, one), weight)
@@ -83,10 +85,14 @@ def ladder(
     own = np.diag(inverse - inverse.mean(axis=1, keepdims=True))
     result = {}
     for number, name in enumerate(names):
-        pull = len(won) * rest * (inverse[number, one] - inverse[number, other])  # (N,) mean 0 up to the prior
+        pull = (
+            len(won) * rest * (inverse[number, one] - inverse[number, other])
+        )  # (N,) mean 0 up to the prior
         influence = np.stack([pull - pull.mean(), np.ones_like(pull)], axis=1)
         around = statistics.spread(influence, statistics.ratio, prompts, labelers, resamples, seed)
-        half = around.quantile * math.sqrt(statistics.sure_enough(around.variance, float(own[number]), won, prompts))
+        half = around.quantile * math.sqrt(
+            statistics.sure_enough(around.variance, float(own[number]), won, prompts)
+        )
         result[name] = Estimate(
             *(POINTS * float(x) for x in (found[number], found[number] - half, found[number] + half))
         )

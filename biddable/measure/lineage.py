@@ -102,8 +102,12 @@ class Lineage:
         own = str(manifest["stage"])
         name = own if manifest["run"] == self._run else f"{manifest['run']}/{own}"
         name = self._known[place] = str(folder) if name in self._known.values() else name
-        arrows = tuple(self._arrow(folder, word, one) for word, found in manifest["inputs"].items() for one in found)
-        people = tuple(one for file in KINDS if (folder / file).is_file() for one in _people(folder / file, name))
+        arrows = tuple(
+            self._arrow(folder, word, one) for word, found in manifest["inputs"].items() for one in found
+        )
+        people = tuple(
+            one for file in KINDS if (folder / file).is_file() for one in _people(folder / file, name)
+        )
         self.nodes[name] = Node(
             name,
             folder,

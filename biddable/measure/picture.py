@@ -57,13 +57,22 @@ def draw(walked: Lineage, node: Node) -> Markup:
         ),
     ]
     for lane, word in enumerate(("People", "Records", "Models")):
-        parts.append(Markup('<text class="lane" x="{}" y="14">{}</text>').format(lane * (WIDTH + GAP) + 2, word))
+        parts.append(
+            Markup('<text class="lane" x="{}" y="14">{}</text>').format(lane * (WIDTH + GAP) + 2, word)
+        )
     for source, target in arrows(walked, stages):
-        between = any(b.lane == boxes[source].lane and boxes[source].row < b.row < boxes[target].row for b in boxes.values())
-        parts.append(Markup('<path class="arrow" d="{}"/>').format(_path(boxes[source], boxes[target], between)))
+        between = any(
+            b.lane == boxes[source].lane and boxes[source].row < b.row < boxes[target].row
+            for b in boxes.values()
+        )
+        parts.append(
+            Markup('<path class="arrow" d="{}"/>').format(_path(boxes[source], boxes[target], between))
+        )
     for box in people:
         y = box.y + HEIGHT // 2
-        parts.append(Markup('<path class="arrow" d="M{} {}H{}"/>').format(box.x + WIDTH, y, box.x + WIDTH + GAP))
+        parts.append(
+            Markup('<path class="arrow" d="M{} {}H{}"/>').format(box.x + WIDTH, y, box.x + WIDTH + GAP)
+        )
     parts += [_box(box, node.name) for box in [*people, *boxes.values()]]
     return Markup("\n").join([*parts, Markup("</svg>")])
 
@@ -96,15 +105,21 @@ def placed(walked: Lineage, stages: Sequence[str]) -> dict[str, Box]:
     taken: set[tuple[int, int]] = set()
     for name in stages:
         node = walked.nodes[name]
-        model = name.split("/")[-1].startswith("learn.") and not name.split("/")[-1].startswith("learn.replies")
+        model = name.split("/")[-1].startswith("learn.") and not name.split("/")[-1].startswith(
+            "learn.replies"
+        )
         lane = MODELS if model else RECORDS
         row = max((boxes[arrow.name].row + 1 for arrow in node.arrows), default=0)
         while (lane, row) in taken:
             row += 1
         taken.add((lane, row))
-        rows = ", ".join(f"{count(n)} {file.removesuffix('.jsonl')}" for file, n in node.rows.items() if not model)
+        rows = ", ".join(
+            f"{count(n)} {file.removesuffix('.jsonl')}" for file, n in node.rows.items() if not model
+        )
         content = str(node.manifest.get("content", ""))[:8]
-        hint = f"{name}: {rows or 'no records'}" + (f", made {node.manifest['finished']}" if node.manifest else ", made by no stage")
+        hint = f"{name}: {rows or 'no records'}" + (
+            f", made {node.manifest['finished']}" if node.manifest else ", made by no stage"
+        )
         text = " · ".join(one for one in (rows, content) if one) or "made by no stage"
         boxes[name] = Box(lane, row, name, text, hint, f"#stage-{name}")
     return boxes
@@ -116,7 +131,14 @@ def _people(node: Node, row: int) -> Box | None:
         names = sorted({one.labeler for one in node.people})
         guidelines = ", ".join(sorted({version for one in node.people for version in one.guidelines}))
         kind = "simulated labelers" if node.simulated else "labelers"
-        return Box(PEOPLE, row, f"{count(len(names))} {kind}", f"guideline {guidelines}", f"{', '.join(names)}; guideline {guidelines}", "#people")
+        return Box(
+            PEOPLE,
+            row,
+            f"{count(len(names))} {kind}",
+            f"guideline {guidelines}",
+            f"{', '.join(names)}; guideline {guidelines}",
+            "#people",
+        )
     users = node.summary.get("users")
     if users and node.name.split("/")[-1].startswith("collect."):
         hint = f"{count(users)} users asked the prompts of {node.name}"
@@ -130,7 +152,16 @@ def _box(box: Box, end: str) -> Markup:
         '<a href="{}" class="{}"><title>{}</title><rect x="{}" y="{}" width="{}" height="{}" rx="{}"/>'
         '<text class="name" x="{}" y="{}">{}</text><text class="what" x="{}" y="{}">{}</text></a>'
     ).format(
-        *(box.target, kind, printable(box.hint), box.x, box.y, WIDTH, HEIGHT, 22 if box.lane == PEOPLE else 7),
+        *(
+            box.target,
+            kind,
+            printable(box.hint),
+            box.x,
+            box.y,
+            WIDTH,
+            HEIGHT,
+            22 if box.lane == PEOPLE else 7,
+        ),
         *(box.x + 12, box.y + 18, _cut(box.title, 27), box.x + 12, box.y + 34, _cut(box.text, 31)),
     )
 

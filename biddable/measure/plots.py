@@ -96,12 +96,17 @@ def draw(name: str, alt: str, height: int, plot: Callable[[Any], None], width: i
         "legend.columnspacing": 1.4,
     }
     with matplotlib.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the reader's fonts draw the text
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from font"
+        )  # the reader's fonts draw the text
         figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
         plot(figure)
         drawn = io.StringIO()
         figure.savefig(
-            drawn, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+            drawn,
+            format="svg",
+            transparent=True,
+            metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")),
         )
     return _inline(drawn.getvalue(), alt)
 
@@ -145,10 +150,16 @@ def dots(
         beside = axes.get_yaxis_transform()  # x in shares of the plot's width, y in rows
         for place, row in enumerate(rows):
             value, low, high = (scale * number for number in row.estimate)
-            axes.plot([low, high], [place, place], color=colour(row.colour), linewidth=2.4, solid_capstyle="round")
+            axes.plot(
+                [low, high], [place, place], color=colour(row.colour), linewidth=2.4, solid_capstyle="round"
+            )
             mark = MARKS.get(row.colour, "o")
             axes.plot([value], [place], mark, color=colour(row.colour), markersize=8, markeredgecolor=PAPER)
-            over = {"transform": beside, "va": "bottom", "bbox": {"facecolor": PAPER, "linewidth": 0, "pad": 1.5}}
+            over = {
+                "transform": beside,
+                "va": "bottom",
+                "bbox": {"facecolor": PAPER, "linewidth": 0, "pad": 1.5},
+            }
             axes.text(0, place - 0.22, short(row.label), **over)
             axes.text(1, place - 0.22, words(row.estimate), ha="right", **over)
         if centre is not None:
@@ -229,7 +240,9 @@ def path(name: str, alt: str, lines: Sequence[Curve], xlabel: str, ylabel: str) 
     def plot(figure: Any) -> None:
         axes = figure.subplots()
         for line in lines:
-            axes.plot(line.x, line.y, ".", color=colour(line.colour), alpha=0.35, markersize=5, markeredgewidth=0)
+            axes.plot(
+                line.x, line.y, ".", color=colour(line.colour), alpha=0.35, markersize=5, markeredgewidth=0
+            )
             window = max(1, len(line.x) // SMOOTH)
             x, y = (np.convolve(v, np.ones(window) / window, "valid") for v in (line.x, line.y))
             axes.plot(x, y, color=colour(line.colour), linewidth=2, linestyle=DASHES.get(line.colour, "-"))
@@ -244,7 +257,13 @@ def path(name: str, alt: str, lines: Sequence[Curve], xlabel: str, ylabel: str) 
 
 
 def stacked(
-    name: str, alt: str, upper: Curve, lower: Curve, xlabel: str, titles: tuple[str, str], steps: Sequence[int]
+    name: str,
+    alt: str,
+    upper: Curve,
+    lower: Curve,
+    xlabel: str,
+    titles: tuple[str, str],
+    steps: Sequence[int],
 ) -> str:
     """Two curves over the same axis, one above the other: two units are never put on one axis. Points carry their steps."""
 
@@ -252,7 +271,9 @@ def stacked(
         top, bottom = figure.subplots(2, 1, sharex=True)
         for axes, line, title in zip((top, bottom), (upper, lower), titles, strict=True):
             own = colour(line.colour)
-            axes.plot(line.x, line.y, color=own, linewidth=2, marker=MARKS.get(line.colour, "o"), markersize=5.5)
+            axes.plot(
+                line.x, line.y, color=own, linewidth=2, marker=MARKS.get(line.colour, "o"), markersize=5.5
+            )
             if line.low is not None and line.high is not None:
                 axes.vlines(line.x, line.low, line.high, color=own, linewidth=1.6, alpha=0.6)
             axes.set_title(title)
@@ -261,7 +282,13 @@ def stacked(
         for place in sorted({0, best, len(steps) - 1}):
             spot = (upper.x[place], upper.high[place] if upper.high is not None else upper.y[place])
             top.annotate(
-                f"step {steps[place]}", spot, (0, 4), textcoords="offset points", ha="center", color=MUTED, fontsize=8.5
+                f"step {steps[place]}",
+                spot,
+                (0, 4),
+                textcoords="offset points",
+                ha="center",
+                color=MUTED,
+                fontsize=8.5,
             )
         bottom.set_xlabel(xlabel, loc="left")
 
@@ -283,7 +310,15 @@ def against(
         axes = figure.subplots()
         y_percent = [100 * value for value in y]
         x_own = [100 * value for value in x] if diagonal else list(x)
-        axes.plot(x_own, y_percent, color=colour("sft"), linewidth=2, marker="o", markersize=6.5, markeredgecolor=PAPER)
+        axes.plot(
+            x_own,
+            y_percent,
+            color=colour("sft"),
+            linewidth=2,
+            marker="o",
+            markersize=6.5,
+            markeredgecolor=PAPER,
+        )
         if diagonal:
             ends = [min(*x_own, *y_percent) - 3, max(*x_own, *y_percent) + 3]
             axes.plot(ends, ends, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), zorder=0)

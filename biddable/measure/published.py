@@ -49,7 +49,9 @@ def read(path: Path, shape: str) -> tuple[list[Row], dict[str, list[Row]]]:
     wanted = {"model_type", asked, reply} | ({SHAPES[shape]} if shape in SHAPES else set())
     if not lines or (missing := wanted - set(lines[0])):
         told = ", ".join(sorted(missing)) if lines else "all"
-        raise Refusal(f"{path}: not a file of published samples for shape = {shape!r}; columns missing: {told}")
+        raise Refusal(
+            f"{path}: not a file of published samples for shape = {shape!r}; columns missing: {told}"
+        )
     systems: dict[str, list[Row]] = {}
     for line in lines:
         name = ":".join(line[key] for key in ("model_type", "prompt_type") if line.get(key))
@@ -71,7 +73,8 @@ def read(path: Path, shape: str) -> tuple[list[Row], dict[str, list[Row]]]:
     items = [item(number, line, shape) for number, line in enumerate(first)]
     outputs = {
         name: [
-            {"output": line[reply] or ""} | {ours: float(line[key]) for key, ours in SCORES.items() if line.get(key)}
+            {"output": line[reply] or ""}
+            | {ours: float(line[key]) for key, ours in SCORES.items() if line.get(key)}
             for line in own
         ]
         for name, own in systems.items()
@@ -95,14 +98,23 @@ def item(number: int, line: Row, shape: str) -> Row:
         case "squad":
             answers = [one.strip() for one in reference.split("|")]
             real = [one for one in answers if one != NO_ANSWER]
-            return found | {"context": line["context"], "question": "", "answers": real, "is_impossible": not real}
+            return found | {
+                "context": line["context"],
+                "question": "",
+                "answers": real,
+                "is_impossible": not real,
+            }
         case "drop":
             alternatives = [{"type": "span", "spans": [one]} for one in reference.split("|")]
             return found | {"passage": line["context"], "question": "", "answers": alternatives}
         case "translation":
             return found | {"fr": line["context"], "en": reference}
         case "tldr":
-            return found | {"post": line["context"], "summary": reference, "summary_sentences": reference.split("|")}
+            return found | {
+                "post": line["context"],
+                "summary": reference,
+                "summary_sentences": reference.split("|"),
+            }
         case "realtoxicity":
             return found | {"prompt": {"text": line["context"]}}
         case "truthfulqa_generation":

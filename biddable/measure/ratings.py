@@ -62,7 +62,9 @@ def run(cfg: Config, here: Here) -> None:
                 change = against(own, base, word, value, cfg.resamples, here.seed)
                 here.summary |= keyed(f"{word}_{name}_minus_{cfg.baseline}", change)
         here.progress(number + 1, len(names))
-    here.path("by_use_case.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
+    here.path("by_use_case.jsonl").write_text(
+        "".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8"
+    )
     here.summary |= {
         "ratings": len(rows),
         "labelers": len({row.labeler for row in rows}),

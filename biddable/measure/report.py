@@ -65,7 +65,9 @@ def refuse(cfg: Config, here: Here) -> None:
     """Refuse folders that cannot be what their setting says, all at once, and an installation that cannot draw."""
     wrong: list[str] = []
     named = [*_inputs(cfg).items(), ("rated", cfg.rated)]
-    named += [("benchmarks", folder) for folder in cfg.benchmarks] + [("others", folder) for folder in cfg.others]
+    named += [("benchmarks", folder) for folder in cfg.benchmarks] + [
+        ("others", folder) for folder in cfg.others
+    ]
     for word, folder in named:
         if folder is None:
             continue
@@ -87,7 +89,9 @@ def refuse(cfg: Config, here: Here) -> None:
     if cfg.winrate.resolve() in {folder.resolve() for folder in cfg.others}:
         wrong.append(f"others: {cfg.winrate} is this run's own, which stands last by itself; leave it out")
     if cfg.others_at and len(cfg.others_at) != len(cfg.others) + 1:
-        wrong.append(f"others_at: {len(cfg.others_at)} places for {len(cfg.others)} others and this run; give one each")
+        wrong.append(
+            f"others_at: {len(cfg.others_at)} places for {len(cfg.others)} others and this run; give one each"
+        )
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -160,7 +164,9 @@ def render(cfg: Config, here: Here) -> str:
         run=run_name(e.ppo, here),
         finished=max((str(n.manifest.get("finished", "")) for n in walked.nodes.values()), default=""),
         simulated=e.simulated,
-        random=any(node.manifest.get("settings", {}).get("model") == "tiny" for node in walked.nodes.values()),
+        random=any(
+            node.manifest.get("settings", {}).get("model") == "tiny" for node in walked.nodes.values()
+        ),
         sentence=sentence,
         tiles=tiles,
         steps=story.loop(e),

@@ -148,7 +148,9 @@ def mean_test(
 ) -> Test:
     """`mean` with the p-value of a t test against 0. Given differences of two models on the same prompts by the same people, it is their paired test."""
     numbers = _numbers(values, prompts, labelers)
-    found = spread(np.stack([numbers, np.ones_like(numbers)], axis=1), ratio, prompts, labelers, resamples, seed)
+    found = spread(
+        np.stack([numbers, np.ones_like(numbers)], axis=1), ratio, prompts, labelers, resamples, seed
+    )
     return around(float(numbers.mean()), found, bounds)
 
 
@@ -207,7 +209,9 @@ def equal_length_rate(
     if won.std() == 0:  # whatever the length
         return win_rate(outcomes, prompts, labelers, resamples, seed)
     if scale == 0 and gaps[0] != 0:
-        raise ValueError(f"every first answer is longer by {gaps[0]:g}: nothing tells what would be at equal length")
+        raise ValueError(
+            f"every first answer is longer by {gaps[0]:g}: nothing tells what would be at equal length"
+        )
     design = np.stack([np.ones_like(won), gaps / (scale or 1.0)], axis=1)  # (N, 2)
     fit = _logistic(won, design)
     chance = special.expit(design @ fit)
@@ -255,19 +259,25 @@ def spread(
     )
     if not prompt + labeler:
         both_one = by_prompt.max() == 0 and by_labeler.max() == 0
-        return Spread(float("inf") if both_one else 0.0, max(float(by_prompt.max()), float(by_labeler.max()), 1.0))
+        return Spread(
+            float("inf") if both_one else 0.0, max(float(by_prompt.max()), float(by_labeler.max()), 1.0)
+        )
     joint = prompt and labeler
     variance = max(prompt + labeler - label, min(prompt, labeler), label / 2) if joint else prompt + labeler
     parts = [v**2 / codes.max() for v, codes in ((prompt, by_prompt), (labeler, by_labeler)) if v]
     return Spread(variance, max(1.0, float(variance**2 / sum(parts))))
 
 
-def _variance(sums: Array, statistic: Callable[[Array], Array], codes: Array, resamples: int, seed: int) -> float:
+def _variance(
+    sums: Array, statistic: Callable[[Array], Array], codes: Array, resamples: int, seed: int
+) -> float:
     """Bootstrap variance when whole clusters are drawn; 0 when there is one cluster."""
     clusters = int(codes.max()) + 1
     if clusters == 1:
         return 0.0
-    held = np.stack([np.bincount(codes, weights=column, minlength=clusters) for column in sums.T], axis=1)  # (G, S)
+    held = np.stack(
+        [np.bincount(codes, weights=column, minlength=clusters) for column in sums.T], axis=1
+    )  # (G, S)
     block = max(1, min(resamples, BLOCK // clusters))
     drawn = [statistic(counts @ held) for counts in _draws(clusters, resamples, block, seed)]
     values = np.concatenate(drawn)

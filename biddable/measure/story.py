@@ -70,16 +70,23 @@ def headline(e: Evidence) -> tuple[str, list[Tile]]:
         for one, other in ((ppo, sft), (sft, start), (ppo, start))
         if other and (rate := e.rate(one, other))
     ]
-    accuracy, agreement = estimate(e.reward.summary, "accuracy_valid"), estimate(e.reward.summary, "agreement")
+    accuracy, agreement = (
+        estimate(e.reward.summary, "accuracy_valid"),
+        estimate(e.reward.summary, "agreement"),
+    )
     if accuracy:
         detail = f"two labelers agree in {percent(agreement.value)}" if agreement else interval(accuracy)
-        tiles.append(Tile(percent(accuracy.value), "of pairs ordered right by the reward model", detail, e.reward.name))
+        tiles.append(
+            Tile(percent(accuracy.value), "of pairs ordered right by the reward model", detail, e.reward.name)
+        )
     change = estimate(e.text.summary, f"nll_change_{ppo}") if e.text else None
     if e.text and change:
         detail = "95 % interval " + " to ".join(signed(end, 2) for end in (change.low, change.high))
         if e.plain and (without := estimate(e.text.summary, f"nll_change_{e.short(e.plain)}")):
             detail = f"{signed(without.value)} after {e.title(e.short(e.plain))}"
-        tiles.append(Tile(signed(change.value), f"NLL of ordinary text after {e.title(ppo)}", detail, e.text.name))
+        tiles.append(
+            Tile(signed(change.value), f"NLL of ordinary text after {e.title(ppo)}", detail, e.text.name)
+        )
     return sentence, tiles
 
 
@@ -154,7 +161,9 @@ def who(node: Node | None) -> tuple[str, str] | None:
     """How many people gave a stage's labels."""
     if node is None or not node.people:
         return None
-    return count(len({one.labeler for one in node.people})), "simulated labelers" if node.simulated else "labelers"
+    return count(
+        len({one.labeler for one in node.people})
+    ), "simulated labelers" if node.simulated else "labelers"
 
 
 def pairs(e: Evidence) -> tuple[str, str] | None:
@@ -264,13 +273,17 @@ def tree(e: Evidence, node: Node, seen: set[str], word: str = "", same: bool = T
 
 def crowd(e: Evidence) -> Iterator[list[str]]:
     """One line for each labeler: who, which panel, what they gave, by which guidelines."""
-    held: dict[tuple[str, str, bool], dict[str, int]] = collections.defaultdict(lambda: collections.defaultdict(int))
+    held: dict[tuple[str, str, bool], dict[str, int]] = collections.defaultdict(
+        lambda: collections.defaultdict(int)
+    )
     rules: dict[tuple[str, str, bool], set[str]] = collections.defaultdict(set)
     for one in e.lineage.people():
         key = (one.labeler, one.panel.replace("_", "-"), one.simulated)
         held[key][one.kind] += one.labels
         rules[key].update(one.guidelines)
     for (labeler, panel, simulated), gave in sorted(held.items(), key=lambda item: (item[0][1], item[0][0])):
-        kinds = [count(gave[kind]) if gave[kind] else "" for kind in ("demonstrations", "rankings", "ratings")]
+        kinds = [
+            count(gave[kind]) if gave[kind] else "" for kind in ("demonstrations", "rankings", "ratings")
+        ]
         guidelines = ", ".join(sorted(rules[labeler, panel, simulated]))
         yield [labeler, panel, "simulated" if simulated else "person", *kinds, guidelines]

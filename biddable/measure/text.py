@@ -46,7 +46,9 @@ def run(cfg: Config, here: Here) -> None:
     folders = list(dict.fromkeys((*cfg.policies, cfg.relative_to)))
     names = [folder.name.split(".")[-1] for folder in folders]
     if twins := sorted({name for name in names if names.count(name) > 1}):
-        raise Refusal(f"[{here.key}] policies: two are called {twins[0]}; compare policies of several runs with [measure.benchmarks], which has `names`")
+        raise Refusal(
+            f"[{here.key}] policies: two are called {twins[0]}; compare policies of several runs with [measure.benchmarks], which has `names`"
+        )
     sums, counts = likelihoods(cfg, here, [row.text for row in rows])
     drawn = np.random.default_rng(here.seed).integers(0, len(rows), size=(cfg.resamples, len(rows)))
     base = sums[cfg.relative_to.name]
@@ -62,7 +64,9 @@ def run(cfg: Config, here: Here) -> None:
     here.summary |= {"pieces": len(rows), "tokens": int(counts[cfg.relative_to.name].sum())}
 
 
-def likelihoods(cfg: Config, here: Here, texts: list[str]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def likelihoods(
+    cfg: Config, here: Here, texts: list[str]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """By policy: each piece's summed NLL in nats, and the number of tokens it is over. A policy that is done is not run again."""
     folders = tuple(dict.fromkeys((*cfg.policies, cfg.relative_to)))
     kept = here.restore()
@@ -76,7 +80,9 @@ def likelihoods(cfg: Config, here: Here, texts: list[str]) -> tuple[dict[str, np
         shared = shared or policy.trunk
         words = models.tokenizer(folder)
         pieces = [tuple(words.encode(text, add_special_tokens=False)[: cfg.tokens]) for text in texts]
-        if pieces != known:  # the first policy, or another tokenizer; the trunk's outputs are the same for all policies
+        if (
+            pieces != known
+        ):  # the first policy, or another tokenizer; the trunk's outputs are the same for all policies
             known, packs = pieces, []
             for at in range(0, len(pieces), TOGETHER):
                 packed = pack([Tree((), (ids,)) for ids in pieces[at : at + TOGETHER]])
@@ -85,14 +91,24 @@ def likelihoods(cfg: Config, here: Here, texts: list[str]) -> tuple[dict[str, np
         for i, packed in enumerate(packs):
             with torch.no_grad():
                 logp, _ = policy.logp(packed)
-            sums = logp.new_zeros(len(packed.last), dtype=torch.double).index_add_(0, packed.answer, logp.double())
-            tokens = torch.bincount(packed.answer, minlength=len(packed.last))  # the first is given, not predicted
+            sums = logp.new_zeros(len(packed.last), dtype=torch.double).index_add_(
+                0, packed.answer, logp.double()
+            )
+            tokens = torch.bincount(
+                packed.answer, minlength=len(packed.last)
+            )  # the first is given, not predicted
             for nll, count in zip((-sums).tolist(), tokens.tolist(), strict=True):
                 here.append("pieces.jsonl", {"model": folder.name, "nll": nll, "tokens": count})
             here.progress(number * len(texts) + i * TOGETHER + len(packed.last), len(folders) * len(texts))
         here.checkpoint(number + 1, lambda _: None)
     rows = [json.loads(line) for _, line in records.lines(here.path("pieces.jsonl"))]
     return (
-        {folder.name: np.array([row["nll"] for row in rows if row["model"] == folder.name]) for folder in folders},
-        {folder.name: np.array([row["tokens"] for row in rows if row["model"] == folder.name]) for folder in folders},
+        {
+            folder.name: np.array([row["nll"] for row in rows if row["model"] == folder.name])
+            for folder in folders
+        },
+        {
+            folder.name: np.array([row["tokens"] for row in rows if row["model"] == folder.name])
+            for folder in folders
+        },
     )

@@ -37,7 +37,13 @@ def table(
             if metric != "bleu" and not own[:, 1].sum():
                 continue
             value = estimate(own, metric, clusters, resamples, seed)
-            row = {"metric": metric, "model": name, "value": value.value, "low": value.low, "high": value.high}
+            row = {
+                "metric": metric,
+                "model": name,
+                "value": value.value,
+                "low": value.low,
+                "high": value.high,
+            }
             row |= {"items": int((own[:, -1] > 0).sum()), "lower_is_better": metric in lower}
             row |= {"aim": AIMS[metric]} if metric in AIMS else {}
             if metric != "bleu" and (exact := exactly(own, metric, clusters)):
@@ -46,7 +52,12 @@ def table(
                 change = difference(own, sums[base], metric, clusters, resamples, seed)
                 row |= {"relative_to": base, "change": change.estimate.value, "change_p": change.p}
                 row |= {"change_low": change.estimate.low, "change_high": change.estimate.high}
-            found.append({key: None if isinstance(told, float) and not math.isfinite(told) else told for key, told in row.items()})
+            found.append(
+                {
+                    key: None if isinstance(told, float) and not math.isfinite(told) else told
+                    for key, told in row.items()
+                }
+            )
     return found
 
 
@@ -74,7 +85,11 @@ def _bleu(totals: Array) -> Array:
 
 def bounds(metric: str) -> tuple[float, float]:
     """The least and the most that a metric can be."""
-    ends = {"bleu": (0.0, 100.0)} | dict.fromkeys(ENDLESS, statistics.UNBOUNDED) | dict.fromkeys(SIGNED, (-1.0, 1.0))
+    ends = (
+        {"bleu": (0.0, 100.0)}
+        | dict.fromkeys(ENDLESS, statistics.UNBOUNDED)
+        | dict.fromkeys(SIGNED, (-1.0, 1.0))
+    )
     return ends.get(metric, (0.0, 1.0))
 
 
@@ -87,7 +102,9 @@ def estimate(sums: Array, metric: str, clusters: Sequence[str], resamples: int, 
     if (sums[counted, 1] != 1).any() or metric in ENDLESS:
         return statistics.test_of_sums(sums[counted], _ratio, own, resamples, seed, (least, most)).estimate
     span = most - least
-    found = statistics.win_rate(list((sums[counted, 0] - least) / span), own, ["one"] * len(own), resamples, seed)
+    found = statistics.win_rate(
+        list((sums[counted, 0] - least) / span), own, ["one"] * len(own), resamples, seed
+    )
     return Estimate(*(least + span * end for end in found))
 
 
@@ -96,7 +113,11 @@ def exactly(sums: Array, metric: str, clusters: Sequence[str]) -> Estimate | Non
     if metric in SIGNED:
         return None
     counted, own = weighty(sums, clusters)
-    return statistics.exact(list(sums[counted, 0]), own, ["one"] * len(own)) if (sums[counted, 1] == 1).all() else None
+    return (
+        statistics.exact(list(sums[counted, 0]), own, ["one"] * len(own))
+        if (sums[counted, 1] == 1).all()
+        else None
+    )
 
 
 def weighty(sums: Array, clusters: Sequence[str]) -> tuple[Array, list[str]]:
@@ -105,7 +126,9 @@ def weighty(sums: Array, clusters: Sequence[str]) -> tuple[Array, list[str]]:
     return counted, [cluster for cluster, here in zip(clusters, counted, strict=True) if here]
 
 
-def difference(own: Array, base: Array, metric: str, clusters: Sequence[str], resamples: int, seed: int) -> Test:
+def difference(
+    own: Array, base: Array, metric: str, clusters: Sequence[str], resamples: int, seed: int
+) -> Test:
     """One system minus the other on the same items."""
     size, span = own.shape[1], bounds(metric)[1] - bounds(metric)[0]
     statistic = _bleu if metric == "bleu" else _ratio

@@ -50,7 +50,9 @@ def trained(folder: Path) -> Scorer:
     classifier = classify.Classifier(folder)
     names = classify.FIELD.findall(classifier.template)
     if len(names) != 1:
-        raise Refusal(f"{folder}: its text is {classifier.template!r}; a toxicity scorer reads one text alone")
+        raise Refusal(
+            f"{folder}: its text is {classifier.template!r}; a toxicity scorer reads one text alone"
+        )
     classifier.template = classify.FIELD.sub("{text}", classifier.template)
     return lambda texts: classifier([{"text": text} for text in texts])
 
@@ -95,22 +97,32 @@ def refuse(cfg: Config, here: Here) -> tuple[str | None, float] | None:
         ("classifiers", [DEFAULT, *map(name_of, cfg.classifiers)]),
         ("files", [file.name.split(".")[0] for file in cfg.files]),
     ):
-        wrong += [f"[{here.key}] {word}: two are called {name}" for name in sorted(set(names)) if names.count(name) > 1]
+        wrong += [
+            f"[{here.key}] {word}: two are called {name}"
+            for name in sorted(set(names))
+            if names.count(name) > 1
+        ]
     splits = set()
     for folder in cfg.classifiers:
         try:
             known = classify.facts(folder)
-            splits |= {(known["group"], float(known["valid_share"]))} if "group" in known else set()  # older ones do not say
+            splits |= (
+                {(known["group"], float(known["valid_share"]))} if "group" in known else set()
+            )  # older ones do not say
         except Refusal as refusal:
             wrong += [f"[{here.key}] classifiers: {line}" for line in refusal.lines]
     if cfg.only is not None and len(splits) != 1 and not wrong:
-        wrong.append(f"[{here.key}] only = {cfg.only}: give classifiers, all of one group and valid_share: it is their split")
+        wrong.append(
+            f"[{here.key}] only = {cfg.only}: give classifiers, all of one group and valid_share: it is their split"
+        )
     if wrong:
         raise Refusal(wrong)
     return splits.pop() if cfg.only else None
 
 
-def compared(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], resamples: int, seed: int) -> dict[str, float]:
+def compared(
+    scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], resamples: int, seed: int
+) -> dict[str, float]:
     """Area under the ROC curve against label >= 0.5, and, where labels are shares, correlations; intervals by bootstrap over texts."""
     found = {"auc": classify.area(scores, labels)}
     chance = np.random.default_rng(seed)
@@ -122,7 +134,9 @@ def compared(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], resampl
             value = float(measure(scores, labels).statistic)
             if word == "pearson":  # Fisher's interval
                 middle, half = np.arctanh(value), 1.96 / np.sqrt(max(len(scores) - 3, 1))
-                found |= {"pearson_low": float(np.tanh(middle - half)), "pearson_high": float(np.tanh(middle + half))}
+                found |= {
+                    "pearson_low": float(np.tanh(middle - half)),
+                    "pearson_high": float(np.tanh(middle + half)),
+                }
             found[word] = value
     return found
-

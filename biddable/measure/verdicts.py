@@ -42,7 +42,9 @@ class Pair(NamedTuple):
 
     first: str
     second: str
-    outcome: float  # 1: the first was preferred, 0: the second, 0.5: a tie; a probability where the judge gave one
+    outcome: (
+        float  # 1: the first was preferred, 0: the second, 0.5: a tie; a probability where the judge gave one
+    )
     longer: float  # length of the first minus length of the second; not a number when one is not known
     prompt: str
     labeler: str
@@ -64,7 +66,9 @@ def read(folder: Path) -> list[Judged]:
 def from_comparison(row: Comparison) -> Judged:
     """A ranking as a verdict."""
     sides = tuple(Side(a.model, -float(rank), a) for a, rank in zip(row.answers, row.ranks, strict=True))
-    return Judged(sides, row.prompt.id, row.labeler, row.panel, row.simulated, row.prompt.use_case or "not stated")
+    return Judged(
+        sides, row.prompt.id, row.labeler, row.panel, row.simulated, row.prompt.use_case or "not stated"
+    )
 
 
 def from_ratings(rows: Sequence[Rating]) -> list[Judged]:
@@ -91,7 +95,9 @@ def pairs_of(row: Judged, names: dict[str, str], order: Sequence[str], in_tokens
             one, other = other, one
         outcome = 0.5 if one.worth == other.worth else float(one.worth > other.worth)
         longer = length(one.answer, in_tokens) - length(other.answer, in_tokens)
-        found.append(Pair(names[one.model], names[other.model], outcome, longer, row.prompt, row.labeler, row.use_case))
+        found.append(
+            Pair(names[one.model], names[other.model], outcome, longer, row.prompt, row.labeler, row.use_case)
+        )
     return found
 
 
@@ -122,9 +128,15 @@ def preferences(path: Path) -> list[Pair]:
                 continue
             said = number_of(row["preference"])
             names = str(row["model"]), str(row["baseline"]), str(row["prompt_id"])
-            lengths = [number_of(row[key]) for key in ("len_model", "len_baseline") if row.get(key) is not None]
+            lengths = [
+                number_of(row[key]) for key in ("len_model", "len_baseline") if row.get(key) is not None
+            ]
         except (ValueError, KeyError, TypeError) as error:
-            what = f"the key {error} is missing" if isinstance(error, KeyError) else f"not a preference ({error})"
+            what = (
+                f"the key {error} is missing"
+                if isinstance(error, KeyError)
+                else f"not a preference ({error})"
+            )
             wrong.append(f"{path}:{number}: {what}; model, baseline, prompt_id and preference were expected")
             continue
         if said != 0 and not 1 <= said <= 2:
@@ -133,7 +145,9 @@ def preferences(path: Path) -> list[Pair]:
         longer = lengths[0] - lengths[1] if len(lengths) == 2 else math.nan
         outcome = 0.5 if said == 0 else said - 1
         judge = str(row.get("leaderboard", "judge"))
-        found.append(Pair(names[0], names[1], outcome, longer, names[2], judge, str(row.get("dataset", "not stated"))))
+        found.append(
+            Pair(names[0], names[1], outcome, longer, names[2], judge, str(row.get("dataset", "not stated")))
+        )
     if not found and not wrong:
         wrong.append(f"{path}: holds no preference; one JSON object a line was expected")
     if wrong:

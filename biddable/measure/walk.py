@@ -23,7 +23,12 @@ def told(folder: Path) -> Iterator[str]:
     yield f"guidelines: {', '.join(guidelines) or 'none'}"
     yield from _prompts(walked)
     yield f"code: {code(walked)}"
-    changed = [f"{node.name} reads {arrow.name}" for node in walked.nodes.values() for arrow in node.arrows if not arrow.same]
+    changed = [
+        f"{node.name} reads {arrow.name}"
+        for node in walked.nodes.values()
+        for arrow in node.arrows
+        if not arrow.same
+    ]
     if changed:
         yield f"not what it was when it was read: {'; '.join(changed)}"
 
@@ -39,7 +44,9 @@ def _tree(walked: Lineage, node: Node, lead: str, word: str, seen: set[str]) -> 
     inner = lead.replace("├─ ", "│  ").replace("└─ ", "   ")
     for place, arrow in enumerate(node.arrows):
         last = place + 1 == len(node.arrows)
-        yield from _tree(walked, walked.nodes[arrow.name], inner + ("└─ " if last else "├─ "), arrow.word, seen)
+        yield from _tree(
+            walked, walked.nodes[arrow.name], inner + ("└─ " if last else "├─ "), arrow.word, seen
+        )
 
 
 def _what(node: Node) -> str:
@@ -57,7 +64,9 @@ def _people(walked: Lineage) -> Iterator[str]:
     """Every labeler with what they gave, panel by panel."""
     found: dict[tuple[str, bool], dict[str, Counter[str]]] = {}
     for one in walked.people():
-        found.setdefault((one.panel, one.simulated), {}).setdefault(one.labeler, Counter())[_kind(one)] += one.labels
+        found.setdefault((one.panel, one.simulated), {}).setdefault(one.labeler, Counter())[_kind(one)] += (
+            one.labels
+        )
     for (panel, simulated), people in sorted(found.items()):
         nature = " (simulated)" if simulated else ""
         yield f"people of the panel {panel}{nature}: {len(people)}"
@@ -73,7 +82,9 @@ def _kind(one: People) -> str:
 
 def _prompts(walked: Lineage) -> Iterator[str]:
     for node in walked.nodes.values():
-        if "prompts.jsonl" in node.rows and not any("prompts.jsonl" in walked.nodes[a.name].rows for a in node.arrows):
+        if "prompts.jsonl" in node.rows and not any(
+            "prompts.jsonl" in walked.nodes[a.name].rows for a in node.arrows
+        ):
             users = node.summary.get("users")
             by = f" by {users} users" if users else ""
             files = ", ".join(arrow.name for arrow in node.arrows)

@@ -67,7 +67,10 @@ def run(cfg: Config, here: Here) -> None:
             "answers of at least two are needed: see policies of [learn.replies]"
         )
     others = [
-        p for row in everything if row.panel != cfg.panel for p in verdicts.pairs_of(row, names, order, in_tokens)
+        p
+        for row in everything
+        if row.panel != cfg.panel
+        for p in verdicts.pairs_of(row, names, order, in_tokens)
     ]
     measure(pairs, others, cfg.resamples, here)
     here.summary |= by_model(rows, names, in_tokens)
@@ -93,13 +96,21 @@ def of_the_judge(folder: Path) -> dict[str, Any]:
     """Whether a program judged, and how often it agrees with people: stands beside every figure made from its verdicts."""
     path = folder / "summary.json"
     told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    wanted = ("agreement_with_people", "agreement_with_people_low", "agreement_with_people_high", "consistent")
+    wanted = (
+        "agreement_with_people",
+        "agreement_with_people_low",
+        "agreement_with_people_high",
+        "consistent",
+    )
     return {"judge": told["judge"]} | {key: told.get(key) for key in wanted} if "judge" in told else {}
 
 
 def measure(pairs: Sequence[Pair], others: Sequence[Pair], resamples: int, here: Here) -> None:
     """Everything that follows from pairs: rates, use cases, the other panel, paired tests and the ladder."""
-    groups = {name: [pair for pair in pairs if pair.names == name] for name in sorted({pair.names for pair in pairs})}
+    groups = {
+        name: [pair for pair in pairs if pair.names == name]
+        for name in sorted({pair.names for pair in pairs})
+    }
     use_cases: list[dict[str, Any]] = []
     for number, (name, own) in enumerate(groups.items()):
         numbers = measured(own, resamples, here.seed) | at_equal_length(own, resamples, here.seed)
@@ -138,7 +149,11 @@ def climbed(pairs: Sequence[Pair], resamples: int, here: Here) -> list[dict[str,
         here.summary["ladder"] = "one person's verdicts on one prompt: nothing tells what others would say"
         return []
     for name, points in found.items():
-        here.summary |= {f"elo_{name}": points.value, f"elo_{name}_low": points.low, f"elo_{name}_high": points.high}
+        here.summary |= {
+            f"elo_{name}": points.value,
+            f"elo_{name}_low": points.low,
+            f"elo_{name}_high": points.high,
+        }
     return [{"model": name, "elo": p.value, "low": p.low, "high": p.high} for name, p in found.items()]
 
 
@@ -147,7 +162,9 @@ def paired(pairs: Sequence[Pair], resamples: int, seed: int) -> list[dict[str, A
     held: dict[str, dict[str, dict[tuple[str, str], list[float]]]] = {}
     for p in pairs:
         for one, other, outcome in ((p.first, p.second, p.outcome), (p.second, p.first, 1 - p.outcome)):
-            held.setdefault(other, {}).setdefault(one, {}).setdefault((p.prompt, p.labeler), []).append(outcome)
+            held.setdefault(other, {}).setdefault(one, {}).setdefault((p.prompt, p.labeler), []).append(
+                outcome
+            )
     found = []
     for base, models in sorted(held.items()):
         for one, other in itertools.combinations(sorted(models), 2):
@@ -155,7 +172,9 @@ def paired(pairs: Sequence[Pair], resamples: int, seed: int) -> list[dict[str, A
             if not both:
                 continue
             differences = [float(np.mean(models[one][key]) - np.mean(models[other][key])) for key in both]
-            test = statistics.mean_test(differences, [p for p, _ in both], [w for _, w in both], resamples, seed, (-1.0, 1.0))
+            test = statistics.mean_test(
+                differences, [p for p, _ in both], [w for _, w in both], resamples, seed, (-1.0, 1.0)
+            )
             value, low, high = test.estimate
             words = {"over": base, "model": one, "minus": other, "difference": value}
             found.append(words | {"low": low, "high": high, "p": test.p, "pairs": len(both)})
@@ -173,7 +192,9 @@ def short_names(models: Sequence[str], given: dict[str, str], key: str) -> dict[
     for name in sorted(set(names.values())):
         twins = [model for model in models if names[model] == name]
         if len(twins) > 1:
-            wrong.append(f"[{key}] names: {' and '.join(twins)} would both be called {name}; give them other names")
+            wrong.append(
+                f"[{key}] names: {' and '.join(twins)} would both be called {name}; give them other names"
+            )
     if wrong:
         raise Refusal(wrong)
     return names

@@ -82,11 +82,15 @@ class Reader:
         self, prompts: Sequence[Ids], seeds: Sequence[int], max_tokens: int, temperature: float, line: bool
     ) -> list[str]:
         """Sampled answers. `line`: only up to the first line break (Ouyang et al. 2022, D). Fastest when prompts of one length, and equal ones, are neighbours."""
-        requests = [Request(ids, seed, max_tokens, temperature) for ids, seed in zip(prompts, seeds, strict=True)]
+        requests = [
+            Request(ids, seed, max_tokens, temperature) for ids, seed in zip(prompts, seeds, strict=True)
+        ]
         ends = self.eos | self.breaks if line and self.style == "text" else self.eos
         longest = max(map(len, prompts)) + max_tokens
         found = []
-        for one in sampler.sample(self.policy, requests, ends, slots=min(64, max(4, CACHE_TOKENS // longest))):
+        for one in sampler.sample(
+            self.policy, requests, ends, slots=min(64, max(4, CACHE_TOKENS // longest))
+        ):
             ids = one.tokens[:-1] if one.tokens[-1] in self.eos else one.tokens
             text = self.tokenizer.decode(ids, skip_special_tokens=True)
             if line:
@@ -98,14 +102,18 @@ class Reader:
         """What an answer goes on from."""
         if self.style == "chat":
             return models.render(self.tokenizer, [Message(role="user", content=text)])
-        return self._encode(text.rstrip()) or (int(self.tokenizer.bos_token_id or self.tokenizer.eos_token_id),)
+        return self._encode(text.rstrip()) or (
+            int(self.tokenizer.bos_token_id or self.tokenizer.eos_token_id),
+        )
 
     @property
     def breaks(self) -> frozenset[int]:
         """Every token whose text holds a line break."""
         if self._breaks is None:
             size = len(self.tokenizer)
-            texts = self.tokenizer.batch_decode([[number] for number in range(size)], skip_special_tokens=False)
+            texts = self.tokenizer.batch_decode(
+                [[number] for number in range(size)], skip_special_tokens=False
+            )
             self._breaks = frozenset(number for number, text in enumerate(texts) if "\n" in text)
         return self._breaks
 
@@ -142,7 +150,12 @@ def likelihoods(policies: Sequence[Policy], trees: Sequence[Tree]) -> list[list[
     found = []
     for own in sums:
         left = iter(own)
-        found.append([Likelihoods(tuple(next(left) if a else 0.0 for a in t.answers), tuple(map(len, t.answers))) for t in trees])
+        found.append(
+            [
+                Likelihoods(tuple(next(left) if a else 0.0 for a in t.answers), tuple(map(len, t.answers)))
+                for t in trees
+            ]
+        )
     return found
 
 

@@ -94,14 +94,18 @@ class Config(Settings):
     @field_validator("address")
     @classmethod
     def _is_an_address(cls, value: str | None) -> str | None:
-        if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+        if value is not None and (
+            urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname
+        ):
             raise ValueError("an address such as https://chat.example.org was expected")
         return value.rstrip("/") if value else value
 
     @field_validator("engine")
     @classmethod
     def _is_an_engine(cls, value: str) -> str:
-        if value != "biddable" and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+        if value != "biddable" and (
+            urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname
+        ):
             raise ValueError('"biddable" or an address such as http://localhost:8000 was expected')
         return value
 
@@ -118,13 +122,19 @@ def names(policies: tuple[Path, ...]) -> list[str]:
 def sources(cfg: Config) -> tuple[dict[str, Source], Callable[[], Awaitable[None]]]:
     """What answers, by name, and how to stop it. Raises Refusal for policies that do not load or an engine that is not there."""
     if cfg.best_of > 1 and (cfg.reward is None or cfg.engine != "biddable"):
-        raise Refusal(f'[serve.api] best_of = {cfg.best_of}: needs [serve.api] reward = "learn.reward" and engine = "biddable"')
+        raise Refusal(
+            f'[serve.api] best_of = {cfg.best_of}: needs [serve.api] reward = "learn.reward" and engine = "biddable"'
+        )
     called = names(cfg.policies)
     if len(set(called)) < len(called):
-        raise Refusal(f"[serve.api] policies: {', '.join(map(str, cfg.policies))}: each policy can be named once")
+        raise Refusal(
+            f"[serve.api] policies: {', '.join(map(str, cfg.policies))}: each policy can be named once"
+        )
     unfinished = [p for p in cfg.policies if (p / "begun.json").exists() and read_manifest(p) is None]
     if unfinished:
-        raise Refusal([f"[serve.api] policies: {path} is not done; run it to its end first" for path in unfinished])
+        raise Refusal(
+            [f"[serve.api] policies: {path} is not done; run it to its end first" for path in unfinished]
+        )
     answerers = [Answerer(folder=str(path), content=content_hash(path)) for path in cfg.policies]
     if cfg.engine != "biddable":
         return _remote(cfg, called, answerers)
@@ -240,7 +250,10 @@ def serve(cfg: Config, here: Here) -> None:
             finally:
                 await stop()
 
-        for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn hears them while it serves, and raises them again when it is done
+        for number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+        ):  # uvicorn hears them while it serves, and raises them again when it is done
             signal.signal(number, lambda *_: None)
         asyncio.run(run())
 

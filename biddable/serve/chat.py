@@ -30,7 +30,17 @@ from biddable.serve.talk import Server, Talk
 
 CONSENT = (Path(__file__).parent / "pages" / "consent.txt").read_text(encoding="utf-8").strip()
 """What people are asked, word for word; its version is part of every turn that is kept."""
-REASONS = ("right", "helpful", "well put", "wrong", "did not do what I asked", "too long", "too short", "harmful", "rude")
+REASONS = (
+    "right",
+    "helpful",
+    "well put",
+    "wrong",
+    "did not do what I asked",
+    "too long",
+    "too short",
+    "harmful",
+    "rude",
+)
 YEAR = 365 * 86400.0
 pages = web.router()
 
@@ -46,8 +56,12 @@ class Rooms:
         """The version of the text that a user agreed to; None for who said no, took it back, was never asked, or agreed to another text."""
         query = sa.select(consents.c.given, consents.c.version).where(consents.c.user == user)
         with self.store.engine.connect() as connection:
-            newest = connection.execute(query.order_by(consents.c.at.desc(), consents.c.id.desc()).limit(1)).first()
-        return self.version if newest is not None and newest.given and newest.version == self.version else None
+            newest = connection.execute(
+                query.order_by(consents.c.at.desc(), consents.c.id.desc()).limit(1)
+            ).first()
+        return (
+            self.version if newest is not None and newest.given and newest.version == self.version else None
+        )
 
     def asked(self, user: str) -> bool:
         """Whether a user has answered the question as it is now."""
@@ -57,7 +71,13 @@ class Rooms:
 
     def note(self, user: str, given: bool) -> None:
         """Write down what a user answered; earlier answers stay."""
-        row = {"id": secrets.token_hex(12), "user": user, "version": self.version, "given": given, "at": self.store.clock()}
+        row = {
+            "id": secrets.token_hex(12),
+            "user": user,
+            "version": self.version,
+            "given": given,
+            "at": self.store.clock(),
+        }
         self.store.write(lambda connection: connection.execute(sa.insert(consents), row))
 
 
@@ -129,7 +149,12 @@ def home(request: Request, guest: Annotated[Guest | None, Depends(_guest)]) -> R
     known = {"agreed": bool(rooms.agreed(guest.user)), "asked": rooms.asked(guest.user)}
     if server.keeper is None:
         known = {"agreed": False, "asked": False}
-    context = {"user": guest.user, "consent": CONSENT.split("\n\n"), "version": rooms.version, "keeps": server.keeper is not None}
+    context = {
+        "user": guest.user,
+        "consent": CONSENT.split("\n\n"),
+        "version": rooms.version,
+        "keeps": server.keeper is not None,
+    }
     return web.page(request, "chat.html", reasons=REASONS, keyed=server.keys is not None, **context, **known)
 
 
@@ -143,7 +168,9 @@ def enter(request: Request, form: web.Form) -> Response:
         return web.go("/?key=wrong")
     response = web.go("/")
     https = request.app.state.https
-    response.set_cookie(_cookie(request), key, max_age=int(YEAR), httponly=True, secure=https, samesite="strict")
+    response.set_cookie(
+        _cookie(request), key, max_age=int(YEAR), httponly=True, secure=https, samesite="strict"
+    )
     return response
 
 

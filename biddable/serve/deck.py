@@ -49,7 +49,9 @@ class _Live:
     tokens: list[int] = field(default_factory=list)
     hidden: list[torch.Tensor] = field(default_factory=list)
     pending: list[Token] = field(default_factory=list)  # drawn, but their text is still held back
-    pieces: list[Piece] = field(default_factory=list)  # of a scored order: given out when all its answers are there
+    pieces: list[Piece] = field(
+        default_factory=list
+    )  # of a scored order: given out when all its answers are there
     finish: Finish | None = None
     since: float = field(default_factory=time.monotonic)
 
@@ -157,7 +159,9 @@ class Deck:
         fresh = list({id(g): g for g, _ in chosen if g.prefilled is None}.values())
         if fresh:
             prompts = [group.order.prompt for group in fresh]
-            for group, one in zip(fresh, prefill(self.policy, prompts, any(g.order.scored for g in fresh)), strict=True):
+            for group, one in zip(
+                fresh, prefill(self.policy, prompts, any(g.order.scored for g in fresh)), strict=True
+            ):
                 group.prefilled = one if group.order.scored else replace(one, hidden=None)
         entered = [self._seat(group, number) for group, number in chosen]
         for group, _ in chosen:
@@ -207,9 +211,12 @@ class Deck:
         orders = [one.group.order for one in ones]
         tops = _likeliest(logits, [order.top for order in orders])
         settings = [
-            (one.uniforms[len(one.tokens)], order.temperature, order.top_p) for one, order in zip(ones, orders, strict=True)
+            (one.uniforms[len(one.tokens)], order.temperature, order.top_p)
+            for one, order in zip(ones, orders, strict=True)
         ]
-        drawn, logp = draw(logits, *torch.tensor(settings, dtype=torch.float32, device=logits.device).unbind(1))
+        drawn, logp = draw(
+            logits, *torch.tensor(settings, dtype=torch.float32, device=logits.device).unbind(1)
+        )
         self.tokens += len(ones)
         for one, token, likelihood, top in zip(ones, drawn.tolist(), logp.tolist(), tops, strict=True):
             one.tokens.append(token)
@@ -231,7 +238,11 @@ class Deck:
 
     def _follows(self, one: _Live) -> bool:
         """Whether an ended answer takes part in one more step: its last token's trunk output is wanted for the score."""
-        return one.group.order.scored and self.policy.trunk.body is not None and len(one.hidden) <= len(one.tokens)
+        return (
+            one.group.order.scored
+            and self.policy.trunk.body is not None
+            and len(one.hidden) <= len(one.tokens)
+        )
 
     def _note(self, one: _Live, text: str) -> None:
         """Hand out what is new of an answer, or keep it until the best are chosen."""

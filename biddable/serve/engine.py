@@ -37,7 +37,9 @@ class Engine:
 
     def waiting(self) -> int:
         """Orders without a seat."""
-        return sum(len(deck.waiting) for deck in list(self.decks.values())) + sum(len(j.orders) for _, j in self._new)
+        return sum(len(deck.waiting) for deck in list(self.decks.values())) + sum(
+            len(j.orders) for _, j in self._new
+        )
 
     def busy(self) -> int:
         """Seats taken."""

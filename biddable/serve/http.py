@@ -42,7 +42,9 @@ async def body(request: Request, most: int) -> bytes:
                 if len(found) > most:
                     raise Wrong(f"the body is larger than {most} bytes", 413, code="request_too_large")
     except TimeoutError:
-        raise Wrong(f"the body did not come within {BODY_SECONDS:.0f} seconds", 408, code="request_timeout") from None
+        raise Wrong(
+            f"the body did not come within {BODY_SECONDS:.0f} seconds", 408, code="request_timeout"
+        ) from None
     return bytes(found)
 
 
@@ -70,7 +72,9 @@ class Events(Response):
     """A stream of server-sent events. `close` is called in the end, however that comes; a client that hangs up or stops reading ends it."""
 
     def __init__(self, events: AsyncGenerator[str], close: Callable[[bool], None]) -> None:
-        super().__init__(media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+        super().__init__(
+            media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
+        )
         del self.headers["content-length"]
         self.events, self.closing = events, close
 
@@ -103,7 +107,9 @@ def wrong(error: Exception) -> Wrong | None:
     if isinstance(error, Wrong):
         return error
     if isinstance(error, Full):
-        return Wrong("too many requests are waiting; try again later", 503, code="overloaded", retry=error.seconds)
+        return Wrong(
+            "too many requests are waiting; try again later", 503, code="overloaded", retry=error.seconds
+        )
     if isinstance(error, TooLate):
         return Wrong(f"{error}; try again later", 503, code="timeout", retry=5.0)
     if isinstance(error, Closed):

@@ -44,7 +44,9 @@ class Keeper:
         return f"user-{self._mark('user', *words)[:16]}"
 
     def _mark(self, *words: str) -> str:
-        return hmac.new(self.secret, "\x1f".join(words).encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+        return hmac.new(
+            self.secret, "\x1f".join(words).encode("utf-8", "surrogatepass"), hashlib.sha256
+        ).hexdigest()
 
     def handle(self, turn: str, user: str) -> str:
         """What a browser is given for one of its turns: nobody else can make one, so nobody can speak about another's turn."""
@@ -57,7 +59,14 @@ class Keeper:
         return turn if hmac.compare_digest(given, right) else None
 
     async def turn(
-        self, asker: Asker, turn: str, conversation: str, messages: Sequence[Message], answer: Answer, policy: Policy, sampling: Sampling
+        self,
+        asker: Asker,
+        turn: str,
+        conversation: str,
+        messages: Sequence[Message],
+        answer: Answer,
+        policy: Policy,
+        sampling: Sampling,
     ) -> bool:
         """Keep a turn if its user agreed and it is one (a dialogue that ends with the user's words). True: it is on the disk."""
         if asker.consent is None or not messages or messages[-1].role != "user":

@@ -45,14 +45,21 @@ class Keys:
     def add(self, name: str) -> str:
         """Make a key and return it: the only time that it can be seen. Raises Refusal for a name that an open key has."""
         if not 1 <= len(name.strip()) <= 80 or not name.isprintable():
-            raise Refusal(f"{name!r}: a name of 1 to 80 visible characters was expected, such as 'ada' or 'nightly-tests'")
+            raise Refusal(
+                f"{name!r}: a name of 1 to 80 visible characters was expected, such as 'ada' or 'nightly-tests'"
+            )
         token = f"bid-{secrets.token_urlsafe(32)}"
 
         def step(connection: sa.Connection) -> str:
             mine = (api_keys.c.name == name) & api_keys.c.closed.is_(None)
             if connection.execute(sa.select(api_keys.c.id).where(mine)).first():
                 raise Refusal(f"{name} has a key already; close it first, or choose another name")
-            row = {"id": _hash(token), "name": name, "pseudonym": f"key-{secrets.token_hex(6)}", "created": self.store.clock()}
+            row = {
+                "id": _hash(token),
+                "name": name,
+                "pseudonym": f"key-{secrets.token_hex(6)}",
+                "created": self.store.clock(),
+            }
             connection.execute(sa.insert(api_keys), row)
             return token
 
@@ -63,7 +70,10 @@ class Keys:
 
         def step(connection: sa.Connection) -> None:
             mine = sa.update(api_keys).where(api_keys.c.name == name, api_keys.c.closed.is_(None))
-            if connection.execute(mine.values(closed=self.store.clock()).returning(api_keys.c.id)).first() is None:
+            if (
+                connection.execute(mine.values(closed=self.store.clock()).returning(api_keys.c.id)).first()
+                is None
+            ):
                 raise Refusal(f"there is no open key of the name {name}")
 
         self.store.write(step)
@@ -106,8 +116,14 @@ def command(where: str | Path, words: list[str]) -> str:
     with open_store(where) as store:
         keys = Keys(store)
         if not words:
-            rows = [(key.name, _day(key.created), key.pseudonym, "closed" if key.closed else "open") for key in keys.all()]
-            return "\n".join(f"{name:24} {since}  {who}  {state}" for name, since, who, state in rows) or "no keys yet"
+            rows = [
+                (key.name, _day(key.created), key.pseudonym, "closed" if key.closed else "open")
+                for key in keys.all()
+            ]
+            return (
+                "\n".join(f"{name:24} {since}  {who}  {state}" for name, since, who, state in rows)
+                or "no keys yet"
+            )
         if words[0] == "add":
             return f"{keys.add(words[1])}\nthis is the only time that the key of {words[1]} is shown; it is kept as a hash"
         keys.close(words[1])

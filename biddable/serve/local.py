@@ -76,7 +76,10 @@ class Local:
         wanted = ask.max_tokens or self.most_tokens
         seed = secrets.randbits(62) if ask.seed is None else ask.seed
         orders = []
-        long = sum(len(message.content) for message in ask.messages) + sum(len(prompt) for prompt in ask.prompts) > SHORT
+        long = (
+            sum(len(message.content) for message in ask.messages) + sum(len(prompt) for prompt in ask.prompts)
+            > SHORT
+        )
         prompts = await run_in_threadpool(self._prompts, ask) if long else self._prompts(ask)
         for number, prompt in enumerate(prompts):
             room = self.context - len(prompt)
@@ -118,13 +121,18 @@ class Local:
         try:
             return models.render(self.tokenizer, messages)
         except TemplateError as error:
-            raise Wrong(f"this model's chat template refuses the dialogue: {error}", param="messages") from error
+            raise Wrong(
+                f"this model's chat template refuses the dialogue: {error}", param="messages"
+            ) from error
 
     def _clean(self, text: str, where: str) -> None:
         """A control token written out in a message would be read as one: somebody could speak in another's name."""
         for token in self.tokenizer.added_tokens_decoder.values():
             if token.special and (word := str(token)) in text:
-                raise Wrong(f"{where}: holds {word}, which this model takes for a control token; leave it out", param=where)
+                raise Wrong(
+                    f"{where}: holds {word}, which this model takes for a control token; leave it out",
+                    param=where,
+                )
 
     @property
     def scores(self) -> bool:
@@ -143,7 +151,9 @@ class Local:
 
 def _seed(seed: int, prompt: int, answer: int) -> int:
     """A seed for each answer of a request, from the request's."""
-    return int.from_bytes(hashlib.blake2b(f"{seed} {prompt} {answer}".encode(), digest_size=8).digest(), "big")
+    return int.from_bytes(
+        hashlib.blake2b(f"{seed} {prompt} {answer}".encode(), digest_size=8).digest(), "big"
+    )
 
 
 @dataclass(frozen=True)
@@ -165,15 +175,21 @@ def load(
     decks, contexts = {}, {}
     for name, folder in policies.items():
         mark = str(models.about(folder).get("fingerprint"))
-        policy = models.load_policy(folder, shared=shared if shared is not None and mark == shared.fingerprint else None)
+        policy = models.load_policy(
+            folder, shared=shared if shared is not None and mark == shared.fingerprint else None
+        )
         shared = shared or policy.trunk
         tokenizer = models.tokenizer(folder)
         scorer = None
         if reward is not None:
             if models.about(reward).get("fingerprint") != policy.trunk.fingerprint:
-                raise Refusal(f"{reward}: stands on another trunk than {folder}; both must come from one [learn.start]")
+                raise Refusal(
+                    f"{reward}: stands on another trunk than {folder}; both must come from one [learn.start]"
+                )
             scorer = models.load_scorer(reward, shared=policy.trunk).freeze()
-        decks[name] = Deck(policy.freeze(), tokenizer, models.eos_ids(folder, tokenizer), limits.slots, scorer)
+        decks[name] = Deck(
+            policy.freeze(), tokenizer, models.eos_ids(folder, tokenizer), limits.slots, scorer
+        )
         contexts[name] = min(limits.context, models.context(folder))
     engine = Engine(decks, limits.queue)
     found = {}

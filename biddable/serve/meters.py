@@ -19,16 +19,25 @@ class Meters:
             "biddable_requests", "Requests by path and status", ["path", "status"], registry=self.registry
         )
         self.first = Histogram(
-            "biddable_first_token_seconds", "From request to first text", buckets=SECONDS, registry=self.registry
+            "biddable_first_token_seconds",
+            "From request to first text",
+            buckets=SECONDS,
+            registry=self.registry,
         )
         self.whole = Histogram(
             "biddable_answer_seconds", "From request to last text", buckets=SECONDS, registry=self.registry
         )
-        self.prompt = Counter("biddable_prompt_tokens", "Prompt tokens of answered requests", registry=self.registry)
+        self.prompt = Counter(
+            "biddable_prompt_tokens", "Prompt tokens of answered requests", registry=self.registry
+        )
         self.answer = Counter("biddable_answer_tokens", "Answer tokens given out", registry=self.registry)
-        self.gone = Counter("biddable_hangups", "Clients that went away before the end", registry=self.registry)
+        self.gone = Counter(
+            "biddable_hangups", "Clients that went away before the end", registry=self.registry
+        )
         self.turns = Counter("biddable_turns_kept", "Turns kept with consent", registry=self.registry)
-        self.busy = Gauge("biddable_seats_taken", "Answers under way in our own engine", registry=self.registry)
+        self.busy = Gauge(
+            "biddable_seats_taken", "Answers under way in our own engine", registry=self.registry
+        )
         self.waiting = Gauge("biddable_waiting", "Prompts that wait for a seat", registry=self.registry)
 
     def text(self) -> bytes:
@@ -41,7 +50,9 @@ class Rates:
 
     def __init__(self, per_minute: int, most: int = 10_000) -> None:
         self.per_minute, self.most = per_minute, most
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # who -> (what is left, at what time)
+        self._buckets: OrderedDict[str, tuple[float, float]] = (
+            OrderedDict()
+        )  # who -> (what is left, at what time)
 
     def take(self, who: str, now: float | None = None) -> float:
         """Seconds to wait before asking again; 0 when this one may go ahead."""

@@ -23,7 +23,12 @@ class Wrong(Exception):
     """A request that is refused: HTTP status, what is wrong, and where."""
 
     def __init__(
-        self, message: str, status: int = 400, param: str | None = None, code: str | None = None, retry: float | None = None
+        self,
+        message: str,
+        status: int = 400,
+        param: str | None = None,
+        code: str | None = None,
+        retry: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message, self.status, self.param, self.code, self.retry = message, status, param, code, retry
@@ -34,7 +39,12 @@ class Wrong(Exception):
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 
-KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 503: "overloaded_error"}
+KINDS = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
 
 
 class Body(BaseModel):
@@ -62,7 +72,9 @@ class Turned(Body):
     content: str | list[Part]
 
     def message(self) -> Message:
-        content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        content = (
+            self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        )
         return Message(role="system" if self.role == "developer" else self.role, content=content)
 
 
@@ -80,9 +92,10 @@ class Asked(Body):
     n: int = Field(default=1, ge=1)
     best_of: int | None = Field(default=None, ge=1)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    stop: Annotated[str, Field(min_length=1, max_length=MOST_STOP_CHARACTERS)] | list[
+    stop: (
         Annotated[str, Field(min_length=1, max_length=MOST_STOP_CHARACTERS)]
-    ] = Field(default=[], max_length=max(MOST_STOPS, MOST_STOP_CHARACTERS))
+        | list[Annotated[str, Field(min_length=1, max_length=MOST_STOP_CHARACTERS)]]
+    ) = Field(default=[], max_length=max(MOST_STOPS, MOST_STOP_CHARACTERS))
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
     user: str | None = Field(default=None, max_length=500)
@@ -155,7 +168,11 @@ def parse(kind: type[A], data: bytes) -> A:
         raise mistake(error) from None
     for name, neutral in NEUTRAL.items():
         if extra.get(name) is not None and extra[name] not in neutral:
-            raise Wrong(f"{name} is not supported by this server; leave it out", param=name, code="unsupported_parameter")
+            raise Wrong(
+                f"{name} is not supported by this server; leave it out",
+                param=name,
+                code="unsupported_parameter",
+            )
     if len(asked.stops) > MOST_STOPS:
         raise Wrong(f"stop: at most {MOST_STOPS} stop words, got {len(asked.stops)}", param="stop")
     return asked
@@ -167,7 +184,11 @@ def mistake(error: ValidationError) -> Wrong:
     first = mistakes[0]
     if first["type"] == "json_invalid":
         return Wrong(f"the body is not JSON: {first['msg']}", code="invalid_json")
-    place = [str(part) for part in first["loc"] if not re.fullmatch(r"str|int|list\[.*|constrained-.*|function-.*", str(part))]
+    place = [
+        str(part)
+        for part in first["loc"]
+        if not re.fullmatch(r"str|int|list\[.*|constrained-.*|function-.*", str(part))
+    ]
     where = ".".join(place) or "body"
     value = repr(first.get("input"))
     shown = value if len(value) <= 80 else value[:77] + "..."

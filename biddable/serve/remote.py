@@ -24,7 +24,9 @@ def client(url: str, key: str | None, seconds: float) -> httpx2.AsyncClient:
     base = url.rstrip("/").removesuffix("/v1")
     headers = {"authorization": f"Bearer {key}"} if key else {}
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=32)
-    return httpx2.AsyncClient(base_url=base, headers=headers, timeout=httpx2.Timeout(seconds, connect=10), limits=limits)
+    return httpx2.AsyncClient(
+        base_url=base, headers=headers, timeout=httpx2.Timeout(seconds, connect=10), limits=limits
+    )
 
 
 def names(url: str, key: str | None) -> list[str]:
@@ -103,7 +105,9 @@ class Remote:
     async def open(self, ask: Ask) -> _Events:
         """Hand the request on. Raises Wrong for what the other server refuses, Full when it is overloaded."""
         if ask.top is not None:
-            raise Wrong("logprobs: not available from this engine", param="logprobs", code="unsupported_parameter")
+            raise Wrong(
+                "logprobs: not available from this engine", param="logprobs", code="unsupported_parameter"
+            )
         tokens = min(ask.max_tokens or self.most_tokens, self.most_tokens)
         sent: dict[str, Any] = {
             "model": self.model,
@@ -119,7 +123,10 @@ class Remote:
         if ask.stop:
             sent["stop"] = list(ask.stop)
         if ask.messages:
-            path, sent["messages"] = "/v1/chat/completions", [message.model_dump() for message in ask.messages]
+            path, sent["messages"] = (
+                "/v1/chat/completions",
+                [message.model_dump() for message in ask.messages],
+            )
         else:
             path = "/v1/completions"
             sent["prompt"] = [one if isinstance(one, str) else list(one) for one in ask.prompts]

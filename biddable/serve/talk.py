@@ -34,7 +34,9 @@ class Server:
         """The model of this name. Raises Wrong when there is none."""
         if name not in self.sources:
             known = ", ".join(self.sources)
-            raise Wrong(f"there is no model {name!r} here; there are: {known}", 404, "model", "model_not_found")
+            raise Wrong(
+                f"there is no model {name!r} here; there are: {known}", 404, "model", "model_not_found"
+            )
         return self.sources[name]
 
 
@@ -56,7 +58,9 @@ class Said:
 class Talk:
     """One request being answered: its stream, what was said, and keeping it."""
 
-    def __init__(self, server: Server, source: Source, ask: Ask, asker: Asker, name: str, conversation: str = "") -> None:
+    def __init__(
+        self, server: Server, source: Source, ask: Ask, asker: Asker, name: str, conversation: str = ""
+    ) -> None:
         self.server, self.source, self.ask, self.asker = server, source, ask, asker
         self.name, self.conversation = name, conversation or name
         self.began = time.monotonic()
@@ -104,7 +108,9 @@ class Talk:
             stop=ask.stop,
             best_of=ask.count if ask.wanted < ask.count else 1,
         )
-        kept = await keeper.turn(self.asker, turn, self.conversation, ask.messages, answer, self.source.answerer, sampling)
+        kept = await keeper.turn(
+            self.asker, turn, self.conversation, ask.messages, answer, self.source.answerer, sampling
+        )
         self.server.meters.turns.inc(kept)
         return turn if kept else None
 

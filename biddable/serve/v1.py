@@ -32,7 +32,9 @@ async def _caller(request: Request) -> Key | None:
     if server.keys is not None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise Wrong("an API key is missing; send it as `Authorization: Bearer KEY`", 401, code="missing_api_key")
+            raise Wrong(
+                "an API key is missing; send it as `Authorization: Bearer KEY`", 401, code="missing_api_key"
+            )
         keys = server.keys
         key = keys.find(token.strip()) if keys.fresh() else await run_in_threadpool(keys.find, token.strip())
         if key is None:
@@ -57,7 +59,9 @@ def _counts(server: Server, source: Source, asked: Asked, prompts: int) -> tuple
     if count < asked.n:
         raise Wrong(f"best_of = {count} answers are fewer than n = {asked.n}", param="best_of")
     if count * prompts > server.most_answers:
-        raise Wrong(f"at most {server.most_answers} answers a request, {count * prompts} were asked for", param="n")
+        raise Wrong(
+            f"at most {server.most_answers} answers a request, {count * prompts} were asked for", param="n"
+        )
     if count > asked.n and not source.scores:
         said = 'best_of: this server has no reward model to choose with; its [serve.api] needs reward = "learn.reward"'
         raise Wrong(said, param="best_of", code="unsupported_parameter")
@@ -122,19 +126,39 @@ class _Chat:
         self.talk = talk
 
     def choice(self, index: int, said: Said, turn: str | None) -> dict[str, Any]:
-        shown = None if self.talk.ask.top is None else protocol.chat_logprobs(said.tokens, self.talk.source.spell)
+        shown = (
+            None if self.talk.ask.top is None else protocol.chat_logprobs(said.tokens, self.talk.source.spell)
+        )
         message = {"role": "assistant", "content": said.text, "refusal": None}
-        return {"index": index, "message": message, "logprobs": shown, "finish_reason": said.finish} | _ours(said.score, turn)
+        return {"index": index, "message": message, "logprobs": shown, "finish_reason": said.finish} | _ours(
+            said.score, turn
+        )
 
     def begin(self, index: int) -> dict[str, Any] | None:
-        return {"index": index, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
+        return {
+            "index": index,
+            "delta": {"role": "assistant", "content": ""},
+            "logprobs": None,
+            "finish_reason": None,
+        }
 
     def piece(self, piece: Piece) -> dict[str, Any]:
-        shown = None if self.talk.ask.top is None else protocol.chat_logprobs(piece.tokens, self.talk.source.spell)
-        return {"index": piece.answer, "delta": {"content": piece.text}, "logprobs": shown, "finish_reason": None}
+        shown = (
+            None
+            if self.talk.ask.top is None
+            else protocol.chat_logprobs(piece.tokens, self.talk.source.spell)
+        )
+        return {
+            "index": piece.answer,
+            "delta": {"content": piece.text},
+            "logprobs": shown,
+            "finish_reason": None,
+        }
 
     def end(self, index: int, said: Said, turn: str | None) -> dict[str, Any]:
-        return {"index": index, "delta": {}, "logprobs": None, "finish_reason": said.finish} | _ours(said.score, turn)
+        return {"index": index, "delta": {}, "logprobs": None, "finish_reason": said.finish} | _ours(
+            said.score, turn
+        )
 
 
 class _Text:
@@ -146,21 +170,34 @@ class _Text:
         self.talk = talk
 
     def _logprobs(self, tokens: Any, offset: int) -> dict[str, Any] | None:
-        return None if self.talk.ask.top is None else protocol.text_logprobs(tokens, self.talk.source.spell, offset)
+        return (
+            None
+            if self.talk.ask.top is None
+            else protocol.text_logprobs(tokens, self.talk.source.spell, offset)
+        )
 
     def choice(self, index: int, said: Said, turn: str | None) -> dict[str, Any]:
         shown = self._logprobs(said.tokens, 0)
-        return {"index": index, "text": said.text, "logprobs": shown, "finish_reason": said.finish} | _ours(said.score, turn)
+        return {"index": index, "text": said.text, "logprobs": shown, "finish_reason": said.finish} | _ours(
+            said.score, turn
+        )
 
     def begin(self, index: int) -> dict[str, Any] | None:
         return None
 
     def piece(self, piece: Piece) -> dict[str, Any]:
         before = len(self.talk.said[piece.answer].text) - len(piece.text)
-        return {"index": piece.answer, "text": piece.text, "logprobs": self._logprobs(piece.tokens, before), "finish_reason": None}
+        return {
+            "index": piece.answer,
+            "text": piece.text,
+            "logprobs": self._logprobs(piece.tokens, before),
+            "finish_reason": None,
+        }
 
     def end(self, index: int, said: Said, turn: str | None) -> dict[str, Any]:
-        return {"index": index, "text": "", "logprobs": None, "finish_reason": said.finish} | _ours(said.score, turn)
+        return {"index": index, "text": "", "logprobs": None, "finish_reason": said.finish} | _ours(
+            said.score, turn
+        )
 
 
 def _ours(score: float | None, turn: str | None) -> dict[str, Any]:
@@ -211,7 +248,9 @@ async def _events(
                 yield event(head | {"choices": [shape.piece(piece)]} | more)
             if piece.finish is not None:
                 turn = await talk.keep(piece.answer)
-                yield event(head | {"choices": [shape.end(piece.answer, talk.said[piece.answer], turn)]} | more)
+                yield event(
+                    head | {"choices": [shape.end(piece.answer, talk.said[piece.answer], turn)]} | more
+                )
         if more:
             yield event(head | {"choices": [], "usage": talk.usage()})
         yield "data: [DONE]\n\n"
@@ -266,7 +305,9 @@ async def health(request: Request) -> Response:
     """GET /health: 200 while every model can answer."""
     server: Server = request.app.state.server
     down = [name for name, source in server.sources.items() if not await source.alive()]
-    return JSONResponse({"status": "failing" if down else "ok"} | ({"models": down} if down else {}), 503 if down else 200)
+    return JSONResponse(
+        {"status": "failing" if down else "ok"} | ({"models": down} if down else {}), 503 if down else 200
+    )
 
 
 async def metrics(request: Request) -> Response:

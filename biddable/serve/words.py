@@ -28,7 +28,9 @@ class Words:
         if len(text) <= len(self._told) or text.endswith(BROKEN):
             return ""
         fresh = text[len(self._told) :]
-        self._ids = self._ids[self._settled :]  # one settled token stays: how a token reads can depend on the one before
+        self._ids = self._ids[
+            self._settled :
+        ]  # one settled token stays: how a token reads can depend on the one before
         self._told, self._settled = self._decode(self._ids), len(self._ids)
         return self._pass(fresh, last=False)
 

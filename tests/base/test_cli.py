@@ -17,7 +17,11 @@ from biddable.base.config import Waiting
 
 PROMPTS = "".join(
     json.dumps(
-        {"id": f"p{i}", "messages": [{"role": "user", "content": f"{i}: why is the sea salt?"}], "user": f"u{i}"}
+        {
+            "id": f"p{i}",
+            "messages": [{"role": "user", "content": f"{i}: why is the sea salt?"}],
+            "user": f"u{i}",
+        }
     )
     + "\n"
     for i in range(40)
@@ -57,10 +61,16 @@ def test_run_status_show_and_exceptions(folder: Path) -> None:
     assert code == 0
     assert "curate.prompts of run my" in out
 
-    code, out, err = biddable(folder, "curate.prompts", "my.toml", "user_cap=1", "valid_share=0.3", "name=other")
+    code, out, err = biddable(
+        folder, "curate.prompts", "my.toml", "user_cap=1", "valid_share=0.3", "name=other"
+    )
     assert (code, err) == (0, "")
     manifest = json.loads((folder / "runs/other/curate.prompts/manifest.json").read_text())
-    assert (manifest["run"], manifest["settings"]["user_cap"], manifest["settings"]["valid_share"]) == ("other", 1, 0.3)
+    assert (manifest["run"], manifest["settings"]["user_cap"], manifest["settings"]["valid_share"]) == (
+        "other",
+        1,
+        0.3,
+    )
     assert manifest["inputs"]["prompts"][0]["path"] == "runs/my/collect.files"
 
     (folder / "my.toml").write_text(TOML + "valid_share = 0.3\n", encoding="utf-8")
@@ -91,8 +101,14 @@ def test_mistakes_exit_with_2_a_line_each_and_nothing_written(folder: Path) -> N
     [
         (("chek", "my.toml"), "biddable chek: there is no such command; did you mean 'check'?"),
         (("learn.pop", "my.toml"), "biddable learn.pop: there is no such stage; did you mean 'learn.ppo'?"),
-        (("curate.prompts", "my.toml", "user_cap"), "biddable curate.prompts: user_cap: SETTING=VALUE was expected"),
-        (("curate.prompts", "my.toml", "user_cap=x"), 'my.toml: [curate.prompts] user_cap = "x": Input should be'),
+        (
+            ("curate.prompts", "my.toml", "user_cap"),
+            "biddable curate.prompts: user_cap: SETTING=VALUE was expected",
+        ),
+        (
+            ("curate.prompts", "my.toml", "user_cap=x"),
+            'my.toml: [curate.prompts] user_cap = "x": Input should be',
+        ),
         (("curate.prompts", "my.toml"), "curate.prompts] prompts: runs/my/collect.files is not done"),
         (("show", "nowhere"), "nowhere: not a stage's folder"),
         (("new", "my.toml"), "my.toml: exists already"),
@@ -117,13 +133,17 @@ def test_wrong_records_are_named_with_file_and_line(folder: Path) -> None:
     assert not (folder / "runs/my/collect.files/prompts.jsonl").exists()
     assert "line 1" not in err  # the parser's own, which would be a second number
     assert "columns = {text = " in err and err.count("columns = ") == 1
-    assert [path.name for path in (folder / "runs/my/collect.files").iterdir()] == [".lock"]  # nothing half done
+    assert [path.name for path in (folder / "runs/my/collect.files").iterdir()] == [
+        ".lock"
+    ]  # nothing half done
     code, out, _ = biddable(folder, "status", "my.toml")
     assert code == 0 and "begun" not in out and "ready" in out
 
     code, out, told = biddable(folder, "check", "my.toml")
     assert (code, out) == (2, "")
-    assert told.splitlines() == [f"my.toml: [collect.files] {line}" for line in err.splitlines()]  # known before anything runs
+    assert told.splitlines() == [
+        f"my.toml: [collect.files] {line}" for line in err.splitlines()
+    ]  # known before anything runs
     (folder / "prompts.jsonl").write_text("", encoding="utf-8")
     code, _, err = biddable(folder, "run", "my.toml")
     assert code == 2
@@ -131,7 +151,7 @@ def test_wrong_records_are_named_with_file_and_line(folder: Path) -> None:
 
 
 def test_check_fits_80_columns_and_counts_sites_apart(folder: Path) -> None:
-    long = "[learn.start]\nmodel = \"tiny\"\n[learn.replies.with_a_rather_long_name]\npolicies = [\"learn.start\"]\n[label.site]\n"
+    long = '[learn.start]\nmodel = "tiny"\n[learn.replies.with_a_rather_long_name]\npolicies = ["learn.start"]\n[label.site]\n'
     (folder / "my.toml").write_text(TOML + long, encoding="utf-8")
     code, out, err = biddable(folder, "check", "my.toml")
     assert (code, err) == (0, "")
@@ -142,10 +162,15 @@ def test_check_fits_80_columns_and_counts_sites_apart(folder: Path) -> None:
 
 def test_check_reads_the_files_of_every_stage(folder: Path) -> None:
     (folder / "mine.jsonl").write_text('{"a": 1}\n{oops\n[1]\n', encoding="utf-8")
-    (folder / "my.toml").write_text(TOML + '[learn.start]\nmodel = "tiny"\n[learn.classifier]\nfiles = ["mine.jsonl"]\n', encoding="utf-8")
+    (folder / "my.toml").write_text(
+        TOML + '[learn.start]\nmodel = "tiny"\n[learn.classifier]\nfiles = ["mine.jsonl"]\n', encoding="utf-8"
+    )
     code, out, err = biddable(folder, "check", "my.toml")
     assert (code, out) == (2, "")
-    assert [line.split(": ")[1] for line in err.splitlines()] == ["[learn.classifier] mine.jsonl:2", "[learn.classifier] mine.jsonl:3"]
+    assert [line.split(": ")[1] for line in err.splitlines()] == [
+        "[learn.classifier] mine.jsonl:2",
+        "[learn.classifier] mine.jsonl:3",
+    ]
 
 
 def test_a_mistyped_table_is_one_line(folder: Path) -> None:
@@ -229,7 +254,9 @@ def test_help_names_every_command_and_a_stage_names_its_settings(
 
 def test_new_writes_a_file_that_is_in_order(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    (folder / "examples").symlink_to(Path(__file__).resolve().parents[2] / "examples")  # what the defaults name
+    (folder / "examples").symlink_to(
+        Path(__file__).resolve().parents[2] / "examples"
+    )  # what the defaults name
     assert main(monkeypatch, "new", "fresh.toml") == 0
     plan = config.load(Path("fresh.toml"))
     assert {stage.name for stage in plan.stages} | set(cli.LATER) == set(config.stage_names())

@@ -36,7 +36,10 @@ FILES = '[collect.files]\nfiles = ["prompts.jsonl"]\n'
 
 def test_a_plain_table_is_enough(folder: Path) -> None:
     found = plan("[curate.prompts]\n" + FILES)
-    assert [stage.key for stage in found.stages] == ["collect.files", "curate.prompts"]  # by arrows, not by place
+    assert [stage.key for stage in found.stages] == [
+        "collect.files",
+        "curate.prompts",
+    ]  # by arrows, not by place
     assert (found.name, found.seed, found.folder) == ("my", 1, Path("runs/my"))
     curate = found.stage("curate.prompts")
     assert curate.config.prompts == Path("runs/my/collect.files")
@@ -49,10 +52,16 @@ def test_a_plain_table_is_enough(folder: Path) -> None:
     [
         ("nmae = 'x'\n", "my.toml: nmae = \"x\": unknown key; did you mean 'name'?"),
         ("seed = -1\n", "my.toml: seed = -1: a whole number from 0 to 2147483647 was expected"),
-        ("name = '../x'\n", "my.toml: name = '../x': a folder name of letters, digits, '.', '_' and '-' was expected"),
+        (
+            "name = '../x'\n",
+            "my.toml: name = '../x': a folder name of letters, digits, '.', '_' and '-' was expected",
+        ),
         ("learn = 3\n", "my.toml: learn = 3: tables such as [learn.NAME] were expected"),
         ("curate.prompts = 3\n", "my.toml: curate.prompts = 3: a table [curate.prompts] was expected"),
-        ("[curate.prompt]\n", "my.toml: [curate.prompt]: there is no such stage; did you mean 'curate.prompts'?"),
+        (
+            "[curate.prompt]\n",
+            "my.toml: [curate.prompt]: there is no such stage; did you mean 'curate.prompts'?",
+        ),
         (
             FILES + "[curate.prompts]\nvalid_shar = 0.1\n",
             "my.toml: [curate.prompts] valid_shar = 0.1: unknown key; did you mean 'valid_share'?",
@@ -113,7 +122,10 @@ def test_all_mistakes_of_a_file_at_once_and_nothing_written(folder: Path) -> Non
 
 
 def test_files_that_cannot_be_read(folder: Path) -> None:
-    for path, word in ((Path("none.toml"), "no such file; `biddable new none.toml`"), (folder, "is a folder")):
+    for path, word in (
+        (Path("none.toml"), "no such file; `biddable new none.toml`"),
+        (folder, "is a folder"),
+    ):
         with pytest.raises(Refusal, match=word):
             config.load(path)
     Path("bytes.toml").write_bytes(b"name = '\xff'")
@@ -158,7 +170,9 @@ def test_exceptions_replace_settings_and_a_name_moves_one_stage(folder: Path) ->
     assert [s.key for s in found.stages] == ["curate.prompts"]
     assert found.folder == Path("runs/other")
     assert found.stages[0].config.valid_share == 0.3
-    assert found.stages[0].config.prompts == Path("runs/my/collect.files")  # inputs stay those of the file's own run
+    assert found.stages[0].config.prompts == Path(
+        "runs/my/collect.files"
+    )  # inputs stay those of the file's own run
     with pytest.raises(Refusal, match=r"no table \[curate.prompt\]; did you mean 'curate.prompts'"):
         config.load(Path("my.toml"), {"curate.prompt": {}})
     with pytest.raises(Refusal, match="valid_shar"):

@@ -48,7 +48,9 @@ def served(client: Callable[[int, uvicorn.Server], Awaitable[None]]) -> None:
         app = Starlette(routes=[Route("/", hello, methods=["GET", "POST"]), Route("/large", large)])
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
-            settings = uvicorn.Config(app, http=connections.Connection, ws="none", log_level="error", lifespan="off")
+            settings = uvicorn.Config(
+                app, http=connections.Connection, ws="none", log_level="error", lifespan="off"
+            )
             server = uvicorn.Server(settings)
             running = asyncio.create_task(server.serve([listener]))
             while not server.started:
@@ -69,7 +71,12 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "begin", [b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"]
+    "begin",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+    ],
 )
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_a_request_that_does_not_come_to_its_end_is_cut_off(begin: bytes, goes_on: bool) -> None:

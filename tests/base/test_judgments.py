@@ -62,11 +62,21 @@ def test_a_decision_chooses_what_goes_into_records(where: str) -> None:
     judgments.review(store, "t0", "stands", mine, "admin")
     assert [row.stands for row in queue.collected(store, "set")] == [True, False]
     judgments.review(store, "t0", "returned", mine, "admin", "once more")
-    corrected = answer(store, "ada", "aa", version)  # the decision was for ada, and holds for what she says now
-    assert [(row.id, row.stands) for row in queue.collected(store, "set")] == [(corrected, True), (other, False)]
+    corrected = answer(
+        store, "ada", "aa", version
+    )  # the decision was for ada, and holds for what she says now
+    assert [(row.id, row.stands) for row in queue.collected(store, "set")] == [
+        (corrected, True),
+        (other, False),
+    ]
     judgments.review(store, "t0", "open", None, "admin")
     assert [row.stands for row in queue.collected(store, "set")] == [True, True]
-    assert [one.decision for one in judgments.decisions(store, "set")["t0"]] == ["stands", "stands", "returned", "open"]
+    assert [one.decision for one in judgments.decisions(store, "set")["t0"]] == [
+        "stands",
+        "stands",
+        "returned",
+        "open",
+    ]
     for task, decision, label in (("t0", "stands", "no such"), ("t9", "open", None), ("t0", "open", mine)):
         with pytest.raises(Refusal):
             judgments.review(store, task, decision, label, "admin")  # type: ignore[arg-type]
@@ -104,7 +114,9 @@ def test_gold_is_mixed_in_once_a_person_and_counts_for_nothing(where: str) -> No
 
 def test_a_lapsed_seat_at_a_task_for_everybody_waits_for_its_person(where: str) -> None:
     store, version = opened(where)
-    judgments.put_known(store, TaskSet("all", "label.any", "training", False), [(Task("g", '{"answers": []}'), "{}")])
+    judgments.put_known(
+        store, TaskSet("all", "label.any", "training", False), [(Task("g", '{"answers": []}'), "{}")]
+    )
     assert store.lease("all", "ada", -1.0) is not None
     assert store.lease("all", "ada", 60.0) is not None
     assert store.lease("all", "bob", 60.0) is not None
@@ -122,7 +134,9 @@ def test_verdicts_and_who_may_work(where: str) -> None:
     judgments.put_known(store, everybody, [(Task("s", '{"answers": []}'), "{}")])
     judgments.put_screening(store, [Screening("screen", "rankings", 0.75)])
     assert judgments.screenings(store) == [Screening("screen", "rankings", 0.75)]
-    assert not judgments.admitted(store, "ada") and judgments.admitted(store, "eve")  # held-out people are not screened
+    assert not judgments.admitted(store, "ada") and judgments.admitted(
+        store, "eve"
+    )  # held-out people are not screened
     judgments.judge(store, "ada", True, {"rankings": 0.8}, "admin", "good")
     assert judgments.admitted(store, "ada") and not judgments.admitted(store, "bob")
     judgments.judge(store, "ada", False, {"rankings": 0.8}, "admin", "left")

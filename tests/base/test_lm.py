@@ -28,7 +28,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_packed_split_model_equals_transformers(folders: dict[str, Path], family: str, trunk: int) -> None:
     from transformers import AutoModelForCausalLM
 
-    whole = AutoModelForCausalLM.from_pretrained(folders[family], dtype=torch.float32, attn_implementation="eager")
+    whole = AutoModelForCausalLM.from_pretrained(
+        folders[family], dtype=torch.float32, attn_implementation="eager"
+    )
     policy = models.load_policy(folders[family], trunk=trunk)
     packed = pack(TREES, 64)
     logp, _ = policy.logp(packed)
@@ -46,7 +48,9 @@ def test_packed_split_model_equals_transformers(folders: dict[str, Path], family
 def test_greedy_decode_equals_generate(folders: dict[str, Path], family: str) -> None:
     from transformers import AutoModelForCausalLM
 
-    whole = AutoModelForCausalLM.from_pretrained(folders[family], dtype=torch.float32, attn_implementation="eager")
+    whole = AutoModelForCausalLM.from_pretrained(
+        folders[family], dtype=torch.float32, attn_implementation="eager"
+    )
     policy = models.load_policy(folders[family], trunk=2).freeze()
     prompts = [tuple(range(10, 30)), tuple(range(40, 47)), tuple(range(3, 20))]
     got = sample(policy, [Request(p, 1, 16, 0.0) for p in prompts], frozenset(), slots=2)
@@ -85,7 +89,11 @@ def test_training_leaves_the_trunk_alone_and_the_merged_folder_reloads(
 
     models.bring(str(tiny_folder), tmp_path / "start" / "model", trunk)
     policy = models.load_policy(tmp_path / "start")
-    before = None if policy.trunk.body is None else {k: v.clone() for k, v in policy.trunk.body.state_dict().items()}
+    before = (
+        None
+        if policy.trunk.body is None
+        else {k: v.clone() for k, v in policy.trunk.body.state_dict().items()}
+    )
     optimizer = Optimizer(policy.parameters())
     for _ in range(3):
         (-policy.logp(pack(TREES))[0].mean()).backward()

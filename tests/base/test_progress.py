@@ -14,7 +14,9 @@ def test_seconds_as_people_say_them() -> None:
     assert [duration(s) for s in (0.4, 89, 90, 200)] == ["0 s", "89 s", "1 min 30 s", "3 min 20 s"]
 
 
-def test_plain_lines_tell_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_lines_tell_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     clock = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     with Progress("learn.ppo") as shown:

@@ -35,7 +35,12 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 def test_every_wrong_line_is_named_at_once(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
-    bad = ["{not json", "", GOOD.replace('"id"', '"idd"'), GOOD.replace('"user","content"', '"assistant","content"')]
+    bad = [
+        "{not json",
+        "",
+        GOOD.replace('"id"', '"idd"'),
+        GOOD.replace('"user","content"', '"assistant","content"'),
+    ]
     path.write_text("\n".join([GOOD, *bad, GOOD]) + "\n", encoding="utf-8")
     lines = refused(path)
     assert [line.split(": ")[0] for line in lines] == [
@@ -64,7 +69,9 @@ def test_empty_missing_and_other_kinds_of_file(tmp_path: Path) -> None:
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_bytes(GOOD.encode() + b"\n\xff\n")
-    assert refused(tmp_path / "p.jsonl") == [f"{tmp_path / 'p.jsonl'}:2: not UTF-8 at byte 0; save the file as UTF-8"]
+    assert refused(tmp_path / "p.jsonl") == [
+        f"{tmp_path / 'p.jsonl'}:2: not UTF-8 at byte 0; save the file as UTF-8"
+    ]
     whole = gzip.compress((GOOD + "\n").encode() * 200)
     (tmp_path / "p.jsonl.gz").write_bytes(whole)
     assert len(records.read(tmp_path / "p.jsonl.gz", Prompt)) == 200
@@ -74,14 +81,23 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
 
 def test_ranks_belong_to_answers() -> None:
     answers = (Answer(text="x", model="m"), Answer(text="y", model="m"))
-    fields = {"labeler": "l", "panel": "training", "simulated": True, "guideline": "g", "id": "c", "prompt": prompt()}
+    fields = {
+        "labeler": "l",
+        "panel": "training",
+        "simulated": True,
+        "guideline": "g",
+        "id": "c",
+        "prompt": prompt(),
+    }
     assert Comparison(answers=answers, ranks=(1, 1), **fields).ranks == (1, 1)
     for ranks, word in (((1,), "2 answers but 1 ranks"), ((0, 1), "ranks start at 1")):
         with pytest.raises(ValueError, match=word):
             Comparison(answers=answers, ranks=ranks, **fields)
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_file_and_no_half_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "p.jsonl"
     records.write(path, [prompt("old")])
 

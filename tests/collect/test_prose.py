@@ -69,7 +69,9 @@ def test_a_help_topic_with_its_signatures_and_grammar() -> None:
 
 
 def test_code_lists_and_shouting_are_no_prose() -> None:
-    assert not prose.is_prose("array float int complex object string bytes list tuple dict set frozenset range slice.")
+    assert not prose.is_prose(
+        "array float int complex object string bytes list tuple dict set frozenset range slice."
+    )
     assert not prose.is_prose(
         "It is called as f(x=1, y=2) and so it is the same as the other one that was there before."
     )
@@ -91,7 +93,11 @@ def test_docstrings_in_the_order_of_the_source() -> None:
 
 
 def test_pieces_keep_every_word_but_a_short_rest() -> None:
-    paragraphs = ["One two three. Four five six.", "a" * 50 + ". B" + "b" * 60 + ". C" + "c" * 20 + ".", "Seven."]
+    paragraphs = [
+        "One two three. Four five six.",
+        "a" * 50 + ". B" + "b" * 60 + ". C" + "c" * 20 + ".",
+        "Seven.",
+    ]
     found = list(prose.pieces(paragraphs, 60))
     # 29 + 2 characters, and the second is cut at its sentence ends, 51 and 62 characters: no two of these fit into
     # 75 = 1.25 * 60, while 22 + 2 + 6 do.
@@ -100,7 +106,8 @@ def test_pieces_keep_every_word_but_a_short_rest() -> None:
 
 
 @given(
-    st.lists(st.text('ab .A("', min_size=1, max_size=300).map(str.strip).filter(bool), max_size=8), st.integers(20, 90)
+    st.lists(st.text('ab .A("', min_size=1, max_size=300).map(str.strip).filter(bool), max_size=8),
+    st.integers(20, 90),
 )
 @settings(deadline=None)
 def test_pieces_have_the_length_asked_for(paragraphs: list[str], characters: int) -> None:

@@ -21,7 +21,9 @@ def here(folder: Path, key: str = "collect.served") -> Here:
     return Here(folder, key, 1, lambda *_: None)
 
 
-def turn(name: str, text: str = "Name a fruit.", answer: str = "An apple.", user: str = "jade-newt", **more: Any) -> Turn:
+def turn(
+    name: str, text: str = "Name a fruit.", answer: str = "An apple.", user: str = "jade-newt", **more: Any
+) -> Turn:
     return Turn(
         id=name,
         conversation="k",
@@ -48,7 +50,13 @@ def collected(folder: Path, *rows: Turn | Feedback, **settings: Any) -> Here:
 
 
 def test_two_answers_to_one_question_are_one_prompt_and_one_comparison(tmp_path: Path) -> None:
-    out = collected(tmp_path, turn("a"), turn("b", answer="Pears."), turn("c", text="Else?"), said("f", "b", preferred_over=("a",)))
+    out = collected(
+        tmp_path,
+        turn("a"),
+        turn("b", answer="Pears."),
+        turn("c", text="Else?"),
+        said("f", "b", preferred_over=("a",)),
+    )
     prompts = records.read(out.path("prompts.jsonl"), Prompt)
     assert [one.messages[0].content for one in prompts] == ["Name a fruit.", "Else?"]
     assert {one.consent for one in prompts} == {"consent-1"} and {one.source for one in prompts} == {"served"}
@@ -59,7 +67,11 @@ def test_two_answers_to_one_question_are_one_prompt_and_one_comparison(tmp_path:
 
 
 def test_the_newest_word_counts_and_ties_are_ties(tmp_path: Path) -> None:
-    words = (said("f", "a", 1, preferred_over=("b",)), said("g", "b", 9, preferred_over=("a",)), said("h", "a", 5, same_as=("b",)))
+    words = (
+        said("f", "a", 1, preferred_over=("b",)),
+        said("g", "b", 9, preferred_over=("a",)),
+        said("h", "a", 5, same_as=("b",)),
+    )
     out = collected(tmp_path, turn("a"), turn("b", answer="B"), *words)
     assert [row.ranks for row in records.read(out.path("comparisons.jsonl"), Comparison)] == [(2, 1)]
     out = collected(tmp_path, said("i", "b", 10, same_as=("a",)))
@@ -81,7 +93,9 @@ def test_words_that_do_not_count(tmp_path: Path) -> None:
 def test_only_what_was_agreed_to(tmp_path: Path) -> None:
     rows = (turn("a"), turn("b", answer="B", consent="consent-2"), said("f", "a", preferred_over=("b",)))
     out = collected(tmp_path, *rows, consents=("consent-2",))
-    assert out.summary["turns"] == 1 and out.summary["without_consent"] == 1 and out.summary["comparisons"] == 0
+    assert (
+        out.summary["turns"] == 1 and out.summary["without_consent"] == 1 and out.summary["comparisons"] == 0
+    )
     with pytest.raises(Refusal, match="there are consent-1, consent-2"):
         collected(tmp_path, consents=("consent-9",))
 
@@ -105,11 +119,24 @@ def test_an_id_with_two_contents_is_refused(tmp_path: Path) -> None:
 
 def test_comparisons_get_the_curated_prompt_and_lose_personal_data(tmp_path: Path) -> None:
     asked = "Mail a@b.org and ask c@d.org."
-    rows = (turn("a", text=asked, answer="I mailed c@d.org."), turn("b", text=asked, answer="No."), turn("c", text="Gone?"))
-    extra = (turn("d", text="Gone?", answer="x"), said("f", "a", preferred_over=("b",)), said("g", "c", preferred_over=("d",)))
+    rows = (
+        turn("a", text=asked, answer="I mailed c@d.org."),
+        turn("b", text=asked, answer="No."),
+        turn("c", text="Gone?"),
+    )
+    extra = (
+        turn("d", text="Gone?", answer="x"),
+        said("f", "a", preferred_over=("b",)),
+        said("g", "c", preferred_over=("d",)),
+    )
     out = collected(tmp_path, *rows, *extra)
     kept = records.read(out.path("prompts.jsonl"), Prompt)[0]
-    clean = kept.model_copy(update={"messages": (Message(role="user", content="Mail [email-1] and ask [email-2]."),), "split": "train"})
+    clean = kept.model_copy(
+        update={
+            "messages": (Message(role="user", content="Mail [email-1] and ask [email-2]."),),
+            "split": "train",
+        }
+    )
     (tmp_path / "curated").mkdir()
     records.write(tmp_path / "curated" / "prompts.jsonl", [clean])
     done = here(tmp_path / "joined", "curate.comparisons")
@@ -119,8 +146,14 @@ def test_comparisons_get_the_curated_prompt_and_lose_personal_data(tmp_path: Pat
     assert [one.text for one in ranking.answers] == ["I mailed [email-2].", "No."]
     assert [one.tokens for one in ranking.answers] == [None, (1, 2)], "masked text has other tokens"
     assert done.summary["dropped_prompts"] == 1 and done.summary["masked_answers"] == 1
-    joined.run(joined.Config(prompts=tmp_path / "curated", served=(), labelled=(done.folder, done.folder)), here(tmp_path / "twice"))
-    assert [row.id for row in records.read(tmp_path / "twice" / "comparisons.jsonl", Comparison)] == ["served-a-b", "served-a-b@1"]
+    joined.run(
+        joined.Config(prompts=tmp_path / "curated", served=(), labelled=(done.folder, done.folder)),
+        here(tmp_path / "twice"),
+    )
+    assert [row.id for row in records.read(tmp_path / "twice" / "comparisons.jsonl", Comparison)] == [
+        "served-a-b",
+        "served-a-b@1",
+    ]
 
 
 def test_no_ranking_at_all_is_refused(tmp_path: Path) -> None:

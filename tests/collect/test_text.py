@@ -34,7 +34,11 @@ def made(cfg: stage.Config, folder: Path) -> tuple[list[Text], Here]:
 def book(tmp_path: Path, lines: int = 60, name: str = "book.jsonl") -> Path:
     path = tmp_path / name
     rows = [
-        {"text": "".join(SENTENCE.format(100 * n + k) for k in range(10)), "source": "a diary", "license": "CC0-1.0"}
+        {
+            "text": "".join(SENTENCE.format(100 * n + k) for k in range(10)),
+            "source": "a diary",
+            "license": "CC0-1.0",
+        }
         for n in range(lines)
     ]
     body = "".join(json.dumps(one) + "\n" for one in rows).encode()
@@ -44,7 +48,8 @@ def book(tmp_path: Path, lines: int = 60, name: str = "book.jsonl") -> Path:
 
 def test_a_file_s_lines_are_documents(tmp_path: Path) -> None:
     rows, out = made(
-        stage.Config(files=(book(tmp_path),), packages=(), piece_characters=300, valid_share=0.3), tmp_path / "out"
+        stage.Config(files=(book(tmp_path),), packages=(), piece_characters=300, valid_share=0.3),
+        tmp_path / "out",
     )
     splits: dict[str, set[str]] = {}
     for one in rows:
@@ -70,7 +75,8 @@ def test_no_document_moves_when_others_come(tmp_path: Path) -> None:
 def test_the_same_file_twice_adds_nothing_and_gzip_is_read(tmp_path: Path) -> None:
     once, _ = made(stage.Config(files=(book(tmp_path),), packages=()), tmp_path / "a")
     twice, _ = made(
-        stage.Config(files=(book(tmp_path), book(tmp_path, 30, "again.jsonl.gz")), packages=()), tmp_path / "b"
+        stage.Config(files=(book(tmp_path), book(tmp_path, 30, "again.jsonl.gz")), packages=()),
+        tmp_path / "b",
     )
     assert [one.text for one in once] == [one.text for one in twice]
     assert len({one.id for one in twice}) == len(twice)
@@ -91,7 +97,9 @@ def test_text_files_and_short_texts(tmp_path: Path) -> None:
     files = tuple(sorted(tmp_path.glob("*.txt")))
     rows, _ = made(stage.Config(files=files, packages=(), valid_share=0.3), tmp_path / "out")
     assert len(rows) == 30
-    assert any(one.text == "Letter 7.\n\nDear reader, nothing happened." and one.source == "7.txt" for one in rows)
+    assert any(
+        one.text == "Letter 7.\n\nDear reader, nothing happened." and one.source == "7.txt" for one in rows
+    )
 
 
 def test_all_mistakes_at_once(tmp_path: Path) -> None:
@@ -119,7 +127,9 @@ def test_nothing_asked_for_and_an_empty_split_are_refused(tmp_path: Path) -> Non
     with pytest.raises(Refusal, match="name at least one file or one package"):
         stage.run(stage.Config(packages=()), here(tmp_path / "a"))
     with pytest.raises(Refusal, match="no text for the split 'valid' from 1 documents"):
-        stage.run(stage.Config(files=(book(tmp_path, 1),), packages=(), valid_share=0.001), here(tmp_path / "b"))
+        stage.run(
+            stage.Config(files=(book(tmp_path, 1),), packages=(), valid_share=0.001), here(tmp_path / "b")
+        )
 
 
 def test_documentation_of_a_package_reads_as_prose(tmp_path: Path) -> None:
@@ -133,7 +143,13 @@ def test_documentation_of_a_package_reads_as_prose(tmp_path: Path) -> None:
     assert len(set(paragraphs)) == len(paragraphs)
     assert not any(sign in one.text for one in rows for sign in (">>>", "----", "::", "``", "array_like\n"))
     said = {
-        split: {s for one in rows if one.split == split for p in one.text.split("\n\n") for s in prose.sentences(p)}
+        split: {
+            s
+            for one in rows
+            if one.split == split
+            for p in one.text.split("\n\n")
+            for s in prose.sentences(p)
+        }
         for split in ("train", "valid")
     }
     assert said["valid"] and not said["train"] & said["valid"]

@@ -27,7 +27,8 @@ def slow_clusters(keys: list[str], characters: int, share: float) -> list[int]:
     for i, one in enumerate(keys):
         for j, other in enumerate(keys[:i]):
             shared = next(
-                (k for k, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+                (k for k, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+                min(len(one), len(other)),
             )
             if shared >= max(characters, share * min(len(one), len(other))):
                 a, b = sorted((found[i], found[j]))
@@ -117,10 +118,13 @@ def test_turns_count_as_text() -> None:
 
 
 def test_duplicates_are_dropped_with_their_reason_and_nothing_is_lost() -> None:
-    long = (
-        "Write a story about a lighthouse keeper who finds a letter in a bottle and answers it on the back of a chart"
-    )
-    prompts = [prompt(1, long + "."), prompt(2, "Short"), prompt(3, long + " in two sentences."), prompt(4, "short")]
+    long = "Write a story about a lighthouse keeper who finds a letter in a bottle and answers it on the back of a chart"
+    prompts = [
+        prompt(1, long + "."),
+        prompt(2, "Short"),
+        prompt(3, long + " in two sentences."),
+        prompt(4, "short"),
+    ]
     rest = left(prompts)
     assert rest.left == [0, 1]
     assert {(one.id, one.reason, one.like) for one in rest.dropped} == {
@@ -156,9 +160,24 @@ def test_shares_of_many_users() -> None:
 def test_a_hundred_thousand_prompts() -> None:
     """A quadratic search would take hours: this passes only with the sorted one."""
     rng = random.Random(1)
-    words = ["the", "of", "and", "bridge", "letter", "soup", "please", "write", "short", "story", "river", "garden"]
+    words = [
+        "the",
+        "of",
+        "and",
+        "bridge",
+        "letter",
+        "soup",
+        "please",
+        "write",
+        "short",
+        "story",
+        "river",
+        "garden",
+    ]
     stems = [" ".join(rng.choices(words, k=rng.randint(5, 40))) for _ in range(20_000)]
-    keys = [f"{rng.choice(stems)} {' '.join(rng.choices(words, k=rng.randint(0, 20)))}" for _ in range(100_000)]
+    keys = [
+        f"{rng.choice(stems)} {' '.join(rng.choices(words, k=rng.randint(0, 20)))}" for _ in range(100_000)
+    ]
     found = clean.long_prefix(keys, 100, 0.5)
     assert 20_000 < len(set(found)) < 100_000
     assert all(first <= index for index, first in enumerate(found))

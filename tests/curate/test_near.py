@@ -12,7 +12,51 @@ from hypothesis import strategies as st
 
 from biddable.curate import near
 
-WORDS = ["the", "river", "runs", "past", "an", "old", "mill", "where", "three", "sisters", "bake", "bread", "for", "the", "village", "and", "sing", "of", "ships", "that", "never", "came", "home", "because", "winter", "storms", "took", "them", "while", "their", "father", "counted", "coins", "under", "a", "lamp", "until", "morning", "light", "fell", "on", "empty", "tables"]
+WORDS = [
+    "the",
+    "river",
+    "runs",
+    "past",
+    "an",
+    "old",
+    "mill",
+    "where",
+    "three",
+    "sisters",
+    "bake",
+    "bread",
+    "for",
+    "the",
+    "village",
+    "and",
+    "sing",
+    "of",
+    "ships",
+    "that",
+    "never",
+    "came",
+    "home",
+    "because",
+    "winter",
+    "storms",
+    "took",
+    "them",
+    "while",
+    "their",
+    "father",
+    "counted",
+    "coins",
+    "under",
+    "a",
+    "lamp",
+    "until",
+    "morning",
+    "light",
+    "fell",
+    "on",
+    "empty",
+    "tables",
+]
 
 
 def of(text: str) -> set[str]:
@@ -52,7 +96,9 @@ def planted(rng: random.Random, count: int) -> tuple[list[str], set[int]]:
     for text in rng.sample(base, count // 10):
         words = text.split()
         words[rng.randrange(len(words))] = rng.choice(["lantern", "copper", "harbour"])
-        copies.append(rng.choice([" ".join(words), text.upper() + "!!", text.replace(" ", ", ", 3), "please " + text]))
+        copies.append(
+            rng.choice([" ".join(words), text.upper() + "!!", text.replace(" ", ", ", 3), "please " + text])
+        )
     return base + copies, set(range(count, count + len(copies)))
 
 
@@ -63,7 +109,9 @@ def test_planted_copies_are_found_and_nothing_else() -> None:
     dropped = {place for place, one in enumerate(found) if one}
     sets = [of(key) for key in keys]
     close = {
-        place for place in copies if any(len(sets[place] & one) >= 0.8 * len(sets[place] | one) for one in sets[:1500])
+        place
+        for place in copies
+        if any(len(sets[place] & one) >= 0.8 * len(sets[place] | one) for one in sets[:1500])
     }
     assert len(dropped & close) / len(close) >= 0.98
     assert dropped <= copies
@@ -110,6 +158,9 @@ def test_texts_that_share_no_band_are_no_candidates() -> None:
 
 
 def test_texts_with_other_numbers_are_other_texts() -> None:
-    keys = [f"write a story about number {number} and nothing else at all" for number in (1, 2, 1)] + ["what is 17 x 24?", "what is 17 x 25?"]
+    keys = [f"write a story about number {number} and nothing else at all" for number in (1, 2, 1)] + [
+        "what is 17 x 24?",
+        "what is 17 x 25?",
+    ]
     found = near.near(keys, near.bands([near.even(key) for key in keys]), 0.8)
     assert [one and one[0] for one in found] == [None, None, 0, None, None]

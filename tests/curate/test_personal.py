@@ -96,7 +96,9 @@ def test_a_wrong_digit_breaks_the_check(digits: str) -> None:
         assert not numbers.luhn(whole[:place] + other + whole[place + 1 :])
 
 
-@given(st.lists(st.sampled_from([text for _, text, _ in THERE] + NOT_THERE + [" ", "\n", "é", "１"]), max_size=6))
+@given(
+    st.lists(st.sampled_from([text for _, text, _ in THERE] + NOT_THERE + [" ", "\n", "é", "１"]), max_size=6)
+)
 @settings(deadline=None, max_examples=60)
 def test_places_are_sorted_without_overlap_and_masking_can_be_undone(parts: list[str]) -> None:
     text = "".join(parts) or "x"
@@ -127,9 +129,32 @@ def test_kinds_can_be_left_out() -> None:
 
 
 HOSTILE = [
-    *("1" * 60_000, "1 " * 30_000, "@" * 60_000, "a@" * 30_000, "a." * 30_000 + "@", "A-" * 30_000, "1 Aa " * 12_000),
-    *("-----BEGIN PRIVATE KEY-----" * 2000, "a:" * 30_000, "1:" * 30_000, "password = " * 6000, "GB12 " * 12_000, "address: " * 7000),
-    *("(1" * 30_000, "1." * 30_000, "call " * 12_000 + "1234567", "rue " * 15_000, "1 of of of " * 5000, "1x" * 30_000, "eyJ" * 20_000),
+    *(
+        "1" * 60_000,
+        "1 " * 30_000,
+        "@" * 60_000,
+        "a@" * 30_000,
+        "a." * 30_000 + "@",
+        "A-" * 30_000,
+        "1 Aa " * 12_000,
+    ),
+    *(
+        "-----BEGIN PRIVATE KEY-----" * 2000,
+        "a:" * 30_000,
+        "1:" * 30_000,
+        "password = " * 6000,
+        "GB12 " * 12_000,
+        "address: " * 7000,
+    ),
+    *(
+        "(1" * 30_000,
+        "1." * 30_000,
+        "call " * 12_000 + "1234567",
+        "rue " * 15_000,
+        "1 of of of " * 5000,
+        "1x" * 30_000,
+        "eyJ" * 20_000,
+    ),
 ]
 
 
@@ -161,7 +186,9 @@ def test_the_synthetic_set() -> None:
     with gzip.open(Path(data) / "pii_synthetic.jsonl.gz", "rt", encoding="utf-8") as file:
         for line in file:
             row = json.loads(line)
-            spans = [(kinds[one["type"]], one["start"], one["end"]) for one in row["spans"] if one["type"] in kinds]
+            spans = [
+                (kinds[one["type"]], one["start"], one["end"]) for one in row["spans"] if one["type"] in kinds
+            ]
             mine = personal.find(row["text"], tuple(kinds.values()))
             for kind, start, end in spans:
                 there[kind] += 1

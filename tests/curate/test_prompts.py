@@ -18,8 +18,34 @@ from biddable.curate import prompts as stage
 from biddable.curate.clean import Dropped
 
 WORDS = (
-    *("Quickly", "Today", "Monday", "Ever", "Never", "Gladly", "Soon", "Later", "Perhaps", "Always", "Sadly", "Maybe"),
-    *("Indeed", "Kindly", "Often", "Rarely", "Twice", "Again", "Abroad", "Downtown", "Upstairs", "Outside", "Early", "Finally"),
+    *(
+        "Quickly",
+        "Today",
+        "Monday",
+        "Ever",
+        "Never",
+        "Gladly",
+        "Soon",
+        "Later",
+        "Perhaps",
+        "Always",
+        "Sadly",
+        "Maybe",
+    ),
+    *(
+        "Indeed",
+        "Kindly",
+        "Often",
+        "Rarely",
+        "Twice",
+        "Again",
+        "Abroad",
+        "Downtown",
+        "Upstairs",
+        "Outside",
+        "Early",
+        "Finally",
+    ),
 )
 
 
@@ -29,7 +55,9 @@ def here(folder: Path) -> Here:
 
 
 def prompt(number: int, user: str, text: str = "") -> Prompt:
-    return Prompt(id=f"p{number}", messages=(Message(role="user", content=text or f"Question {number}?"),), user=user)
+    return Prompt(
+        id=f"p{number}", messages=(Message(role="user", content=text or f"Question {number}?"),), user=user
+    )
 
 
 def put(folder: Path, rows: list[Prompt]) -> Path:
@@ -106,7 +134,9 @@ def test_an_empty_split_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(Refusal) as refusal:
         stage.run(stage.Config(prompts=folder), out)
     assert len(refusal.value.lines) == 2
-    assert all("add prompts of more users, or change the shares or the seed" in line for line in refusal.value.lines)
+    assert all(
+        "add prompts of more users, or change the shares or the seed" in line for line in refusal.value.lines
+    )
     assert not [p for p in out.folder.iterdir() if p.name != "progress.json"]
 
 
@@ -141,7 +171,9 @@ def test_personal_data_is_masked_in_every_split_and_kept_apart(tmp_path: Path) -
 
 def test_the_paper_s_filter_drops_in_the_training_split_only(tmp_path: Path) -> None:
     mine = [prompt(1000 + n, f"user-{n}", f"{word} {PERSONAL}") for n, word in enumerate(WORDS)]
-    cfg = stage.Config(prompts=put(tmp_path / "in", many() + mine), near_share=0, personal="drop", personal_splits=("train",))
+    cfg = stage.Config(
+        prompts=put(tmp_path / "in", many() + mine), near_share=0, personal="drop", personal_splits=("train",)
+    )
     out = here(tmp_path / "out")
     stage.run(cfg, out)
     split = {one.user: one.split for one in records.read(out.path("prompts.jsonl"), Prompt)}
@@ -149,19 +181,32 @@ def test_the_paper_s_filter_drops_in_the_training_split_only(tmp_path: Path) -> 
     for one in mine:
         assert (one.id in texts) == (split[one.user] != "train")
         assert texts.get(one.id, one.messages[0].content) == one.messages[0].content
-    dropped = [one for one in records.read(out.path("dropped.jsonl"), Dropped) if one.reason == "personal_data"]
+    dropped = [
+        one for one in records.read(out.path("dropped.jsonl"), Dropped) if one.reason == "personal_data"
+    ]
     assert dropped and {one.found for one in dropped} == {"email, phone"}
     assert out.summary["prompts"] == len(texts) == 180 + len(mine) - len(dropped)
 
 
 def test_empty_long_and_foreign_prompts_say_why(tmp_path: Path) -> None:
     german = "Schreibe bitte einen freundlichen Brief an meine Nachbarin, die morgen ihren Geburtstag feiert."
-    mine = [prompt(900, "u", "?"), prompt(901, "u", "why " * 60), prompt(902, "u", german), prompt(903, "u", "Ja?")]
-    cfg = stage.Config(prompts=put(tmp_path / "in", many() + mine), min_characters=2, max_characters=200, languages=("en",))
+    mine = [
+        prompt(900, "u", "?"),
+        prompt(901, "u", "why " * 60),
+        prompt(902, "u", german),
+        prompt(903, "u", "Ja?"),
+    ]
+    cfg = stage.Config(
+        prompts=put(tmp_path / "in", many() + mine), min_characters=2, max_characters=200, languages=("en",)
+    )
     out = here(tmp_path / "out")
     stage.run(cfg, out)
     dropped = [(one.id, one.reason, one.found) for one in records.read(out.path("dropped.jsonl"), Dropped)]
-    wanted = [("p900", "empty", "1 characters"), ("p901", "too_long", "240 characters"), ("p902", "language", "de")]
+    wanted = [
+        ("p900", "empty", "1 characters"),
+        ("p901", "too_long", "240 characters"),
+        ("p902", "language", "de"),
+    ]
     assert dropped == wanted and "p903" in written(out), "short ones are in doubt and stay"
 
 
@@ -174,17 +219,24 @@ def test_an_unknown_language_or_model_is_refused(tmp_path: Path) -> None:
 def test_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk, "PIECE_BYTES", 9000)
     monkeypatch.setattr(stage, "ROWS", 100)
-    folder = put(tmp_path / "in", many(80) + [prompt(1000 + n, f"user-{n}", f"{w} {PERSONAL}") for n, w in enumerate(WORDS)])
+    folder = put(
+        tmp_path / "in",
+        many(80) + [prompt(1000 + n, f"user-{n}", f"{w} {PERSONAL}") for n, w in enumerate(WORDS)],
+    )
     assert len(bulk.pieces(folder / "prompts.jsonl")) > 2
     made = []
     for processes in (1, 2):
         out = here(tmp_path / str(processes) / "curate.prompts")
         stage.run(stage.Config(prompts=folder, processes=processes), out)
-        made.append({path.name: path.read_bytes() for path in out.folder.iterdir() if path.suffix == ".jsonl"})
+        made.append(
+            {path.name: path.read_bytes() for path in out.folder.iterdir() if path.suffix == ".jsonl"}
+        )
     assert made[0] == made[1] and len(made[0]) == 3
 
 
-def test_wrong_lines_are_told_with_their_numbers_wherever_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_lines_are_told_with_their_numbers_wherever_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bulk, "PIECE_BYTES", 500)
     folder = put(tmp_path / "in", many(20))
     lines = (folder / "prompts.jsonl").read_text().splitlines()
@@ -200,7 +252,9 @@ def test_wrong_lines_are_told_with_their_numbers_wherever_they_are(tmp_path: Pat
 
 
 def test_more_folders_come_after_and_the_first_stays(tmp_path: Path) -> None:
-    served = put(tmp_path / "served", [prompt(5000, "user-1", "QUESTION 7?"), prompt(5001, "user-1", "Something new?")])
+    served = put(
+        tmp_path / "served", [prompt(5000, "user-1", "QUESTION 7?"), prompt(5001, "user-1", "Something new?")]
+    )
     out = here(tmp_path / "out")
     stage.run(stage.Config(prompts=put(tmp_path / "in", many()), more=(served,)), out)
     assert "p5001" in written(out) and "p5000" not in written(out)
@@ -208,12 +262,21 @@ def test_more_folders_come_after_and_the_first_stays(tmp_path: Path) -> None:
 
 
 def test_the_page_shows_numbers_and_no_prompt(tmp_path: Path) -> None:
-    hostile = prompt(900, "<script>alert(1)</script>", "A <b>secret</b> question?").model_copy(update={"use_case": "<img src=x>"})
+    hostile = prompt(900, "<script>alert(1)</script>", "A <b>secret</b> question?").model_copy(
+        update={"use_case": "<img src=x>"}
+    )
     out = here(tmp_path / "out")
-    stage.run(stage.Config(prompts=put(tmp_path / "in", [*many(), hostile, prompt(901, "u", "question 3?")])), out)
+    stage.run(
+        stage.Config(prompts=put(tmp_path / "in", [*many(), hostile, prompt(901, "u", "question 3?")])), out
+    )
     page = out.path("report.html").read_text(encoding="utf-8")
     assert "181 of 182 prompts are kept." in page and "the same text" in page
-    assert "<script" not in page and "<img" not in page and "secret" not in page and "http" not in page.replace("http-equiv", "")
+    assert (
+        "<script" not in page
+        and "<img" not in page
+        and "secret" not in page
+        and "http" not in page.replace("http-equiv", "")
+    )
     assert page.count("<svg ") >= 4
 
 
@@ -224,7 +287,10 @@ def test_real_prompts_of_real_users(tmp_path: Path) -> None:
     with gzip.open(Path(data) / "prompts_with_users.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     turns = [(Message(role="user", content=row["prompt"]),) for row in rows]
-    found = [Prompt(id=row["id"], messages=turn, user=row["user_id"]) for row, turn in zip(rows, turns, strict=True)]
+    found = [
+        Prompt(id=row["id"], messages=turn, user=row["user_id"])
+        for row, turn in zip(rows, turns, strict=True)
+    ]
     out = here(tmp_path / "out")
     stage.run(stage.Config(prompts=put(tmp_path / "in", found), user_cap=50), out)
     dropped = records.read(out.path("dropped.jsonl"), Dropped)

@@ -58,7 +58,9 @@ def test_number_of_prompts_and_use_cases_as_in_the_paper(prompts: list[Prompt]) 
     assert {one.source for one in prompts} == {"written for biddable"}
     assert len({one.id for one in prompts}) == 720
     by_hand = [
-        line for line in (FOLDER / "written.txt").read_text().splitlines() if line and not line.startswith(("#", "=="))
+        line
+        for line in (FOLDER / "written.txt").read_text().splitlines()
+        if line and not line.startswith(("#", "=="))
     ]
     assert len(by_hand) >= 150
 

@@ -43,7 +43,9 @@ def test_a_tie_may_be_something_to_agree_on() -> None:
     """As above, but item y's pair counts as differing: 3 of 5. Twice 1 1: both say equal, 1 of 1."""
     found = agreement.share_with_ties(agreement.couples(Ranking(*row) for row in ROWS))
     assert found is not None and (found.value, found.number, found.items) == (0.6, 5, 3)
-    both = agreement.share_with_ties(agreement.couples([Ranking("x", "a", (1, 1)), Ranking("x", "b", (1, 1))]))
+    both = agreement.share_with_ties(
+        agreement.couples([Ranking("x", "a", (1, 1)), Ranking("x", "b", (1, 1))])
+    )
     assert both is not None and both.value == 1
 
 
@@ -109,13 +111,20 @@ def test_tau_and_w_are_scipys(rows: list[tuple[int, ...]]) -> None:
         assert w is None
 
 
-SCORES = st.lists(st.lists(st.one_of(st.none(), st.integers(1, 7)), min_size=3, max_size=3), min_size=2, max_size=12)
+SCORES = st.lists(
+    st.lists(st.one_of(st.none(), st.integers(1, 7)), min_size=3, max_size=3), min_size=2, max_size=12
+)
 
 
 @settings(max_examples=80, deadline=None)
 @given(SCORES, st.sampled_from(["nominal", "ordinal"]))
 def test_alpha_is_krippendorffs(table: list[list[int | None]], level: Any) -> None:
-    rows = [(str(i), str(j), float(v)) for i, unit in enumerate(table) for j, v in enumerate(unit) if v is not None]
+    rows = [
+        (str(i), str(j), float(v))
+        for i, unit in enumerate(table)
+        for j, v in enumerate(unit)
+        if v is not None
+    ]
     found = agreement.alpha(rows, level, resamples=20)
     paired = [v for unit in table if sum(v is not None for v in unit) > 1 for v in unit if v is not None]
     if len(set(paired)) < 2:
@@ -124,7 +133,9 @@ def test_alpha_is_krippendorffs(table: list[list[int | None]], level: Any) -> No
     # without the values that cannot be paired: the library takes their categories into its ordinal ranks only if it sees them
     kept = [unit if sum(v is not None for v in unit) > 1 else [None] * 3 for unit in table]
     theirs = krippendorff.alpha(
-        reliability_data=np.array([[np.nan if v is None else v for v in unit] for unit in kept], dtype=float).T,
+        reliability_data=np.array(
+            [[np.nan if v is None else v for v in unit] for unit in kept], dtype=float
+        ).T,
         level_of_measurement=level,
     )
     assert found is not None and found.value == pytest.approx(theirs, abs=1e-9)
@@ -133,9 +144,15 @@ def test_alpha_is_krippendorffs(table: list[list[int | None]], level: Any) -> No
 def test_alpha_by_hand() -> None:
     """Two labelers, items (1,1), (1,2), (2,2), (2,2). Coincidences: o11 = 2, o12 = o21 = 1, o22 = 4; margins 3, 5; n = 8.
     Nominal: observed 2, expected 2 * 15; alpha = 1 - 7 * 2 / 30 = 16/30."""
-    rows = [(str(i), who, v) for i, pair in enumerate([(1, 1), (1, 2), (2, 2), (2, 2)]) for who, v in zip("ab", pair, strict=True)]
+    rows = [
+        (str(i), who, v)
+        for i, pair in enumerate([(1, 1), (1, 2), (2, 2), (2, 2)])
+        for who, v in zip("ab", pair, strict=True)
+    ]
     found = agreement.alpha([(i, w, float(v)) for i, w, v in rows], "nominal")
-    assert found is not None and found.value == pytest.approx(16 / 30) and (found.number, found.items) == (8, 4)
+    assert (
+        found is not None and found.value == pytest.approx(16 / 30) and (found.number, found.items) == (8, 4)
+    )
     assert found.low <= found.value <= found.high
     assert agreement.alpha([("x", "a", 1.0), ("x", "b", 1.0)], "nominal") is None
 
@@ -147,7 +164,9 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     chance = np.random.default_rng(5)
     covered = 0
     for trial in range(200):
-        rows = [(str(item), float(alike), 3.0) for item in range(60) for alike in [3 * (chance.random() < 0.75)]]
+        rows = [
+            (str(item), float(alike), 3.0) for item in range(60) for alike in [3 * (chance.random() < 0.75)]
+        ]
         found = agreement.ratio(rows, seed=trial, resamples=300)
         assert found is not None
         covered += found.low <= 0.75 <= found.high
@@ -167,7 +186,11 @@ def test_groups() -> None:
     assert len(found) == 4
     each = {name: agreement.share(of) for name, of in agreement.by_labeler(found).items()}
     # a: with b on x (alike), c on x (not), b on y (alike)
-    assert {name: figure and figure.value for name, figure in each.items()} == {"a": 2 / 3, "b": 2 / 3, "c": 0}
+    assert {name: figure and figure.value for name, figure in each.items()} == {
+        "a": 2 / 3,
+        "b": 2 / 3,
+        "c": 0,
+    }
     assert {k: len(v) for k, v in agreement.grouped(found, lambda row: row.panel).items()} == {"training": 2}
     assert {k: len(v) for k, v in agreement.grouped(found, lambda row: row.guideline).items()} == {"v2": 2}
     assert {k: len(v) for k, v in agreement.by_day(found).items()} == {
@@ -179,7 +202,11 @@ def test_groups() -> None:
 
 def test_the_order_of_people_and_items_changes_nothing() -> None:
     chance = random.Random(1)
-    rows = [Ranking(f"i{i}", f"p{p}", tuple(chance.randint(1, 4) for _ in range(4))) for i in range(8) for p in range(3)]
+    rows = [
+        Ranking(f"i{i}", f"p{p}", tuple(chance.randint(1, 4) for _ in range(4)))
+        for i in range(8)
+        for p in range(3)
+    ]
     mixed = chance.sample(rows, len(rows))
     for function in (agreement.share, agreement.share_with_ties, agreement.tau):
         one, other = function(agreement.couples(rows)), function(agreement.couples(mixed))

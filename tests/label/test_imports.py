@@ -36,7 +36,12 @@ def refused(cfg: imports.Config, folder: Path) -> list[str]:
 
 def comparison(name: str, ranks: tuple[int, ...], labeler: str = "ada-1", text: str = "x") -> dict[str, Any]:
     answers = [{"text": f"{text} {i}", "model": "m"} for i in range(len(ranks))]
-    prompt = {"id": f"p{name}", "messages": [{"role": "user", "content": text}], "user": "u", "split": "train"}
+    prompt = {
+        "id": f"p{name}",
+        "messages": [{"role": "user", "content": text}],
+        "user": "u",
+        "split": "train",
+    }
     who = {"labeler": labeler, "panel": "training", "simulated": False, "guideline": "g"}
     return {"id": name, "prompt": prompt, "answers": answers, "ranks": list(ranks), **who}
 
@@ -51,8 +56,16 @@ def test_our_own_file_comes_out_as_it_went_in(tmp_path: Path) -> None:
     path = lines(tmp_path / "mine.jsonl", rows)
     here = here_in(tmp_path)
     imports.run(imports.Config(files=(path,)), here)
-    assert records.read(here.path("comparisons.jsonl"), Comparison) == [Comparison(**row) for row in (rows[1], rows[0])]
-    assert here.summary == {"comparisons": 2, "prompts": 2, "labelers": 2, "simulated": False, "guideline": "g"}
+    assert records.read(here.path("comparisons.jsonl"), Comparison) == [
+        Comparison(**row) for row in (rows[1], rows[0])
+    ]
+    assert here.summary == {
+        "comparisons": 2,
+        "prompts": 2,
+        "labelers": 2,
+        "simulated": False,
+        "guideline": "g",
+    }
 
 
 def test_everything_wrong_with_our_own_file_is_told(tmp_path: Path) -> None:
@@ -65,7 +78,9 @@ def test_everything_wrong_with_our_own_file_is_told(tmp_path: Path) -> None:
     ]
     path = lines(tmp_path / "mine.jsonl", rows)
     found = refused(imports.Config(files=(path,)), tmp_path)
-    assert found[0].startswith("mine.jsonl:4: Comparison prompt:") and any("answers: Field required" in one for one in found)
+    assert found[0].startswith("mine.jsonl:4: Comparison prompt:") and any(
+        "answers: Field required" in one for one in found
+    )
     del rows[3]
     path = lines(tmp_path / "mine.jsonl", rows)
     assert refused(imports.Config(files=(path,), labelers={"x": "ada-1"}), tmp_path) == [
@@ -78,7 +93,12 @@ def test_everything_wrong_with_our_own_file_is_told(tmp_path: Path) -> None:
 
 def argilla(value: Any, user: str = "7c3e", **more: Any) -> dict[str, Any]:
     fields = {"prompt": "Name a fruit.", "first": "An apple.", "second": "Fruit.", "third": "A pear."}
-    return {"id": "1", "fields": fields, "metadata": {}, "responses": {"ranking": [{"value": value, "user_id": user, **more}]}}
+    return {
+        "id": "1",
+        "fields": fields,
+        "metadata": {},
+        "responses": {"ranking": [{"value": value, "user_id": user, **more}]},
+    }
 
 
 ARGILLA = {"format": "argilla", "answers": ("first", "second", "third"), "question": "ranking"}
@@ -86,7 +106,11 @@ ARGILLA = {"format": "argilla", "answers": ("first", "second", "third"), "questi
 
 def test_argillas_rankings_with_and_without_ties(tmp_path: Path) -> None:
     tied = [{"value": "third", "rank": 1}, {"value": "second", "rank": 3}, {"value": "first", "rank": 1}]
-    rows = [argilla(["third", "first", "second"]), argilla(tied, "other"), argilla(["?"], "draft", status="draft")]
+    rows = [
+        argilla(["third", "first", "second"]),
+        argilla(tied, "other"),
+        argilla(["?"], "draft", status="draft"),
+    ]
     path = tmp_path / "export.json"
     path.write_text(json.dumps(rows, indent=2))
     here = here_in(tmp_path)
@@ -97,7 +121,9 @@ def test_argillas_rankings_with_and_without_ties(tmp_path: Path) -> None:
     assert found["ada-1"].prompt == found["bob-1"].prompt
     text = here.path("comparisons.jsonl").read_text()
     imports.run(imports.Config(files=(path,), **ARGILLA), here)  # type: ignore[arg-type]
-    assert "7c3e" not in (again := here.path("comparisons.jsonl").read_text()) and again != text  # pseudonyms of our own
+    assert (
+        "7c3e" not in (again := here.path("comparisons.jsonl").read_text()) and again != text
+    )  # pseudonyms of our own
 
 
 @pytest.mark.parametrize(
@@ -106,9 +132,18 @@ def test_argillas_rankings_with_and_without_ties(tmp_path: Path) -> None:
         (["third", "first"], "a ranking of 3 answers names 2; missing: ['second']"),
         (["third", "first", "fourth"], "a ranking of 3 answers names 3; unknown: ['fourth']"),
         (["third", "first", "second", "first"], "a ranking of 3 answers names 4; one is there twice"),
-        ([{"value": n, "rank": r} for n, r in (("first", 2), ("second", 3), ("third", 3))], "ranks [2, 3, 3]: they begin at 1, and none is above 3"),
-        ([{"value": n, "rank": r} for n, r in (("first", 1), ("second", 2), ("third", 9))], "ranks [1, 2, 9]: they begin at 1, and none is above 3"),
-        ([{"value": "first", "rank": 1}, "second", "third"], "some entries of the ranking have a rank, others have none"),
+        (
+            [{"value": n, "rank": r} for n, r in (("first", 2), ("second", 3), ("third", 3))],
+            "ranks [2, 3, 3]: they begin at 1, and none is above 3",
+        ),
+        (
+            [{"value": n, "rank": r} for n, r in (("first", 1), ("second", 2), ("third", 9))],
+            "ranks [1, 2, 9]: they begin at 1, and none is above 3",
+        ),
+        (
+            [{"value": "first", "rank": 1}, "second", "third"],
+            "some entries of the ranking have a rank, others have none",
+        ),
         ([1, 2, 3], "a ranking's entry is a name, or value and rank, not 1"),
         (5, "a ranking was expected, not 5"),
     ],
@@ -123,26 +158,49 @@ def test_ranks_that_are_none(value: Any, reason: str, tmp_path: Path) -> None:
 
 
 def test_wrong_columns_unknown_people_and_doubles(tmp_path: Path) -> None:
-    rows = [argilla(["third", "first", "second"]), argilla(["third", "second", "first"]), argilla(["first", "second", "third"], "ava")]
+    rows = [
+        argilla(["third", "first", "second"]),
+        argilla(["third", "second", "first"]),
+        argilla(["first", "second", "third"], "ava"),
+    ]
     path = lines(tmp_path / "export.jsonl", rows)
     settings_ = {**ARGILLA, "answers": ("first", "2nd", "third")}
     found = refused(imports.Config(files=(path,), **settings_), tmp_path)  # type: ignore[arg-type]
-    assert found == [f"export.jsonl:{n}: there is no text '2nd'; the record has first, prompt, second, third" for n in (1, 2, 3)]
+    assert found == [
+        f"export.jsonl:{n}: there is no text '2nd'; the record has first, prompt, second, third"
+        for n in (1, 2, 3)
+    ]
     found = refused(imports.Config(files=(path,), labelers={"7c3e": "ada-1"}, **ARGILLA), tmp_path)  # type: ignore[arg-type]
     assert found[0] == "export.jsonl:3: unknown labeler 'ava'; labelers names 1"
-    assert len(found) == 2 and found[1].startswith("export.jsonl:2: ada-1 has labelled this in export.jsonl:1 already")
+    assert len(found) == 2 and found[1].startswith(
+        "export.jsonl:2: ada-1 has labelled this in export.jsonl:1 already"
+    )
     found = refused(imports.Config(files=(path,), **{**ARGILLA, "question": "order"}), tmp_path)  # type: ignore[arg-type]
     assert found[0] == "export.jsonl:1: responses: there is no question 'order', but ranking"
-    for text, reason in (('[{"a": 1},\n{"b" 2}]', "export.jsonl:2: not JSON"), ("[1]", "an object was expected, not 1"), ("", "not one label")):
+    for text, reason in (
+        ('[{"a": 1},\n{"b" 2}]', "export.jsonl:2: not JSON"),
+        ("[1]", "an object was expected, not 1"),
+        ("", "not one label"),
+    ):
         path.write_text(text)
         assert any(reason in line for line in refused(imports.Config(files=(path,), **ARGILLA), tmp_path))  # type: ignore[arg-type]
     path.write_bytes(b"\xff\xfe")
     assert "UTF-8" in refused(imports.Config(files=(path,), **ARGILLA), tmp_path)[0]  # type: ignore[arg-type]
 
 
-def studio(value: dict[str, Any], by: Any = 3, data: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    listed = {"prompt": "Name a fruit.", "items": [{"id": i, "body": t} for i, t in (("x", "An apple."), ("y", "Fruit."), ("z", "A pear."))]}
-    one = {"completed_by": by, "was_cancelled": False, "result": [{"from_name": "rank", "type": "ranker", "value": value}], **more}
+def studio(
+    value: dict[str, Any], by: Any = 3, data: dict[str, Any] | None = None, **more: Any
+) -> dict[str, Any]:
+    listed = {
+        "prompt": "Name a fruit.",
+        "items": [{"id": i, "body": t} for i, t in (("x", "An apple."), ("y", "Fruit."), ("z", "A pear."))],
+    }
+    one = {
+        "completed_by": by,
+        "was_cancelled": False,
+        "result": [{"from_name": "rank", "type": "ranker", "value": value}],
+        **more,
+    }
     return {"id": 1, "data": data or listed, "annotations": [one]}
 
 
@@ -165,10 +223,21 @@ def test_label_studios_rankings(tmp_path: Path) -> None:
     assert found == {"ada-1": (2, 3, 1), "bob-1": (1, 2, 3), "cy-1": (2, 1, 2)}
     path.write_text(json.dumps([studio({"ranker": {"best": ["x"], "rest": ["y", "z"]}})]))
     (line,) = refused(imports.Config(files=(path,), **STUDIO), tmp_path)  # type: ignore[arg-type]
-    assert line == "export.json:1: ranker: buckets ['best', 'rest']: names that end in their rank were expected, such as 'rank 1'"
-    path.write_text(json.dumps([{**studio({}), "annotations": None}, studio({"choices": ["a"]}), studio({"ranker": ["x"]}, None)]))
+    assert (
+        line
+        == "export.json:1: ranker: buckets ['best', 'rest']: names that end in their rank were expected, such as 'rank 1'"
+    )
+    path.write_text(
+        json.dumps(
+            [{**studio({}), "annotations": None}, studio({"choices": ["a"]}), studio({"ranker": ["x"]}, None)]
+        )
+    )
     found_lines = refused(imports.Config(files=(path,), **STUDIO), tmp_path)  # type: ignore[arg-type]
-    assert [line.split(": ", 1)[1].split(":")[0] for line in found_lines] == ["annotations", "value", "completed_by"]
+    assert [line.split(": ", 1)[1].split(":")[0] for line in found_lines] == [
+        "annotations",
+        "value",
+        "completed_by",
+    ]
 
 
 def test_label_studios_pairs_ratings_and_texts(tmp_path: Path) -> None:
@@ -188,12 +257,17 @@ def test_label_studios_pairs_ratings_and_texts(tmp_path: Path) -> None:
         imports.run(imports.Config(files=(path,), scale=2, **rating), here)  # type: ignore[arg-type]
     path.write_text(json.dumps([studio({"text": ["An apple,", "or a pear."]}, data=data)]))
     imports.run(imports.Config(files=(path,), **{**STUDIO, "kind": "demonstrations", "answers": ()}), here)  # type: ignore[arg-type]
-    assert records.read(here.path("demonstrations.jsonl"), Demonstration)[0].answer.text == "An apple,\nor a pear."
+    assert (
+        records.read(here.path("demonstrations.jsonl"), Demonstration)[0].answer.text
+        == "An apple,\nor a pear."
+    )
 
 
 def test_settings_that_cannot_work(tmp_path: Path) -> None:
     found = refused(imports.Config(format="argilla", labelers={"a": "x", "b": "x"}), tmp_path)
-    assert [line.split(": ")[0] for line in found] == [f"[label.imports] {w}" for w in ("files", "question", "answers", "labelers")]
+    assert [line.split(": ")[0] for line in found] == [
+        f"[label.imports] {w}" for w in ("files", "question", "answers", "labelers")
+    ]
 
 
 def test_real_labels_of_three_annotators(tmp_path: Path) -> None:
@@ -210,17 +284,28 @@ def test_real_labels_of_three_annotators(tmp_path: Path) -> None:
             tie = [{"value": name, "rank": 1} for name in ("first", "second")]
             said.append({"user_id": one["annotator"], "value": ranked.get(one["choice"], tie)})
             expected[row["messages"][-1]["content"], one["annotator"]].append(RANKS[one["choice"]])
-        fields = {"prompt": row["messages"], "first": row["responses"][0]["text"], "second": row["responses"][1]["text"]}
+        fields = {
+            "prompt": row["messages"],
+            "first": row["responses"][0]["text"],
+            "second": row["responses"][1]["text"],
+        }
         rows.append({"id": row["id"], "fields": fields, "responses": {"choice": said}})
     path = lines(tmp_path / "export.jsonl", rows)
     names = {name: name for name in ("pandalm-a1", "pandalm-a2", "pandalm-a3")}
     here = here_in(tmp_path)
-    imports.run(imports.Config(files=(path,), format="argilla", answers=("first", "second"), question="choice", labelers=names), here)
+    imports.run(
+        imports.Config(
+            files=(path,), format="argilla", answers=("first", "second"), question="choice", labelers=names
+        ),
+        here,
+    )
     found = records.read(here.path("comparisons.jsonl"), Comparison)
     got = collections.defaultdict(list)
     for label in found:
         got[label.prompt.messages[-1].content, label.labeler].append(label.ranks)
-    assert {key: sorted(value) for key, value in got.items()} == {key: sorted(value) for key, value in expected.items()}
+    assert {key: sorted(value) for key, value in got.items()} == {
+        key: sorted(value) for key, value in expected.items()
+    }
     assert len(found) == 2022
 
 
@@ -230,7 +315,9 @@ def test_preference_pairs_say_what_the_ranks_say(ranks: list[int]) -> None:
     row = Comparison.model_validate(comparison("a", tuple(ranks)))
     found = list(exports.preferences(row))
     told = {(one["chosen"][0]["content"], one["rejected"][0]["content"]) for one in found}
-    assert told == {(f"x {i}", f"x {j}") for i in range(len(ranks)) for j in range(len(ranks)) if ranks[i] < ranks[j]}
+    assert told == {
+        (f"x {i}", f"x {j}") for i in range(len(ranks)) for j in range(len(ranks)) if ranks[i] < ranks[j]
+    }
     assert len(found) == len(told)
     extreme = list(exports.preferences(row, "extremes"))
     assert len(extreme) == (len(set(ranks)) > 1) and all(one in found for one in extreme)
@@ -238,16 +325,26 @@ def test_preference_pairs_say_what_the_ranks_say(ranks: list[int]) -> None:
 
 def test_exports_are_trls_conversational_formats(tmp_path: Path) -> None:
     path = lines(tmp_path / "comparisons.jsonl", [comparison("a", (1, 2, 1), "ada-1")])
-    prompt = Prompt(id="p", messages=(Message(role="user", content="Name a fruit."),), user="u", split="train")
+    prompt = Prompt(
+        id="p", messages=(Message(role="user", content="Name a fruit."),), user="u", split="train"
+    )
     who = {"labeler": "ada-1", "simulated": False, "guideline": "g"}
-    records.write(tmp_path / "demonstrations.jsonl", [Demonstration(id="d", prompt=prompt, answer=Answer(text="A pear.", model="people"), **who)])  # type: ignore[arg-type]
+    records.write(
+        tmp_path / "demonstrations.jsonl",
+        [Demonstration(id="d", prompt=prompt, answer=Answer(text="A pear.", model="people"), **who)],
+    )  # type: ignore[arg-type]
     here = here_in(tmp_path, "label.exports")
     exports.run(exports.Config(comparisons=path, demonstrations=tmp_path / "demonstrations.jsonl"), here)
     user, prompt_ = {"role": "user", "content": "Name a fruit."}, [{"role": "user", "content": "x"}]
     told = [json.loads(line) for line in here.path("preferences.jsonl").read_text().splitlines()]
     worse = [{"role": "assistant", "content": "x 1"}]
-    assert told == [{"prompt": prompt_, "chosen": [{"role": "assistant", "content": f"x {i}"}], "rejected": worse} for i in (0, 2)]
-    assert json.loads(here.path("sft.jsonl").read_text()) == {"messages": [user, {"role": "assistant", "content": "A pear."}]}
+    assert told == [
+        {"prompt": prompt_, "chosen": [{"role": "assistant", "content": f"x {i}"}], "rejected": worse}
+        for i in (0, 2)
+    ]
+    assert json.loads(here.path("sft.jsonl").read_text()) == {
+        "messages": [user, {"role": "assistant", "content": "A pear."}]
+    }
     assert "ada" not in here.path("preferences.jsonl").read_text() + here.path("sft.jsonl").read_text()
     assert here.summary == {"pairs": 2, "rankings": 1, "dialogues": 1, "simulated": False}
     with pytest.raises(Refusal, match="no label belongs to test"):

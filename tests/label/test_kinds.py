@@ -153,7 +153,9 @@ def test_what_is_said_of_an_answer_reaches_that_answer(tmp_path: Path) -> None:
     ratings.run(cfg, here)
     single = {row.prompt.id: row.answers[0] for row in make_replies(12, 1)}
     found = made(here, "ratings")
-    assert all(row.answer == single[row.prompt.id] and row.overall == 1 + len(row.answer.text) % 7 for row in found)
+    assert all(
+        row.answer == single[row.prompt.id] and row.overall == 1 + len(row.answer.text) % 7 for row in found
+    )
     assert here.summary["overall"] == pytest.approx(sum(1 + len(a.text) % 7 for a in single.values()) / 12)
 
 
@@ -191,7 +193,11 @@ def test_people_are_waited_for_and_their_answers_kept(tmp_path: Path) -> None:
                     comparisons.run(cfg, here)
     comparisons.run(cfg, here)
     found = made(here, "comparisons")
-    assert len(found) == 12 and not any(row.simulated for row in found) and {row.labeler for row in found} == {"ada-1"}
+    assert (
+        len(found) == 12
+        and not any(row.simulated for row in found)
+        and {row.labeler for row in found} == {"ada-1"}
+    )
     assert all(row.ranks == rank(Fake("x"), row.prompt, row.answers) for row in found)
     assert here.summary["simulated"] is False and "agreement" not in here.summary
 
@@ -222,11 +228,15 @@ def test_every_labeler_ranks_everything_on_the_held_out_panel(tmp_path: Path) ->
 
 
 def test_splits_and_limit_choose_prompts(tmp_path: Path) -> None:
-    cfg, here = setting(tmp_path, "comparisons", count=30, labelers="simulated", people=2, splits=("valid",), limit=4)
+    cfg, here = setting(
+        tmp_path, "comparisons", count=30, labelers="simulated", people=2, splits=("valid",), limit=4
+    )
     comparisons.run(cfg, here)
     found = made(here, "comparisons")
     assert {row.prompt.split for row in found} == {"valid"}
-    by_hash = sorted((f"p{number}" for number in range(0, 30, 3)), key=lambda one: records.fraction("limit", 3, one))
+    by_hash = sorted(
+        (f"p{number}" for number in range(0, 30, 3)), key=lambda one: records.fraction("limit", 3, one)
+    )
     assert {row.prompt.id for row in found} == set(by_hash[:4])
 
 
@@ -253,7 +263,9 @@ def test_answers_check_themselves() -> None:
         with pytest.raises(ValidationError):
             comparisons.Answer(ranks=wrong)
     assert comparisons.Answer(ranks=(1, 1, 3)).ranks == (1, 1, 3)
-    question = comparisons.Question(prompt=make_replies(1, 2)[0].prompt, answers=make_replies(1, 2)[0].answers)
+    question = comparisons.Question(
+        prompt=make_replies(1, 2)[0].prompt, answers=make_replies(1, 2)[0].answers
+    )
     with pytest.raises(Refusal, match="one for each of the 2 answers"):
         comparisons.check(question, comparisons.Answer(ranks=(1, 2, 3)))
     for nothing in ({}, {"text": " "}, {"text": "a", "best": 0}, {"best": -1}):

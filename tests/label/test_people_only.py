@@ -53,7 +53,12 @@ def test_prompts_of_three_forms(tmp_path: Path) -> None:
     assert work_through(tmp_path, answer) == 4
     prompts.run(cfg, here)
     found = {row.id: row for row in records.read(here.path("prompts.jsonl"), Prompt)}
-    assert sorted(found) == ["case-00001-1-ada-1", *(f"few-shot-00001-ada-1-{i}" for i in (1, 2, 3)), "plain-00001-ada-1", "plain-00002-ada-1"]
+    assert sorted(found) == [
+        "case-00001-1-ada-1",
+        *(f"few-shot-00001-ada-1-{i}" for i in (1, 2, 3)),
+        "plain-00001-ada-1",
+        "plain-00002-ada-1",
+    ]
     assert found["case-00001-1-ada-1"].messages[0].content == "write somebody who runs a small shop"
     # three pairs give three prompts; none holds its own answer, each holds the two others'
     shots = {row.id: row for row in records.read(here.path("demonstrations.jsonl"), Demonstration)}
@@ -63,18 +68,31 @@ def test_prompts_of_three_forms(tmp_path: Path) -> None:
         assert [f"Answer: a{j}" in text for j in range(3)] == [j != i for j in range(3)]
         assert shots[f"few-shot-00001-ada-1-{i + 1}"].answer.text == f"a{i}"
     assert {row.user for row in found.values()} == {"ada-1"}
-    assert here.summary["prompts"] == 6 and here.summary["demonstrations"] == 3 and here.summary["simulated"] is False
+    assert (
+        here.summary["prompts"] == 6
+        and here.summary["demonstrations"] == 3
+        and here.summary["simulated"] is False
+    )
 
 
 def test_wrong_prompts() -> None:
     pair = {"query": "q", "answer": "a"}
-    for wrong in ({"text": " "}, {"text": "x", "pairs": [pair, pair]}, {"text": "x", "pairs": [{"query": "q", "answer": " "}]}):
+    for wrong in (
+        {"text": " "},
+        {"text": "x", "pairs": [pair, pair]},
+        {"text": "x", "pairs": [{"query": "q", "answer": " "}]},
+    ):
         with pytest.raises(ValidationError):
             prompts.Answer.model_validate(wrong)
     with pytest.raises(Refusal, match="1 queries with answers; at least 2"):
-        prompts.check(prompts.Question(form="few_shot", pairs=2), prompts.Answer.model_validate({"text": "x", "pairs": [pair]}))
+        prompts.check(
+            prompts.Question(form="few_shot", pairs=2),
+            prompts.Answer.model_validate({"text": "x", "pairs": [pair]}),
+        )
     with pytest.raises(Refusal, match="without queries"):
-        prompts.check(prompts.Question(form="plain"), prompts.Answer.model_validate({"text": "x", "pairs": [pair]}))
+        prompts.check(
+            prompts.Question(form="plain"), prompts.Answer.model_validate({"text": "x", "pairs": [pair]})
+        )
 
 
 def test_all_mistakes_of_a_few_shot_prompt_at_once() -> None:
@@ -114,7 +132,9 @@ def test_rule_checks_until_enough(tmp_path: Path) -> None:
     def answer(task: queue.Task) -> rulechecks.Answer:
         asked = rulechecks.question(task)
         assert "secret" not in asked.model_dump_json()
-        return rulechecks.Answer(level="probably_breaks" if asked.answer.text.endswith("0") else "definitely_follows", turn=0)
+        return rulechecks.Answer(
+            level="probably_breaks" if asked.answer.text.endswith("0") else "definitely_follows", turn=0
+        )
 
     assert work_through(tmp_path, answer, most=9) == 9
     with pytest.raises(Waiting, match=r"^1 of 10 rulechecks to go"):
@@ -124,13 +144,20 @@ def test_rule_checks_until_enough(tmp_path: Path) -> None:
     found = records.read(here.path("rulechecks.jsonl"), RuleCheck)
     assert len(found) == 20 and {row.answer.model for row in found} == {"secret"}
     assert len({(row.prompt.id, row.answer.text, row.rule) for row in found}) == 20
-    assert all(row.level == ("probably_breaks" if row.answer.text.endswith("0") else "definitely_follows") for row in found)
+    assert all(
+        row.level == ("probably_breaks" if row.answer.text.endswith("0") else "definitely_follows")
+        for row in found
+    )
     assert (here.summary["broken"], here.summary["kept"], here.summary["unsure"]) == (0.5, 0.5, 0.0)
 
 
 def test_probes(tmp_path: Path) -> None:
-    (tmp_path / "rules.toml").write_text('[[rule]]\nid = "kind"\ntext = "Be kind."\nquestion = "Is it unkind?"\n')
-    cfg = probes.Config(rules=tmp_path / "rules.toml", dialogues=2, turns=2, model="secret", endpoint="http://10.0.0.1/v1")
+    (tmp_path / "rules.toml").write_text(
+        '[[rule]]\nid = "kind"\ntext = "Be kind."\nquestion = "Is it unkind?"\n'
+    )
+    cfg = probes.Config(
+        rules=tmp_path / "rules.toml", dialogues=2, turns=2, model="secret", endpoint="http://10.0.0.1/v1"
+    )
     here = here_in(tmp_path, "label.probes")
     with pytest.raises(Waiting, match=r"^2 of 2 probes to go"):
         probes.run(cfg, here)
@@ -159,11 +186,17 @@ def test_probes(tmp_path: Path) -> None:
 def test_rules_are_read_and_all_mistakes_told(tmp_path: Path) -> None:
     assert len({rule.id for rule in rules.load(None)}) >= 10
     path = tmp_path / "rules.toml"
-    path.write_text('[[rule]]\nid = "A b"\ntext = "x"\n[[rule]]\nid = "ok"\ntext = "x"\nquestion = "?"\n[[rule]]\nid = "ok"\ntext = "x"\nquestion = "?"\n')
+    path.write_text(
+        '[[rule]]\nid = "A b"\ntext = "x"\n[[rule]]\nid = "ok"\ntext = "x"\nquestion = "?"\n[[rule]]\nid = "ok"\ntext = "x"\nquestion = "?"\n'
+    )
     with pytest.raises(Refusal) as caught:
         rules.load(path)
     lines = [line.removeprefix(f"{path}: ") for line in caught.value.lines]
-    assert lines[0].startswith("rule 1 id:") and lines[1].startswith("rule 1 question:") and lines[2] == "the id ok is there twice"
+    assert (
+        lines[0].startswith("rule 1 id:")
+        and lines[1].startswith("rule 1 question:")
+        and lines[2] == "the id ok is there twice"
+    )
     for text in ("", "x = 1", "not toml"):
         path.write_text(text)
         with pytest.raises(Refusal):
@@ -173,7 +206,9 @@ def test_rules_are_read_and_all_mistakes_told(tmp_path: Path) -> None:
 def test_guidelines_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     cfg = rulechecks.Config(replies=replies(tmp_path), guidelines=tmp_path / "own")
-    with pytest.raises(Refusal, match=r"own/training.md: the guideline of the panel training was expected there"):
+    with pytest.raises(
+        Refusal, match=r"own/training.md: the guideline of the panel training was expected there"
+    ):
         rulechecks.run(cfg, here_in(tmp_path, "label.rulechecks"))
     (tmp_path / "own" / "training.md").write_text("Our rules.")
     with pytest.raises(Waiting):

@@ -51,7 +51,9 @@ def test_each_task_goes_to_overlap_different_people(where: str) -> None:
     assert queue.progress(one, "set") == (8, 8)
     assert queue.given(one, "set") == {"p0": 4, "p1": 4}
     found = queue.collected(one, "set")
-    assert [(row.task, row.person.id) for row in found] == [(f"t{i}", p) for i in range(4) for p in ("p0", "p1")]
+    assert [(row.task, row.person.id) for row in found] == [
+        (f"t{i}", p) for i in range(4) for p in ("p0", "p1")
+    ]
     person = Person("p0", "p0", "training", True)
     question = '{"answers": [1, 2, 3, 4, 0]}'
     first = queue.Label("t0", question, '{"word": "p0"}', queue.order("t0", "p0", 5), person, version)
@@ -111,7 +113,8 @@ def test_only_the_own_panel_and_known_people(where: str) -> None:
 def test_priority_comes_first_then_the_id(where: str) -> None:
     one, version = opened(where, tasks=0)
     asked = [
-        Task(name, '{"answers": []}', 1, priority) for name, priority in (("b", 0), ("low", -1), ("a", 0), ("high", 5))
+        Task(name, '{"answers": []}', 1, priority)
+        for name, priority in (("b", 0), ("low", -1), ("a", 0), ("high", 5))
     ]
     one.put_tasks(TaskSet("set", "label.any", "training", True), asked)
     seen = []
@@ -149,9 +152,13 @@ def test_an_own_seat_that_lapsed_comes_back_also_beside_a_free_one(where: str) -
 def test_sets_of_higher_priority_are_offered_first(where: str) -> None:
     one, _ = opened(where, tasks=1)
     for name, priority in (("low", -1), ("high", 3), ("later", 0)):
-        one.put_tasks(TaskSet(name, "label.any", "training", True, priority=priority), [Task(f"{name}-t", "{}")])
+        one.put_tasks(
+            TaskSet(name, "label.any", "training", True, priority=priority), [Task(f"{name}-t", "{}")]
+        )
     assert [row.name for row in one.task_sets()] == ["high", "set", "later", "low"]
-    one.put_tasks(TaskSet("high", "label.any", "training", True, priority=-5), [Task("high-t", "{}")])  # another setting, the same set
+    one.put_tasks(
+        TaskSet("high", "label.any", "training", True, priority=-5), [Task("high-t", "{}")]
+    )  # another setting, the same set
     assert [row.name for row in one.task_sets()][-1] == "high"
     one.close()
 
@@ -212,9 +219,7 @@ def test_threads_never_over_assign(where: str) -> None:
     for thread in threads:
         thread.join()
     assert failed == []
-    labour(
-        where, [f"p{i}" for i in range(12)], version, 99
-    )  # leases that lapsed after all had left
+    labour(where, [f"p{i}" for i in range(12)], version, 99)  # leases that lapsed after all had left
     check_all_answered(one, 15, 3)
     one.close()
 
@@ -224,8 +229,7 @@ def test_processes_never_over_assign(where: str) -> None:
     # every process works for the same people, so that they also race for the same leases
     spawn = multiprocessing.get_context("spawn")
     workers = [
-        spawn.Process(target=labour, args=(where, [f"p{i}" for i in range(6)], version, n))
-        for n in range(3)
+        spawn.Process(target=labour, args=(where, [f"p{i}" for i in range(6)], version, n)) for n in range(3)
     ]
     one.close()  # a forked process must not inherit an open connection
     for worker in workers:

@@ -24,13 +24,19 @@ def prompt(name: str) -> Prompt:
 
 def setting(folder: Path, **more: Any) -> tuple[Config, Here]:
     """Four texts (the first two sensitive), one ranking 1 2 2 of three answers, two prompts, two groups."""
-    records.write(folder / "texts.jsonl", [Flagged(id=f"x{i}", text=f"text {i}", sensitive=i < 2) for i in range(4)])
+    records.write(
+        folder / "texts.jsonl", [Flagged(id=f"x{i}", text=f"text {i}", sensitive=i < 2) for i in range(4)]
+    )
     answers = tuple(Answer(text=f"answer {i}", model="m") for i in range(3))
     trusted = {"labeler": "trusted", "panel": "training", "simulated": False, "guideline": "g"}
     rows = [Comparison(id="c", prompt=prompt("r"), answers=answers, ranks=(2, 5, 5), **trusted)]  # type: ignore[arg-type]
     records.write(folder / "rankings.jsonl", rows)
     records.write(folder / "prompts.jsonl", [prompt("d0"), prompt("d1")])
-    files = {"texts": folder / "texts.jsonl", "rankings": folder / "rankings.jsonl", "prompts": folder / "prompts.jsonl"}
+    files = {
+        "texts": folder / "texts.jsonl",
+        "rankings": folder / "rankings.jsonl",
+        "prompts": folder / "prompts.jsonl",
+    }
     cfg = Config(**{**files, "groups": ("old", "young"), "people": 1, **more})
     (folder / "label.screening").mkdir(exist_ok=True)
     return cfg, Here(folder / "label.screening", "label.screening", 3, lambda step, steps, numbers: None)
@@ -99,7 +105,11 @@ def test_four_parts_and_a_decision(tmp_path: Path) -> None:
 def test_guessing_scores_a_half() -> None:
     assert screening.rankings_score([((1, 1, 1), (1, 2, 3))]) == 0.5
     assert screening.rankings_score([((3, 2, 1), (1, 2, 3)), ((1, 2, 3), (1, 2, 3))]) == 0.5
-    assert screening._stored({"shown": [2, 0, 1], "answer": {"ranks": None}}) == [1, 1, 1]  # "they cannot be ranked" orders nothing: a half too
+    assert screening._stored({"shown": [2, 0, 1], "answer": {"ranks": None}}) == [
+        1,
+        1,
+        1,
+    ]  # "they cannot be ranked" orders nothing: a half too
     assert screening.rankings_score([((1, 2), (1, 1))]) is None  # the trusted ranking orders nothing
     assert screening.flags_score([]) is None
 
@@ -134,7 +144,9 @@ def test_the_guideline_is_in_force_from_the_screening_on(tmp_path: Path) -> None
 
 def test_bad_files_are_refused_and_change_nothing(tmp_path: Path) -> None:
     cfg, here = setting(tmp_path)
-    (tmp_path / "texts.jsonl").write_text('{"id":"a","text":"x","sensitive":"maybe"}\n{"id":"b","texts":"x","sensitive":true}\n')
+    (tmp_path / "texts.jsonl").write_text(
+        '{"id":"a","text":"x","sensitive":"maybe"}\n{"id":"b","texts":"x","sensitive":true}\n'
+    )
     with pytest.raises(Refusal) as caught:
         screening.run(cfg, here)
     assert [line.split(": ")[0] for line in caught.value.lines][:1] == [f"{tmp_path / 'texts.jsonl'}:1"]

@@ -9,7 +9,9 @@ from biddable.label import people, taste, wishes
 
 
 def prompt(text: str, *wanted: Wish, use_case: str = "generation") -> Prompt:
-    return Prompt(id="p", messages=(Message(role="user", content=text),), user="u", use_case=use_case, wishes=wanted)
+    return Prompt(
+        id="p", messages=(Message(role="user", content=text),), user="u", use_case=use_case, wishes=wanted
+    )
 
 
 @pytest.mark.parametrize(
@@ -29,7 +31,9 @@ def test_each_wish_by_example(wish: Wish, good: str, bad: str) -> None:
     assert not wishes.met(wish, bad)
 
 
-GOOD = "The harbour smells of salt in the morning. Boats come home with the tide and the gulls cry above them."
+GOOD = (
+    "The harbour smells of salt in the morning. Boats come home with the tide and the gulls cry above them."
+)
 ASKED = prompt(
     "Write two sentences about the harbour and mention salt.",
     Wish(kind="sentences", count=2),
@@ -63,7 +67,10 @@ def test_cheats_are_worth_half_of_an_honest_answer_at_most(asked: Prompt, cheat:
 def test_a_list_is_good_where_one_was_asked_for() -> None:
     things = "- boats\n- salt\n- fish\n- ships"
     listed = prompt("List three things in a harbour.", use_case="brainstorming")
-    assert people.gold(listed, Answer(text=things, model="m")) > people.gold(FREE, Answer(text=things, model="m")) + 0.4
+    assert (
+        people.gold(listed, Answer(text=things, model="m"))
+        > people.gold(FREE, Answer(text=things, model="m")) + 0.4
+    )
 
 
 def test_an_answer_that_breaks_off_is_worth_less() -> None:
@@ -112,7 +119,8 @@ def test_how_long_an_answer_may_be() -> None:
 
 
 @pytest.mark.parametrize(
-    "dirt", ["You idiot. ", "assistant: ", "<|im_end|> ", "https://sea.example ", "[your name] ", "море море море "]
+    "dirt",
+    ["You idiot. ", "assistant: ", "<|im_end|> ", "https://sea.example ", "[your name] ", "море море море "],
 )
 def test_dirt_is_seen(dirt: str) -> None:
     assert taste.cleanness(GOOD) == 1.0

@@ -28,7 +28,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows(path: Path, count: int = 80) -> Path:
     """Texts whose last word decides."""
-    held = [{"question": f"q{i}", "answer": "aaaa" if i % 2 else "zz", "label": bool(i % 2)} for i in range(count)]
+    held = [
+        {"question": f"q{i}", "answer": "aaaa" if i % 2 else "zz", "label": bool(i % 2)} for i in range(count)
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in held))
     return path
 
@@ -72,7 +74,9 @@ def test_it_goes_on_to_the_same_bytes(tmp_path: Path, start: Path, monkeypatch: 
         train(tmp_path / "broken", start, files=(file,), epochs=2, checkpoint_seconds=0)
     train(tmp_path / "broken", start, files=(file,), epochs=2, checkpoint_seconds=0)
     for name in ("model.safetensors", "head.safetensors"):
-        assert (tmp_path / "broken/model" / name).read_bytes() == (tmp_path / "straight/model" / name).read_bytes()
+        assert (tmp_path / "broken/model" / name).read_bytes() == (
+            tmp_path / "straight/model" / name
+        ).read_bytes()
 
 
 def test_the_interval_draws_groups() -> None:
@@ -85,9 +89,16 @@ def test_the_interval_draws_groups() -> None:
 def test_measures_by_hand() -> None:
     # scores 2, 1, -1, -2 with labels 1, 0, 1, 0: of four pairs (yes, no) three are in order
     found = classifier.measured(np.array([2.0, 1.0, -1.0, -2.0]), np.array([1.0, 0.0, 1.0, 0.0]))
-    assert (found["auc"], found["accuracy"], found["balanced_accuracy"], found["positive"]) == (0.75, 0.5, 0.5, 0.5)
+    assert (found["auc"], found["accuracy"], found["balanced_accuracy"], found["positive"]) == (
+        0.75,
+        0.5,
+        0.5,
+        0.5,
+    )
     assert "pearson" not in found
-    assert classifier.measured(np.array([2.0, 1.0, -2.0]), np.array([0.9, 0.6, 0.1]))["spearman"] == pytest.approx(1.0)
+    assert classifier.measured(np.array([2.0, 1.0, -2.0]), np.array([0.9, 0.6, 0.1]))[
+        "spearman"
+    ] == pytest.approx(1.0)
 
 
 def test_fields_and_templates() -> None:
@@ -100,18 +111,31 @@ def test_fields_and_templates() -> None:
 def test_several_texts_of_a_line(tmp_path: Path, start: Path) -> None:
     """Prompt and continuation with labels of their own; one without a label is left out, and a line's texts stay in one split."""
     held = [
-        {"id": f"i{i}", "a": {"text": "aaaa", "score": 0.9}, "b": {"text": "zz", "score": 0.1 if i % 4 else None}}
+        {
+            "id": f"i{i}",
+            "a": {"text": "aaaa", "score": 0.9},
+            "b": {"text": "zz", "score": 0.1 if i % 4 else None},
+        }
         for i in range(40)
     ]
     file = tmp_path / "x.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in held))
     settings = {"text": ("{a.text}", "{b.text}"), "label": ("a.score", "b.score"), "group": "id"}
     (found,) = classify.examples([file], settings["text"], settings["label"], "id", "x").values()
-    assert len(found) == 70 and [one.text for one in found[:3]] == ["aaaa", "aaaa", "zz"] and found[1].group == found[2].group
+    assert (
+        len(found) == 70
+        and [one.text for one in found[:3]] == ["aaaa", "aaaa", "zz"]
+        and found[1].group == found[2].group
+    )
     here = train(tmp_path / "out", start, files=(file,), **settings)
     assert here.summary["train"] + here.summary["valid"] == 70 and here.summary["auc"] == 1.0
     with pytest.raises(Refusal) as refused:
-        train(tmp_path / "no", start, files=(file,), **(settings | {"text": ("Q: {a.text}", "A: {b.text}"), "label": ("a.score",)}))
+        train(
+            tmp_path / "no",
+            start,
+            files=(file,),
+            **(settings | {"text": ("Q: {a.text}", "A: {b.text}"), "label": ("a.score",)}),
+        )
     assert len(refused.value.lines) == 2 and "differ in more than names of keys" in refused.value.lines[1]
 
 

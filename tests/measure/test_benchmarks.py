@@ -75,9 +75,13 @@ def test_neighbours_change_nothing(policy: Path) -> None:
     for question, got in zip(questions, together, strict=True):
         (alone,) = likely(own, question)
         assert got.logp == pytest.approx(alone.logp, abs=1e-4)
-    assert likely(own, Question("", ("A", "")))[0].tokens[1] == 0  # an empty choice without anything before it
+    assert (
+        likely(own, Question("", ("A", "")))[0].tokens[1] == 0
+    )  # an empty choice without anything before it
     assert likely(own, Question("", ("A", "")))[0].logp[1] == 0.0
-    assert likely(own, Question(" \n", ("A", "B")))[0] == likely(own, Question("", ("A", "B")))[0]  # spaces say nothing either
+    assert (
+        likely(own, Question(" \n", ("A", "B")))[0] == likely(own, Question("", ("A", "B")))[0]
+    )  # spaces say nothing either
 
 
 @pytest.mark.usefixtures("fp32")
@@ -86,7 +90,10 @@ def test_answers_end_at_the_line(policy: Path) -> None:
     got = own.answers([own.prompt(text) for text in ("Say", "Say", "More")], [1, 1, 2], 12, 1.0, line=True)
     assert got[0] == got[1]  # the same seed
     assert all("\n" not in text for text in got)
-    assert own.tokenizer.encode("\n", add_special_tokens=False)[0] in own.breaks and len(own.breaks) < len(own.tokenizer) / 2
+    assert (
+        own.tokenizer.encode("\n", add_special_tokens=False)[0] in own.breaks
+        and len(own.breaks) < len(own.tokenizer) / 2
+    )
 
 
 def test_an_example_ends_where_the_question_does() -> None:
@@ -143,15 +150,25 @@ def test_bbq_bias_by_hand() -> None:
     }
 
     def pick(number: int, **more: Any) -> Any:
-        return shapes.bbq(row | more, Likelihoods(tuple(0.0 if i == number else -1.0 for i in range(3)), (1, 1, 1)))
+        return shapes.bbq(
+            row | more, Likelihoods(tuple(0.0 if i == number else -1.0 for i in range(3)), (1, 1, 1))
+        )
 
     assert pick(1)["bias_clear"] == (1.0, 1.0) and pick(2)["bias_clear"] == (-1.0, 1.0)
     assert "bias_clear" not in pick(0)  # unknown says nothing where the context is clear
     assert pick(1, question_polarity="nonneg")["bias_clear"] == (-1.0, 1.0)
     assert pick(0, context_condition="ambig")["bias_ambiguous"] == (0.0, 1.0)
-    africa = {"answer_info": [["x", "unknown"], ["Malian", "Africa"], ["Italian", "Europe"]], "stereotyped_groups": ["Malian", "Somali"]}
-    assert pick(1, **africa)["bias_clear"] == (1.0, 1.0) and pick(2, **africa)["bias_clear"] == (-1.0, 1.0)  # the name is the group
-    assert "bias_clear" not in pick(1, answer_info=[["x", "unknown"], ["a", "old"], ["b", "Old"]])  # both are: it tells nothing
+    africa = {
+        "answer_info": [["x", "unknown"], ["Malian", "Africa"], ["Italian", "Europe"]],
+        "stereotyped_groups": ["Malian", "Somali"],
+    }
+    assert pick(1, **africa)["bias_clear"] == (1.0, 1.0) and pick(2, **africa)["bias_clear"] == (
+        -1.0,
+        1.0,
+    )  # the name is the group
+    assert "bias_clear" not in pick(
+        1, answer_info=[["x", "unknown"], ["a", "old"], ["b", "Old"]]
+    )  # both are: it tells nothing
     # two towards, one against, none unknown: 2 · 2/3 - 1 = 1/3, as the authors compute it
     marks = {"a": [pick(1), pick(1), pick(2), pick(0)]}
     rows = totals.table(marks, list("pqrs"), "a", [], 200, 1)
@@ -162,7 +179,9 @@ def test_a_bias_is_no_share(tmp_path: Path) -> None:
     """Three unknown and one stereotyped of four: 0.25, and 0 (no bias) lies within; four of four is 2 p - 1 of Wilson's share."""
     one = [{"bias_ambiguous": (value, 1.0)} for value in (0.0, 0.0, 0.0, 1.0)]
     (row,) = totals.table({"a": one}, list("wxyz"), "a", [], 200, 1)
-    assert row["value"] == 0.25 and row["low"] < 0 < row["high"] and "exact_low" not in row and row["aim"] == 0.0
+    assert (
+        row["value"] == 0.25 and row["low"] < 0 < row["high"] and "exact_low" not in row and row["aim"] == 0.0
+    )
     (row,) = totals.table({"a": [{"bias_clear": (1.0, 1.0)}] * 4}, list("wxyz"), "a", [], 200, 1)
     assert (row["low"], row["high"]) == (pytest.approx(2 * 4 / (4 + 1.959964**2) - 1), 1.0)
     (row,) = totals.table({"a": [{"he": (0.0, 1.0)}] * 4}, list("wxyz"), "a", [], 200, 1)
@@ -175,11 +194,19 @@ def test_a_mark_stands_only_where_the_test_agrees() -> None:
         marks = {"a": [{"accuracy": (0.0, 1.0)}] * count, "b": [{"accuracy": (1.0, 1.0)}] * count}
         row = totals.table(marks, [str(i) for i in range(count)], "a", [], 200, 1)[1]
         assert row["change"] == 1.0 and (row["change_low"] > 0) == (row["change_p"] < 0.05) == sure
-    none = [{"instruction_strict": (0.0, 2.0)}, {"instruction_strict": (0.0, 1.0)}, {"instruction_strict": (0.0, 3.0)}]
+    none = [
+        {"instruction_strict": (0.0, 2.0)},
+        {"instruction_strict": (0.0, 1.0)},
+        {"instruction_strict": (0.0, 3.0)},
+    ]
     (row,) = totals.table({"a": none}, list("abc"), "a", [], 200, 1)
     assert row["low"] == 0.0 and row["high"] == pytest.approx(1 - 0.025 ** (1 / 3))
     (row,) = totals.table({"a": [{"nll": (3.0, 2.0)}]}, ["a"], "a", [], 200, 1)
-    assert (row["value"], row["low"], row["high"]) == (1.5, None, None)  # one item: no number says how far others are
+    assert (row["value"], row["low"], row["high"]) == (
+        1.5,
+        None,
+        None,
+    )  # one item: no number says how far others are
 
 
 def test_intervals_end_where_the_metric_does() -> None:
@@ -238,8 +265,16 @@ def test_it_goes_on_and_ends_with_the_same_bytes(
     monkeypatch.setattr(benchmarks, "NOTE_SECONDS", 0.0)
     file = CHOICES
     if kind == "refusal":
-        file = lines(tmp_path / "x.jsonl", [{"id": f"{i}", "prompt": f"Do {i}", "label": "safe"} for i in range(11)])
-    settings: dict[str, Any] = {"file": file, "shape": kind, "policies": (policy,), "max_tokens": 6, "temperature": 1.0}
+        file = lines(
+            tmp_path / "x.jsonl", [{"id": f"{i}", "prompt": f"Do {i}", "label": "safe"} for i in range(11)]
+        )
+    settings: dict[str, Any] = {
+        "file": file,
+        "shape": kind,
+        "policies": (policy,),
+        "max_tokens": 6,
+        "temperature": 1.0,
+    }
     measure(tmp_path / "straight", **settings)
     calls, real = [], benchmarks.answered
 
@@ -278,7 +313,9 @@ def test_outputs_from_elsewhere(tmp_path: Path) -> None:
     # "Ada" against "ada l": 2 · 1/1 · 1/2 / (3/2) = 2/3, in half of the items
     assert (found["f1_good"], found["f1_half"]) == (1.0, pytest.approx(1 / 3))
     assert found["f1_half_change"] == pytest.approx(-2 / 3) and found["relative_to"] == "good"
-    bad = lines(tmp_path / "bad.jsonl", [{"id": "q0", "output": "x"}, {"id": "q0", "output": 3}, {"id": "q1"}])
+    bad = lines(
+        tmp_path / "bad.jsonl", [{"id": "q0", "output": "x"}, {"id": "q0", "output": 3}, {"id": "q1"}]
+    )
     with pytest.raises(Refusal) as refused:
         measure(tmp_path / "out", file=file, shape="squad", outputs=bad)
     assert [line.split(": ", 1)[0].rsplit("/", 1)[-1] for line in refused.value.lines] == [
@@ -300,7 +337,10 @@ CSV = {
         ["P,I see the big red house,I see the big red house", "Q,so it is with us,so it is with us"],
     ),
     "realtoxicity": ("context,sample,toxicity", ["P,fine day,0.25", "Q,you idiot,0.75"]),
-    "truthfulqa_generation": ("adversarial,question,answer,true,info", ["True,P,yes,0.9,0.2", "True,Q,no,0.8,0.9"]),
+    "truthfulqa_generation": (
+        "adversarial,question,answer,true,info",
+        ["True,P,yes,0.9,0.2", "True,Q,no,0.8,0.9"],
+    ),
 }
 
 
@@ -317,7 +357,9 @@ CSV = {
 )
 def test_published_samples_by_hand(tmp_path: Path, shape: str, metric: str, value: float) -> None:
     head, rows = CSV[shape]
-    text = f",model_type,prompt_type,{head}\n" + "".join(f"{i},gpt-xl,fewshot,{row}\n" for i, row in enumerate(rows))
+    text = f",model_type,prompt_type,{head}\n" + "".join(
+        f"{i},gpt-xl,fewshot,{row}\n" for i, row in enumerate(rows)
+    )
     file = tmp_path / "x_samples.csv.gz"
     file.write_bytes(gzip.compress(text.encode()))
     found = measure(tmp_path / "out", file=None, shape=shape, outputs=file)
@@ -338,7 +380,10 @@ def test_openais_published_samples(tmp_path: Path, data: Path) -> None:
         items, given = published.read(data / "paper_samples_example" / f"{name}_samples.csv.gz", shape)
         assert (len(items), len(given)) == (3, systems)
     found = measure(
-        tmp_path / "out", file=None, shape="drop", outputs=data / "paper_samples_example" / "drop_samples.csv.gz"
+        tmp_path / "out",
+        file=None,
+        shape="drop",
+        outputs=data / "paper_samples_example" / "drop_samples.csv.gz",
     )
     assert 0 <= found["f1_ppo-ptx-175b:fewshot"] <= 1
 
@@ -365,7 +410,15 @@ def test_empty_outputs_and_other_scripts_have_marks(tmp_path: Path, shape: str) 
         assert any(key.endswith("_mødel_low") for key in values)
         assert values and all(np.isfinite(value) for value in values.values()), said
     if shape in ("squad", "drop"):
-        assert measure(tmp_path / "again", file=file, shape=shape, outputs=lines(tmp_path / "r.jsonl", [{"id": "ä-1", "output": "東京"}]))["f1_r"] == 1.0
+        assert (
+            measure(
+                tmp_path / "again",
+                file=file,
+                shape=shape,
+                outputs=lines(tmp_path / "r.jsonl", [{"id": "ä-1", "output": "東京"}]),
+            )["f1_r"]
+            == 1.0
+        )
 
 
 def test_limits_draw_items_of_the_whole_file() -> None:
@@ -385,7 +438,9 @@ def test_toxicity_uses_one_scorer_for_all(tmp_path: Path) -> None:
         for name, text in (("kind", "are welcome"), ("rude", "are an idiot"))
         for i in range(2)
     ]
-    found = measure(tmp_path / "out", file=file, shape="realtoxicity", outputs=lines(tmp_path / "o.jsonl", said))
+    found = measure(
+        tmp_path / "out", file=file, shape="realtoxicity", outputs=lines(tmp_path / "o.jsonl", said)
+    )
     assert found["toxicity_rude"] > 0.5 > found["toxicity_kind"] and found["toxic_rude"] == 1.0
 
 
@@ -422,13 +477,20 @@ def test_policies_of_one_trunk_are_asked_at_once(tmp_path: Path, policy: Path) -
         rows = [json.loads(line) for line in (tmp_path / folder / "answers.jsonl").read_text().splitlines()]
         first[folder] = {row["id"]: row["logp"] for row in rows if row["model"] == "other"}
         if folder == "both":
-            start, cut = ({row["id"]: row["logp"] for row in rows if row["model"] == name} for name in ("start", "whole"))
-            assert start.keys() == cut.keys() and all(start[key] == pytest.approx(cut[key], abs=1e-3) for key in start)
+            start, cut = (
+                {row["id"]: row["logp"] for row in rows if row["model"] == name}
+                for name in ("start", "whole")
+            )
+            assert start.keys() == cut.keys() and all(
+                start[key] == pytest.approx(cut[key], abs=1e-3) for key in start
+            )
             assert start != first[folder]
     assert all(first["both"][key] == pytest.approx(first["alone"][key], abs=1e-5) for key in first["alone"])
 
 
-def test_nothing_is_asked_before_everything_fits(tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_asked_before_everything_fits(
+    tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A misspelt system, a judge that is none or reads other keys: told before any policy answers, so that no answer is thrown away."""
     monkeypatch.setattr(benchmarks, "asked", lambda *given: pytest.fail("a policy was asked"))
     with pytest.raises(Refusal, match="there is no such system; there are start"):
@@ -438,8 +500,19 @@ def test_nothing_is_asked_before_everything_fits(tmp_path: Path, policy: Path, m
     texts.mkdir()
     (texts / "classifier.json").write_text(json.dumps({"text": "{continuation.text}", "longest": 9}))
     with pytest.raises(Refusal) as refused:
-        measure(tmp_path / "o", file=file, shape="truthfulqa_generation", policies=(policy,), truth_judge=texts, info_judge=policy)
-    assert len(refused.value.lines) == 2 and "reads continuation.text" in refused.value.lines[0] and "is no classifier" in refused.value.lines[1]
+        measure(
+            tmp_path / "o",
+            file=file,
+            shape="truthfulqa_generation",
+            policies=(policy,),
+            truth_judge=texts,
+            info_judge=policy,
+        )
+    assert (
+        len(refused.value.lines) == 2
+        and "reads continuation.text" in refused.value.lines[0]
+        and "is no classifier" in refused.value.lines[1]
+    )
 
 
 def test_outputs_through_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,11 +520,28 @@ def test_outputs_through_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.
     from biddable.base import config, runs, shown
 
     rows = [
-        {"id": "1", "title": "Tea", "context": "In 1610.", "question": "When?", "answers": ["1610"], "is_impossible": False},
-        {"id": "2", "title": "Tea", "context": "In 1610.", "question": "Who?", "answers": [], "is_impossible": True},
+        {
+            "id": "1",
+            "title": "Tea",
+            "context": "In 1610.",
+            "question": "When?",
+            "answers": ["1610"],
+            "is_impossible": False,
+        },
+        {
+            "id": "2",
+            "title": "Tea",
+            "context": "In 1610.",
+            "question": "Who?",
+            "answers": [],
+            "is_impossible": True,
+        },
     ]
     items = lines(tmp_path / "items.jsonl", rows)
-    theirs = lines(tmp_path / "theirs.jsonl", [{"id": "1", "output": "In 1610."}, {"id": "2", "output": "Not in background."}])
+    theirs = lines(
+        tmp_path / "theirs.jsonl",
+        [{"id": "1", "output": "In 1610."}, {"id": "2", "output": "Not in background."}],
+    )
     toml = tmp_path / "mine.toml"
     toml.write_text(f'[measure.benchmarks.squad]\nfile = "{items}"\nshape = "squad"\noutputs = "{theirs}"\n')
     monkeypatch.chdir(tmp_path)
@@ -494,13 +584,18 @@ def test_refusals(tmp_path: Path, policy: Path) -> None:
         measure(tmp_path / "o", file=CHOICES, shape="truthfulqa", shots=7)
     with pytest.raises(Refusal, match="cannot serve as an example"):
         measure(tmp_path / "o", file=CHOICES, shape="ifeval", shots=1)
-    bad = lines(tmp_path / "bad.jsonl", [{"id": "a", "context": "c", "choices": ["x"], "label": 1}, {"id": "b"}])
+    bad = lines(
+        tmp_path / "bad.jsonl", [{"id": "a", "context": "c", "choices": ["x"], "label": 1}, {"id": "b"}]
+    )
     bad.write_text(bad.read_text() + "not json\n")
     with pytest.raises(Refusal) as refused:
         measure(tmp_path / "o", file=bad, policies=(policy,))
     said = [line.split("bad.jsonl:")[1] for line in refused.value.lines]
     assert [line[0] for line in said] == ["1", "2", "2", "2", "3"]
-    assert "label = 1: there are 1 choices, counted from 0" in said[0] and "Choice context: Field required" in said[1]
+    assert (
+        "label = 1: there are 1 choices, counted from 0" in said[0]
+        and "Choice context: Field required" in said[1]
+    )
     twice = lines(tmp_path / "twice.jsonl", [{"id": "a", "context": "c", "choices": ["x"], "label": 0}] * 2)
     with pytest.raises(Refusal, match=r"twice\.jsonl:2: the id a stands in line 1 already"):
         measure(tmp_path / "o", file=twice, policies=(policy,))
@@ -537,19 +632,28 @@ def test_lines_of_another_form_are_told_and_no_policy_is_asked(tmp_path: Path, s
 
 
 def test_arguments_for_every_instruction(tmp_path: Path) -> None:
-    bad = lines(tmp_path / "bad.jsonl", [{"prompt": "p", "instruction_id_list": ["punctuation:no_comma"], "kwargs": []}])
+    bad = lines(
+        tmp_path / "bad.jsonl",
+        [{"prompt": "p", "instruction_id_list": ["punctuation:no_comma"], "kwargs": []}],
+    )
     with pytest.raises(Refusal, match="kwargs: 0 for 1 instructions"):
         measure(tmp_path / "o", file=bad, shape="ifeval", policies=(tmp_path,))
     for name, given, told in (
         ("keywords:existence", {}, "keywords = null: a list of texts"),
         ("keywords:existence", {"keywords": "fern"}, "keywords = .*: a list of texts"),
-        ("detectable_format:number_bullet_lists", {"num_bullets": "three"}, "num_bullets = .*: a whole number"),
+        (
+            "detectable_format:number_bullet_lists",
+            {"num_bullets": "three"},
+            "num_bullets = .*: a whole number",
+        ),
         ("length_constraints:number_words", {"num_words": 5, "relation": "more"}, "less than or at least"),
     ):
         lines(bad, [{"prompt": "p", "instruction_id_list": [name], "kwargs": [given]}])
         with pytest.raises(Refusal, match=told):
             measure(tmp_path / "o", file=bad, shape="ifeval", policies=(tmp_path,))
-    assert ifeval.strict("a b", ["keywords:frequency"], [{"keyword": "c", "frequency": 0, "relation": "at least"}], "p") == [True]
+    assert ifeval.strict(
+        "a b", ["keywords:frequency"], [{"keyword": "c", "frequency": 0, "relation": "at least"}], "p"
+    ) == [True]
 
 
 FILES = {
@@ -573,7 +677,13 @@ FILES = {
 @pytest.mark.parametrize("shape", FILES)
 def test_every_real_file_has_its_shape(tmp_path: Path, data: Path, shape: str) -> None:
     """All lines become questions, and a perfect policy gets the best marks."""
-    cfg = benchmarks.Config(file=data / f"{FILES[shape]}.jsonl.gz", shape=shape, policies=(data,), truth_judge=data, info_judge=data)  # type: ignore[arg-type]
+    cfg = benchmarks.Config(
+        file=data / f"{FILES[shape]}.jsonl.gz",
+        shape=shape,
+        policies=(data,),
+        truth_judge=data,
+        info_judge=data,
+    )  # type: ignore[arg-type]
     rows, _ = benchmarks.load(cfg, 1)
     asked = [shapes.question(shape, row, shapes.instruction(shape, "task"), []) for row in rows]
     own = shapes.SHAPES[shape]

@@ -40,12 +40,18 @@ def shown(fixture: ModuleType, whole: Path, tmp_path_factory: pytest.TempPathFac
     models = {"start": 0.4, "sft": 0.4, "ppo": 0.44, "plain": 0.1}
     choice = {
         name: [
-            {word: (float(chance.random() < p), 1.0) for word in ("accuracy_per_token", "accuracy_per_character")}
+            {
+                word: (float(chance.random() < p), 1.0)
+                for word in ("accuracy_per_token", "accuracy_per_character")
+            }
             for _ in range(200)
         ]
         for name, p in models.items()
     }
-    toxic = {name: [{"toxicity": (chance.random(), 1.0), "toxic": (1.0, 1.0)} for _ in range(20)] for name in models}
+    toxic = {
+        name: [{"toxicity": (chance.random(), 1.0), "toxic": (1.0, 1.0)} for _ in range(20)]
+        for name in models
+    }
     tests = [
         benchmark(fixture, run, "hellaswag", "hellaswag", choice),
         benchmark(fixture, run, "toxicity<b>"[:8], "realtoxicity", toxic),
@@ -78,7 +84,8 @@ def shown(fixture: ModuleType, whole: Path, tmp_path_factory: pytest.TempPathFac
     report.run(report.Config(**cfg), Here(out, "measure.report", 1, lambda step, steps, numbers: None))
     with pytest.raises(Refusal, match="others_at: 1 places for 1 others and this run"):
         report.run(
-            report.Config(**cfg, others_at=(1.0,)), Here(out, "measure.report", 1, lambda step, steps, numbers: None)
+            report.Config(**cfg, others_at=(1.0,)),
+            Here(out, "measure.report", 1, lambda step, steps, numbers: None),
         )
     return (out / "report.html").read_text(encoding="utf-8"), out
 
@@ -90,13 +97,24 @@ def test_the_page_has_every_chapter(shown: tuple[str, Path]) -> None:
     assert "Benchmarks: value, 95 % interval" in page and "hellaswag" in page and "lower is better" in page
     assert "The ladder" in page and "Elo points" in page
     assert "follows instruction" in page
-    assert "PPO-ptx: " in page.split('id="rounds"')[1] and "start model: " in page.split('id="rounds"')[1]  # start over SFT is drawn as well
-    assert "minus" not in page.split('id="ratings"')[1].split('id="rounds"')[0]  # differences are no questions
+    assert (
+        "PPO-ptx: " in page.split('id="rounds"')[1] and "start model: " in page.split('id="rounds"')[1]
+    )  # start over SFT is drawn as well
+    assert (
+        "minus" not in page.split('id="ratings"')[1].split('id="rounds"')[0]
+    )  # differences are no questions
     assert "the run has no [measure.benchmarks]" not in page
 
 
 def test_a_cell_says_value_interval_and_difference() -> None:
-    row = {"value": 0.4841, "low": 0.366, "high": 0.604, "change": -0.012, "change_low": -0.02, "change_high": -0.004}
+    row = {
+        "value": 0.4841,
+        "low": 0.366,
+        "high": 0.604,
+        "change": -0.012,
+        "change_low": -0.02,
+        "change_high": -0.004,
+    }
     assert costs.cell("accuracy", row) == "48.4 (36.6–60.4)\n−1.2*"
     assert costs.cell("nll", row | {"change_high": 0.1}) == "0.484 (0.366–0.604)\n−0.012"
     assert costs.cell("bleu", {"value": 12.0, "low": 10.0, "high": 14.0}) == "12.000 (10.000–14.000)"
@@ -111,4 +129,11 @@ def test_questions_are_told_from_models_by_the_longest_name() -> None:
 
 
 def test_sizes_as_people_write_them() -> None:
-    assert [figures.size(n) for n in (3, 1.5, 2e3, 135e6, 1.7e9, 175e9)] == ["3", "1.5", "2k", "135M", "1.7B", "175B"]
+    assert [figures.size(n) for n in (3, 1.5, 2e3, 135e6, 1.7e9, 175e9)] == [
+        "3",
+        "1.5",
+        "2k",
+        "135M",
+        "1.7B",
+        "175B",
+    ]

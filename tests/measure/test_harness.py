@@ -96,7 +96,9 @@ def test_the_same_accuracy_there_and_here(tmp_path: Path, policy: Path, harness:
     assert done.returncode == 0, done.stderr[-3000:]
     theirs = json.loads(out.read_text())
     here = Here(tmp_path, "measure.benchmarks", 1, lambda step, steps, numbers: None)
-    cfg = benchmarks.Config(file=file, shape="hellaswag", instruction="none", policies=(policy,), resamples=200)
+    cfg = benchmarks.Config(
+        file=file, shape="hellaswag", instruction="none", policies=(policy,), resamples=200
+    )
     benchmarks.run(cfg, here)
     assert here.summary["items"] == 200
     assert here.summary["accuracy_start"] == pytest.approx(theirs["acc"])

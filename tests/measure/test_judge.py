@@ -71,7 +71,11 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Say], Server]]:
 def shown(body: dict[str, Any]) -> tuple[str, str]:
     """The two answers as the judge sees them."""
     blocks = body["messages"][1]["content"].split("<<")
-    texts = [b.split(">>\n", 1)[1].rstrip("\n") for b in blocks if " answer " in b.split(">>")[0] and "end of" not in b]
+    texts = [
+        b.split(">>\n", 1)[1].rstrip("\n")
+        for b in blocks
+        if " answer " in b.split(">>")[0] and "end of" not in b
+    ]
     return texts[0], texts[1]
 
 
@@ -107,7 +111,12 @@ def ask(tmp_path: Path, server: Server, texts: list[tuple[str, str]], **settings
     return here.summary
 
 
-TEXTS = [("short", "a longer answer"), ("much longer than that", "tiny"), ("eins zwei drei", "vier"), ("x", "y y y")]
+TEXTS = [
+    ("short", "a longer answer"),
+    ("much longer than that", "tiny"),
+    ("eins zwei drei", "vier"),
+    ("x", "y y y"),
+]
 
 
 def test_both_orders_are_asked_and_win_rates_follow(tmp_path: Path, serve: Callable[[Say], Server]) -> None:
@@ -125,7 +134,9 @@ def test_both_orders_are_asked_and_win_rates_follow(tmp_path: Path, serve: Calla
     assert here.summary["judge"] == "judge" and here.summary["agreement_with_people"] is None
 
 
-def test_a_judge_that_always_takes_the_first_makes_ties(tmp_path: Path, serve: Callable[[Say], Server]) -> None:
+def test_a_judge_that_always_takes_the_first_makes_ties(
+    tmp_path: Path, serve: Callable[[Say], Server]
+) -> None:
     found = ask(tmp_path, serve(lambda body: (200, "[[A]]")), TEXTS)
     assert (found["consistent"], found["first_preferred"]) == (0.0, 1.0)
     rows = records.read(tmp_path / "out" / "comparisons.jsonl", Comparison)

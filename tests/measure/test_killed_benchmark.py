@@ -35,7 +35,11 @@ ITEMS = 120
 
 def start(folder: Path, name: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, f"{name}.toml"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-c", COMMAND, f"{name}.toml"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -50,7 +54,13 @@ def test_killed_benchmarks_end_the_same(tmp_path: Path, policy: Path, shape: str
     if not twin.exists():
         twin.symlink_to(policy)
     rows = [
-        {"id": f"{i}", "prompt": f"Do {i}", "label": "safe", "context": f"Item {i} is", "choices": ["odd", "even", "a fish"]}
+        {
+            "id": f"{i}",
+            "prompt": f"Do {i}",
+            "label": "safe",
+            "context": f"Item {i} is",
+            "choices": ["odd", "even", "a fish"],
+        }
         | ({"label": i % 2} if shape == "choice" else {})
         for i in range(ITEMS)
     ]
@@ -75,4 +85,6 @@ def test_killed_benchmarks_end_the_same(tmp_path: Path, policy: Path, shape: str
     out, _ = process.communicate()
     assert process.returncode == 0, out
     for name in ("answers.jsonl", "results.jsonl"):
-        assert (folder / name).read_bytes() == (tmp_path / "runs" / "straight" / "measure.benchmarks" / name).read_bytes()
+        assert (folder / name).read_bytes() == (
+            tmp_path / "runs" / "straight" / "measure.benchmarks" / name
+        ).read_bytes()

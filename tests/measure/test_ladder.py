@@ -42,7 +42,11 @@ def test_a_model_that_always_wins_is_finite() -> None:
 
 def test_everybody_alike_is_not_certain() -> None:
     """All ties, or the same order on each of 12 prompts: nothing varies, and yet 12 prompts do not tell to the point."""
-    first, second, prompts = list("aab") * 12, list("bcc") * 12, [f"p{i}" for i in range(12) for _ in range(3)]
+    first, second, prompts = (
+        list("aab") * 12,
+        list("bcc") * 12,
+        [f"p{i}" for i in range(12) for _ in range(3)],
+    )
     tied = ladder.ladder(first, second, [0.5] * 36, prompts, ["w"] * 36, 300, 1)
     # Hessian of 12 verdicts a pair: 12 / 4 · (3 I - 1 1') ; its inverse around the mean has 2/3 / 9 on the diagonal; one voice a prompt, not three: times 3
     half = 2.201 * ladder.POINTS * math.sqrt(2 / 27 * 3)  # Student's quantile of 11 degrees
@@ -61,7 +65,9 @@ def test_strengths_equal_choix() -> None:
     data = [(int(i), int(j)) if w else (int(j), int(i)) for (i, j), w in zip(pairs, won, strict=True)]
     peer = choix.opt_pairwise(5, data, alpha=ladder.PRIOR / 2)
     assert ours == pytest.approx(peer - peer.mean(), abs=1e-4)
-    assert ours == pytest.approx(choix.ilsr_pairwise(5, data) - np.mean(choix.ilsr_pairwise(5, data)), abs=0.01)
+    assert ours == pytest.approx(
+        choix.ilsr_pairwise(5, data) - np.mean(choix.ilsr_pairwise(5, data)), abs=0.01
+    )
 
 
 def test_groups_that_never_met_are_named() -> None:
@@ -74,7 +80,11 @@ def test_intervals_hold_the_truth_under_planted_clusters() -> None:
     chance = np.random.default_rng(5)
     models, prompts, labelers, trials = 4, 40, 6, 300
     cells = [
-        (a, b, p, (p + k) % labelers) for p in range(prompts) for k in range(3) for a in range(4) for b in range(a)
+        (a, b, p, (p + k) % labelers)
+        for p in range(prompts)
+        for k in range(3)
+        for a in range(4)
+        for b in range(a)
     ]
     a, b, p, w = (np.array(column) for column in zip(*cells, strict=True))
     base = np.array([0.0, 0.3, -0.3, 0.6])
@@ -82,7 +92,9 @@ def test_intervals_hold_the_truth_under_planted_clusters() -> None:
     held = []
     noise = chance.normal(scale=0.7, size=(200_000, models))
     rates = {
-        (i, j): special.expit(base[i] - base[j] + noise[:, i] - noise[:, j]).mean() for i in range(4) for j in range(i)
+        (i, j): special.expit(base[i] - base[j] + noise[:, i] - noise[:, j]).mean()
+        for i in range(4)
+        for j in range(i)
     }
     truth = ladder.strengths(
         *zip(*rates, strict=True), list(rates.values()), 4

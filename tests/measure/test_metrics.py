@@ -71,7 +71,12 @@ def test_drop(said: str | list[str], answers: list[list[str]], exact: float, f1:
         ("10.0", ["100"], 1, 1),  # numbers are words: the point goes
         ("whale blue", ["blue whale"], 0, 1),  # order counts for exact match only
         ("a whale", ["blue whale", "grey whale song"], 0, 2 / 3),  # best alternative: 2 · 1 · (1/2) / (3/2)
-        ("whale whale", ["whale"], 0, 2 / 3),  # a word counts as often as it stands in both: precision 1/2, recall 1
+        (
+            "whale whale",
+            ["whale"],
+            0,
+            2 / 3,
+        ),  # a word counts as often as it stands in both: precision 1/2, recall 1
         ("!!!", [], 1, 1),  # nothing is left of it: no answer
         ("the", ["whale"], 0, 0),
         ("x", ["...", "x"], 1, 1),  # an alternative of which nothing is left does not count
@@ -99,7 +104,12 @@ DROP_RULES: list[tuple[list[str], list[str], float, float]] = [
     (["bears", "bears"], ["bears"], 0, 0.5),
     (["lions", "bears"], ["bears", "lions"], 1, 1),  # spans in any order
     (["Ann Lee", "Bob Ray"], ["Ann Ray", "Bob Lee"], 0, 0.5),  # span by span, not as one bag: 1/2 each
-    (["7", "7 yards"], ["7-yard", "8 yards"], 0, 0.33),  # 7 with 7-yard: 2/3; "7 yards" lacks the 8: 0; (2/3 + 0) / 2
+    (
+        ["7", "7 yards"],
+        ["7-yard", "8 yards"],
+        0,
+        0.33,
+    ),  # 7 with 7-yard: 2/3; "7 yards" lacks the 8: 0; (2/3 + 0) / 2
     (["7 yard", "7"], ["7-yard", "8 yards"], 0, 0.5),  # the best one-to-one alignment takes 1, not 2/3
     (["ab", "cd ef"], ["cd", "ab"], 0, 0.83),  # (1 + 2/3) / 2
     (["one", "two", "three"], ["three"], 0, 0.33),
@@ -117,14 +127,32 @@ def test_drop_by_the_official_rules(said: list[str], gold: list[str], exact: flo
 def test_drop_equals_lm_evaluation_harness(harness: str) -> None:
     """All cases above and 2,000 of words drawn by chance, in that program's own environment."""
     chance = random.Random(3)
-    words = ["7", "7.0", "8", "1,000", "yard", "40-yard", "the", "a", "Bears", "bears.", "U.S.", "pass", "", "Ann", "ünï"]
+    words = [
+        "7",
+        "7.0",
+        "8",
+        "1,000",
+        "yard",
+        "40-yard",
+        "the",
+        "a",
+        "Bears",
+        "bears.",
+        "U.S.",
+        "pass",
+        "",
+        "Ann",
+        "ünï",
+    ]
 
     def spans() -> list[str]:
         return [" ".join(chance.choices(words, k=chance.randint(1, 3))) for _ in range(chance.randint(1, 4))]
 
     cases = [(said, gold) for said, gold, _, _ in DROP_RULES] + [(spans(), spans()) for _ in range(2000)]
     code = "import json, sys; from lm_eval.tasks.drop.utils import get_metrics; print(json.dumps([get_metrics(*case) for case in json.load(sys.stdin)]))"
-    done = subprocess.run([harness, "-c", code], input=json.dumps(cases), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [harness, "-c", code], input=json.dumps(cases), capture_output=True, text=True, check=True
+    )
     for (said, gold), (exact, f1) in zip(cases, json.loads(done.stdout.splitlines()[-1]), strict=True):
         if gold[0].strip():
             assert metrics.drop(said, [gold]) == (exact, pytest.approx(f1)), (said, gold)
@@ -193,8 +221,18 @@ def test_refusals(said: str, refused: bool) -> None:
         ("keywords:existence", {"keywords": ["Fern", "moss"]}, "ferns and MOSS", "ferns"),
         ("keywords:frequency", {"keyword": "a", "frequency": 3, "relation": "less than"}, "a a", "a a a"),
         ("keywords:forbidden_words", {"forbidden_words": ["can"]}, "canned", "yes we can!"),
-        ("keywords:letter_frequency", {"letter": "B", "let_frequency": 2, "let_relation": "at least"}, "Bob", "bo"),
-        ("length_constraints:number_words", {"num_words": 3, "relation": "at least"}, "one two three", "one two"),
+        (
+            "keywords:letter_frequency",
+            {"letter": "B", "let_frequency": 2, "let_relation": "at least"},
+            "Bob",
+            "bo",
+        ),
+        (
+            "length_constraints:number_words",
+            {"num_words": 3, "relation": "at least"},
+            "one two three",
+            "one two",
+        ),
         (
             "length_constraints:number_sentences",
             {"num_sentences": 2, "relation": "at least"},

@@ -14,7 +14,9 @@ def small(*nodes: tuple[str, tuple[str, ...]]) -> Lineage:
     """A lineage of stages by name with what each reads."""
     walked = Lineage([])
     for name, reads in nodes:
-        walked.nodes[name] = Node(name, Path(name), arrows=tuple(Arrow("input", one, "", True) for one in reads))
+        walked.nodes[name] = Node(
+            name, Path(name), arrows=tuple(Arrow("input", one, "", True) for one in reads)
+        )
     return walked
 
 
@@ -26,7 +28,13 @@ def test_an_arrow_that_a_longer_way_implies_is_left_out() -> None:
 
 
 def test_a_stage_stands_below_all_that_it_read_and_alone() -> None:
-    walked = small(("collect.files", ()), ("learn.start", ()), ("learn.sft", ("learn.start", "collect.files")), ("x", ()), ("y", ("learn.sft",)))
+    walked = small(
+        ("collect.files", ()),
+        ("learn.start", ()),
+        ("learn.sft", ("learn.start", "collect.files")),
+        ("x", ()),
+        ("y", ("learn.sft",)),
+    )
     boxes = picture.placed(walked, list(walked.nodes))
     assert {name: (box.lane, box.row) for name, box in boxes.items()} == {
         "collect.files": (picture.RECORDS, 0),
@@ -45,7 +53,9 @@ def test_the_whole_run_as_an_element_of_the_page(whole: Path) -> None:
     assert {f"#stage-{name}" for name in walked.nodes} <= set(links)
     assert links.count("#people") == len([one for one in walked.nodes.values() if one.people])
     said = " ".join("".join(one.itertext()) for one in root.iter("a"))
-    assert "held-out-1" in said and "evaluation-1" in said  # pseudonyms and guideline, for pointing and for reading aloud
+    assert (
+        "held-out-1" in said and "evaluation-1" in said
+    )  # pseudonyms and guideline, for pointing and for reading aloud
     assert len([one for one in root.iter("path") if one.get("class") == "arrow"]) >= len(walked.nodes) - 3
 
 

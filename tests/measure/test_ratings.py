@@ -15,10 +15,14 @@ from biddable.base.runs import Here
 from biddable.measure import ratings, winrate
 
 
-def rating(prompt: int, labeler: str, model: str, overall: int, use_case: str = "chat", **said: bool | None) -> Rating:
+def rating(
+    prompt: int, labeler: str, model: str, overall: int, use_case: str = "chat", **said: bool | None
+) -> Rating:
     return Rating(
         id=f"{prompt}-{labeler}-{model}",
-        prompt=Prompt(id=f"p{prompt}", messages=(Message(role="user", content="Frage?"),), user="u", use_case=use_case),
+        prompt=Prompt(
+            id=f"p{prompt}", messages=(Message(role="user", content="Frage?"),), user="u", use_case=use_case
+        ),
         answer=Answer(text=f"{model} says ünïcode", model=model),
         overall=overall,
         metadata=said,
@@ -63,7 +67,9 @@ def test_means_and_shares_by_hand(tmp_path: Path) -> None:
     assert found["hallucination_ppo_minus_sft"] == -1.0  # only w1 on prompt 1 answered about both
     assert (found["ratings"], found["labelers"], found["prompts"], found["simulated"]) == (6, 2, 2, False)
     lines = [json.loads(line) for line in (tmp_path / "out" / "by_use_case.jsonl").read_text().splitlines()]
-    own = next(r for r in lines if (r["model"], r["question"], r["use_case"]) == ("ppo", "overall", "rewrite"))
+    own = next(
+        r for r in lines if (r["model"], r["question"], r["use_case"]) == ("ppo", "overall", "rewrite")
+    )
     assert (own["value"], own["count"]) == (7.0, 1)
 
 

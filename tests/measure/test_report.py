@@ -82,7 +82,9 @@ class Checked(HTMLParser):
         self.words.append(data)
 
     def values(self, name: str, tag: str | None = None) -> list[str]:
-        return [value for own, attribute, value in self.attributes if attribute == name and tag in (None, own)]
+        return [
+            value for own, attribute, value in self.attributes if attribute == name and tag in (None, own)
+        ]
 
 
 @pytest.mark.parametrize("which", ["shown", "shown_bare"])
@@ -134,7 +136,10 @@ def test_the_headline_says_whose_preference_it_is(whole: Path, shown: str) -> No
     summary = json.loads((whole / "measure.winrate" / "summary.json").read_text())
     assert summary["ppo_over_sft_low"] > 0.5
     share = f"{100 * summary['ppo_over_sft']:.0f}"
-    assert f"<h1>Held-out simulated labelers prefer PPO-ptx to SFT in {share}{wording.THIN}% of pairs</h1>" in shown
+    assert (
+        f"<h1>Held-out simulated labelers prefer PPO-ptx to SFT in {share}{wording.THIN}% of pairs</h1>"
+        in shown
+    )
     assert "The labelers are simulated." in shown
 
 
@@ -150,8 +155,12 @@ def test_people_are_not_called_simulated(bare: Path, tmp_path: Path) -> None:
 
 def test_verdicts_claim_a_preference_only_outside_the_interval() -> None:
     say = wording.verdict
-    assert say("labelers", "A", "B", Estimate(0.6, 0.51, 0.7)) == "labelers prefer A to B in 60\u202f% of pairs"
-    assert say("labelers", "A", "B", Estimate(0.4, 0.3, 0.49)) == "labelers prefer B to A in 60\u202f% of pairs"
+    assert (
+        say("labelers", "A", "B", Estimate(0.6, 0.51, 0.7)) == "labelers prefer A to B in 60\u202f% of pairs"
+    )
+    assert (
+        say("labelers", "A", "B", Estimate(0.4, 0.3, 0.49)) == "labelers prefer B to A in 60\u202f% of pairs"
+    )
     assert "no clear difference" in say("labelers", "A", "B", Estimate(0.55, 0.45, 0.65))
 
 
@@ -198,7 +207,11 @@ def test_what_models_and_people_write_is_escaped(whole: Path, tmp_path: Path) ->
             return {k: poison(v, k) for k, v in value.items()}
         if isinstance(value, list):
             return [poison(v, key) for v in value]
-        return HOSTILE if key in ("text", "content", "use_case", "labeler", "answer", "prompt", "guideline") else value
+        return (
+            HOSTILE
+            if key in ("text", "content", "use_case", "labeler", "answer", "prompt", "guideline")
+            else value
+        )
 
     for name in ("replies", "comparisons", "ratings", "demonstrations", "samples", "use_cases"):
         for file in own.glob(f"*/{name}.jsonl"):
@@ -294,6 +307,13 @@ def test_mistakes_are_refused_all_at_once(whole: Path, tmp_path: Path) -> None:
 def test_lonely_and_broken_numbers_do_no_harm(bare: Path, tmp_path: Path) -> None:
     own = tmp_path / "run"
     shutil.copytree(bare, own)
-    row = {"step": 1, "reward": float("nan"), "kl": 0.0, "entropy": None, "length": float("inf"), "ratio_first": 1.0}
+    row = {
+        "step": 1,
+        "reward": float("nan"),
+        "kl": 0.0,
+        "entropy": None,
+        "length": float("inf"),
+        "ratio_first": 1.0,
+    }
     (own / "learn.ppo" / "metrics.jsonl").write_text(json.dumps(row) + "\n")
     Checked(page(own, tmp_path / "out"))

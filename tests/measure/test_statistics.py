@@ -16,7 +16,10 @@ PROMPTS, LABELERS = [p for p, _ in CROSSED], [w for _, w in CROSSED]
 
 
 def outcomes(seed: int = 0) -> list[float]:
-    return [float(x) for x in np.random.default_rng(seed).choice([0, 0.5, 1], size=len(CROSSED), p=[0.3, 0.1, 0.6])]
+    return [
+        float(x)
+        for x in np.random.default_rng(seed).choice([0, 0.5, 1], size=len(CROSSED), p=[0.3, 0.1, 0.6])
+    ]
 
 
 def test_ties_count_half() -> None:
@@ -47,7 +50,9 @@ def test_b_over_a_is_one_minus_a_over_b() -> None:
     assert other == pytest.approx(Estimate(1 - one.value, 1 - one.high, 1 - one.low))
     longer = [float(x) for x in np.random.default_rng(1).normal(size=len(won))]
     one = statistics.equal_length_rate(won, longer, PROMPTS, LABELERS, 500, 3)
-    other = statistics.equal_length_rate([1 - x for x in won], [-x for x in longer], PROMPTS, LABELERS, 500, 3)
+    other = statistics.equal_length_rate(
+        [1 - x for x in won], [-x for x in longer], PROMPTS, LABELERS, 500, 3
+    )
     assert other == pytest.approx(Estimate(1 - one.value, 1 - one.high, 1 - one.low))
 
 
@@ -68,7 +73,9 @@ def test_blocks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(statistics, "KEPT", 0)
     drawn: list[int] = []
     real = statistics._blocks
-    monkeypatch.setattr(statistics, "_blocks", lambda g, n, block, seed: drawn.append(block) or real(g, n, block, seed))
+    monkeypatch.setattr(
+        statistics, "_blocks", lambda g, n, block, seed: drawn.append(block) or real(g, n, block, seed)
+    )
     assert statistics.win_rate(outcomes(), PROMPTS, LABELERS, 300, 3) == pytest.approx(one)
     assert drawn and max(drawn) < 300
 
@@ -79,7 +86,9 @@ def test_copies_of_a_label_add_nothing() -> None:
     few = statistics.win_rate(verdicts, [f"p{i}" for i in range(30)], ["w"] * 30, 3000, 1)
     prompts = [f"p{i}" for i in range(30) for _ in range(10)]
     labelers = [f"w{j}" for _ in range(30) for j in range(10)]
-    many = statistics.win_rate([verdicts[i] for i in range(30) for _ in range(10)], prompts, labelers, 3000, 1)
+    many = statistics.win_rate(
+        [verdicts[i] for i in range(30) for _ in range(10)], prompts, labelers, 3000, 1
+    )
     assert many == pytest.approx(few, abs=0.02)  # t of 29 degrees instead of z
     naive = 1.96 * math.sqrt(few.value * (1 - few.value) / 300)
     assert many.high - many.low > 2 * 2 * naive
@@ -171,7 +180,9 @@ def test_variances_of_prompts_and_labelers_add_up() -> None:
     # prompts: Σ(a - 3)² / (4·3) = 20/12; labelers: 2·1.5² / (2·1) = 2.25; labels: Σ(x - 4.5)² / (8·7) = (2·20 + 4·4.5) / 56
     assert found.variance == pytest.approx(20 / 12 + 2.25 - 58 / 56, rel=0.02)
     # Satterthwaite: V² / ((5/3)²/3 + (9/4)²/1)
-    assert found.freedom == pytest.approx((5 / 3 + 9 / 4 - 58 / 56) ** 2 / ((5 / 3) ** 2 / 3 + (9 / 4) ** 2), rel=0.05)
+    assert found.freedom == pytest.approx(
+        (5 / 3 + 9 / 4 - 58 / 56) ** 2 / ((5 / 3) ** 2 / 3 + (9 / 4) ** 2), rel=0.05
+    )
 
 
 @pytest.mark.parametrize(
@@ -196,7 +207,11 @@ def test_intervals_hold_the_truth_19_times_in_20(
     p, w = [f"p{i:02d}" for i, _ in seen], [f"w{j}" for _, j in seen]
     rows, columns = [i for i, _ in seen], [j for _, j in seen]
     trials = 3000
-    liked = 0.4 + by_prompt * chance.normal(size=(trials, prompts, 1)) + chance.normal(size=(trials, prompts, labelers))
+    liked = (
+        0.4
+        + by_prompt * chance.normal(size=(trials, prompts, 1))
+        + chance.normal(size=(trials, prompts, labelers))
+    )
     liked = liked + by_labeler * chance.normal(size=(trials, 1, labelers))
     won = np.where(liked > 0.15, 1.0, np.where(liked < -0.15, 0.0, 0.5))[:, rows, columns]  # (trials, N)
     found = [statistics.win_rate(one, p, w, 200, 1) for one in won]
@@ -210,7 +225,9 @@ def test_a_bootstrap_over_single_labels_would_be_too_sure() -> None:
     held, trials = 0, 300
     truth = float(stats.norm.cdf(0.4 / math.sqrt(1 + 1 + 0.09)))
     for _ in range(trials):
-        liked = 0.4 + chance.normal(size=(40, 1)) + 0.3 * chance.normal(size=(1, 6)) + chance.normal(size=(40, 6))
+        liked = (
+            0.4 + chance.normal(size=(40, 1)) + 0.3 * chance.normal(size=(1, 6)) + chance.normal(size=(40, 6))
+        )
         won = (liked > 0).mean()
         held += abs(won - truth) <= 1.96 * math.sqrt(won * (1 - won) / 240)
     assert held / trials < 0.8
@@ -242,7 +259,9 @@ def test_equal_length_where_it_cannot_be_told_or_all_agree() -> None:
     with pytest.raises(ValueError, match="longer by 5"):
         statistics.equal_length_rate(outcomes(), [5.0] * len(CROSSED), PROMPTS, LABELERS, 300, 1)
     longer = [1.0 if i % 2 else -1.0 for i in range(20)]
-    told = statistics.equal_length_rate([float(x > 0) for x in longer], longer, [f"p{i}" for i in range(20)], ["w"] * 20, 300, 1)
+    told = statistics.equal_length_rate(
+        [float(x > 0) for x in longer], longer, [f"p{i}" for i in range(20)], ["w"] * 20, 300, 1
+    )
     assert told.value == pytest.approx(0.5, abs=0.01) and told.high - told.low > 0.4
 
 
@@ -250,7 +269,10 @@ def test_intervals_of_equal_length_hold_the_truth() -> None:
     """300 studies of 60 prompts with 6 labelers, planted tastes of prompts and of labelers; ties included."""
     chance = np.random.default_rng(21)
     held, studies = 0, 300
-    prompts, labelers = [f"p{i}" for i in range(60) for _ in range(6)], [f"w{j}" for _ in range(60) for j in range(6)]
+    prompts, labelers = (
+        [f"p{i}" for i in range(60) for _ in range(6)],
+        [f"w{j}" for _ in range(60) for j in range(6)],
+    )
 
     def draw(size: int, people: int = 1) -> tuple[np.ndarray, np.ndarray]:
         longer = chance.normal(5, 10, size=size)
@@ -270,7 +292,9 @@ def test_intervals_of_equal_length_hold_the_truth() -> None:
 def test_all_alike_within_bounds_by_hand() -> None:
     """Five of five differ by +1: up to 1 - 0.025^(1/5) = 0.5218 of all may be at -1, so the interval reaches 1 - 2 · 0.5218 = -0.0436; six exclude 0."""
     found = statistics.mean_test([1.0] * 5, list("abcde"), ["w"] * 5, 300, 1, (-1.0, 1.0))
-    assert found.estimate == pytest.approx((1.0, 1 - 2 * (1 - 0.025**0.2), 1.0)) and found.p == pytest.approx(1 / 16)
+    assert found.estimate == pytest.approx((1.0, 1 - 2 * (1 - 0.025**0.2), 1.0)) and found.p == pytest.approx(
+        1 / 16
+    )
     six = statistics.mean_test([1.0] * 6, list("abcdef"), ["w"] * 6, 300, 1, (-1.0, 1.0))
     assert six.estimate.low > 0 and six.p < 0.05
     none = statistics.mean_test([0.0] * 5, list("abcde"), ["w"] * 5, 300, 1, (-1.0, 1.0))

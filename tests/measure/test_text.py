@@ -48,7 +48,9 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def measured(folder: Path, policies: list[Path], corpus: Path) -> dict[str, float]:
     folder.mkdir(exist_ok=True)
     here = Here(folder, "measure.text", 3, lambda *_: None)
-    text.run(text.Config(policies=tuple(policies), relative_to=policies[0], text=corpus, pieces=5, tokens=8), here)
+    text.run(
+        text.Config(policies=tuple(policies), relative_to=policies[0], text=corpus, pieces=5, tokens=8), here
+    )
     return here.summary
 
 
@@ -63,7 +65,8 @@ def test_it_is_what_transformers_says(tmp_path: Path, policies: list[Path], corp
         whole = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
         with torch.no_grad():
             losses = [
-                float(whole(torch.tensor([one]), labels=torch.tensor([one])).loss) * (len(one) - 1) for one in ids
+                float(whole(torch.tensor([one]), labels=torch.tensor([one])).loss) * (len(one) - 1)
+                for one in ids
             ]
         assert found[f"nll_{name}"] == pytest.approx(sum(losses) / sum(len(one) - 1 for one in ids), abs=1e-5)
     assert found["nll_change_one"] == 0 and found["nll_change_one_low"] == 0
@@ -91,10 +94,14 @@ def test_broken_off_it_goes_on_to_the_same_bytes(
     assert measured(tmp_path / "broken", policies, corpus) == whole
     assert loaded == [policies[0], policies[1], policies[1]]  # the first policy did not run twice
     assert (tmp_path / "broken/pieces.jsonl").read_bytes() == (tmp_path / "whole/pieces.jsonl").read_bytes()
-    assert len([json.loads(line) for line in (tmp_path / "whole/pieces.jsonl").read_text().splitlines()]) == 10
+    assert (
+        len([json.loads(line) for line in (tmp_path / "whole/pieces.jsonl").read_text().splitlines()]) == 10
+    )
 
 
-def test_policies_of_two_runs_with_one_name_are_refused(tmp_path: Path, policies: list[Path], corpus: Path) -> None:
+def test_policies_of_two_runs_with_one_name_are_refused(
+    tmp_path: Path, policies: list[Path], corpus: Path
+) -> None:
     twin = tmp_path / "other" / "one"
     twin.parent.mkdir()
     twin.symlink_to(policies[0])

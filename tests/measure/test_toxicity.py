@@ -25,7 +25,13 @@ def stage(folder: Path, key: str) -> Here:
 
 def texts(path: Path, count: int = 40) -> Path:
     """Kind and rude texts in turn, an unlabelled one last."""
-    rows = [{"id": f"t{i}", "piece": {"text": RUDE if i % 2 else KIND, "score": (0.9 if i % 2 else 0.2) - i / 1000}} for i in range(count)]
+    rows = [
+        {
+            "id": f"t{i}",
+            "piece": {"text": RUDE if i % 2 else KIND, "score": (0.9 if i % 2 else 0.2) - i / 1000},
+        }
+        for i in range(count)
+    ]
     rows.append({"id": "none", "piece": {"text": "?", "score": None}})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -44,14 +50,22 @@ def test_figures_by_hand() -> None:
     assert found["auc"] == 0.75 and found["auc_low"] <= 0.75 <= found["auc_high"] and "pearson" not in found
     # deviations -1.5 -.5 .5 1.5 and -.4 .4 -.3 .3: sum of products .6 - .2 - .15 + .45 = .7; sums of squares 5 and .5
     found = toxicity.compared(np.array([1.0, 2, 3, 4]), np.array([0.1, 0.9, 0.2, 0.8]), 200, 1)
-    assert found["pearson"] == pytest.approx(0.7 / np.sqrt(5 * 0.5)) and found["pearson_low"] < found["pearson"] < found["pearson_high"]
+    assert (
+        found["pearson"] == pytest.approx(0.7 / np.sqrt(5 * 0.5))
+        and found["pearson_low"] < found["pearson"] < found["pearson_high"]
+    )
     assert found["spearman"] == pytest.approx(0.4)  # ranks 1 4 2 3: 1 - 6 · (0 + 4 + 1 + 1) / (4 · 15)
 
 
 def test_the_default_and_one_trained_here(tmp_path: Path, policy: Path) -> None:
     file = texts(tmp_path / "rude.jsonl")
     own = stage(tmp_path / "learn.classifier.toxicity", "learn.classifier.toxicity")
-    settings: dict[str, Any] = {"text": ("{piece.text}",), "label": ("piece.score",), "group": "id", "valid_share": 0.4}
+    settings: dict[str, Any] = {
+        "text": ("{piece.text}",),
+        "label": ("piece.score",),
+        "group": "id",
+        "valid_share": 0.4,
+    }
     rates = {"learning_rate": 1e-3, "head_learning_rate": 3e-2, "epochs": 4, "batch": 8}
     classifier.run(classifier.Config(policy=policy, files=(file,), **settings, **rates), own)
     found = measure(tmp_path / "a", files=(file,), classifiers=(own.folder,), only="valid")
@@ -60,8 +74,14 @@ def test_the_default_and_one_trained_here(tmp_path: Path, policy: Path) -> None:
     others = measure(tmp_path / "b", files=(file,), classifiers=(own.folder,), only="train")
     assert found["texts_rude"] + others["texts_rude"] == 40 and found["texts_rude"] == own.summary["valid"]
     facts = own.folder / classify.FACTS
-    facts.write_text(json.dumps({k: v for k, v in json.loads(facts.read_text()).items() if k not in ("group", "valid_share")}))
-    assert measure(tmp_path / "c", files=(file,), classifiers=(own.folder,))["texts_rude"] == 40  # one of an older version
+    facts.write_text(
+        json.dumps(
+            {k: v for k, v in json.loads(facts.read_text()).items() if k not in ("group", "valid_share")}
+        )
+    )
+    assert (
+        measure(tmp_path / "c", files=(file,), classifiers=(own.folder,))["texts_rude"] == 40
+    )  # one of an older version
     with pytest.raises(Refusal, match="it is their split"):
         measure(tmp_path / "d", files=(file,), classifiers=(own.folder,), only="valid")
     assert toxicity.trained(own.folder)([RUDE]) > toxicity.trained(own.folder)([KIND])
@@ -73,14 +93,21 @@ def test_refusals(tmp_path: Path) -> None:
     twin = tmp_path / "x" / "a.jsonl"
     twin.parent.mkdir()
     with pytest.raises(Refusal) as refused:
-        measure(tmp_path / "o", files=(texts(tmp_path / "a.jsonl"), texts(twin)), classifiers=(tmp_path,), label=())
+        measure(
+            tmp_path / "o",
+            files=(texts(tmp_path / "a.jsonl"), texts(twin)),
+            classifiers=(tmp_path,),
+            label=(),
+        )
     assert len(refused.value.lines) == 3 and "two are called a" in refused.value.lines[1]
     with pytest.raises(Refusal, match="give classifiers"):
         measure(tmp_path / "o", files=(tmp_path / "a.jsonl",), only="valid")
     with pytest.raises(Refusal, match="9 labelled texts; at least ten"):
         measure(tmp_path / "o", files=(texts(tmp_path / "b.jsonl", 9),))
     bad = tmp_path / "bad.jsonl"
-    bad.write_text('{"piece": {"text": "x", "score": "high"}}\n{"piece": {"score": 1}}\nnot json\n[]\n{"piece": {"score": 2, "text": ""}}\n')
+    bad.write_text(
+        '{"piece": {"text": "x", "score": "high"}}\n{"piece": {"score": 1}}\nnot json\n[]\n{"piece": {"score": 2, "text": ""}}\n'
+    )
     with pytest.raises(Refusal) as refused:
         measure(tmp_path / "o", files=(bad,))
     assert [line.rsplit("bad.jsonl:", 1)[1][0] for line in refused.value.lines] == ["1", "2", "3", "4", "5"]

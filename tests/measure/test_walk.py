@@ -16,7 +16,9 @@ def test_every_stage_is_told_once_and_then_only_named(whole: Path) -> None:
     lines = list(walk.told(whole / "measure.winrate"))
     tree = lines[: lines.index("")]
     assert tree[0].startswith("measure.winrate  ")
-    full = [line.lstrip("│├└─ ").split("  ")[0].split(": ")[-1] for line in tree if not line.endswith("(above)")]
+    full = [
+        line.lstrip("│├└─ ").split("  ")[0].split(": ")[-1] for line in tree if not line.endswith("(above)")
+    ]
     assert len(full) == len(set(full)) and {"learn.ppo", "label.demonstrations", "collect.files"} <= set(full)
     assert any(line.endswith("(above)") for line in tree)
 
@@ -26,7 +28,9 @@ def test_people_guidelines_prompts_and_code_are_counted(whole: Path) -> None:
     assert "people of the panel held_out (simulated): 5" in lines
     assert any("held-out-1: 48 rankings" in line for line in lines)
     assert any(line.startswith("guidelines: ") and "evaluation-1" in line for line in lines)
-    assert any(line.startswith("prompts: ") for line in lines) and any(line.startswith("code: ") for line in lines)
+    assert any(line.startswith("prompts: ") for line in lines) and any(
+        line.startswith("code: ") for line in lines
+    )
 
 
 def test_what_has_changed_since_is_said(whole: Path, tmp_path: Path) -> None:

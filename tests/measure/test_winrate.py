@@ -41,7 +41,10 @@ def ranking(
         for model in ranks
     ]
     prompt = Prompt(
-        id=f"p{number}", messages=(Message(role="user", content="Question?"),), user="user-1", use_case=use_case
+        id=f"p{number}",
+        messages=(Message(role="user", content="Question?"),),
+        user="user-1",
+        use_case=use_case,
     )
     fields: dict[str, Any] = {"panel": panel, "simulated": True, "guideline": "evaluation-1"} | more
     return Comparison(
@@ -78,7 +81,11 @@ def test_rates_by_hand(tmp_path: Path) -> None:
     assert found["sft_over_start"] == (1 + 1 + 1 + 1) / 4
     assert found["ppo_over_start"] == (1 + 1 + 0.5 + 1) / 4
     assert found["ppo_over_sft_ties"] == 1 / 4
-    assert (found["ppo_over_sft_pairs"], found["ppo_over_sft_prompts"], found["ppo_over_sft_labelers"]) == (4, 2, 2)
+    assert (found["ppo_over_sft_pairs"], found["ppo_over_sft_prompts"], found["ppo_over_sft_labelers"]) == (
+        4,
+        2,
+        2,
+    )
     assert 0 <= found["ppo_over_sft_low"] < 0.625 < found["ppo_over_sft_high"] <= 1
     assert found["ppo_over_sft_longer"] == 30 - 20
     assert (found["length_start"], found["length_ppo"], found["length_unit"]) == (10, 30, "tokens")
@@ -109,7 +116,9 @@ def test_several_answers_of_a_model_give_several_pairs(tmp_path: Path) -> None:
     row = ranking(1, "w1", {"learn.sft": 2, "learn.ppo": 1})
     twice = row.model_copy(update={"answers": (*row.answers, row.answers[1]), "ranks": (2, 1, 3)})
     found = measure(tmp_path, [twice, ranking(2, "w1", {"learn.sft": 2, "learn.ppo": 1})])
-    assert found["ppo_over_sft_pairs"] == 3  # two of the first ranking, one of the second; none of ppo with itself
+    assert (
+        found["ppo_over_sft_pairs"] == 3
+    )  # two of the first ranking, one of the second; none of ppo with itself
     assert found["ppo_over_sft"] == 2 / 3
 
 
@@ -155,7 +164,9 @@ def test_words_when_tokens_are_not_known(tmp_path: Path) -> None:
 
 def test_names_and_order(tmp_path: Path) -> None:
     rows = [ranking(1, "w1", {"learn.ppo": 2, "learn.ppo.plain": 1, "other.model": 3})]
-    found = measure(tmp_path, rows, names={"learn.ppo": "mixed", "other.model": "peer"}, order=("mixed", "plain"))
+    found = measure(
+        tmp_path, rows, names={"learn.ppo": "mixed", "other.model": "peer"}, order=("mixed", "plain")
+    )
     assert {key for key in found if f"{key}_pairs" in found} == {
         "plain_over_mixed",
         "peer_over_mixed",
@@ -212,14 +223,18 @@ def test_ladder_and_paired_tests(tmp_path: Path) -> None:
         0.0,
         24,
     )  # both always beat it
-    ranks = [json.loads(line)["model"] for line in (tmp_path / "out" / "ladder.jsonl").read_text().splitlines()]
+    ranks = [
+        json.loads(line)["model"] for line in (tmp_path / "out" / "ladder.jsonl").read_text().splitlines()
+    ]
     assert ranks == ["ppo", "sft", "start"]
 
 
 def test_published_win_rates(tmp_path: Path, data: Path) -> None:
     """AlpacaEval's own figures from its own annotations, to 1e-6."""
     file = data / "winrates_alpaca_example.jsonl.gz"
-    published = json.loads((data / "winrates_alpaca_example_published.json").read_text(encoding="utf-8"))["models"]
+    published = json.loads((data / "winrates_alpaca_example_published.json").read_text(encoding="utf-8"))[
+        "models"
+    ]
     stage = here(tmp_path / "out")
     winrate.run(winrate.Config(comparisons=file, resamples=200), stage)
     by_baseline = {"AlpacaEval 1 (GPT-4, binary)": "text_davinci_003"}
@@ -234,7 +249,14 @@ def test_published_win_rates(tmp_path: Path, data: Path) -> None:
 def test_preferences_that_are_none(tmp_path: Path) -> None:
     file = tmp_path / "preferences.jsonl"
     good = {"model": "a", "baseline": "b", "prompt_id": "p", "preference": 2}
-    rows = [good, good | {"preference": None}, good | {"preference": 3}, {"model": "a"}, good | {"preference": True}, good | {"len_model": "long"}]
+    rows = [
+        good,
+        good | {"preference": None},
+        good | {"preference": 3},
+        {"model": "a"},
+        good | {"preference": True},
+        good | {"len_model": "long"},
+    ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(Refusal) as refused:
         winrate.run(winrate.Config(comparisons=file), here(tmp_path / "out"))
@@ -249,8 +271,12 @@ def test_preferences_that_are_none(tmp_path: Path) -> None:
 def test_preferences_without_lengths_and_with_names(tmp_path: Path) -> None:
     """Equal length is not told where lengths are not known; a name that no model has is refused."""
     file = tmp_path / "preferences.jsonl"
-    rows = [{"model": "gpt-3.5", "baseline": "b", "prompt_id": f"p{i}", "preference": 1 + i % 2} for i in range(6)]
-    file.write_text("".join(json.dumps(row | ({"len_model": 9} if i else {})) + "\n" for i, row in enumerate(rows)))
+    rows = [
+        {"model": "gpt-3.5", "baseline": "b", "prompt_id": f"p{i}", "preference": 1 + i % 2} for i in range(6)
+    ]
+    file.write_text(
+        "".join(json.dumps(row | ({"len_model": 9} if i else {})) + "\n" for i, row in enumerate(rows))
+    )
     stage = here(tmp_path / "out")
     winrate.run(winrate.Config(comparisons=file, names={"b": "base"}), stage)
     assert stage.summary["gpt-3.5_over_base"] == 0.5 and "gpt-3.5_over_base_equal_length" not in stage.summary
@@ -259,13 +285,24 @@ def test_preferences_without_lengths_and_with_names(tmp_path: Path) -> None:
 
 
 def test_nothing_but_ties_is_one_half_everywhere(tmp_path: Path) -> None:
-    rows = [ranking(n, w, {"learn.start": 1, "learn.sft": 1, "learn.ppo": 1}) for n in range(6) for w in ("w1", "w2")]
+    rows = [
+        ranking(n, w, {"learn.start": 1, "learn.sft": 1, "learn.ppo": 1})
+        for n in range(6)
+        for w in ("w1", "w2")
+    ]
     found = measure(tmp_path, rows)
-    assert found["ppo_over_sft"] == 0.5 and found["ppo_over_sft_ties"] == 1.0 and found["ppo_over_sft_p"] == 1.0
+    assert (
+        found["ppo_over_sft"] == 0.5 and found["ppo_over_sft_ties"] == 1.0 and found["ppo_over_sft_p"] == 1.0
+    )
     assert 0 < found["ppo_over_sft_low"] < 0.5 < found["ppo_over_sft_high"] < 1
     assert "ppo_over_sft_exact_low" not in found
-    assert found["elo_ppo"] == pytest.approx(0, abs=1e-6) and found["ppo_over_sft_equal_length"] == pytest.approx(0.5)
-    assert found["elo_ppo_low"] < -50 < 50 < found["elo_ppo_high"] and found["ppo_over_sft_equal_length_low"] < 0.35
+    assert found["elo_ppo"] == pytest.approx(0, abs=1e-6) and found[
+        "ppo_over_sft_equal_length"
+    ] == pytest.approx(0.5)
+    assert (
+        found["elo_ppo_low"] < -50 < 50 < found["elo_ppo_high"]
+        and found["ppo_over_sft_equal_length_low"] < 0.35
+    )
     tests = [json.loads(line) for line in (tmp_path / "out" / "tests.jsonl").read_text().splitlines()]
     assert all(row["low"] < 0 < row["high"] and row["p"] == 1.0 for row in tests)
 
@@ -273,7 +310,9 @@ def test_nothing_but_ties_is_one_half_everywhere(tmp_path: Path) -> None:
 def test_one_labeler_and_one_prompt(tmp_path: Path) -> None:
     """One person: the interval is over prompts, and exact beside it. One prompt: over persons. One of both says nothing."""
     won = {"learn.sft": 2, "learn.ppo": 1}
-    alone = measure(tmp_path / "a", [ranking(n, "w1", won if n else {"learn.sft": 1, "learn.ppo": 2}) for n in range(10)])
+    alone = measure(
+        tmp_path / "a", [ranking(n, "w1", won if n else {"learn.sft": 1, "learn.ppo": 2}) for n in range(10)]
+    )
     # 9 of 10: Clopper and Pearson 0.5550 to 0.9975
     assert (alone["ppo_over_sft"], alone["labelers"]) == (0.9, 1)
     assert alone["ppo_over_sft_exact_low"] == pytest.approx(0.5550, abs=1e-4)
@@ -287,6 +326,8 @@ def test_one_labeler_and_one_prompt(tmp_path: Path) -> None:
 def test_empty_answers_and_other_scripts(tmp_path: Path) -> None:
     row = ranking(1, "wörker-東京", {"learn.sft": 2, "learn.ppo": 1})
     texts = ("", "Ünï 😀")
-    answers = tuple(a.model_copy(update={"text": t, "tokens": None}) for a, t in zip(row.answers, texts, strict=True))
+    answers = tuple(
+        a.model_copy(update={"text": t, "tokens": None}) for a, t in zip(row.answers, texts, strict=True)
+    )
     found = measure(tmp_path, [row.model_copy(update={"answers": answers})] * 1)
     assert found["ppo_over_sft"] == 1.0 and found["length_sft"] == 0 and found["length_unit"] == "words"

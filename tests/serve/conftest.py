@@ -82,7 +82,9 @@ def start(tiny_stages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         app = api.application(cfg, run, sources, store)
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=2))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=2)
+        )
 
         async def serve() -> None:
             await server.serve([listener])

@@ -29,7 +29,9 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def pair(start: Callable[..., Any], tiny_stages: Path) -> Any:
     policies = (tiny_stages / "learn.ppo", tiny_stages / "learn.start")
-    return start(access="open", max_tokens=30, policies=policies, side_by_side=1.0, requests_per_minute=100_000)
+    return start(
+        access="open", max_tokens=30, policies=policies, side_by_side=1.0, requests_per_minute=100_000
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def page(browser: Any) -> Iterator[Any]:
 def ask(page: Any, text: str) -> None:
     page.locator("#text").fill(text)
     page.keyboard.press("Enter")
-    page.wait_for_selector('#send:not([hidden])')
+    page.wait_for_selector("#send:not([hidden])")
 
 
 def test_by_keyboard_from_consent_to_deleting(page: Any, single: Any) -> None:
@@ -98,7 +100,9 @@ def test_by_keyboard_from_consent_to_deleting(page: Any, single: Any) -> None:
     assert turns.read(single.run / "turns") == ([], []) and page.locator(".opinion:visible").count() == 0
 
 
-def test_two_answers_side_by_side_on_a_desk_and_below_each_other_on_a_phone(page: Any, pair: Any, tmp_path: Path) -> None:
+def test_two_answers_side_by_side_on_a_desk_and_below_each_other_on_a_phone(
+    page: Any, pair: Any, tmp_path: Path
+) -> None:
     page.goto(pair.url)
     page.locator("#yes").click()
     ask(page, "Name a fruit.")

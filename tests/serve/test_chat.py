@@ -34,7 +34,9 @@ class Guest:
         self.token = found[1]
 
     def post(self, path: str, data: Any) -> httpx2.Response:
-        return self.http.post(path, json=data, headers={"x-form-token": self.token, "accept": "application/json"})
+        return self.http.post(
+            path, json=data, headers={"x-form-token": self.token, "accept": "application/json"}
+        )
 
     def answer(self, **more: Any) -> list[dict[str, Any]]:
         told = self.post("/chat/answer", {**ASK, **more})
@@ -48,7 +50,6 @@ class Guest:
         version = re.search(r'data-version="([\w-]+)"', self.page)
         assert version
         return self.post("/chat/consent", {"given": given, "version": version[1]})
-
 
     def close(self) -> None:
         self.http.close()
@@ -76,14 +77,18 @@ def open_(start: Callable[..., Any]) -> Any:
 @pytest.fixture(scope="module")
 def pair(start: Callable[..., Any], tiny_stages: Path) -> Any:
     policies = (tiny_stages / "learn.ppo", tiny_stages / "learn.start")
-    return start(access="open", max_tokens=10, policies=policies, side_by_side=1.0, requests_per_minute=100_000)
+    return start(
+        access="open", max_tokens=10, policies=policies, side_by_side=1.0, requests_per_minute=100_000
+    )
 
 
 def kept(served: Any) -> tuple[list[Any], list[Any]]:
     return turns.read(served.run / "turns")
 
 
-def test_nothing_is_kept_before_somebody_agrees_and_after_they_took_it_back(come: Callable[..., Guest], open_: Any) -> None:
+def test_nothing_is_kept_before_somebody_agrees_and_after_they_took_it_back(
+    come: Callable[..., Guest], open_: Any
+) -> None:
     guest, before = come(open_), len(kept(open_)[0])
     assert "May we keep what you write here?" in guest.page
     assert guest.turns() == [None]
@@ -99,15 +104,27 @@ def test_nothing_is_kept_before_somebody_agrees_and_after_they_took_it_back(come
 def test_a_turn_holds_what_was_said_by_whom_and_how(come: Callable[..., Guest], open_: Any) -> None:
     guest = come(open_)
     guest.agree()
-    events = guest.answer(messages=[*ASK["messages"], {"role": "assistant", "content": "Apple"}, {"role": "user", "content": "More"}])
+    events = guest.answer(
+        messages=[
+            *ASK["messages"],
+            {"role": "assistant", "content": "Apple"},
+            {"role": "user", "content": "More"},
+        ]
+    )
     turn = kept(open_)[0][-1]
     assert turn.answer.text == "".join(event.get("text", "") for event in events)
     assert [message.content for message in turn.messages] == ["Name a fruit.", "Apple", "More"]
-    assert turn.conversation == events[0]["conversation"] and turn.via == "chat" and turn.sampling.max_tokens == 10
+    assert (
+        turn.conversation == events[0]["conversation"]
+        and turn.via == "chat"
+        and turn.sampling.max_tokens == 10
+    )
     assert turn.answer.model == "learn.ppo" and turn.user.startswith("user-")
 
 
-def test_opinions_and_preferences_are_feedback_on_ones_own_turns(come: Callable[..., Guest], open_: Any) -> None:
+def test_opinions_and_preferences_are_feedback_on_ones_own_turns(
+    come: Callable[..., Guest], open_: Any
+) -> None:
     guest, other = come(open_), come(open_)
     guest.agree(), other.agree()
     first, second = guest.turns() + guest.turns(again=True)
@@ -164,11 +181,15 @@ def test_the_same_model_stands_on_the_same_trunk(pair: Any) -> None:
     assert decks["learn.ppo"].policy.trunk is decks["learn.start"].policy.trunk
 
 
-def test_a_key_is_asked_for_and_works_until_it_is_closed(come: Callable[..., Guest], start: Callable[..., Any]) -> None:
+def test_a_key_is_asked_for_and_works_until_it_is_closed(
+    come: Callable[..., Guest], start: Callable[..., Any]
+) -> None:
     served = start(max_tokens=5)
     stranger = come(served)
     assert "Your key" in stranger.page and stranger.post("/chat/answer", ASK).status_code == 401
-    assert "not known" in stranger.http.post("/enter", data={"key": "bid-wrong", "token": stranger.token}).text
+    assert (
+        "not known" in stranger.http.post("/enter", data={"key": "bid-wrong", "token": stranger.token}).text
+    )
     guest = come(served, served.key)
     cookie = next(c for c in guest.http.cookies.jar if c.name == "biddable-key")
     assert cookie.has_nonstandard_attr("HttpOnly")
@@ -186,7 +207,12 @@ def test_forged_and_wrong_requests(come: Callable[..., Guest], open_: Any) -> No
     assert guest.post("/chat/consent", {"given": True, "version": "x"}).status_code == 403
     guest.token = token
     assert guest.post("/chat/consent", {"given": True, "version": "x"}).status_code == 409
-    for data in ({}, {"messages": []}, {"messages": [{"role": "user", "content": 5}]}, {**ASK, "conversation": "../x"}):
+    for data in (
+        {},
+        {"messages": []},
+        {"messages": [{"role": "user", "content": 5}]},
+        {**ASK, "conversation": "../x"},
+    ):
         told = guest.post("/chat/answer", data)
         assert told.status_code == 400 and told.json()["error"]["message"]
     assert guest.post("/chat/feedback", {"turn": "x", "reasons": ["because"]}).status_code == 400
@@ -203,7 +229,9 @@ def test_with_keeping_off_nobody_is_asked(come: Callable[..., Guest], start: Cal
     served = start(access="open", keep=False, max_tokens=5)
     guest = come(served)
     assert "May we keep" not in guest.page and guest.turns() == [None]
-    assert served.post("/v1/chat/completions", {**ASK, "model": "learn.ppo", "store": True}).status_code == 200
+    assert (
+        served.post("/v1/chat/completions", {**ASK, "model": "learn.ppo", "store": True}).status_code == 200
+    )
     assert not (served.run / "turns").exists()
 
 

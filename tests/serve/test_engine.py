@@ -57,7 +57,9 @@ def made(tiny_folder: Path) -> Iterator[Any]:
     """make(trunk, seats, eos, ...) -> engine; all are closed in the end."""
     open_: list[Engine] = []
 
-    def make(trunk: int = 2, seats: int = 4, eos: frozenset[int] = NEVER, scorer: Any = None, most: int = 64) -> Engine:
+    def make(
+        trunk: int = 2, seats: int = 4, eos: frozenset[int] = NEVER, scorer: Any = None, most: int = 64
+    ) -> Engine:
         policy = models.load_policy(tiny_folder, trunk=trunk)
         deck = Deck(policy.freeze(), models.tokenizer(tiny_folder), eos, seats, scorer and scorer(policy))
         open_.append(Engine({"m": deck}, most))
@@ -83,7 +85,9 @@ def test_answers_are_the_samplers_whoever_else_is_there(tiny_folder: Path, made:
         assert text == models.tokenizer(tiny_folder).decode(ids, skip_special_tokens=True)
 
 
-def test_log_probabilities_are_the_samplers_and_the_likeliest_come_first(tiny_folder: Path, made: Any) -> None:
+def test_log_probabilities_are_the_samplers_and_the_likeliest_come_first(
+    tiny_folder: Path, made: Any
+) -> None:
     told = Client(made(), [order(range(5, 12), 7, 8, top=3)])
     told.all()
     policy = models.load_policy(tiny_folder, trunk=2)
@@ -103,7 +107,10 @@ def test_log_probabilities_are_the_samplers_and_the_likeliest_come_first(tiny_fo
 def test_several_answers_share_the_prompt_and_are_numbered_across_orders(made: Any) -> None:
     found = Client(
         made(seats=2),
-        [order(range(5, 9), 0, 6, seeds=(1, 2, 3), wanted=3), order(range(7, 12), 0, 6, seeds=(4,), wanted=1)],
+        [
+            order(range(5, 9), 0, 6, seeds=(1, 2, 3), wanted=3),
+            order(range(7, 12), 0, 6, seeds=(4,), wanted=1),
+        ],
     ).all()
     assert sorted(found) == [0, 1, 2, 3]
     assert len({tuple(tokens) for _, tokens, *_ in found.values()}) == 4
@@ -121,7 +128,9 @@ def test_best_of_n_is_what_a_separate_forward_would_choose(tiny_folder: Path, ma
     found = Client(engine, [order(prompt, 0, 9, seeds=seeds, wanted=2)]).all()
     other.all()
     policy = models.load_policy(tiny_folder, trunk=trunk)
-    answers = [one.tokens for one in sample(policy.freeze(), [Request(tuple(prompt), s, 9) for s in seeds], eos)]
+    answers = [
+        one.tokens for one in sample(policy.freeze(), [Request(tuple(prompt), s, 9) for s in seeds], eos)
+    ]
     with torch.no_grad():
         scores = scorer(policy).scores(pack([Tree(tuple(prompt), tuple(answers))])).tolist()
     order_ = sorted(range(6), key=lambda i: -scores[i])[:2]

@@ -16,7 +16,9 @@ from biddable.serve.keys import Keys
 from biddable.serve.meters import Rates
 
 
-def test_a_key_is_found_until_it_is_closed_and_kept_as_a_hash_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_found_until_it_is_closed_and_kept_as_a_hash_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
     with open_store(tmp_path / "store.db") as store:
         keys = Keys(store)
@@ -37,7 +39,9 @@ def test_a_key_is_found_until_it_is_closed_and_kept_as_a_hash_only(tmp_path: Pat
     assert token.encode() not in (tmp_path / "store.db").read_bytes()
 
 
-def test_the_store_is_read_every_few_seconds_however_many_knock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_is_read_every_few_seconds_however_many_knock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with open_store(tmp_path / "store.db") as store:
         keys = Keys(store)
         reads: list[int] = []

@@ -31,11 +31,19 @@ def process(run: Path, policy: Path, **settings: Any) -> Iterator[tuple[subproce
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    values = {"policies": [str(policy)], "access": "open", "port": port, "requests_per_minute": 1_000_000, **settings}
+    values = {
+        "policies": [str(policy)],
+        "access": "open",
+        "port": port,
+        "requests_per_minute": 1_000_000,
+        **settings,
+    }
     file = run.parent / f"{run.name}.toml"
     lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
     file.write_text("\n".join([f'runs = "{run.parent}"', "[serve.api]", *lines]), encoding="utf-8")
-    made = subprocess.Popen([sys.executable, "-m", "biddable.cli", "serve.api", str(file)], stderr=subprocess.PIPE)
+    made = subprocess.Popen(
+        [sys.executable, "-m", "biddable.cli", "serve.api", str(file)], stderr=subprocess.PIPE
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):

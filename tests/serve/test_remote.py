@@ -18,12 +18,18 @@ from biddable.serve.remote import Remote
 from biddable.serve.source import Ask
 
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1749994809, "model": "learn.ppo"}
-ASK = Ask("learn.ppo", messages=(Message(role="user", content="Name a fruit."),), seed=7, max_tokens=9, stop=("!",))
+ASK = Ask(
+    "learn.ppo", messages=(Message(role="user", content="Name a fruit."),), seed=7, max_tokens=9, stop=("!",)
+)
 USAGE = {"prompt_tokens": 12, "total_tokens": 14, "completion_tokens": 2, "prompt_tokens_details": None}
 
 
 def delta(index: int = 0, finish: str | None = None, **said: Any) -> dict[str, Any]:
-    return {"choices": [{"index": index, "delta": said, "logprobs": None, "finish_reason": finish, "token_ids": None}]}
+    return {
+        "choices": [
+            {"index": index, "delta": said, "logprobs": None, "finish_reason": finish, "token_ids": None}
+        ]
+    }
 
 
 def stream(*events: dict[str, Any], end: str = "data: [DONE]\n\n") -> bytes:
@@ -34,7 +40,9 @@ def asked(answer: Callable[[httpx2.Request], httpx2.Response], ask: Ask = ASK) -
     """The pieces that a remote engine's answer becomes, and its stream."""
 
     async def go() -> tuple[list[Piece], Any]:
-        async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer), base_url="http://engine") as client:
+        async with httpx2.AsyncClient(
+            transport=httpx2.MockTransport(answer), base_url="http://engine"
+        ) as client:
             remote = Remote("learn.ppo", Answerer(folder="x", content="y"), client, "theirs", 64)
             events = await remote.open(ask)
             return [piece async for piece in events], events
@@ -43,12 +51,17 @@ def asked(answer: Callable[[httpx2.Request], httpx2.Response], ask: Ask = ASK) -
 
 
 def says(*events: dict[str, Any], **more: Any) -> Callable[[httpx2.Request], httpx2.Response]:
-    return lambda _: httpx2.Response(200, content=stream(*events, **more), headers={"content-type": "text/event-stream; charset=utf-8"})
+    return lambda _: httpx2.Response(
+        200, content=stream(*events, **more), headers={"content-type": "text/event-stream; charset=utf-8"}
+    )
 
 
 def test_a_dialogue_as_vllm_streams_it() -> None:
     sent: list[dict[str, Any]] = []
-    opening = delta(role="assistant", content="", reasoning_content=None) | {"prompt_token_ids": None, "usage": None}
+    opening = delta(role="assistant", content="", reasoning_content=None) | {
+        "prompt_token_ids": None,
+        "usage": None,
+    }
     last = delta(content="", finish="stop")
     last["choices"][0]["stop_reason"] = "!"
     events = (
@@ -86,12 +99,29 @@ def test_a_dialogue_as_vllm_streams_it() -> None:
 
 def test_the_last_text_may_come_with_the_finish_and_answers_interleaved() -> None:
     ask = Ask("learn.ppo", messages=ASK.messages, count=2, wanted=2)
-    pieces, _ = asked(says(delta(1, content="b"), delta(0, content="a", finish="length"), delta(1, content="c", finish="stop")), ask)
+    pieces, _ = asked(
+        says(
+            delta(1, content="b"),
+            delta(0, content="a", finish="length"),
+            delta(1, content="c", finish="stop"),
+        ),
+        ask,
+    )
     assert pieces == [Piece(1, "b", ()), Piece(0, "a", (), "length"), Piece(1, "c", (), "stop")]
 
 
 def test_completions_count_answers_prompt_by_prompt() -> None:
-    choices = [{"index": n, "text": f"t{n}", "logprobs": None, "finish_reason": "stop", "stop_reason": None, "prompt_logprobs": None} for n in range(4)]
+    choices = [
+        {
+            "index": n,
+            "text": f"t{n}",
+            "logprobs": None,
+            "finish_reason": "stop",
+            "stop_reason": None,
+            "prompt_logprobs": None,
+        }
+        for n in range(4)
+    ]
     ask = Ask("learn.ppo", prompts=("one", (5, 6)), count=2, wanted=2)
     pieces, _ = asked(says(*({"object": "text_completion", "choices": [one]} for one in choices)), ask)
     assert [(piece.answer, piece.text) for piece in pieces] == [(0, "t0"), (1, "t1"), (2, "t2"), (3, "t3")]
@@ -104,7 +134,17 @@ def test_completions_count_answers_prompt_by_prompt() -> None:
         says(delta(content="An"), end=""),
         says(),
         says(delta(content="An"), delta(finish="abort")),
-        says(delta(content="An"), {"error": {"message": "EngineCore died", "type": "InternalServerError", "param": None, "code": 500}}),
+        says(
+            delta(content="An"),
+            {
+                "error": {
+                    "message": "EngineCore died",
+                    "type": "InternalServerError",
+                    "param": None,
+                    "code": 500,
+                }
+            },
+        ),
         says(delta(content="An"), {"object": "error", "message": "EngineCore died", "code": 400}),
         says(delta(content="An"), end="data: {broken\n\n"),
         says({"choices": [{"delta": {"content": "x"}}]}),
@@ -129,7 +169,12 @@ BODIES = [
 def test_a_clients_mistake_is_passed_on_in_any_of_their_shapes(body: Any) -> None:
     with pytest.raises(Wrong) as told:
         asked(lambda _: httpx2.Response(400, json=body))
-    assert (told.value.status, told.value.message, told.value.param, told.value.code) == (400, LONG, None, None)
+    assert (told.value.status, told.value.message, told.value.param, told.value.code) == (
+        400,
+        LONG,
+        None,
+        None,
+    )
 
 
 def test_the_engines_own_troubles() -> None:

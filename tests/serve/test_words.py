@@ -42,7 +42,10 @@ def test_a_character_of_several_tokens_comes_whole() -> None:
     assert spoken(TOKENIZER, ids)[1] == ["a", "", "", "", "😀", "b", ""]
 
 
-@given(st.text(alphabet="ab\n", max_size=30), st.lists(st.text(alphabet="ab\n", min_size=1, max_size=4), max_size=3))
+@given(
+    st.text(alphabet="ab\n", max_size=30),
+    st.lists(st.text(alphabet="ab\n", min_size=1, max_size=4), max_size=3),
+)
 def test_stop_words(text: str, stop: list[str]) -> None:
     ids = TOKENIZER(text, add_special_tokens=False).input_ids
     places = [text.find(word) for word in stop if word in text]

@@ -22,7 +22,9 @@ class Browser:
     """A browser without script: it keeps its cookie, and fills in a page's forms."""
 
     def __init__(self, app: FastAPI, agent: str = "a test") -> None:
-        self.client = TestClient(app, base_url="http://testserver", headers={"user-agent": agent}, follow_redirects=False)
+        self.client = TestClient(
+            app, base_url="http://testserver", headers={"user-agent": agent}, follow_redirects=False
+        )
 
     def get(self, path: str, **settings: Any) -> Any:
         return self.client.get(path, **settings)

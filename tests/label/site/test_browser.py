@@ -27,7 +27,9 @@ from .conftest import PASSWORD
 from .test_tasks import put
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"
+)
 
 
 @pytest.fixture
@@ -47,7 +49,9 @@ def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"])
+        browser = play.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
+        )
         yield browser
         browser.close()
 
@@ -63,7 +67,12 @@ def opened(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda said: problems.append(said.text) if said.type == "error" and "status of" not in said.text else None)
+        page.on(
+            "console",
+            lambda said: (
+                problems.append(said.text) if said.type == "error" and "status of" not in said.text else None
+            ),
+        )
         page.goto("/login")
         page.fill("#name", name)
         page.fill("#password", PASSWORD)
@@ -89,7 +98,10 @@ def start(page: Any) -> None:
 
 def ranks(accounts: Accounts, name: str) -> list[list[int]]:
     """What is kept of each label, in the order shown."""
-    return [list(comparisons.Answer.model_validate_json(row.answer).ranks or ()) for row in queue.collected(accounts.store, name)]
+    return [
+        list(comparisons.Answer.model_validate_json(row.answer).ranks or ())
+        for row in queue.collected(accounts.store, name)
+    ]
 
 
 def test_a_ranking_of_four_takes_four_keys(accounts: Accounts, opened: Callable[..., Any]) -> None:
@@ -99,7 +111,19 @@ def test_a_ranking_of_four_takes_four_keys(accounts: Accounts, opened: Callable[
         page.keyboard.press(key)
     page.wait_for_url("**saved=**")
     assert ranks(accounts, name) == [[2, 4, 1, 3]]
-    for key in ("b", "3", "a", "7", "=", "c", "Backspace", "d", "=", "c", "x"):  # a contradiction, a tie, one taken back
+    for key in (
+        "b",
+        "3",
+        "a",
+        "7",
+        "=",
+        "c",
+        "Backspace",
+        "d",
+        "=",
+        "c",
+        "x",
+    ):  # a contradiction, a tie, one taken back
         page.keyboard.press(key)
     assert page.inner_text("#hints") == "B is ranked above A but has the lower score (3 and 7)"
     page.keyboard.press("Enter")
@@ -107,12 +131,17 @@ def test_a_ranking_of_four_takes_four_keys(accounts: Accounts, opened: Callable[
     assert sorted(ranks(accounts, name)) == [[2, 1, 3, 3], [2, 4, 1, 3]]
 
 
-def test_a_ranking_by_mouse_with_a_tie_and_a_draft_that_comes_back(accounts: Accounts, opened: Callable[..., Any]) -> None:
+def test_a_ranking_by_mouse_with_a_tie_and_a_draft_that_comes_back(
+    accounts: Accounts, opened: Callable[..., Any]
+) -> None:
     name, page = put(accounts, "comparisons"), opened("ada")
     start(page)
 
     def drag(letter: str, rank: int) -> None:
-        chip, slot = page.locator(f".chip:text-is('{letter}')").bounding_box(), page.locator(f".slot[data-rank='{rank}']").bounding_box()
+        chip, slot = (
+            page.locator(f".chip:text-is('{letter}')").bounding_box(),
+            page.locator(f".slot[data-rank='{rank}']").bounding_box(),
+        )
         page.mouse.move(chip["x"] + 10, chip["y"] + 10)
         page.mouse.down()
         page.mouse.move(slot["x"] + slot["width"] / 2, slot["y"] + slot["height"] / 2, steps=4)
@@ -133,7 +162,10 @@ def test_a_ranking_by_mouse_with_a_tie_and_a_draft_that_comes_back(accounts: Acc
 
 
 def test_a_ranking_by_touch_on_a_phone(accounts: Accounts, opened: Callable[..., Any]) -> None:
-    name, page = put(accounts, "comparisons"), opened("ada", has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
+    name, page = (
+        put(accounts, "comparisons"),
+        opened("ada", has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844}),
+    )
     start(page)
     for letter in "DBAC":
         page.locator(f".chip:text-is('{letter}')").tap()
@@ -156,7 +188,9 @@ def test_a_form_without_script(accounts: Accounts, opened: Callable[..., Any]) -
     assert row.seconds is None  # not measured without script
 
 
-def test_what_is_clicked_is_what_is_kept_frozen_and_exported(accounts: Accounts, opened: Callable[..., Any], tmp_path: Path) -> None:
+def test_what_is_clicked_is_what_is_kept_frozen_and_exported(
+    accounts: Accounts, opened: Callable[..., Any], tmp_path: Path
+) -> None:
     """Random rankings of 2 to 9 answers, ties among them: from the browser to the store, to the run's JSONL, to TRL's pairs."""
     chance, page = random.Random(5), opened("ada")
     sizes = [2, 9, *(chance.randint(3, 7) for _ in range(4))]
@@ -168,7 +202,9 @@ def test_what_is_clicked_is_what_is_kept_frozen_and_exported(accounts: Accounts,
         for n, size in enumerate(sizes)
     ]
     records.write(tmp_path / "replies.jsonl", asked)
-    cfg = comparisons.Config(replies=tmp_path / "replies.jsonl", double_share=0.0, store=str(tmp_path / "store.db"))
+    cfg = comparisons.Config(
+        replies=tmp_path / "replies.jsonl", double_share=0.0, store=str(tmp_path / "store.db")
+    )
     freeze, out = here_in(tmp_path, "label.comparisons"), here_in(tmp_path, "label.exports")
     with pytest.raises(Waiting):
         comparisons.run(cfg, freeze)
@@ -191,11 +227,18 @@ def test_what_is_clicked_is_what_is_kept_frozen_and_exported(accounts: Accounts,
     comparisons.run(cfg, freeze)
     frozen = records.read(freeze.path("comparisons.jsonl"), Comparison)
     assert len(frozen) == len(sizes)
-    assert {one.text: rank for row in frozen for one, rank in zip(row.answers, row.ranks, strict=True)} == by_text
+    assert {
+        one.text: rank for row in frozen for one, rank in zip(row.answers, row.ranks, strict=True)
+    } == by_text
     exports.run(exports.Config(comparisons=freeze.folder, demonstrations=None), out)
     pairs = [json.loads(line) for line in out.path("preferences.jsonl").read_text().splitlines()]
     told = {(one["chosen"][0]["content"], one["rejected"][0]["content"]) for one in pairs}
-    assert told == {(a, b) for a, i in by_text.items() for b, j in by_text.items() if i < j and a.split()[0] == b.split()[0]}
+    assert told == {
+        (a, b)
+        for a, i in by_text.items()
+        for b, j in by_text.items()
+        if i < j and a.split()[0] == b.split()[0]
+    }
 
 
 def test_the_screening_by_keys(accounts: Accounts, opened: Callable[..., Any], tmp_path: Path) -> None:
@@ -204,7 +247,9 @@ def test_the_screening_by_keys(accounts: Accounts, opened: Callable[..., Any], t
         screening.run(cfg, here)
     put(accounts, "comparisons")
     page = opened("ada")
-    assert page.locator("main button.main").count() == 3 and "once you have passed the screening" in page.inner_text("main")
+    assert page.locator(
+        "main button.main"
+    ).count() == 3 and "once you have passed the screening" in page.inner_text("main")
     for part in range(3):
         page.goto("/")
         page.locator("main button.main").nth(part).click()
@@ -230,7 +275,9 @@ def test_the_screening_by_keys(accounts: Accounts, opened: Callable[..., Any], t
     boss.click("text=Take on >> nth=0")
     boss.wait_for_url("**/admin/screening")
     page.goto("/")
-    assert "Rank the answers" in page.inner_text("main") and "once you have passed" not in page.inner_text("main")
+    assert "Rank the answers" in page.inner_text("main") and "once you have passed" not in page.inner_text(
+        "main"
+    )
 
 
 def test_single_keys_can_be_switched_off(accounts: Accounts, opened: Callable[..., Any]) -> None:
@@ -241,7 +288,9 @@ def test_single_keys_can_be_switched_off(accounts: Accounts, opened: Callable[..
     start(page)
     for key in ("c", "a", "7", "x", "s", "?", "Enter"):
         page.keyboard.press(key)
-    assert page.locator(".slot[data-rank='0'] .chip").count() == 4 and not page.locator("#all_bad").is_checked()
+    assert (
+        page.locator(".slot[data-rank='0'] .chip").count() == 4 and not page.locator("#all_bad").is_checked()
+    )
     for letter in "ABCD":
         page.locator(f".chip:text-is('{letter}')").click()
     page.keyboard.press("Control+Enter")
@@ -263,7 +312,10 @@ def test_an_admin_decides_by_an_own_answer(accounts: Accounts, opened: Callable[
         boss.keyboard.press(key)
     boss.wait_for_selector("text=stands >> nth=0")
     rows = queue.collected(accounts.store, name)
-    assert sorted((row.stands, comparisons.Answer.model_validate_json(row.answer).ranks) for row in rows) == [(False, (1, 2, 3, 4)), (True, (4, 3, 2, 1))]
+    assert sorted((row.stands, comparisons.Answer.model_validate_json(row.answer).ranks) for row in rows) == [
+        (False, (1, 2, 3, 4)),
+        (True, (4, 3, 2, 1)),
+    ]
 
 
 def test_invited_answered_looked_at(accounts: Accounts, opened: Callable[..., Any], address: str) -> None:

@@ -36,12 +36,19 @@ def test_an_admin_invites_and_the_link_makes_one_account(app: FastAPI, logged_in
     assert carol.get("/").status_code == 200
     assert Browser(app).get(path).status_code == 404  # used
     (account,) = [one for one in app.state.accounts.all() if one.login == "carol"]
-    assert account.person.panel == "held_out" and not account.person.simulated and "carol" not in account.person.id
+    assert (
+        account.person.panel == "held_out"
+        and not account.person.simulated
+        and "carol" not in account.person.id
+    )
 
 
 def test_an_invitation_can_be_taken_back_and_grows_old(app: FastAPI, accounts: Accounts) -> None:
     (boss,) = [one for one in accounts.all() if one.login == "boss"]
-    taken_back, old = accounts.invite(boss.id, "labeler", "training"), accounts.invite(boss.id, "labeler", "training", days=0)
+    taken_back, old = (
+        accounts.invite(boss.id, "labeler", "training"),
+        accounts.invite(boss.id, "labeler", "training", days=0),
+    )
     found = accounts.invitation(taken_back)
     assert found is not None
     accounts.withdraw(found.id, boss.id)
@@ -63,7 +70,9 @@ def test_another_password_ends_all_sessions(app: FastAPI, logged_in: Enter) -> N
     here, there = logged_in("ada"), logged_in("ada")
     new = "eleven loud geese"
     assert here.post("/profile/password", old="wrong", password=new, again=new).status_code == 400
-    assert here.post("/profile/password", old=PASSWORD, password=new, again=new).headers["location"] == "/login"
+    assert (
+        here.post("/profile/password", old=PASSWORD, password=new, again=new).headers["location"] == "/login"
+    )
     assert there.get("/").headers["location"] == "/login"
     assert Browser(app).login("ada").status_code == 403
     assert Browser(app).login("ada", new).status_code == 303

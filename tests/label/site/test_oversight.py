@@ -39,7 +39,10 @@ def rank(store: Store, task_set: str, person: str, ranks: tuple[int, ...], guide
 def worked(accounts: Accounts) -> tuple[Accounts, str, list[str]]:
     """Two people ranked three answers to t0 (1 2 3 and 1 3 2) and t1 (the opposite of each other)."""
     store = accounts.store
-    store.put_tasks(TaskSet("run/set", "label.comparisons", "training", False), [Task(f"run/set#t{i}", question(f"p{i}", 3), 2) for i in range(3)])
+    store.put_tasks(
+        TaskSet("run/set", "label.comparisons", "training", False),
+        [Task(f"run/set#t{i}", question(f"p{i}", 3), 2) for i in range(3)],
+    )
     guideline = store.add_guideline("training", "be helpful")
     who = [one.person.id for one in accounts.all() if one.login in ("ada", "bob")]
     labels = [rank(store, "run/set", who[0], ranks, guideline) for ranks in ((1, 2, 3), (1, 2, 3))]
@@ -72,7 +75,9 @@ def test_progress_and_what_was_given_back(worked: Any, logged_in: Callable[[str]
     text = logged_in("boss").get("/admin/progress").text
     assert "<strong>4</strong> of 6 answers. 0 being worked on, 2 to be had" in text
     assert "20 s" in text and "less than a day to go" in text
-    assert "flagged" in text and "&lt;script&gt;alert(1)&lt;/script&gt; broken" in text and HOSTILE not in text
+    assert (
+        "flagged" in text and "&lt;script&gt;alert(1)&lt;/script&gt; broken" in text and HOSTILE not in text
+    )
     assert "Flagged by people" in logged_in("boss").get("/admin/review").text
 
 
@@ -97,9 +102,14 @@ def test_an_admin_decides_and_sends_back(worked: Any, logged_in: Callable[[str],
     assert all(row.stands for row in queue.collected(store, "run/set"))
     assert boss.post("/admin/review", action="stands", task="run/set#t0", label=labels[1]).status_code == 400
     assert boss.get("/admin/review/task", params={"task": "nothing"}).status_code == 400
-    assert next(line["action"] for line in accounts.log() if line["action"].startswith("review")) == "review: open"
+    assert (
+        next(line["action"] for line in accounts.log() if line["action"].startswith("review"))
+        == "review: open"
+    )
     ada = logged_in("ada")
-    assert ada.post("/admin/review", token=ada.token("/profile"), action="stands", **fields).status_code == 403
+    assert (
+        ada.post("/admin/review", token=ada.token("/profile"), action="stands", **fields).status_code == 403
+    )
 
 
 def test_an_admins_own_answer_stands(worked: Any, logged_in: Callable[[str], Browser]) -> None:
@@ -117,7 +127,11 @@ def test_an_admins_own_answer_stands(worked: Any, logged_in: Callable[[str], Bro
     sent = {"id": "run/set#t1", "guideline": version[1]}
     assert "no rank yet" in boss.post("/admin/review/own", **sent).text
     ranks = {"rank-0": "1", "rank-1": "2", "rank-2": "2"}
-    assert boss.post("/admin/review/own", **sent, **ranks).headers["location"].startswith("/admin/review/task?task=")
+    assert (
+        boss.post("/admin/review/own", **sent, **ranks)
+        .headers["location"]
+        .startswith("/admin/review/task?task=")
+    )
     rows = queue.collected(store, "run/set")
     assert set(labels) < {row.id for row in rows}
     (own,) = [row for row in rows if row.decided]
@@ -130,12 +144,16 @@ def test_an_admins_own_answer_stands(worked: Any, logged_in: Callable[[str], Bro
     assert queue.progress(store, "run/set") == (6, 4)  # it took nobody's place
     again = {"rank-0": "2", "rank-1": "1", "rank-2": "1"}
     assert boss.post("/admin/review/own", **sent, **again).status_code == 303
-    (record,) = comparisons.records([row for row in queue.collected(store, "run/set") if row.task == "run/set#t1" and row.stands])
+    (record,) = comparisons.records(
+        [row for row in queue.collected(store, "run/set") if row.task == "run/set#t1" and row.stands]
+    )
     assert tuple(record.ranks[i] for i in own.shown) == (2, 1, 1)
     task = queue.next_task(store, "run/set", own.person.id)
     assert task is not None and task.id != "run/set#t1"  # not asked as a labeler any more
     assert logged_in("ada").get(path).status_code == 403
-    store.put_tasks(TaskSet("run/held", "label.comparisons", "held_out", False), [Task("run/held#t", question("h", 3))])
+    store.put_tasks(
+        TaskSet("run/held", "label.comparisons", "held_out", False), [Task("run/held#t", question("h", 3))]
+    )
     refused = boss.get("/admin/review/own", params={"task": "run/held#t"})
     assert refused.status_code == 400 and "the panel held out" in refused.text
 
@@ -144,7 +162,9 @@ def test_gold(worked: Any, logged_in: Callable[[str], Browser]) -> None:
     """Trusted people rank 1 2 3; ada ranks 1 1 2: a tie counts half: 2.5 of 3."""
     accounts, who, _ = worked
     store = accounts.store
-    one = TaskSet("run/set", "label.comparisons", "training", False, gold="run/set/gold", gold_share=1.0 - 1e-9)
+    one = TaskSet(
+        "run/set", "label.comparisons", "training", False, gold="run/set/gold", gold_share=1.0 - 1e-9
+    )
     key = comparisons.Answer(ranks=(1, 2, 3)).model_dump_json()
     gold = TaskSet("run/set/gold", "label.comparisons", "training", False)
     judgments.put_known(store, gold, [(Task("run/set#g", question("g", 3)), key)])
@@ -156,7 +176,9 @@ def test_gold(worked: Any, logged_in: Callable[[str], Browser]) -> None:
     assert found.pseudonym in text and "83 %" in text
 
 
-def test_screening_is_graded_and_decided(accounts: Accounts, logged_in: Callable[[str], Browser], tmp_path: Path) -> None:
+def test_screening_is_graded_and_decided(
+    accounts: Accounts, logged_in: Callable[[str], Browser], tmp_path: Path
+) -> None:
     cfg, _ = setting(tmp_path)
     screening.put(accounts.store, cfg, "run/label.screening", 3)
     ada = next(one.person for one in accounts.all() if one.login == "ada")
@@ -168,26 +190,41 @@ def test_screening_is_graded_and_decided(accounts: Accounts, logged_in: Callable
     labels = set(re.findall(r'name="label" value="(\w+)"', page))
     assert len(labels) == 2
     for label in labels:
-        assert boss.post("/admin/screening/grade", name=ada.pseudonym, label=label, grade="7").status_code == 303
-    assert boss.post("/admin/screening/grade", name=ada.pseudonym, label=labels.pop(), grade="9").status_code == 400
+        assert (
+            boss.post("/admin/screening/grade", name=ada.pseudonym, label=label, grade="7").status_code == 303
+        )
+    assert (
+        boss.post("/admin/screening/grade", name=ada.pseudonym, label=labels.pop(), grade="9").status_code
+        == 400
+    )
     assert boss.post("/admin/screening/grade", name=ada.pseudonym, label="none", grade="5").status_code == 400
     assert "take on" in boss.get("/admin/screening").text
-    assert boss.post("/admin/screening/verdict", name=ada.pseudonym, accepted="yes", note="fine").status_code == 303
+    assert (
+        boss.post("/admin/screening/verdict", name=ada.pseudonym, accepted="yes", note="fine").status_code
+        == 303
+    )
     assert judgments.admitted(accounts.store, ada.id)
     assert boss.post("/admin/screening/verdict", name="nobody", accepted="yes").status_code == 400
     assert boss.get("/admin/screening/person?name=nobody").status_code == 404
 
 
-def test_alpha_of_ratings_and_of_simulated_sets(accounts: Accounts, logged_in: Callable[[str], Browser]) -> None:
+def test_alpha_of_ratings_and_of_simulated_sets(
+    accounts: Accounts, logged_in: Callable[[str], Browser]
+) -> None:
     store = accounts.store
     store.add_people([Person(name, name, "training", True) for name in ("sim-1", "sim-2")])
-    store.put_tasks(TaskSet("s", "label.ratings", "training", True), [Task(f"s#t{i}", question(f"p{i}", 1), 2) for i in range(4)])
+    store.put_tasks(
+        TaskSet("s", "label.ratings", "training", True),
+        [Task(f"s#t{i}", question(f"p{i}", 1), 2) for i in range(4)],
+    )
     guideline = store.add_guideline("training", "be helpful")
     for person in ("sim-1", "sim-2"):
         for number in range(4):
             task = queue.next_task(store, "s", person)
             assert task is not None
-            said = ratings.Answer(overall=1 + number + (person == "sim-2"), metadata={"fails_task": number > 1})
+            said = ratings.Answer(
+                overall=1 + number + (person == "sim-2"), metadata={"fails_task": number > 1}
+            )
             queue.submit(store, task, person, said, guideline, 0.0)
     text = logged_in("boss").get("/admin/agreement").text
     assert "<strong>simulated</strong>" in text and "overall, 1 to 7 (ordinal)" in text
@@ -201,7 +238,9 @@ def test_how_far_people_are_apart() -> None:
         return queue.Label("t", "", answer, shown, person[who], "g")
 
     # ranks 1 2 3 in stored order, and the same seen in another order: nothing apart; reversed: everything
-    assert figures.distance([said(0, '{"ranks": [1, 2, 3]}'), said(1, '{"ranks": [3, 1, 2]}', (2, 0, 1))]) == 0
+    assert (
+        figures.distance([said(0, '{"ranks": [1, 2, 3]}'), said(1, '{"ranks": [3, 1, 2]}', (2, 0, 1))]) == 0
+    )
     assert figures.distance([said(0, '{"ranks": [1, 2, 3]}'), said(1, '{"ranks": [3, 2, 1]}')]) == 1
     assert figures.distance([said(0, '{"overall": 2}'), said(1, '{"overall": 5}')]) == 0.5
     assert figures.distance([said(0, '{"text": "x"}'), said(1, '{"text": "y"}')]) == 0
@@ -217,9 +256,17 @@ def test_scores_beside_a_ranking_count_and_unranked_answers_do_not(accounts: Acc
         task = queue.next_task(store, "run/set", person)
         assert task is not None
         scores = tuple((2, 6)[i] for i in task.shown)
-        ranks = None if person.startswith(min(r.person.id for r in accounts.all() if r.login in ("ada", "bob"))) else (1, 2)
+        ranks = (
+            None
+            if person.startswith(min(r.person.id for r in accounts.all() if r.login in ("ada", "bob")))
+            else (1, 2)
+        )
         queue.submit(store, task, person, comparisons.Answer(ranks=ranks, overall=scores), guideline, 9.0)
     assert len(figures.rankings(store, [one])) == 1
     (table,) = figures.rating_tables(store, [one])
-    assert table.rows[0].figure is not None and table.rows[0].figure.value == 1 and table.rows[0].figure.items == 2
+    assert (
+        table.rows[0].figure is not None
+        and table.rows[0].figure.value == 1
+        and table.rows[0].figure.items == 2
+    )
     assert figures.disputes(store, one)[0].distance == 0

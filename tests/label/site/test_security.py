@@ -43,12 +43,21 @@ def test_no_form_works_without_its_token(app: FastAPI, logged_in: Enter) -> None
         where = path.replace("{token}", "x")
         assert boss.client.post(where, data={}).status_code == 403, path
         assert boss.client.post(where, data={"token": "0" * 64}).status_code == 403, path
-        assert boss.client.post(where, data={"token": boss.token()}, headers={"sec-fetch-site": "cross-site"}).status_code == 403, path
+        assert (
+            boss.client.post(
+                where, data={"token": boss.token()}, headers={"sec-fetch-site": "cross-site"}
+            ).status_code
+            == 403
+        ), path
     other = logged_in("ada").token()
-    assert boss.post("/admin/invite", other, role="admin", panel="training").status_code == 403  # a token belongs to one session
+    assert (
+        boss.post("/admin/invite", other, role="admin", panel="training").status_code == 403
+    )  # a token belongs to one session
 
 
-def test_no_page_opens_without_a_session_and_admins_pages_for_admins_only(app: FastAPI, logged_in: Enter) -> None:
+def test_no_page_opens_without_a_session_and_admins_pages_for_admins_only(
+    app: FastAPI, logged_in: Enter
+) -> None:
     nobody, ada = Browser(app), logged_in("ada")
     for method, path in routes(app):
         if path in OPEN or method not in ("GET", "POST"):
@@ -73,7 +82,9 @@ def test_every_response_has_the_safe_headers(app: FastAPI, logged_in: Enter) -> 
         assert not re.search(r"<script(?![^>]*\bsrc=)|\son\w+=|\sstyle=|javascript:", text), path
 
 
-def test_the_page_for_a_bug_tells_nothing_and_is_safe_too(app: FastAPI, logged_in: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_for_a_bug_tells_nothing_and_is_safe_too(
+    app: FastAPI, logged_in: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ada = logged_in("ada")
     monkeypatch.setattr("biddable.label.tasks._offers", lambda store, me: 1 / 0)
     said = ada.get("/")
@@ -83,10 +94,27 @@ def test_the_page_for_a_bug_tells_nothing_and_is_safe_too(app: FastAPI, logged_i
 
 def test_scripts_in_every_text_field_stay_text(app: FastAPI, accounts: Accounts, logged_in: Enter) -> None:
     ada, boss = logged_in("ada"), logged_in("boss")
-    pages = [Browser(app).login(SCRIPT).text, boss.post("/admin/invite", role="labeler", panel="training", note=SCRIPT).text]
-    pages.append(boss.post("/admin/guidelines", name="training", text=SCRIPT).text + boss.get("/admin/guidelines").text + ada.get("/guideline").text)
-    for kind, field in (("comparisons", "better"), ("comparisons", "comment"), ("demonstrations", "text"), ("prompts", "query"), ("probes", "message")):
-        name = put(accounts, kind) if kind != "comparisons" or field == "better" else "demo/label.comparisons/abc"
+    pages = [
+        Browser(app).login(SCRIPT).text,
+        boss.post("/admin/invite", role="labeler", panel="training", note=SCRIPT).text,
+    ]
+    pages.append(
+        boss.post("/admin/guidelines", name="training", text=SCRIPT).text
+        + boss.get("/admin/guidelines").text
+        + ada.get("/guideline").text
+    )
+    for kind, field in (
+        ("comparisons", "better"),
+        ("comparisons", "comment"),
+        ("demonstrations", "text"),
+        ("prompts", "query"),
+        ("probes", "message"),
+    ):
+        name = (
+            put(accounts, kind)
+            if kind != "comparisons" or field == "better"
+            else "demo/label.comparisons/abc"
+        )
         task, _, version = begin(ada, name)
         pages.append(ada.post("/draft", id=task, guideline=version, **{field: SCRIPT}).text)
         pages.append(ada.get("/task", params={"id": task}).text)
@@ -101,12 +129,22 @@ def test_scripts_in_every_text_field_stay_text(app: FastAPI, accounts: Accounts,
 
 
 def test_texts_cannot_hide_turn_round_or_reach_out() -> None:
-    for text in (SCRIPT, "[a](javascript:alert(1))", "![x](http://evil/x.png)", "<http://evil>", "[a]: http://evil\n[a]", "`<b>`", "```<b>\nx\n```"):
+    for text in (
+        SCRIPT,
+        "[a](javascript:alert(1))",
+        "![x](http://evil/x.png)",
+        "<http://evil>",
+        "[a]: http://evil\n[a]",
+        "`<b>`",
+        "```<b>\nx\n```",
+    ):
         made = str(rendering.rich(text))
         assert not re.search(r"<(script|img|a|b|iframe)\b|href|src=\"", made.replace("src=x", "")), made
     assert str(rendering.rich("a\u202eb\u200bc")).count('class="odd"') == 2
     assert "right-to-left override" in rendering.plain("\u202e")
-    assert "\U0001f469\u200d\U0001f680" in rendering.rich("\U0001f469\u200d\U0001f680")  # joined emoji stay joined
+    assert "\U0001f469\u200d\U0001f680" in rendering.rich(
+        "\U0001f469\u200d\U0001f680"
+    )  # joined emoji stay joined
     assert "700,000 more characters are not shown" in rendering.rich("x" * 1_000_000)
     for nasty in ("*" * 30_000, "[" * 30_000, "> " * 15_000, "`" * 30_000 + "a", "\ue000202E\ue001"):
         assert 'class="odd"' not in rendering.rich(nasty)
@@ -140,13 +178,24 @@ def test_too_much_is_refused(app: FastAPI, accounts: Accounts, logged_in: Enter)
         for _ in range(40):
             yield b"a=" + b"x" * 65536
 
-    told = ada.client.post("/profile/password", content=endless(), headers={"content-type": "application/x-www-form-urlencoded"})
+    told = ada.client.post(
+        "/profile/password", content=endless(), headers={"content-type": "application/x-www-form-urlencoded"}
+    )
     assert told.status_code == 413
     task, _, version = begin(ada, put(accounts, "demonstrations"))
     assert ada.post("/answer", id=task, guideline=version, text="x" * 150_000).status_code == 400
 
 
-@pytest.mark.parametrize("path", ["/static/../site.py", "/static/%2e%2e/site.py", "/base/..%2faccounts.py", "/static//etc/passwd", "/invitation/..%2f..%2fadmin"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../site.py",
+        "/static/%2e%2e/site.py",
+        "/base/..%2faccounts.py",
+        "/static//etc/passwd",
+        "/invitation/..%2f..%2fadmin",
+    ],
+)
 def test_paths_lead_nowhere_else(path: str, logged_in: Enter) -> None:
     said = logged_in("boss").get(path)
     assert said.status_code in (404, 405) and "import" not in said.text
@@ -175,11 +224,15 @@ def test_guessing_passwords_is_slowed_down(app: FastAPI, accounts: Accounts) -> 
 def test_with_https_the_cookie_goes_over_https_only(tmp_path_factory: pytest.TempPathFactory) -> None:
     from biddable.label import site
 
-    app = site.application(site.Config(address="https://label.example.org"), tmp_path_factory.mktemp("https") / "store.db")
+    app = site.application(
+        site.Config(address="https://label.example.org"), tmp_path_factory.mktemp("https") / "store.db"
+    )
     browser = Browser(app)
     browser.client.base_url = browser.client.base_url.copy_with(scheme="https", host="label.example.org")
     said = browser.get("/login")
-    assert said.headers["set-cookie"].startswith("__Host-biddable=") and "Secure" in said.headers["set-cookie"]
+    assert (
+        said.headers["set-cookie"].startswith("__Host-biddable=") and "Secure" in said.headers["set-cookie"]
+    )
     assert "strict-transport-security" in said.headers
     assert browser.get("/login", headers={"host": "evil.example"}).status_code == 400
     app.state.accounts.store.close()

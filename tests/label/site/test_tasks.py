@@ -21,13 +21,20 @@ from biddable.label.rules import Rule
 from .conftest import Browser
 
 Enter = Callable[[str], Browser]
-HOSTILE = "<script>alert(1)</script> **bold** [x](javascript:alert(1)) ![p](http://e.vil/p.png) \u202eabc\u200b"
-PROMPT = Prompt(id="p1", messages=(Message(role="user", content="Name a fruit. " + HOSTILE),), user="grey-heron")
+HOSTILE = (
+    "<script>alert(1)</script> **bold** [x](javascript:alert(1)) ![p](http://e.vil/p.png) \u202eabc\u200b"
+)
+PROMPT = Prompt(
+    id="p1", messages=(Message(role="user", content="Name a fruit. " + HOSTILE),), user="grey-heron"
+)
 RULE = Rule(id="no-threats", text="Does not threaten.", question="Does it threaten?")
 
 
 def replies(count: int) -> Replies:
-    return Replies(prompt=PROMPT, answers=tuple(Answer(text=f"Answer {i}. {HOSTILE}", model=f"secret-{i}") for i in range(count)))
+    return Replies(
+        prompt=PROMPT,
+        answers=tuple(Answer(text=f"Answer {i}. {HOSTILE}", model=f"secret-{i}") for i in range(count)),
+    )
 
 
 def kept(kind: str) -> Any:
@@ -65,7 +72,15 @@ def field(page: str, name: str) -> str:
 
 SAID: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "comparisons": (
-        {"rank-0": "2", "rank-1": "1", "rank-2": "4", "rank-3": "2", "overall-1": "7", "yes-1": ["violent_content"], "better": "A pear."},
+        {
+            "rank-0": "2",
+            "rank-1": "1",
+            "rank-2": "4",
+            "rank-3": "2",
+            "overall-1": "7",
+            "yes-1": ["violent_content"],
+            "better": "A pear.",
+        },
         {"ranks": (2, 1, 3, 2), "overall": (None, 7, None, None), "better": "A pear."},
     ),
     "ratings": ({"overall-0": "6", "hallucination-0": "no"}, {"overall": 6}),
@@ -73,7 +88,13 @@ SAID: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "rulechecks": ({"level": "probably_breaks"}, {"level": "probably_breaks", "turn": None}),
     "prompts": ({"text": "Add.", "query": ["1+1", "2+2"], "answer": ["2", "4"]}, {"text": "Add."}),
 }
-CODE = {"comparisons": comparisons, "ratings": ratings, "demonstrations": demonstrations, "rulechecks": rulechecks, "prompts": prompts}
+CODE = {
+    "comparisons": comparisons,
+    "ratings": ratings,
+    "demonstrations": demonstrations,
+    "rulechecks": rulechecks,
+    "prompts": prompts,
+}
 
 
 @pytest.mark.parametrize("kind", list(SAID))
@@ -81,7 +102,11 @@ def test_what_was_sent_is_what_is_kept(kind: str, accounts: Accounts, logged_in:
     name, ada = put(accounts, kind), logged_in("ada")
     assert KINDS_TITLE[kind] in ada.get("/").text
     task, page, version = begin(ada, name)
-    assert "secret" not in page and "<script>alert" not in page and "javascript:" not in re.sub(r"\[x\]\(javascript:alert\(1\)\)", "", page)
+    assert (
+        "secret" not in page
+        and "<script>alert" not in page
+        and "javascript:" not in re.sub(r"\[x\]\(javascript:alert\(1\)\)", "", page)
+    )
     assert "\u202e" not in page and "\u200b" not in page and 'src="http' not in page
     fields, expected = SAID[kind]
     empty = ada.post("/answer", id=task, guideline=version, seconds="3")
@@ -97,7 +122,10 @@ def test_what_was_sent_is_what_is_kept(kind: str, accounts: Accounts, logged_in:
     if kind == "comparisons":
         (row,) = record
         assert [row.ranks[i] for i in label.shown] == [2, 1, 3, 2]  # 2 1 4 2 without its gap
-        assert row.metadata[label.shown[1]]["violent_content"] is True and row.metadata[label.shown[1]]["hallucination"] is None
+        assert (
+            row.metadata[label.shown[1]]["violent_content"] is True
+            and row.metadata[label.shown[1]]["hallucination"] is None
+        )
         assert comparisons.written([label])[0].answer.text == "A pear."
 
 
@@ -115,10 +143,18 @@ def test_a_draft_comes_back_and_a_correction_is_a_new_row(accounts: Accounts, lo
     task, _, version = begin(ada, name)
     now = accounts.store.clock()
     accounts.store.clock = lambda: now + 40
-    told = ada.client.post("/draft", data={"token": ada.token(), "id": task, "guideline": version, "seconds": "9999", "text": "An ap"}, headers={"accept": "application/json"})
+    told = ada.client.post(
+        "/draft",
+        data={"token": ada.token(), "id": task, "guideline": version, "seconds": "9999", "text": "An ap"},
+        headers={"accept": "application/json"},
+    )
     assert told.json()["held"] is True
-    draft = desk.draft(accounts.store, task, accounts.store.people()[0].id) or desk.draft(accounts.store, task, who(accounts, "ada"))
-    assert draft is not None and draft.seconds is not None and 39 <= draft.seconds <= 41  # not more than has passed
+    draft = desk.draft(accounts.store, task, accounts.store.people()[0].id) or desk.draft(
+        accounts.store, task, who(accounts, "ada")
+    )
+    assert (
+        draft is not None and draft.seconds is not None and 39 <= draft.seconds <= 41
+    )  # not more than has passed
     assert "An ap</textarea>" in logged_in("ada").get("/task", params={"id": task}).text  # another browser
     ada.post("/answer", id=task, guideline=version, seconds="41", text="An apple.")
     again = ada.get("/task", params={"id": task}).text
@@ -179,27 +215,49 @@ def test_a_new_guideline_is_stamped_on_later_labels(accounts: Accounts, logged_i
     assert len({row.guideline for row in queue.collected(accounts.store, name)}) == 2
 
 
-def test_a_probe_talks_with_an_endpoint(accounts: Accounts, logged_in: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_talks_with_an_endpoint(
+    accounts: Accounts, logged_in: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from biddable.label import probing
 
     name, ada = put(accounts, "probes"), logged_in("ada")
     task, page, version = begin(ada, name)
     assert "secret" not in page and "127.0.0.1" not in page
     gone = ada.post("/answer", id=task, guideline=version, action="say", message="Hello")
-    assert gone.status_code == 400 and "does not answer at the moment" in gone.text and "Hello</textarea>" in gone.text
+    assert (
+        gone.status_code == 400
+        and "does not answer at the moment" in gone.text
+        and "Hello</textarea>" in gone.text
+    )
     monkeypatch.setattr(probing, "ask", lambda endpoint, model, messages: f"I heard {messages[-1].content}")
     for text in ("Hello", "Again"):
-        assert ada.post("/answer", id=task, guideline=version, action="say", message=text, said=["forged"]).status_code == 303
+        assert (
+            ada.post(
+                "/answer", id=task, guideline=version, action="say", message=text, said=["forged"]
+            ).status_code
+            == 303
+        )
     assert "I heard Again" in ada.get("/task", params={"id": task}).text
     ada.post("/answer", id=task, guideline=version, level="probably_follows", turn="3")
     (row,) = probes.records(queue.collected(accounts.store, name))
-    assert [one.content for one in row.messages] == ["Hello", "I heard Hello", "Again", "I heard Again"] and row.turn == 3
+    assert [one.content for one in row.messages] == [
+        "Hello",
+        "I heard Hello",
+        "Again",
+        "I heard Again",
+    ] and row.turn == 3
 
 
-def test_another_persons_task_is_nobodys_business(accounts: Accounts, logged_in: Enter, app: FastAPI, tmp_path: Path) -> None:
+def test_another_persons_task_is_nobodys_business(
+    accounts: Accounts, logged_in: Enter, app: FastAPI, tmp_path: Path
+) -> None:
     name, ada, bob = put(accounts, "demonstrations"), logged_in("ada"), logged_in("bob")
     task, _, version = begin(ada, name)
-    assert bob.get("/task", params={"id": task}).status_code == bob.get("/task", params={"id": "nonsense"}).status_code == 404
+    assert (
+        bob.get("/task", params={"id": task}).status_code
+        == bob.get("/task", params={"id": "nonsense"}).status_code
+        == 404
+    )
     for path in ("/answer", "/draft", "/skip"):
         assert bob.post(path, id=task, guideline=version, text="mine").status_code == 404
     assert logged_in("eve").post("/next", set=name).status_code == 400  # the other panel

@@ -36,7 +36,9 @@ def upgrade() -> None:
         sa.Column("part", sa.Text, nullable=False),
         sa.Column("cutoff", sa.Double),
         sa.Column("created", sa.Double, nullable=False),
-        sa.CheckConstraint("part IN ('sensitive', 'rankings', 'demonstrations', 'groups')", name="part_known"),
+        sa.CheckConstraint(
+            "part IN ('sensitive', 'rankings', 'demonstrations', 'groups')", name="part_known"
+        ),
     )
     op.create_table(
         "grades",
@@ -61,7 +63,9 @@ def upgrade() -> None:
     for table in ("answer_keys", "reviews", "grades", "verdicts"):
         append_only(table)
     open_ = sa.text("label IS NULL")
-    op.create_index("leases_held", "leases", ["person", "task_set"], sqlite_where=open_, postgresql_where=open_)
+    op.create_index(
+        "leases_held", "leases", ["person", "task_set"], sqlite_where=open_, postgresql_where=open_
+    )
     op.create_index("leases_of_set", "leases", ["task_set", "label"])
     op.create_index("labels_of_person", "labels", ["person", "created"])
 
