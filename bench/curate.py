@@ -25,12 +25,17 @@ from pathlib import Path
 
 import psutil
 
-from biddable.base.records import Lines, Message, Prompt
-from biddable.base.runs import Here
-from biddable.curate import near, personal
 from biddable.curate import prompts as stage
+from biddable.curate.personal_data import detect
+from biddable.curate.prompts import near_duplicates
+from biddable.run.records import Lines, Message, Prompt
+from biddable.run.stages import Here
 
-WORDS = (Path(stage.__file__).parents[1] / "label" / "plain_words.txt").read_text(encoding="utf-8").split()
+WORDS = (
+    (Path(stage.__file__).parents[2] / "label" / "simulated" / "plain_words.txt")
+    .read_text(encoding="utf-8")
+    .split()
+)
 PERSONAL = (
     "Write to {name}{n}@mail.example.org about it.",
     "My phone number is (212) 555-0{n3}.",
@@ -176,7 +181,12 @@ def with_datasketch(texts: list[str], share: float) -> list[bool]:
 
 def ours(texts: list[str], share: float) -> list[bool]:
     keys = [" ".join(text.casefold().split()) for text in texts]
-    return [one is not None for one in near.near(keys, near.bands([near.even(key) for key in keys]), share)]
+    return [
+        one is not None
+        for one in near_duplicates.near(
+            keys, near_duplicates.bands([near_duplicates.even(key) for key in keys]), share
+        )
+    ]
 
 
 def duplicates(count: int, share: float = 0.8) -> None:
@@ -217,12 +227,12 @@ def recognisers(data: Path) -> None:
     with gzip.open(data / "pii_synthetic.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     print(f"personal data in {len(rows)} synthetic sentences: recall, precision, microseconds a text")
-    personal.find("a@b.org é")
+    detect.find("a@b.org é")
     for name, (kind, peer) in kinds.items():
         recogniser = peer()
         cells = []
         for find in (
-            lambda text, kind=kind: [(one.start, one.end) for one in personal.find(text, (kind,))],
+            lambda text, kind=kind: [(one.start, one.end) for one in detect.find(text, (kind,))],
             lambda text, r=recogniser, n=name: [
                 (one.start, one.end) for one in r.analyze(text, [n], None) or []
             ],

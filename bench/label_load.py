@@ -36,9 +36,10 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from biddable.base.config import Refusal
-from biddable.base.store import Person, Store, Task, TaskSet, open_store
 from biddable.label import queue
+from biddable.run.config import Refusal
+from biddable.store.store import Store, open_store
+from biddable.store.types import Person, Task, TaskSet
 
 SET = "bench/label.comparisons/000000000000"
 QUESTION = (

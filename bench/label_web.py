@@ -32,12 +32,13 @@ import sqlalchemy as sa
 from itsdangerous import Signer
 from label_load import SET, database, shown
 
-from biddable.base import desk
-from biddable.base.accounts import Accounts
-from biddable.base.database import accounts, sessions
-from biddable.base.records import Answer, Message, Prompt, Replies
-from biddable.base.store import Person, Store, Task, TaskSet, open_store
-from biddable.label import work
+from biddable.label import collection
+from biddable.run.records import Answer, Message, Prompt, Replies
+from biddable.store import drafts as desk
+from biddable.store.accounts import Accounts
+from biddable.store.store import Store, open_store
+from biddable.store.tables import accounts, sessions
+from biddable.store.types import Person, Task, TaskSet
 
 WORDS = [
     "the",
@@ -144,7 +145,7 @@ def prepared(where: str, count: int, tasks: int, overlap: int) -> tuple[str, ...
             question = Replies(prompt=prompt, answers=answers).model_dump_json(exclude_none=True)
             asked.append(Task(f"{SET}#{chance.getrandbits(40):010x}-{i}", question, overlap))
         store.put_tasks(TaskSet(SET, "label.comparisons", "training", False), asked)
-        desk.publish(store, *work.guideline("training"))
+        desk.publish(store, *collection.guideline("training"))
         signer = Signer(known.secret(), salt="cookie")
         return tuple(signer.sign(token).decode() for token in tokens)
 
@@ -401,12 +402,12 @@ async def until_killed(site: Site, cookies: tuple[str, ...], wait: float, think:
                 browser.close()
 
     before = len(told.given)
-    work = [asyncio.create_task(one(number)) for number in range(len(cookies))]
-    while len(told.given) == before and not all(one.done() for one in work):
+    collection = [asyncio.create_task(one(number)) for number in range(len(cookies))]
+    while len(told.given) == before and not all(one.done() for one in collection):
         await asyncio.sleep(0.005)
     await asyncio.sleep(wait)
     site.stop(signal.SIGKILL)
-    await asyncio.gather(*work)
+    await asyncio.gather(*collection)
 
 
 def web_kill(options: argparse.Namespace) -> int:

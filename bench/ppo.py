@@ -87,14 +87,14 @@ def ours(model: str, batch: int, trunk: int, updates: int = 4) -> dict[str, floa
     """One rollout and one update after another, made of the same functions as `learn.ppo`, with its settings."""
     import torch
 
-    from biddable.base import models
-    from biddable.base.lm import scorer_from
-    from biddable.base.sampler import Request
     from biddable.learn import ppo, rollout
-    from biddable.learn.loop import Ema, Optimizer
+    from biddable.learn.training import Ema, Optimizer
+    from biddable.model import checkpoints
+    from biddable.model.sampler import Request
+    from biddable.model.trunk import scorer_from
 
     cfg = ppo.Config(batch=batch, minibatch=batch, ptx_coef=0.0)
-    policy = models.load_policy(common.brought(model, trunk))
+    policy = checkpoints.load_policy(common.brought(model, trunk))
     generator = torch.Generator().manual_seed(1)
     reward, value = scorer_from(policy, generator).freeze(), scorer_from(policy, generator)
     m = rollout.Models(policy, policy.twin().requires_grad_(False), value, reward)

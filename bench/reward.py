@@ -83,14 +83,16 @@ def ours(model: str, k: int, trunk: int) -> dict[str, float]:
     """The functions of `learn.reward` with its settings; the time of the frozen trunk, which runs once per token, is included."""
     import torch
 
-    from biddable.base import models
-    from biddable.base.lm import scorer_from
-    from biddable.base.packing import Tree
     from biddable.learn import reward
-    from biddable.learn.loop import Optimizer, with_hidden
+    from biddable.learn.training import Optimizer, with_hidden
+    from biddable.model import checkpoints
+    from biddable.model.packing import Tree
+    from biddable.model.trunk import scorer_from
 
     cfg = reward.Config()
-    scorer = scorer_from(models.load_policy(common.brought(model, trunk)), torch.Generator().manual_seed(1))
+    scorer = scorer_from(
+        checkpoints.load_policy(common.brought(model, trunk)), torch.Generator().manual_seed(1)
+    )
     branch, head = Optimizer(scorer.body.parameters()), Optimizer([scorer.weight])
     rows = [Tree(tuple(p), tuple(map(tuple, answers))) for p, answers in rankings(k)]
     per_update, updates = SHAPES[k]

@@ -41,14 +41,16 @@ def ours(model: str, trunk: int, train: list[Item]) -> tuple[Any, float]:
     """Trains as `learn.reward` does; (a function that scores items, seconds)."""
     import torch
 
-    from biddable.base import models
-    from biddable.base.lm import scorer_from
-    from biddable.base.packing import Tree
     from biddable.learn import reward
-    from biddable.learn.loop import Optimizer, cosine, shuffled, with_hidden
+    from biddable.learn.training import Optimizer, cosine, shuffled, with_hidden
+    from biddable.model import checkpoints
+    from biddable.model.packing import Tree
+    from biddable.model.trunk import scorer_from
 
     scorer = scorer_from(
-        models.load_policy(common.brought(model, trunk)), torch.Generator().manual_seed(1), HEAD_DEVIATION
+        checkpoints.load_policy(common.brought(model, trunk)),
+        torch.Generator().manual_seed(1),
+        HEAD_DEVIATION,
     )
     branch, head = Optimizer(scorer.body.parameters()), Optimizer([scorer.weight])
     started = time.perf_counter()

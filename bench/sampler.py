@@ -56,10 +56,10 @@ def generate(model: str, batch: int, mixed: bool) -> dict[str, float]:
 
 def ours(model: str, batch: int, mixed: bool) -> dict[str, float]:
     """The sampler with as many slots as the peer's batch."""
-    from biddable.base import models
-    from biddable.base.sampler import Request, sample
+    from biddable.model import checkpoints
+    from biddable.model.sampler import Request, sample
 
-    policy = models.load_policy(common.brought(model, 0)).freeze()
+    policy = checkpoints.load_policy(common.brought(model, 0)).freeze()
     lengths = wanted(batch, mixed)
     requests = [
         Request(tuple(ids), i, n)

@@ -146,12 +146,12 @@ def _stay(
 
 
 def load(connections: int, requests: int) -> None:
-    from biddable.base import models, tiny
+    from biddable.model import checkpoints, random_model
 
     parts = max(1, min(10, requests // connections))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        models.bring(str(tiny.make(folder / "source")), folder / "tiny", 2)
+        checkpoints.bring(str(random_model.make(folder / "source")), folder / "tiny", 2)
         server = ours(str(folder / "tiny"), folder, slots=32, queue=512, max_request_kb=1024)
         try:
             print(
@@ -183,13 +183,14 @@ def load(connections: int, requests: int) -> None:
 
 
 def kill(rounds: int) -> None:
-    from biddable.base import models, tiny, turns
+    from biddable.model import checkpoints, random_model
+    from biddable.run import turn_log
 
     lost = kept = acknowledged = 0
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            models.bring(str(tiny.make(folder / "source")), folder / "tiny", 2)
+            checkpoints.bring(str(random_model.make(folder / "source")), folder / "tiny", 2)
             server = ours(str(folder / "tiny"), folder, slots=16, queue=512)
             told: list[str] = []
 
@@ -211,7 +212,7 @@ def kill(rounds: int) -> None:
 
             asyncio.run(go(1.5 + number * 0.37))
             server.process.wait()
-            found = {turn.id for turn in turns.read(folder / "serve" / "turns")[0]}
+            found = {turn.id for turn in turn_log.read(folder / "serve" / "turns")[0]}
             acknowledged, kept = acknowledged + len(told), kept + len(found)
             lost += len(set(told) - found)
     print(f"\n{time.strftime('%Y-%m-%d %H:%M')}, {common.processor()}, `{' '.join(sys.argv)}`\n")

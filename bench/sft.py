@@ -104,13 +104,13 @@ def trl(model: str, pure: bool, length: int, strategy: str = "bfd") -> dict[str,
 
 def ours(model: str, trunk: int, first: bool = False) -> dict[str, float]:
     """The functions of `learn.sft` with its settings. `first`: the first epoch with the trunk's pass, instead of a later one."""
-    from biddable.base import models
-    from biddable.base.packing import Tree
     from biddable.learn import sft
-    from biddable.learn.loop import Optimizer, with_hidden
+    from biddable.learn.training import Optimizer, with_hidden
+    from biddable.model import checkpoints
+    from biddable.model.packing import Tree
 
     cfg = sft.Config()
-    policy = models.load_policy(common.brought(model, trunk))
+    policy = checkpoints.load_policy(common.brought(model, trunk))
     optimizer = Optimizer(policy.parameters())
     plain = [Tree(tuple(p), (tuple(a),)) for p, a in demonstrations(model)]
     total = sum(map(len, plain))

@@ -12,7 +12,7 @@ import random
 import sys
 from pathlib import Path
 
-from biddable.base.records import Message, Prompt, Wish, write
+from biddable.run.records import Message, Prompt, Wish, write
 
 FOLDER = Path(__file__).parent
 SOURCE = "written for biddable"

@@ -12,10 +12,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from biddable.base import records, turns
-from biddable.base.manifest import read_manifest
-from biddable.base.records import Feedback, Policy, Replies, Sampling, Turn, fraction
-from biddable.label import people
+from biddable.label.simulated import labelers
+from biddable.run import records, turn_log
+from biddable.run.manifest import read_manifest
+from biddable.run.records import Feedback, Policy, Replies, Sampling, Turn, fraction
 
 CONSENT = "simulated-consent-1"
 
@@ -43,9 +43,9 @@ def spoken(
     ]
     if fraction("silent", user, row.prompt.id) < 0.2:
         return said, []
-    crowd = people.panel("training", 1, 12)
+    crowd = labelers.panel("training", 1, 12)
     taste = crowd[int(fraction("taste", user) * len(crowd))]
-    ranks = people.rank(taste, row.prompt, row.answers)
+    ranks = labelers.rank(taste, row.prompt, row.answers)
     best = ranks.index(1)
     others = tuple(said[place].id for place, rank in enumerate(ranks) if rank > 1)
     equal = tuple(said[place].id for place, rank in enumerate(ranks) if rank == 1 and place != best)
@@ -70,14 +70,14 @@ def main() -> None:
     sampling = Sampling(
         temperature=settings["temperature"], top_p=settings["top_p"], max_tokens=settings["max_tokens"]
     )
-    there = {turn.id for turn in turns.read(folder)[0]}
+    there = {turn.id for turn in turn_log.read(folder)[0]}
     added = 0
     for number, row in enumerate(records.read(where / "replies.jsonl", Replies)):
         if fraction("consent", row.prompt.user) < 0.1:
             continue
         given, said = spoken(row, number, policy, sampling)
         if given[0].id not in there:
-            turns.append(folder, *given, *said)
+            turn_log.append(folder, *given, *said)
             added += len(given)
     print(f"{added} turns added to {folder}")
 

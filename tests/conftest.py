@@ -45,9 +45,9 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random four-block llama with its tokenizer, pad token = end token."""
-    from biddable.base import tiny
+    from biddable.model import random_model
 
-    return tiny.make(tmp_path_factory.mktemp("tiny") / "model")
+    return random_model.make(tmp_path_factory.mktemp("tiny") / "model")
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute in fp32, where equality can be asked for."""
     import torch
 
-    from biddable.base import hardware
+    from biddable.model import hardware
 
     monkeypatch.setattr(hardware, "compute_dtype", lambda: torch.float32)
 

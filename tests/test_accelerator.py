@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from biddable.base import classify, hardware, lm, models, tiny
-from biddable.base.packing import Tree, pack
-from biddable.base.sampler import Request, sample
-from biddable.learn import loop, ppo, reward, rollout, sft
+from biddable.learn import ppo, reward, rollout, sft, training
+from biddable.model import checkpoints, classifier, hardware, random_model
+from biddable.model import trunk as lm
+from biddable.model.packing import Tree, pack
+from biddable.model.sampler import Request, sample
 from tests import accelerator
 
 pytestmark = pytest.mark.usefixtures("fp32")
@@ -37,11 +38,11 @@ def pretended() -> Iterator[None]:
 @pytest.fixture(params=[0, 2])
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A model whose head is its own: to move tied weights to the pretended device parts them, to a real one it does not."""
-    words = tiny.tokenizer()
-    network = tiny.network(vocabulary=len(words), tied=False)
+    words = random_model.tokenizer()
+    network = random_model.network(vocabulary=len(words), tied=False)
     network.save_pretrained(tmp_path / "source")
     words.save_pretrained(tmp_path / "source")
-    models.bring(str(tmp_path / "source"), tmp_path / "start" / "model", request.param)
+    checkpoints.bring(str(tmp_path / "source"), tmp_path / "start" / "model", request.param)
     return tmp_path / "start"
 
 
@@ -68,7 +69,9 @@ def test_a_forgotten_tensor_is_refused() -> None:
 
 def test_sampling(start: Path) -> None:
     def work() -> Any:
-        got = sample(models.load_policy(start).freeze(), REQUESTS, frozenset({2}), slots=4, keep_trunk=True)
+        got = sample(
+            checkpoints.load_policy(start).freeze(), REQUESTS, frozenset({2}), slots=4, keep_trunk=True
+        )
         return [(torch.tensor(one.tokens), torch.tensor(one.logp)) for one in got]
 
     on_both(work)
@@ -76,10 +79,10 @@ def test_sampling(start: Path) -> None:
 
 def test_sft_and_text_gradients(start: Path) -> None:
     def work() -> Any:
-        policy = models.load_policy(start)
-        adam = loop.Optimizer(policy.parameters())
-        with loop.residual_dropout(policy.body, 0.0):
-            loss = sft.accumulate(policy, loop.with_hidden(policy.trunk, TREES, 1.0), 64)
+        policy = checkpoints.load_policy(start)
+        adam = training.Optimizer(policy.parameters())
+        with training.residual_dropout(policy.body, 0.0):
+            loss = sft.accumulate(policy, training.with_hidden(policy.trunk, TREES, 1.0), 64)
         first = home(adam.gradient())
         adam.step(1e-3, 1.0)
         return loss, first, home(policy.logp(pack(TREES))[0])
@@ -89,12 +92,12 @@ def test_sft_and_text_gradients(start: Path) -> None:
 
 def test_reward_model(start: Path) -> None:
     def work() -> Any:
-        scorer = lm.scorer_from(models.load_policy(start), torch.Generator().manual_seed(0))
-        adam = loop.Optimizer(scorer.parameters())
+        scorer = lm.scorer_from(checkpoints.load_policy(start), torch.Generator().manual_seed(0))
+        adam = training.Optimizer(scorer.parameters())
         loss, accuracy = reward.accumulate(scorer, TREES[:1], [[[1, 2]]], "drop", 64)
         gradient = home(adam.gradient())
         adam.step(1e-3, 1.0)
-        scores = classify.scores(
+        scores = classifier.scores(
             scorer.freeze(), [Tree((), (answer,)) for tree in TREES for answer in tree.answers]
         )
         return (
@@ -110,11 +113,11 @@ def test_reward_model(start: Path) -> None:
 
 def test_ppo(start: Path, tmp_path: Path) -> None:
     def work() -> Any:
-        policy = models.load_policy(start)
+        policy = checkpoints.load_policy(start)
         value = lm.scorer_from(policy, torch.Generator().manual_seed(0))
         m = rollout.Models(policy, policy.twin().requires_grad_(False), value, value.freeze())
-        adam, value_adam = loop.Optimizer(m.policy.parameters()), loop.Optimizer(m.value.parameters())
-        average = loop.Ema(adam.masters, 0.5)
+        adam, value_adam = training.Optimizer(m.policy.parameters()), training.Optimizer(m.value.parameters())
+        average = training.Ema(adam.masters, 0.5)
         cfg = ppo.Config(policy=tmp_path, reward=tmp_path)
         got, trees = rollout.answer(
             m.policy, [one for one in REQUESTS if one.temperature == 1], frozenset({2}), 4
@@ -135,17 +138,17 @@ def test_ppo(start: Path, tmp_path: Path) -> None:
 
 def test_saved_from_there_it_loads_here(start: Path, tmp_path: Path) -> None:
     with pretended():
-        policy = models.load_policy(start)
+        policy = checkpoints.load_policy(start)
         with torch.no_grad():
             for weight in policy.body.parameters():
                 weight.mul_(0.5)
         there = home(policy.logp(pack(TREES))[0])
-        models.save_policy(policy, tmp_path / "saved" / "model", start)
+        checkpoints.save_policy(policy, tmp_path / "saved" / "model", start)
         scorer = lm.scorer_from(policy, torch.Generator().manual_seed(0))
         scores = home(scorer.scores(pack(TREES)))
-        models.save_scorer(scorer, tmp_path / "scorer" / "model", start)
-    here = models.load_policy(tmp_path / "saved")
+        checkpoints.save_scorer(scorer, tmp_path / "scorer" / "model", start)
+    here = checkpoints.load_policy(tmp_path / "saved")
     torch.testing.assert_close(here.logp(pack(TREES))[0], there, atol=2e-5, rtol=0)
     torch.testing.assert_close(
-        models.load_scorer(tmp_path / "scorer").scores(pack(TREES)), scores, atol=2e-5, rtol=0
+        checkpoints.load_scorer(tmp_path / "scorer").scores(pack(TREES)), scores, atol=2e-5, rtol=0
     )

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from biddable.base import config, database, records
+from biddable.run import config, records
+from biddable.store import tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "biddable"
@@ -32,12 +33,8 @@ KINDS = (
 )
 
 
-def room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0]
-
-
 def imported(path: Path) -> Iterator[str]:
-    """Every module that a file names in an import, also within functions: biddable.base.config, torch, ..."""
+    """Every module that a file names in an import, also within functions: biddable.run.config, torch, ..."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -46,35 +43,66 @@ def imported(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_a_room_imports_base_and_itself() -> None:
+GROUND = ("run", "store", "model", "web")
+IMPORTS = {
+    "run": (),
+    "store": ("run",),
+    "model": ("run",),
+    "web": ("run", "store"),
+    "collect": ("run",),
+    "curate": ("run",),
+    "label": ("run", "store", "web"),
+    "learn": ("run", "model"),
+    "measure": ("run", "model"),
+    "serve": GROUND,
+    "cli": GROUND,
+}
+"""Which rooms a room imports beside itself. Rooms that are not named here meet in the store and in run folders only."""
+
+OWNERS = {
+    "torch": ("model", "learn", "measure", "serve"),
+    "transformers": ("model",),
+    "sqlalchemy": ("store",),
+    "alembic": ("store",),
+    "fastapi": ("web", "label", "serve"),
+}
+"""Where a library may be imported: SQL is spoken in the store only, tensors are known in `model` and above it."""
+
+
+def test_rooms_import_downwards() -> None:
     wrong = []
     for path in FILES:
-        own = room(path)
-        for name in imported(path):
-            other = name.split(".")[1] if name.startswith("biddable.") else ""
-            if other in config.ROOMS and (own == "base" or (own in config.ROOMS and other != own)):
-                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
-            if own in ("collect", "curate", "label") and name.split(".")[0] in ("torch", "transformers"):
-                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
-            if own in ("learn", "measure") and name.startswith(
-                ("biddable.base.store", "biddable.base.database", "sqlalchemy")
+        room = path.relative_to(PACKAGE).parts[0]
+        for name in imported(path) if room != path.name else ():
+            parts = name.split(".")
+            if (
+                parts[0] == "biddable"
+                and len(parts) > 1
+                and parts[1] not in (room, *IMPORTS[room], "__version__")
             ):
-                wrong.append(f"{path.relative_to(ROOT)} imports {name}: the store is label's and collect's")
-            if path.stem == "losses" and name.split(".")[0] not in (
-                "__future__",
-                "torch",
-                "collections",
-                "typing",
-            ):
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+            if room not in OWNERS.get(parts[0], (room,)):
+                wrong.append(
+                    f"{path.relative_to(ROOT)} imports {name}: that belongs to {', '.join(OWNERS[parts[0]])}"
+                )
+            if path.stem == "losses" and parts[0] not in ("__future__", "torch", "collections", "typing"):
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}: losses are pure")
     assert not wrong
+
+
+def test_the_import_table_names_every_room_and_has_no_circle() -> None:
+    assert set(IMPORTS) == {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    below: set[str] = set()
+    for room, imports in IMPORTS.items():
+        assert set(imports) <= below, f"{room} imports a room that stands behind it in the table"
+        below.add(room)
 
 
 def test_labeling_needs_no_torch_and_importing_is_free(tmp_path: Path) -> None:
     names = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in FILES
-        if room(path) in ("collect", "curate", "label") and path.stem != "__init__"
+        if path.relative_to(PACKAGE).parts[0] in ("collect", "curate", "label") and path.stem != "__init__"
     ]
     code = (
         f"import importlib, sys\nfor name in {[*names, 'biddable.cli']!r}: importlib.import_module(name)\n"
@@ -176,7 +204,7 @@ def test_every_kind_of_record_has_an_example_that_parses(kind: str) -> None:
 
 
 def test_every_table_of_the_store_is_explained() -> None:
-    assert not [name for name in database.metadata.tables if f"| `{name}` |" not in FLOW]
+    assert not [name for name in tables.metadata.tables if f"| `{name}` |" not in FLOW]
 
 
 def explained(part: str, stage: str) -> list[str]:
@@ -198,7 +226,7 @@ def unexplained(part: str, stage: str, names: set[str]) -> list[str]:
 def test_every_metric_named_in_the_code_is_explained() -> None:
     wrong = []
     for name in config.stage_names():
-        path = PACKAGE / Path(*name.split(".")).with_suffix(".py")
+        path = config.source_file(name)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "here.log":
                 wrong += unexplained("Metrics", name, {word.arg for word in node.keywords if word.arg})

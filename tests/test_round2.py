@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from biddable.base import records, turns
-from biddable.base.records import Comparison, Prompt, Replies
+from biddable.run import records, turn_log
+from biddable.run.records import Comparison, Prompt, Replies
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -92,10 +92,10 @@ def test_lineage_walks_back_over_both_rounds(second: Path) -> None:
 
 
 def test_a_forgotten_user_is_gone_from_everything_that_grows(second: Path) -> None:
-    user = turns.read(second / "runs/tiny/turns")[0][0].user
+    user = turn_log.read(second / "runs/tiny/turns")[0][0].user
     words = ("-m", "biddable.cli", "forget", user, "configs/tiny2.toml")
     told = command(second, *words, "--yes")
-    assert not any(turn.user == user for turn in turns.read(second / "runs/tiny/turns")[0])
+    assert not any(turn.user == user for turn in turn_log.read(second / "runs/tiny/turns")[0])
     assert json.dumps(user).encode() not in (second / "runs/tiny2/store.db").read_bytes()
     assert (
         "runs/tiny2/curate.prompts" in told

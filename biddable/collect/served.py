@@ -15,10 +15,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from biddable.base import records, turns
-from biddable.base.config import Input, Refusal, Settings, Waiting
-from biddable.base.records import Comparison, Feedback, Message, Prompt, Turn
-from biddable.base.runs import Here
+from biddable.run import records, turn_log
+from biddable.run.config import Input, Refusal, Settings, Waiting
+from biddable.run.records import Comparison, Feedback, Message, Prompt, Turn
+from biddable.run.stages import Here
 
 
 class Config(Settings):
@@ -36,7 +36,7 @@ Pair = tuple[str, str]
 
 def run(cfg: Config, here: Here) -> None:
     folder = cfg.turns or here.folder.parent / "turns"
-    every, said = turns.read(folder) if folder.is_dir() else ([], [])
+    every, said = turn_log.read(folder) if folder.is_dir() else ([], [])
     kept = [turn for turn in every if not cfg.consents or turn.consent in cfg.consents]
     if not every:
         raise Waiting(f"{folder}: no turns yet: users of serve.api who agree to it give them")
@@ -74,7 +74,7 @@ def _once(rows: Sequence[Turn], folder: Path) -> dict[str, Turn]:
     wrong = []
     for turn in rows:
         if found.setdefault(turn.id, turn) != turn:
-            wrong.append(f"{folder / turns.TURNS}: Turn id = {turn.id!r}: there twice with other content")
+            wrong.append(f"{folder / turn_log.TURNS}: Turn id = {turn.id!r}: there twice with other content")
     if wrong:
         raise Refusal(wrong)
     return found

@@ -12,11 +12,11 @@ from typing import Any
 
 from pydantic import Field
 
-from biddable.base import records
-from biddable.base.config import Input, Refusal, Settings
-from biddable.base.records import Comparison, Prompt
-from biddable.base.runs import Here
-from biddable.curate import mask, personal
+from biddable.curate.personal_data import detect, masking
+from biddable.run import records
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.records import Comparison, Prompt
+from biddable.run.stages import Here
 
 
 class Config(Settings):
@@ -35,7 +35,7 @@ class Config(Settings):
 def run(cfg: Config, here: Here) -> None:
     prompts = {prompt.id: prompt for prompt in records.read(cfg.prompts / "prompts.jsonl", Prompt)}
     kinds = _kinds(cfg.prompts)
-    more = mask.finders(cfg.names, cfg.presidio) if kinds else []
+    more = masking.finders(cfg.names, cfg.presidio) if kinds else []
     found: dict[str, Comparison] = {}
     dropped = masked = 0
     for folder in cfg.served:
@@ -72,11 +72,11 @@ def _kinds(folder: Path) -> tuple[str, ...]:
     told: dict[str, Any] = (
         json.loads(manifest.read_text(encoding="utf-8"))["settings"] if manifest.is_file() else {}
     )
-    return () if told.get("personal") == "keep" else tuple(told.get("personal_kinds", personal.KINDS))
+    return () if told.get("personal") == "keep" else tuple(told.get("personal_kinds", detect.KINDS))
 
 
 def _clean(
-    row: Comparison, prompt: Prompt, kinds: tuple[str, ...], more: list[mask.Finder]
+    row: Comparison, prompt: Prompt, kinds: tuple[str, ...], more: list[masking.Finder]
 ) -> tuple[Comparison, bool]:
     """The ranking on the curated prompt, and whether an answer had to be masked: then its token ids are no longer its own, and go.
 
@@ -84,7 +84,7 @@ def _clean(
     """
     asked = [message.content for message in row.prompt.messages]
     texts, values = (
-        mask.masked_texts([*asked, *(answer.text for answer in row.answers)], kinds, more)
+        masking.masked_texts([*asked, *(answer.text for answer in row.answers)], kinds, more)
         if kinds
         else ([], {})
     )

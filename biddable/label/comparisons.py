@@ -13,9 +13,13 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from biddable.base.config import Input, Refusal, Settings
-from biddable.base.records import Answer as Given
-from biddable.base.records import (
+from biddable.label import collection, queue
+from biddable.label.form import LETTERS, Fields, made, metadata, number, one
+from biddable.label.queue import Label, Task
+from biddable.label.simulated import labelers as people
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.records import Answer as Given
+from biddable.run.records import (
     Comparison,
     Demonstration,
     Prompt,
@@ -26,11 +30,8 @@ from biddable.base.records import (
     read,
     write,
 )
-from biddable.base.runs import Here
-from biddable.base.store import Task as Asked
-from biddable.label import people, queue, work
-from biddable.label.form import LETTERS, Fields, made, metadata, number, one
-from biddable.label.queue import Label, Task
+from biddable.run.stages import Here
+from biddable.store.types import Task as Asked
 
 Value = TypeVar("Value")
 
@@ -38,7 +39,7 @@ Value = TypeVar("Value")
 class Config(Settings):
     replies: Input = Path("learn.replies")
     """Prompts with the answers to be ranked (K = 4 to 9 each: Ouyang et al. 2022, 3.5)."""
-    labelers: work.Labelers = "people"
+    labelers: collection.Labelers = "people"
     """Who answers: `simulated` people, marked as such in everything made from it, or real `people`."""
     panel: Literal["training", "held_out"] = "training"
     """Whose rankings: the `training` panel reads the guideline that puts helpfulness first, `held_out` the evaluation's (3.4)."""
@@ -107,7 +108,7 @@ def dense(ranks: Sequence[int]) -> tuple[int, ...]:
 def question(task: Task) -> Question:
     """The blind view of a task."""
     replies = Replies.model_validate_json(task.question)
-    return Question(prompt=replies.prompt, answers=work.blind(replies.answers, task.shown))
+    return Question(prompt=replies.prompt, answers=collection.blind(replies.answers, task.shown))
 
 
 def check(question: Question, answer: Answer) -> None:
@@ -216,18 +217,18 @@ def run(cfg: Config, here: Here) -> None:
     asked = [
         Asked(name, row.model_dump_json(exclude_none=True), cfg.overlap + double)
         for name, row in ranked(
-            work.chosen(work.read_replies(cfg.replies), cfg.splits, cfg.limit, here), here
+            collection.chosen(collection.read_replies(cfg.replies), cfg.splits, cfg.limit, here), here
         )
         for double in [int(fraction("double", here.seed, row.prompt.id) < cfg.double_share)]
     ]
     known = [
         (Replies(prompt=r.prompt, answers=r.answers), Answer(ranks=dense(r.ranks))) for r in _known(cfg.gold)
     ]
-    gold = work.gold(cfg.gold, cfg.gold_share, known, asked)
-    crew = work.Crew(
+    gold = collection.gold(cfg.gold, cfg.gold_share, known, asked)
+    crew = collection.Crew(
         cfg.panel, cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority, gold
     )
-    labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
+    labels = collection.done_by(crew, collection.task_set_name(here, cfg, asked), asked, _answer, here)
     found = records([label for label in labels if label.stands])
     by_id = sorted(found, key=lambda row: row.id)
     write(here.path("comparisons.jsonl"), by_id)

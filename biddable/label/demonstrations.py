@@ -10,20 +10,21 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from biddable.base.config import Input, Refusal, Settings
-from biddable.base.records import Answer as Given
-from biddable.base.records import Demonstration, Prompt, Record, Split, read, write
-from biddable.base.runs import Here
-from biddable.base.store import Task as Asked
-from biddable.label import people, queue, work
+from biddable.label import collection, queue
 from biddable.label.form import Fields, made, number, one
 from biddable.label.queue import Label, Task
+from biddable.label.simulated import labelers as people
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.records import Answer as Given
+from biddable.run.records import Demonstration, Prompt, Record, Split, read, write
+from biddable.run.stages import Here
+from biddable.store.types import Task as Asked
 
 
 class Config(Settings):
     replies: Input = Path("learn.replies.start")
     """Prompts with sampled answers, of which a labeler may take the best instead of writing one; or prompts alone (`curate.prompts`), for people."""
-    labelers: work.Labelers = "people"
+    labelers: collection.Labelers = "people"
     """Who answers: `simulated` people, marked as such in everything made from it, or real `people`."""
     people: int = Field(default=12, ge=1)
     """Simulated people in the training panel (Ouyang et al. 2022 had about 40 contractors). Not used when real people answer."""
@@ -66,7 +67,7 @@ class Answer(Record):
 def question(task: Task) -> Question:
     """The blind view of a task."""
     whole = Question.model_validate_json(task.question)
-    return Question(prompt=whole.prompt, answers=work.blind(whole.answers, task.shown))
+    return Question(prompt=whole.prompt, answers=collection.blind(whole.answers, task.shown))
 
 
 def check(question: Question, answer: Answer) -> None:
@@ -116,23 +117,24 @@ def _read(where: Path) -> list[tuple[str, Question]]:
     file = where if where.is_file() else where / "prompts.jsonl"
     if file.name.startswith("prompts.") and file.is_file():
         found = [Question(prompt=prompt) for prompt in read(file, Prompt)]
-        return [(work.task_name(row), row) for row in found]
+        return [(collection.task_name(row), row) for row in found]
     return [
-        (name, Question(prompt=row.prompt, answers=row.answers)) for name, row in work.read_replies(where)
+        (name, Question(prompt=row.prompt, answers=row.answers))
+        for name, row in collection.read_replies(where)
     ]
 
 
 def run(cfg: Config, here: Here) -> None:
-    rows = work.chosen(_read(cfg.replies), cfg.splits, cfg.limit, here)
+    rows = collection.chosen(_read(cfg.replies), cfg.splits, cfg.limit, here)
     if cfg.labelers == "simulated" and any(not row.answers for _, row in rows):
         raise Refusal(
             f"[{here.key}] replies: prompts without answers; simulated people take the best of several, they write none"
         )
     asked = [Asked(name, row.model_dump_json(exclude_none=True)) for name, row in rows]
-    crew = work.Crew(
+    crew = collection.Crew(
         "training", cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority
     )
-    labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
+    labels = collection.done_by(crew, collection.task_set_name(here, cfg, asked), asked, _answer, here)
     found = records([label for label in labels if label.stands])
     write(here.path("demonstrations.jsonl"), found)
     here.summary = {

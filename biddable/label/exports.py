@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from biddable.base.config import Input, Refusal, Settings
-from biddable.base.records import Comparison, Demonstration, Split, read
-from biddable.base.runs import Here
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.records import Comparison, Demonstration, Split, read
+from biddable.run.stages import Here
 
 
 class Config(Settings):

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from biddable.base.config import Refusal
+from biddable.run.config import Refusal
 
 Fields = Mapping[str, Sequence[str]]
 """What a form sent: name -> values."""

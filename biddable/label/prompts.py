@@ -12,14 +12,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from biddable.base.config import Input, Refusal, Settings
-from biddable.base.records import Answer as Given
-from biddable.base.records import Demonstration, Message, Prompt, Record, Text, read, write
-from biddable.base.runs import Here
-from biddable.base.store import Task as Asked
-from biddable.label import queue, work
+from biddable.label import collection, queue
 from biddable.label.form import Fields, made, one
 from biddable.label.queue import Label, Task
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.records import Answer as Given
+from biddable.run.records import Demonstration, Message, Prompt, Record, Text, read, write
+from biddable.run.stages import Here
+from biddable.store.types import Task as Asked
 
 Form = Literal["plain", "few_shot", "user_based"]
 
@@ -178,13 +178,13 @@ def run(cfg: Config, here: Here) -> None:
     if not wanted:
         raise Refusal(f"[{here.key}] plain, few_shot, use_cases: nothing is asked for")
     asked = [Asked(name, one.model_dump_json(exclude_none=True)) for name, one in wanted]
-    labels = work.asked_of_people(
+    labels = collection.asked_of_people(
         "training",
         cfg.store,
         cfg.guidelines,
         cfg.enough,
         cfg.priority,
-        work.task_set_name(here, cfg, asked),
+        collection.task_set_name(here, cfg, asked),
         asked,
         here,
     )

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from biddable.base import judgments
-from biddable.base.config import Refusal
-from biddable.base.records import fraction
-from biddable.base.store import Person, Store
+from biddable.run.config import Refusal
+from biddable.run.records import fraction
+from biddable.store import reviews
+from biddable.store.store import Store
+from biddable.store.types import Person
 
 
 class Task(NamedTuple):
@@ -49,9 +50,9 @@ def next_task(store: Store, task_set: str, person: str, lease_seconds: float = 1
 
     Raises Refusal for a person the store does not know, for one the task set is not for, and for one who has not passed the screening.
     """
-    if not judgments.admitted(store, person, task_set):
+    if not reviews.admitted(store, person, task_set):
         raise Refusal("the screening comes first; an admin decides after it")
-    for back in judgments.returned(store, task_set, person):
+    for back in reviews.returned(store, task_set, person):
         return held(store, back.task, person)._replace(replaces=back.label, note=back.note)
     leased = store.lease(task_set, person, lease_seconds)
     return None if leased is None else held(store, leased[0], person)
@@ -98,7 +99,7 @@ def submit(
 def progress(store: Store, task_set: str) -> tuple[int, int]:
     """(labels wanted, labels there) of a task set; one that was sent back is not there until it is corrected."""
     counts = store.counts(task_set)
-    back = len(judgments.returned(store, task_set))
+    back = len(reviews.returned(store, task_set))
     return counts.done + counts.waiting + counts.open, counts.done - back
 
 
@@ -112,7 +113,7 @@ def collected(store: Store, task_set: str) -> list[Label]:
     questions: dict[str, str] = {}
     found = []
     labels = store.labels(task_set)
-    standing, decided = judgments.standing(store, task_set, labels), judgments.unseated(store, task_set)
+    standing, decided = reviews.standing(store, task_set, labels), reviews.unseated(store, task_set)
     for label in labels:
         if label.task not in questions:
             questions[label.task] = store.question(label.task)[1]

@@ -11,20 +11,21 @@ from typing import Literal
 
 from pydantic import Field
 
-from biddable.base.config import Input, Refusal, Settings
-from biddable.base.records import Answer as Given
-from biddable.base.records import Prompt, Rating, Record, Replies, read, write
-from biddable.base.runs import Here
-from biddable.base.store import Task as Asked
-from biddable.label import people, queue, work
+from biddable.label import collection, queue
 from biddable.label.form import Fields, made, metadata, number
 from biddable.label.queue import Label, Task
+from biddable.label.simulated import labelers as people
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.records import Answer as Given
+from biddable.run.records import Prompt, Rating, Record, Replies, read, write
+from biddable.run.stages import Here
+from biddable.store.types import Task as Asked
 
 
 class Config(Settings):
     replies: Input = Path("learn.ppo")
     """Answers to be rated, one a line; the same prompt may come at several steps."""
-    labelers: work.Labelers = "people"
+    labelers: collection.Labelers = "people"
     """Who answers: `simulated` people, marked as such in everything made from it, or real `people`."""
     panel: Literal["training", "held_out"] = "held_out"
     """Whose ratings: people of the `held_out` panel gave no training data (3.6)."""
@@ -63,7 +64,7 @@ class Answer(Record):
 def question(task: Task) -> Question:
     """The blind view of a task."""
     replies = Replies.model_validate_json(task.question)
-    return Question(prompt=replies.prompt, answer=work.blind(replies.answers, task.shown)[0])
+    return Question(prompt=replies.prompt, answer=collection.blind(replies.answers, task.shown)[0])
 
 
 def check(question: Question, answer: Answer) -> None:
@@ -106,7 +107,7 @@ def records(labels: Sequence[Label]) -> list[Rating]:
 
 
 def run(cfg: Config, here: Here) -> None:
-    rows = work.read_replies(cfg.replies)
+    rows = collection.read_replies(cfg.replies)
     several = [row.prompt.id for _, row in rows if len(row.answers) > 1]
     if several:
         raise Refusal(
@@ -118,11 +119,11 @@ def run(cfg: Config, here: Here) -> None:
         (Replies(prompt=r.prompt, answers=(r.answer,)), Answer(overall=r.overall, metadata=r.metadata))
         for r in ([] if cfg.gold is None else read(cfg.gold, Rating))
     ]
-    gold = work.gold(cfg.gold, cfg.gold_share, known, asked)
-    crew = work.Crew(
+    gold = collection.gold(cfg.gold, cfg.gold_share, known, asked)
+    crew = collection.Crew(
         cfg.panel, cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority, gold
     )
-    labels = work.done_by(crew, work.task_set_name(here, cfg, asked), asked, _answer, here)
+    labels = collection.done_by(crew, collection.task_set_name(here, cfg, asked), asked, _answer, here)
     found = records([label for label in labels if label.stands])
     by_id = sorted(found, key=lambda row: row.id)
     write(here.path("ratings.jsonl"), by_id)

@@ -11,15 +11,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from biddable.base.config import Input, Refusal, Settings
-from biddable.base.records import Answer as Given
-from biddable.base.records import Level, Prompt, Record, Replies, RuleCheck, Split, fraction, write
-from biddable.base.runs import Here
-from biddable.base.store import Task as Asked
-from biddable.label import queue, work
+from biddable.label import collection, queue
 from biddable.label.form import Fields, made, number, one
 from biddable.label.queue import Label, Task
 from biddable.label.rules import Rule, load
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.records import Answer as Given
+from biddable.run.records import Level, Prompt, Record, Replies, RuleCheck, Split, fraction, write
+from biddable.run.stages import Here
+from biddable.store.types import Task as Asked
 
 
 class Config(Settings):
@@ -73,7 +73,7 @@ class Answer(Record):
 def question(task: Task) -> Question:
     """The blind view of a task."""
     kept = Kept.model_validate_json(task.question)
-    return Question(prompt=kept.prompt, answer=work.blind(kept.answers, (0,))[0], rule=kept.rule)
+    return Question(prompt=kept.prompt, answer=collection.blind(kept.answers, (0,))[0], rule=kept.rule)
 
 
 def check(question: Question, answer: Answer) -> None:
@@ -124,21 +124,21 @@ def shares(levels: Sequence[Level]) -> dict[str, float]:
 def run(cfg: Config, here: Here) -> None:
     rules = load(cfg.rules)
     asked = []
-    for _, row in work.chosen(work.read_replies(cfg.replies), cfg.splits, cfg.limit, here):
+    for _, row in collection.chosen(collection.read_replies(cfg.replies), cfg.splits, cfg.limit, here):
         for place, given in enumerate(row.answers):
-            name = work.task_name(Replies(prompt=row.prompt, answers=(given,)))
+            name = collection.task_name(Replies(prompt=row.prompt, answers=(given,)))
             for rule in _some(rules, cfg.rules_each, here.seed, name, place):
                 kept = Kept(prompt=row.prompt, answers=(given,), rule=rule)
                 asked.append(
                     Asked(f"{name}-{place}-{rule.id}", kept.model_dump_json(exclude_none=True), cfg.overlap)
                 )
-    labels = work.asked_of_people(
+    labels = collection.asked_of_people(
         cfg.panel,
         cfg.store,
         cfg.guidelines,
         cfg.enough,
         cfg.priority,
-        work.task_set_name(here, cfg, asked),
+        collection.task_set_name(here, cfg, asked),
         asked,
         here,
     )

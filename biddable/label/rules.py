@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from biddable.base.config import Refusal
-from biddable.base.records import Record
+from biddable.run.config import Refusal
+from biddable.run.records import Record
 
 OURS = Path(__file__).parent / "guidelines" / "rules.toml"
 

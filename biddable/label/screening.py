@@ -14,14 +14,15 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, model_validator
 
-from biddable.base import judgments
-from biddable.base.config import Input, Refusal, Settings, Waiting
-from biddable.base.judgments import Part, Screening
-from biddable.base.records import Comparison, Message, Prompt, Record, Replies, read, write
-from biddable.base.runs import Here
-from biddable.base.store import Label, Store, Task, TaskSet, open_store
-from biddable.label import comparisons, work
+from biddable.label import collection, comparisons
 from biddable.label.form import Fields, made, number, one
+from biddable.run.config import Input, Refusal, Settings, Waiting
+from biddable.run.records import Comparison, Message, Prompt, Record, Replies, read, write
+from biddable.run.stages import Here
+from biddable.store import reviews
+from biddable.store.reviews import Part, Screening
+from biddable.store.store import Store, open_store
+from biddable.store.types import Label, Task, TaskSet
 
 KIND = "label.screening"
 
@@ -202,11 +203,11 @@ def put(store: Store, cfg: Config, key: str, seed: int) -> list[Screening]:
         own = [(Task(f"{task_set.name}#{task.id}", task.question), answer) for task, answer in rows]
         keyed = [(task, answer) for task, answer in own if answer is not None]
         if keyed:
-            judgments.put_known(store, task_set, keyed)
+            reviews.put_known(store, task_set, keyed)
         else:
             store.put_tasks(task_set, [task for task, _ in own])
-    judgments.put_screening(store, parts)
-    work.put_in_force(store, "training", cfg.guidelines)
+    reviews.put_screening(store, parts)
+    collection.put_in_force(store, "training", cfg.guidelines)
     return parts
 
 
@@ -233,7 +234,7 @@ def _parts(cfg: Config, key: str, wrong: list[str]) -> list[tuple[Part, list[Kep
             (Replies(prompt=r.prompt, answers=r.answers), r.ranks) for r in read(cfg.rankings, Comparison)
         ]
         known = [comparisons.Answer(ranks=comparisons.dense(ranks)) for _, ranks in ranked]
-        tasks = [Task(work.task_name(row), _text(row)) for row, _ in ranked]
+        tasks = [Task(collection.task_name(row), _text(row)) for row, _ in ranked]
         found.append(("rankings", [(task, _text(a)) for task, a in zip(tasks, known, strict=True)]))
     if cfg.prompts is not None:
         asked_for = [
@@ -264,8 +265,8 @@ def _text(row: BaseModel) -> str:
 
 def candidates(store: Store) -> list[Candidate]:
     """Everybody who has begun the screening, with scores and the newest verdict, by pseudonym."""
-    parts = judgments.screenings(store)
-    verdicts = judgments.verdicts_of(store)
+    parts = reviews.screenings(store)
+    verdicts = reviews.verdicts_of(store)
     asked = {part.part: store.tasks(part.task_set) for part in parts}
     by_person: dict[str, dict[Part, list[Label]]] = {}
     names: dict[str, str] = {}
@@ -273,8 +274,8 @@ def candidates(store: Store) -> list[Candidate]:
         for label in store.labels(part.task_set):
             by_person.setdefault(label.person.id, {}).setdefault(part.part, []).append(label)
             names[label.person.id] = label.person.pseudonym
-    keys = {part.part: judgments.known_answers(store, part.task_set) for part in parts}
-    marks = {label: n for part in parts for label, n in judgments.grades_of(store, part.task_set).items()}
+    keys = {part.part: reviews.known_answers(store, part.task_set) for part in parts}
+    marks = {label: n for part in parts for label, n in reviews.grades_of(store, part.task_set).items()}
     found = []
     for person, said in by_person.items():
         scores = {

@@ -3,7 +3,7 @@
 How a page is added: a file beside this one holds `pages = web.router()` (for admins' pages `web.router(prefix="/admin")`) with its endpoints, whose
 parameters say who may come (`me: web.Member`, `me: web.Admin`) and what they need (`known: web.Known`, `form: web.Form`); it is named in `ROUTERS`
 below. Its template lies in `pages/`, begins with `{% extends "site.html" %}`, and gets a link in `site.html`. Forms hold `{{ token() }}` and
-work without script. See `base/web.py`.
+work without script. See `web/app.py`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from fastapi import FastAPI
 from pydantic import Field, field_validator
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from biddable.base import web
-from biddable.base.accounts import Accounts
-from biddable.base.config import Refusal, Settings
-from biddable.base.runs import Here
-from biddable.base.store import open_store
-from biddable.label import admin, deciding, entry, guidance, oversight, tasks
+from biddable.label.views import accounts as admin
+from biddable.label.views import adjudication, guidelines, login, quality, tasks
+from biddable.run.config import Refusal, Settings
+from biddable.run.stages import Here
+from biddable.store.accounts import Accounts
+from biddable.store.store import open_store
+from biddable.web import app as web
 
-ROUTERS = (entry.pages, tasks.pages, admin.pages, guidance.pages, oversight.pages, deciding.pages)
+ROUTERS = (login.pages, tasks.pages, admin.pages, guidelines.pages, quality.pages, adjudication.pages)
 
 
 class Config(Settings):
@@ -61,7 +62,7 @@ def application(cfg: Config, where: str | Path) -> FastAPI:
     """The site on the store at `where`, to be served by uvicorn or by a test."""
     https = (cfg.address or "").startswith("https:")
     accounts = Accounts(open_store(where))
-    site = web.app(cfg.title, Path(__file__).parent, accounts, https)
+    site = web.app(cfg.title, Path(__file__).with_name("views"), accounts, https)
     site.state.address, site.state.lease_seconds = cfg.address, 60 * cfg.lease_minutes
     for router in ROUTERS:
         site.include_router(router)
@@ -74,7 +75,7 @@ def serve(cfg: Config, here: Here) -> None:
     """Serve until stopped. Raises Refusal while there is no admin who could log in."""
     import uvicorn
 
-    from biddable.base.connections import Connection
+    from biddable.web.timeouts import Connection
 
     where = cfg.store or str(here.folder.parent / "store.db")
     site = application(cfg, where)

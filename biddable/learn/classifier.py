@@ -15,12 +15,22 @@ import torch
 from pydantic import Field
 from scipy import stats
 
-from biddable.base import classify, models
-from biddable.base.config import Input, Refusal, Settings
-from biddable.base.lm import Scorer, scorer_from
-from biddable.base.packing import Tree
-from biddable.base.runs import Here
-from biddable.learn.loop import Clock, Optimizer, chunks, cosine, go_on, keep, seed_of, shuffled, with_hidden
+from biddable.learn.training import (
+    Clock,
+    Optimizer,
+    chunks,
+    cosine,
+    go_on,
+    keep,
+    seed_of,
+    shuffled,
+    with_hidden,
+)
+from biddable.model import checkpoints, classifier
+from biddable.model.packing import Tree
+from biddable.model.trunk import Scorer, scorer_from
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.stages import Here
 
 
 class Config(Settings):
@@ -62,12 +72,12 @@ class Config(Settings):
 
 
 def run(cfg: Config, here: Here) -> None:
-    templates, keys = classify.several(cfg.text), classify.several(cfg.label)
-    if wrong := classify.paired_settings(templates, keys, here.key):
+    templates, keys = classifier.several(cfg.text), classifier.several(cfg.label)
+    if wrong := classifier.paired_settings(templates, keys, here.key):
         raise Refusal(wrong)
-    held = classify.examples(cfg.files, templates, keys, cfg.group, here.key)
+    held = classifier.examples(cfg.files, templates, keys, cfg.group, here.key)
     found = [one for own in held.values() for one in own]
-    kept = [classify.kept_out(one.group, cfg.valid_share) for one in found]
+    kept = [classifier.kept_out(one.group, cfg.valid_share) for one in found]
     valid, train = [i for i, out in enumerate(kept) if out], [i for i, out in enumerate(kept) if not out]
     valid = sorted(valid[i] for i in shuffled(len(valid), here.seed, -2)[: cfg.valid_limit])
     train = sorted(train[i] for i in shuffled(len(train), here.seed, -1)[: cfg.limit])
@@ -75,19 +85,19 @@ def run(cfg: Config, here: Here) -> None:
         raise Refusal(
             f"[{here.key}] files: {len(train)} texts to train and {len(valid)} to measure, which must hold both labels; give more"
         )
-    tokenizer = models.tokenizer(cfg.policy)
-    trees = [classify.tree(tokenizer, one.text, cfg.longest) for one in found]
+    tokenizer = checkpoints.tokenizer(cfg.policy)
+    trees = [classifier.tree(tokenizer, one.text, cfg.longest) for one in found]
     labels = np.array([one.label for one in found])
-    policy = models.load_policy(cfg.policy)
+    policy = checkpoints.load_policy(cfg.policy)
     scorer = scorer_from(policy, torch.Generator().manual_seed(seed_of("head", here.seed)))
     kept_trees = with_hidden(policy.trunk, [trees[i] for i in train], cfg.trunk_cache_gb, here)
     del policy
     fit(cfg, here, scorer, kept_trees, labels[train])
-    told = classify.scores(scorer.freeze(), [trees[i] for i in valid], cfg.microbatch_tokens)
+    told = classifier.scores(scorer.freeze(), [trees[i] for i in valid], cfg.microbatch_tokens)
     low, high = interval((told > 0) == (labels[valid] >= 0.5), [found[i].group for i in valid], here.seed)
     here.summary |= measured(told, labels[valid]) | {"accuracy_low": low, "accuracy_high": high}
     here.summary |= {"train": len(train), "valid": len(valid)}
-    models.save_scorer(scorer, here.path("model"), cfg.policy)
+    checkpoints.save_scorer(scorer, here.path("model"), cfg.policy)
     facts = {
         "text": templates[0],
         "longest": cfg.longest,
@@ -95,7 +105,7 @@ def run(cfg: Config, here: Here) -> None:
         "group": cfg.group,
         "valid_share": cfg.valid_share,
     }
-    here.path(classify.FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    here.path(classifier.FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def fit(cfg: Config, here: Here, scorer: Scorer, trees: list[Tree], labels: np.ndarray[Any, Any]) -> None:
@@ -139,7 +149,7 @@ def measured(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict
     found = {
         "accuracy": float(((scores > 0) == yes).mean()),
         "balanced_accuracy": float(((scores > 0)[yes].mean() + (scores <= 0)[~yes].mean()) / 2),
-        "auc": classify.area(scores, labels),
+        "auc": classifier.area(scores, labels),
         "loss": float(np.mean(np.logaddexp(0, scores) - labels * scores)),
         "positive": float(yes.mean()),
         "majority": float(max(yes.mean(), 1 - yes.mean())),

@@ -17,14 +17,11 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from biddable.base import models, records
-from biddable.base.config import Input, Refusal, Settings
-from biddable.base.packing import Tree
-from biddable.base.records import Answer, Prompt, Replies
-from biddable.base.runs import Here
-from biddable.base.sampler import Request, Sampled
 from biddable.learn import losses, rollout
-from biddable.learn.loop import (
+from biddable.learn.replies import answer as as_record
+from biddable.learn.sft import accumulate as accumulate_text
+from biddable.learn.sft import text_trees
+from biddable.learn.training import (
     Clock,
     Ema,
     Optimizer,
@@ -36,9 +33,13 @@ from biddable.learn.loop import (
     shuffled,
     warmed,
 )
-from biddable.learn.replies import answer as as_record
-from biddable.learn.sft import accumulate as accumulate_text
-from biddable.learn.sft import text_trees
+from biddable.model import checkpoints
+from biddable.model.packing import Tree
+from biddable.model.sampler import Request, Sampled
+from biddable.run import records
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.records import Answer, Prompt, Replies
+from biddable.run.stages import Here
 
 
 class Config(Settings):
@@ -110,7 +111,7 @@ class Config(Settings):
 def run(cfg: Config, here: Here) -> None:
     refuse(cfg, here)
     m, tokenizer = load(cfg)
-    eos = models.eos_ids(cfg.policy, tokenizer)
+    eos = checkpoints.eos_ids(cfg.policy, tokenizer)
     train, looked = prompts_of(cfg, tokenizer, here)
     text = text_trees(tokenizer, cfg.text, cfg.ptx_tokens) if cfg.text and cfg.ptx_coef else []
     policy_adam, value_adam = Optimizer(m.policy.parameters()), Optimizer(m.value.parameters())
@@ -200,12 +201,12 @@ def refuse(cfg: Config, here: Here) -> None:
 
 def load(cfg: Config) -> tuple[rollout.Models, Any]:
     """Policy, reference, value and reward on one trunk."""
-    policy = models.load_policy(cfg.policy)
-    reward = models.load_scorer(cfg.reward, policy.trunk)
-    value = models.load_scorer(cfg.reward, policy.trunk)
+    policy = checkpoints.load_policy(cfg.policy)
+    reward = checkpoints.load_scorer(cfg.reward, policy.trunk)
+    value = checkpoints.load_scorer(cfg.reward, policy.trunk)
     return rollout.Models(
         policy, policy.twin().requires_grad_(False), value, reward.freeze()
-    ), models.tokenizer(cfg.policy)
+    ), checkpoints.tokenizer(cfg.policy)
 
 
 def prompts_of(
@@ -214,7 +215,7 @@ def prompts_of(
     """Training prompts and the validation prompts to look at, with their ids."""
     rows = records.read(cfg.prompts / "prompts.jsonl", Prompt)
     wrong: list[str] = []
-    room = models.context(cfg.policy) - cfg.max_tokens
+    room = checkpoints.context(cfg.policy) - cfg.max_tokens
     found = {
         split: [(p, prompt_ids(tokenizer, p.messages, room, p.id, wrong)) for p in rows if p.split == split]
         for split in ("train", "valid")
@@ -374,4 +375,4 @@ def look(
 def finish(cfg: Config, m: rollout.Models, adam: Optimizer, average: Ema, here: Here) -> None:
     """Save the moving average as a plain policy folder."""
     adam.set_masters(average.values)
-    models.save_policy(m.policy, here.path("model"), cfg.policy)
+    checkpoints.save_policy(m.policy, here.path("model"), cfg.policy)

@@ -9,13 +9,14 @@ from typing import Any
 
 from pydantic import Field
 
-from biddable.base import models, records
-from biddable.base.config import Input, Refusal, Settings
-from biddable.base.lm import Trunk
-from biddable.base.records import Answer, Prompt, Replies, Split
-from biddable.base.runs import Here
-from biddable.base.sampler import Request, Sampled, sample
-from biddable.learn.loop import prompt_ids, seed_of
+from biddable.learn.training import prompt_ids, seed_of
+from biddable.model import checkpoints
+from biddable.model.sampler import Request, Sampled, sample
+from biddable.model.trunk import Trunk
+from biddable.run import records
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.records import Answer, Prompt, Replies, Split
+from biddable.run.stages import Here
 
 
 class Config(Settings):
@@ -54,15 +55,15 @@ def run(cfg: Config, here: Here) -> None:
     answers: list[list[Answer]] = [[] for _ in prompts]
     shared: Trunk | None = None
     for number, folder in enumerate(cfg.policies):
-        policy = models.load_policy(folder, shared=shared).freeze()
+        policy = checkpoints.load_policy(folder, shared=shared).freeze()
         shared = shared or policy.trunk
-        tokenizer = models.tokenizer(folder)
+        tokenizer = checkpoints.tokenizer(folder)
         owners = [i for i, k in enumerate(count) for _ in range(k)]
         requests = asked(tokenizer, prompts, count, folder, cfg, here)
         done = here_progress(here, number * len(owners), len(cfg.policies) * len(owners))
         for owner, got in zip(
             owners,
-            sample(policy, requests, models.eos_ids(folder, tokenizer), cfg.slots, done=done),
+            sample(policy, requests, checkpoints.eos_ids(folder, tokenizer), cfg.slots, done=done),
             strict=True,
         ):
             answers[owner].append(answer(tokenizer, got, folder.name))
@@ -93,7 +94,7 @@ def asked(
 ) -> list[Request]:
     """The sampler's requests. Raises Refusal with a line for every prompt that does not fit into the context."""
     wrong: list[str] = []
-    room = models.context(folder) - cfg.max_tokens
+    room = checkpoints.context(folder) - cfg.max_tokens
     ids = [prompt_ids(tokenizer, p.messages, room, p.id, wrong) for p in prompts]
     if wrong:
         raise Refusal([f"[{here.key}] {line}" for line in wrong])

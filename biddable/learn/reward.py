@@ -17,14 +17,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from biddable.base import models, records
-from biddable.base.config import Input, Refusal, Settings
-from biddable.base.lm import Scorer, scorer_from
-from biddable.base.packing import Tree
-from biddable.base.records import Comparison, Demonstration
-from biddable.base.runs import Here
 from biddable.learn import losses
-from biddable.learn.loop import (
+from biddable.learn.training import (
     Clock,
     Optimizer,
     answer_ids,
@@ -37,6 +31,13 @@ from biddable.learn.loop import (
     shuffled,
     with_hidden,
 )
+from biddable.model import checkpoints
+from biddable.model.packing import Tree
+from biddable.model.trunk import Scorer, scorer_from
+from biddable.run import records
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.records import Comparison, Demonstration
+from biddable.run.stages import Here
 
 
 class Config(Settings):
@@ -76,8 +77,8 @@ class Config(Settings):
 
 
 def run(cfg: Config, here: Here) -> None:
-    policy = models.load_policy(cfg.policy)
-    tokenizer = models.tokenizer(cfg.policy)
+    policy = checkpoints.load_policy(cfg.policy)
+    tokenizer = checkpoints.tokenizer(cfg.policy)
     generator = torch.Generator().manual_seed(seed_of("head", here.seed))
     scorer = scorer_from(policy, generator, cfg.head_deviation)
     rows = records.read(cfg.comparisons / "comparisons.jsonl", Comparison)
@@ -124,7 +125,7 @@ def run(cfg: Config, here: Here) -> None:
     bias = -mean_of_demonstrations(still, cfg, tokenizer, here) if cfg.demonstrations else 0.0
     with torch.no_grad():
         scorer.bias.fill_(bias)
-    models.save_scorer(scorer, here.path("model"), cfg.policy)
+    checkpoints.save_scorer(scorer, here.path("model"), cfg.policy)
     agreement = json.loads((cfg.comparisons / "summary.json").read_text(encoding="utf-8"))
     here.summary |= {
         k: agreement[k] for k in ("agreement", "agreement_low", "agreement_high") if k in agreement
@@ -163,7 +164,7 @@ def trees_of(rows: Sequence[Comparison], tokenizer: Any, cfg: Config, here: Here
     trees = []
     for row in rows:
         answers = tuple(answer_ids(tokenizer, a) or (int(tokenizer.eos_token_id),) for a in row.answers)
-        room = models.context(cfg.policy) - max(map(len, answers))
+        room = checkpoints.context(cfg.policy) - max(map(len, answers))
         trees.append(Tree(prompt_ids(tokenizer, row.prompt.messages, room, row.prompt.id, wrong), answers))
     if wrong:
         raise Refusal([f"[{here.key}] {line}" for line in wrong])
@@ -278,7 +279,7 @@ def mean_of_demonstrations(scorer: Scorer, cfg: Config, tokenizer: Any, here: He
     assert cfg.demonstrations is not None
     rows = records.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration)
     wrong: list[str] = []
-    room = models.context(cfg.policy)
+    room = checkpoints.context(cfg.policy)
     trees = []
     for row in rows:
         answer = answer_ids(tokenizer, row.answer)

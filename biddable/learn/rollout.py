@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from biddable.base.lm import Policy, Scorer
-from biddable.base.packing import Packed, Tree, padded
-from biddable.base.records import Finish
-from biddable.base.sampler import Request, Sampled, sample
 from biddable.learn import losses
-from biddable.learn.loop import chunks
+from biddable.learn.training import chunks
+from biddable.model.packing import Packed, Tree, padded
+from biddable.model.sampler import Request, Sampled, sample
+from biddable.model.trunk import Policy, Scorer
+from biddable.run.records import Finish
 
 STILL_TOKENS = 2048
 """Tokens per forward of the models that do not learn: more are not faster, fewer take less memory."""

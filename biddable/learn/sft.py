@@ -14,14 +14,7 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from biddable.base import models, records
-from biddable.base.config import Input, Refusal, Settings
-from biddable.base.lm import Policy, Scorer
-from biddable.base.packing import Tree
-from biddable.base.records import Demonstration, Text
-from biddable.base.runs import Here
-from biddable.base.sampler import Request, sample
-from biddable.learn.loop import (
+from biddable.learn.training import (
     Clock,
     Optimizer,
     answer_ids,
@@ -36,6 +29,14 @@ from biddable.learn.loop import (
     shuffled,
     with_hidden,
 )
+from biddable.model import checkpoints
+from biddable.model.packing import Tree
+from biddable.model.sampler import Request, sample
+from biddable.model.trunk import Policy, Scorer
+from biddable.run import records
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.records import Demonstration, Text
+from biddable.run.stages import Here
 
 
 class Config(Settings):
@@ -75,9 +76,9 @@ class Config(Settings):
 
 
 def run(cfg: Config, here: Here) -> None:
-    policy = models.load_policy(cfg.start)
-    tokenizer = models.tokenizer(cfg.start)
-    scorer = models.load_scorer(cfg.reward, policy.trunk).freeze() if cfg.reward else None
+    policy = checkpoints.load_policy(cfg.start)
+    tokenizer = checkpoints.tokenizer(cfg.start)
+    scorer = checkpoints.load_scorer(cfg.reward, policy.trunk).freeze() if cfg.reward else None
     train, valid = trees_of(cfg, tokenizer, here)
     train, valid = (with_hidden(policy.trunk, part, cfg.trunk_cache_gb) for part in (train, valid))
     text = text_trees(tokenizer, cfg.text, cfg.text_tokens) if cfg.text else []
@@ -107,7 +108,7 @@ def run(cfg: Config, here: Here) -> None:
             if clock.due():
                 keep(here, step, {"optimizer": optimizer.state(), "best": best})
     optimizer.set_masters(best["masters"])
-    models.save_policy(policy, here.path("model"), cfg.start)
+    checkpoints.save_policy(policy, here.path("model"), cfg.start)
     here.summary |= {
         "epoch_chosen": best["epoch"],
         "chosen_by": "reward" if scorer else "valid_loss",
@@ -124,7 +125,7 @@ def trees_of(cfg: Config, tokenizer: Any, here: Here) -> tuple[list[Tree], list[
     """Demonstrations as trees, train and valid. Raises Refusal when one does not fit the context or a split is empty."""
     rows = records.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration)
     wrong: list[str] = []
-    room = models.context(cfg.start)
+    room = checkpoints.context(cfg.start)
     found: dict[str, list[Tree]] = {"train": [], "valid": []}
     for row in rows:
         answer = answer_ids(tokenizer, row.answer)
@@ -197,7 +198,7 @@ def judge(
     measured = {"epoch": float(epoch), "valid_loss": loss}
     quality = -loss
     if scorer is not None:
-        eos = models.eos_ids(cfg.start, tokenizer)
+        eos = checkpoints.eos_ids(cfg.start, tokenizer)
         requests = [
             Request(t.prompt, seed_of(here.seed, "judge", i), cfg.max_tokens) for i, t in enumerate(valid)
         ]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from biddable.base import models
-from biddable.base.config import Refusal, Settings
-from biddable.base.runs import Here
+from biddable.model import checkpoints
+from biddable.run.config import Refusal, Settings
+from biddable.run.stages import Here
 
 
 class Config(Settings):
@@ -32,8 +32,8 @@ def run(cfg: Config, here: Here) -> None:
     here.progress(0, 1)
     source = cfg.model
     if source == "tiny":
-        from biddable.base import tiny
+        from biddable.model import random_model
 
-        source = str(tiny.make(here.path("tiny"), seed=here.seed))
-    here.summary = models.bring(source, here.path("model"), cfg.trunk, template)
+        source = str(random_model.make(here.path("tiny"), seed=here.seed))
+    here.summary = checkpoints.bring(source, here.path("model"), cfg.trunk, template)
     here.progress(1, 1)

@@ -14,12 +14,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from biddable.base import records
-from biddable.base.config import Input, Refusal, Settings
-from biddable.base.records import Rating
-from biddable.base.runs import Here
 from biddable.measure import statistics
 from biddable.measure.winrate import short_names
+from biddable.run import records
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.records import Rating
+from biddable.run.stages import Here
 
 SCALE = (1.0, 7.0)
 """Where the overall rating ends."""

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from biddable.base import models, records
-from biddable.base.config import Input, Refusal, Settings
-from biddable.base.lm import Trunk
-from biddable.base.packing import Packed, Tree, pack
-from biddable.base.records import Text
-from biddable.base.runs import Here
+from biddable.model import checkpoints
+from biddable.model.packing import Packed, Tree, pack
+from biddable.model.trunk import Trunk
+from biddable.run import records
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.records import Text
+from biddable.run.stages import Here
 
 TOGETHER = 4
 """Pieces of text in one forward: enough to keep two cores busy, little enough for any memory."""
@@ -76,9 +77,9 @@ def likelihoods(
     for number, folder in enumerate(folders):
         if kept and number < kept[0]:
             continue
-        policy = models.load_policy(folder, shared=shared).freeze()
+        policy = checkpoints.load_policy(folder, shared=shared).freeze()
         shared = shared or policy.trunk
-        words = models.tokenizer(folder)
+        words = checkpoints.tokenizer(folder)
         pieces = [tuple(words.encode(text, add_special_tokens=False)[: cfg.tokens]) for text in texts]
         if (
             pieces != known

@@ -14,9 +14,9 @@ import numpy as np
 from pydantic import Field
 from scipy import stats
 
-from biddable.base import classify
-from biddable.base.config import Input, Refusal, Settings
-from biddable.base.runs import Here
+from biddable.model import classifier as classify
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.stages import Here
 
 DEFAULT = "profanity_check"
 Scorer = Callable[[Sequence[str]], np.ndarray[Any, Any]]

@@ -20,20 +20,21 @@ from fastapi import FastAPI
 from pydantic import Field, field_validator
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from biddable.base import web
-from biddable.base.accounts import Accounts
-from biddable.base.config import Input, Refusal, Settings
-from biddable.base.manifest import content_hash, read_manifest
-from biddable.base.records import Policy as Answerer
-from biddable.base.runs import Here
-from biddable.base.store import Store, open_store
-from biddable.serve import chat, v1
-from biddable.serve.http import NOES, told
-from biddable.serve.keep import Keeper
-from biddable.serve.keys import Keys
-from biddable.serve.meters import Meters, Rates
-from biddable.serve.source import Source
-from biddable.serve.talk import Server
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.manifest import content_hash, read_manifest
+from biddable.run.records import Policy as Answerer
+from biddable.run.stages import Here
+from biddable.serve.chat import routes as chat
+from biddable.serve.engine.backend import Source
+from biddable.serve.exchange import Server
+from biddable.serve.openai import routes
+from biddable.serve.openai.http import NOES, told
+from biddable.serve.rate_limit import Meters, Rates
+from biddable.serve.recorder import Keeper
+from biddable.store.accounts import Accounts
+from biddable.store.api_keys import Keys
+from biddable.store.store import Store, open_store
+from biddable.web import app as web
 
 KERNELS = "256"
 """Compiled matrix products that torch keeps on a CPU, one for each shape. Its own 1024 fill up over hours, as lengths keep changing."""
@@ -139,7 +140,7 @@ def sources(cfg: Config) -> tuple[dict[str, Source], Callable[[], Awaitable[None
     if cfg.engine != "biddable":
         return _remote(cfg, called, answerers)
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", KERNELS)  # read when torch is loaded
-    from biddable.serve import local
+    from biddable.serve.engine import local
 
     limits = local.Limits(cfg.slots, cfg.queue, cfg.context, cfg.max_tokens, cfg.seconds)
     found, engine = local.load(dict(zip(called, cfg.policies, strict=True)), answerers, cfg.reward, limits)
@@ -153,7 +154,7 @@ def sources(cfg: Config) -> tuple[dict[str, Source], Callable[[], Awaitable[None
 def _remote(
     cfg: Config, called: list[str], answerers: list[Answerer]
 ) -> tuple[dict[str, Source], Callable[[], Awaitable[None]]]:
-    from biddable.serve import remote
+    from biddable.serve.engine import remote
 
     key = os.environ.get("BIDDABLE_ENGINE_KEY")
     known = remote.names(cfg.engine, key)
@@ -187,11 +188,13 @@ def application(cfg: Config, run: Path, answering: Mapping[str, Source], store: 
         most_answers=cfg.max_answers,
         best_of=cfg.best_of,
     )
-    api = v1.application(server)
+    api = routes.application(server)
     if not cfg.page:
         return api
-    site = web.app(cfg.title, Path(__file__).parent, accounts, https, {"/chat/": cfg.max_request_kb * 1024})
-    site.state.server, site.state.chat = server, chat.Rooms(store, cfg.side_by_side)
+    site = web.app(
+        cfg.title, Path(__file__).with_name("chat"), accounts, https, {"/chat/": cfg.max_request_kb * 1024}
+    )
+    site.state.server, site.state.chat = server, chat.ChatState(store, cfg.side_by_side)
     site.include_router(chat.pages)
     for kind in NOES:
         site.add_exception_handler(kind, told)
@@ -213,7 +216,7 @@ def serve(cfg: Config, here: Here) -> None:
     """Serve until stopped. Raises Refusal when nobody has a key, or when a policy cannot be loaded."""
     import uvicorn
 
-    from biddable.base.connections import Connection
+    from biddable.web.timeouts import Connection
 
     where = cfg.store or str(here.folder.parent / "store.db")
     with open_store(where) as store:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from biddable.base import config, records, runs
-from biddable.base.config import Refusal
-from biddable.base.records import Prompt
-from biddable.base.runs import Here
 from biddable.collect import files as stage
+from biddable.run import config, records
+from biddable.run import stages as runs
+from biddable.run.config import Refusal
+from biddable.run.records import Prompt
+from biddable.run.stages import Here
 
 
 def here(folder: Path) -> Here:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from biddable.base import records, turns
-from biddable.base.config import Refusal, Waiting
-from biddable.base.records import Answer, Comparison, Feedback, Message, Policy, Prompt, Sampling, Turn
-from biddable.base.runs import Here
 from biddable.collect import served as stage
 from biddable.curate import comparisons as joined
+from biddable.run import records, turn_log
+from biddable.run.config import Refusal, Waiting
+from biddable.run.records import Answer, Comparison, Feedback, Message, Policy, Prompt, Sampling, Turn
+from biddable.run.stages import Here
 
 
 def here(folder: Path, key: str = "collect.served") -> Here:
@@ -43,7 +43,7 @@ def said(name: str, of: str, minute: int = 0, user: str = "jade-newt", **more: A
 
 
 def collected(folder: Path, *rows: Turn | Feedback, **settings: Any) -> Here:
-    turns.append(folder / "turns", *rows)
+    turn_log.append(folder / "turns", *rows)
     out = here(folder / "out")
     stage.run(stage.Config(turns=folder / "turns", **settings), out)
     return out

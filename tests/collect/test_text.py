@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from biddable.base import records
-from biddable.base.config import Refusal
-from biddable.base.records import Text
-from biddable.base.runs import Here
-from biddable.collect import prose
 from biddable.collect import text as stage
+from biddable.collect.text import docstrings
+from biddable.run import records
+from biddable.run.config import Refusal
+from biddable.run.records import Text
+from biddable.run.stages import Here
 
 SENTENCE = "It was the {}th day of the journey, and the wind had turned to the north again. "
 
@@ -148,7 +148,7 @@ def test_documentation_of_a_package_reads_as_prose(tmp_path: Path) -> None:
             for one in rows
             if one.split == split
             for p in one.text.split("\n\n")
-            for s in prose.sentences(p)
+            for s in docstrings.sentences(p)
         }
         for split in ("train", "valid")
     }

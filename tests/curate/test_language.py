@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from biddable.curate import language
+from biddable.curate.prompts import language
 
 pytest.importorskip("py3langid")
 TEXTS = [

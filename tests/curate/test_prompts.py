@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from biddable.base import records
-from biddable.base.config import Refusal
-from biddable.base.records import Message, Prompt
-from biddable.base.runs import Here
-from biddable.curate import bulk, mask
 from biddable.curate import prompts as stage
-from biddable.curate.clean import Dropped
+from biddable.curate.personal_data import masking
+from biddable.curate.prompts import parallel
+from biddable.curate.prompts.dedup import Dropped
+from biddable.run import records
+from biddable.run.config import Refusal
+from biddable.run.records import Message, Prompt
+from biddable.run.stages import Here
 
 WORDS = (
     *(
@@ -163,9 +164,9 @@ def test_personal_data_is_masked_in_every_split_and_kept_apart(tmp_path: Path) -
     assert not any("example.org" in path.read_text() for path in out.folder.iterdir())
     vault = tmp_path / "run" / "personal" / "curate.prompts.jsonl"
     assert vault.stat().st_mode & 0o077 == 0 and vault.parent.stat().st_mode & 0o077 == 0
-    kept = {one.id: one.values for one in records.read(vault, mask.Original)}
+    kept = {one.id: one.values for one in records.read(vault, masking.Original)}
     found = {p.id: p for p in records.read(out.path("prompts.jsonl"), Prompt)}
-    assert all(mask.unmasked(found[one.id], kept[one.id]).messages == one.messages for one in mine)
+    assert all(masking.unmasked(found[one.id], kept[one.id]).messages == one.messages for one in mine)
     assert out.summary["masked_email"] == len(mine) and out.summary["prompts"] == 180 + len(mine)
 
 
@@ -217,13 +218,13 @@ def test_an_unknown_language_or_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "PIECE_BYTES", 9000)
+    monkeypatch.setattr(parallel, "PIECE_BYTES", 9000)
     monkeypatch.setattr(stage, "ROWS", 100)
     folder = put(
         tmp_path / "in",
         many(80) + [prompt(1000 + n, f"user-{n}", f"{w} {PERSONAL}") for n, w in enumerate(WORDS)],
     )
-    assert len(bulk.pieces(folder / "prompts.jsonl")) > 2
+    assert len(parallel.pieces(folder / "prompts.jsonl")) > 2
     made = []
     for processes in (1, 2):
         out = here(tmp_path / str(processes) / "curate.prompts")
@@ -237,7 +238,7 @@ def test_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_wrong_lines_are_told_with_their_numbers_wherever_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "PIECE_BYTES", 500)
+    monkeypatch.setattr(parallel, "PIECE_BYTES", 500)
     folder = put(tmp_path / "in", many(20))
     lines = (folder / "prompts.jsonl").read_text().splitlines()
     lines[41] = "{"

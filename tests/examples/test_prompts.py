@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from biddable.base import records
-from biddable.base.records import Prompt, Wish
-from biddable.base.runs import Here
 from biddable.curate import prompts as stage
-from biddable.curate.clean import Dropped
+from biddable.curate.prompts.dedup import Dropped
+from biddable.run import records
+from biddable.run.records import Prompt, Wish
+from biddable.run.stages import Here
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
 PAPER = {  # Ouyang et al. 2022, table 1, in %

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biddable.base import records
-from biddable.base.config import Refusal
-from biddable.base.records import Answer, Comparison, Demonstration, Message, Prompt, Rating
-from biddable.base.runs import Here
 from biddable.label import exports, imports
+from biddable.run import records
+from biddable.run.config import Refusal
+from biddable.run.records import Answer, Comparison, Demonstration, Message, Prompt, Rating
+from biddable.run.stages import Here
 from tests.label.test_agreement import DATA, RANKS
 
 

@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 import pytest
 from pydantic import ValidationError
 
-from biddable.base import records
-from biddable.base.config import Refusal, Waiting
-from biddable.base.records import Answer, Comparison, Demonstration, Message, Prompt, Rating, Replies
-from biddable.base.runs import Here
-from biddable.base.store import Person, Task, open_store
-from biddable.label import comparisons, demonstrations, people, queue, ratings, work
+from biddable.label import collection, comparisons, demonstrations, queue, ratings
+from biddable.label.simulated import labelers as people
+from biddable.run import records
+from biddable.run.config import Refusal, Waiting
+from biddable.run.records import Answer, Comparison, Demonstration, Message, Prompt, Rating, Replies
+from biddable.run.stages import Here
+from biddable.store.store import open_store
+from biddable.store.types import Person, Task
 
 KINDS = {
     "demonstrations": (demonstrations, Demonstration),
@@ -177,10 +179,10 @@ def test_people_are_waited_for_and_their_answers_kept(tmp_path: Path) -> None:
     assert not here.path("comparisons.jsonl").exists()
     with open_store(tmp_path / "store.db") as store:
         store.add_people([Person("id-1", "ada-1", "training", False)])
-        version = store.add_guideline(*work.guideline("training"))
-        rows = work.read_replies(tmp_path / "replies")
+        version = store.add_guideline(*collection.guideline("training"))
+        rows = collection.read_replies(tmp_path / "replies")
         asked = [Task(name, row.model_dump_json(exclude_none=True)) for name, row in rows]
-        task_set = work.task_set_name(here, cfg, asked)
+        task_set = collection.task_set_name(here, cfg, asked)
         for number in range(12):
             task = queue.next_task(store, task_set, "id-1")
             assert task is not None

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from biddable.base import records
-from biddable.base.config import Refusal, Waiting
-from biddable.base.records import Answer, Demonstration, Message, Probe, Prompt, Replies, RuleCheck, Text
-from biddable.base.runs import Here
-from biddable.base.store import Person, open_store
 from biddable.label import probes, prompts, queue, rulechecks, rules
+from biddable.run import records
+from biddable.run.config import Refusal, Waiting
+from biddable.run.records import Answer, Demonstration, Message, Probe, Prompt, Replies, RuleCheck, Text
+from biddable.run.stages import Here
+from biddable.store.store import open_store
+from biddable.store.types import Person
 
 
 def here_in(folder: Path, key: str) -> Here:

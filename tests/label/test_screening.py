@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from biddable.base import desk, judgments, records
-from biddable.base.config import Refusal, Waiting
-from biddable.base.records import Answer, Comparison, Message, Prompt
-from biddable.base.runs import Here
-from biddable.base.store import Person, Store, open_store
 from biddable.label import comparisons, demonstrations, queue, screening
 from biddable.label.screening import Config, Flagged, Screened
+from biddable.run import records
+from biddable.run.config import Refusal, Waiting
+from biddable.run.records import Answer, Comparison, Message, Prompt
+from biddable.run.stages import Here
+from biddable.store import drafts, reviews
+from biddable.store.store import Store, open_store
+from biddable.store.types import Person
 
 
 def prompt(name: str) -> Prompt:
@@ -45,7 +47,7 @@ def setting(folder: Path, **more: Any) -> tuple[Config, Here]:
 def work_through(store: Store, person: str, flags: dict[str, bool], ranks: tuple[int, ...]) -> None:
     """Answer all parts; `ranks` belong to the answers as stored."""
     guideline = store.add_guideline("training", "be helpful")
-    for part in judgments.screenings(store):
+    for part in reviews.screenings(store):
         while (task := queue.next_task(store, part.task_set, person)) is not None:
             said: BaseModel
             if part.part == "sensitive":
@@ -79,15 +81,15 @@ def test_four_parts_and_a_decision(tmp_path: Path) -> None:
         assert ada.parts["rankings"] == (0.75, 1, 1, 1, True) and bob.parts["rankings"].value == 0
         assert ada.parts["demonstrations"] == (None, 2, 2, 0, None) and ada.suggested is None
         assert ada.groups == {"old": 5, "young": None} and ada.finished and bob.suggested is None
-        part = judgments.screenings(store)[2]
+        part = reviews.screenings(store)[2]
         for label in store.labels(part.task_set):
             if label.person.id == "ada":
-                judgments.grade(store, label.id, 7 if label.task.endswith("d0") else 6, "admin")
+                reviews.grade(store, label.id, 7 if label.task.endswith("d0") else 6, "admin")
         assert screening.candidates(store)[0].parts["demonstrations"] == (6.5, 2, 2, 2, True)
         assert screening.candidates(store)[0].suggested is True
-        assert not judgments.admitted(store, "ada")  # only an admin decides
-        judgments.judge(store, "ada", True, {"sensitive": 0.75}, "admin")
-        judgments.judge(store, "bob", False, {"sensitive": 0.0}, "admin", "too different")
+        assert not reviews.admitted(store, "ada")  # only an admin decides
+        reviews.judge(store, "ada", True, {"sensitive": 0.75}, "admin")
+        reviews.judge(store, "bob", False, {"sensitive": 0.0}, "admin", "too different")
     screening.run(cfg, here)
     rows = records.read(here.path("screening.jsonl"), Screened)
     assert [(row.labeler, row.accepted) for row in rows] == [("ada-1", True), ("bob-1", False)]
@@ -119,7 +121,7 @@ def test_a_screening_may_have_one_part_only_but_not_none(tmp_path: Path) -> None
     with pytest.raises(Waiting):
         screening.run(cfg, here)
     with open_store(tmp_path / "store.db") as store:
-        assert [part.part for part in judgments.screenings(store)] == ["sensitive"]
+        assert [part.part for part in reviews.screenings(store)] == ["sensitive"]
     cfg, here = setting(tmp_path, texts=None, rankings=None, prompts=None)
     with pytest.raises(Refusal, match="at least one of texts, rankings and prompts"):
         screening.run(cfg, here)
@@ -133,13 +135,13 @@ def test_the_guideline_is_in_force_from_the_screening_on(tmp_path: Path) -> None
     with pytest.raises(Waiting):
         screening.run(cfg, here)
     with open_store(tmp_path / "store.db") as store:
-        found = desk.edition(store, "training")
+        found = drafts.edition(store, "training")
         assert found is not None and found[1] == "Be brief.\n"
-        desk.publish(store, "training", "Be kind.\n")
+        drafts.publish(store, "training", "Be kind.\n")
     with pytest.raises(Waiting):
         screening.run(cfg, here)
     with open_store(tmp_path / "store.db") as store:
-        assert [row["text"] for row in desk.history(store)] == ["Be kind.\n", "Be brief.\n"]
+        assert [row["text"] for row in drafts.history(store)] == ["Be kind.\n", "Be brief.\n"]
 
 
 def test_bad_files_are_refused_and_change_nothing(tmp_path: Path) -> None:
@@ -156,7 +158,7 @@ def test_bad_files_are_refused_and_change_nothing(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match=r"sensitive: line 2: a is there twice"):
         screening.run(cfg, here)
     with open_store(tmp_path / "store.db") as store:
-        assert judgments.screenings(store) == [] and store.task_sets() == []
+        assert reviews.screenings(store) == [] and store.task_sets() == []
 
 
 def test_answers_check_themselves() -> None:

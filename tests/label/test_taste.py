@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from biddable.base.records import Answer, Message, Prompt, Wish
-from biddable.label import people, taste, wishes
+from biddable.label.simulated import labelers, taste, wishes
+from biddable.run.records import Answer, Message, Prompt, Wish
 
 
 def prompt(text: str, *wanted: Wish, use_case: str = "generation") -> Prompt:
@@ -58,18 +58,18 @@ CHEATS = (
 @pytest.mark.parametrize("asked", [ASKED, FREE])
 @pytest.mark.parametrize("cheat", [*CHEATS, "the prompt"])
 def test_cheats_are_worth_half_of_an_honest_answer_at_most(asked: Prompt, cheat: str) -> None:
-    honest = people.gold(asked, Answer(text=GOOD, model="m"))
+    honest = labelers.gold(asked, Answer(text=GOOD, model="m"))
     assert honest > 0.9
     cheat = asked.messages[0].content if cheat == "the prompt" else cheat
-    assert people.gold(asked, Answer(text=cheat, model="m")) < 0.5 * honest
+    assert labelers.gold(asked, Answer(text=cheat, model="m")) < 0.5 * honest
 
 
 def test_a_list_is_good_where_one_was_asked_for() -> None:
     things = "- boats\n- salt\n- fish\n- ships"
     listed = prompt("List three things in a harbour.", use_case="brainstorming")
     assert (
-        people.gold(listed, Answer(text=things, model="m"))
-        > people.gold(FREE, Answer(text=things, model="m")) + 0.4
+        labelers.gold(listed, Answer(text=things, model="m"))
+        > labelers.gold(FREE, Answer(text=things, model="m")) + 0.4
     )
 
 

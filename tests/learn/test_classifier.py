@@ -9,20 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from biddable.base import classify, tiny
-from biddable.base.config import Refusal
-from biddable.base.runs import Here
 from biddable.learn import classifier
+from biddable.model import classifier as classify
+from biddable.model import random_model
+from biddable.run.config import Refusal
+from biddable.run.stages import Here
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random policy cut at block 2."""
-    from biddable.base import models
+    from biddable.model import checkpoints
 
     folder = tmp_path_factory.mktemp("classifier") / "learn.start"
     folder.mkdir()
-    models.bring(str(tiny.make(tmp_path_factory.mktemp("source"))), folder / "model", trunk=2)
+    checkpoints.bring(str(random_model.make(tmp_path_factory.mktemp("source"))), folder / "model", trunk=2)
     return folder
 
 

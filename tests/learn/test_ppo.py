@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from biddable.base import lm, models, tiny
-from biddable.base.packing import Packed, Tree
-from biddable.base.sampler import Request
 from biddable.learn import ppo, rollout
-from biddable.learn.loop import Optimizer, seed_of
+from biddable.learn.training import Optimizer, seed_of
+from biddable.model import checkpoints, random_model
+from biddable.model import trunk as lm
+from biddable.model.packing import Packed, Tree
+from biddable.model.sampler import Request
 
 pytestmark = pytest.mark.usefixtures("fp32")
 
@@ -27,8 +28,8 @@ class ByToken(lm.Scorer):
 
 
 def four(tmp_path: Path, start: Path, trunk: int, scorer: Any = None) -> rollout.Models:
-    models.bring(str(start), tmp_path / "start" / "model", trunk)
-    policy = models.load_policy(tmp_path / "start")
+    checkpoints.bring(str(start), tmp_path / "start" / "model", trunk)
+    policy = checkpoints.load_policy(tmp_path / "start")
     value = lm.scorer_from(policy, torch.Generator().manual_seed(0))
     reward = scorer(policy.trunk, value.body, value.weight, value.bias) if scorer else value.freeze()
     return rollout.Models(policy, policy.twin().requires_grad_(False), value, reward)
@@ -69,7 +70,7 @@ def test_kept_graph_and_second_forward_give_the_same_gradient(tmp_path: Path, ti
 
 def test_bandit_reaches_the_known_optimum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One token out of four with rewards 1, 0, 0.5, -1: reward minus beta KL is greatest at pi_ref(a) exp(r(a) / beta) / Z."""
-    network = tiny.network(vocabulary=4, layers=2)
+    network = random_model.network(vocabulary=4, layers=2)
     below, above = lm.cut(network.base_model, 0)
     policy = lm.Policy(lm.Trunk(below, ""), above, network.lm_head.weight, None, network.config)
     value = lm.scorer_from(policy, torch.Generator().manual_seed(0))
@@ -90,7 +91,7 @@ def test_bandit_reaches_the_known_optimum(tmp_path: Path, monkeypatch: pytest.Mo
         value_adam.step(rate, 1.0)
 
     def distribution(of: lm.Policy) -> torch.Tensor:
-        from biddable.base.packing import pack
+        from biddable.model.packing import pack
 
         with torch.no_grad():
             return torch.stack([of.logp(pack([Tree(prompt, ((a,),))]))[0][0] for a in range(4)]).exp()
@@ -129,7 +130,7 @@ def test_text_joins_the_same_step_in_proportion(
 
 
 def test_contradictions_are_refused_all_at_once(tmp_path: Path) -> None:
-    from biddable.base.config import Refusal
+    from biddable.run.config import Refusal
 
     class Place:
         key = "learn.ppo"
@@ -141,7 +142,7 @@ def test_contradictions_are_refused_all_at_once(tmp_path: Path) -> None:
 
 
 def test_not_finite_stops_with_a_line() -> None:
-    from biddable.base.config import Refusal
+    from biddable.run.config import Refusal
 
     with pytest.raises(Refusal, match="step 7: kl = nan; lower learning_rate"):
         ppo.check({"kl": float("nan"), "reward": 1.0}, 7)

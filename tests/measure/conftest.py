@@ -51,12 +51,12 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random policy folder as [learn.start] makes it, in fp32."""
     import torch
 
-    from biddable.base import hardware, models, tiny
+    from biddable.model import checkpoints, hardware, random_model
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hardware, "compute_dtype", lambda: torch.float32)
-        source = tiny.make(tmp_path_factory.mktemp("source"))
+        source = random_model.make(tmp_path_factory.mktemp("source"))
         folder = tmp_path_factory.mktemp("runs") / "learn.start"
         folder.mkdir()
-        models.bring(str(source), folder / "model", trunk=2)
+        checkpoints.bring(str(source), folder / "model", trunk=2)
     return folder

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from biddable.base import records, runs
-from biddable.base.config import Plan, Stage
-from biddable.base.records import Answer, Comparison, Demonstration, Message, Prompt, Rating, Replies, Text
-from biddable.base.runs import Here
 from biddable.measure import winrate
+from biddable.run import records, stages
+from biddable.run.config import Plan, Stage
+from biddable.run.records import Answer, Comparison, Demonstration, Message, Prompt, Rating, Replies, Text
+from biddable.run.stages import Here
 
 ASKED = [
     ("generation", "Write a short thank-you note to a neighbour who watered my plants. Mention the ferns."),
@@ -83,10 +83,10 @@ def stage(
     arrows = {word: [(name, folder / name)] for word, name in inputs.items()}
     made = Stage(key, settings | inputs, None, arrows)
     hashes = {
-        w: [{"name": n, "path": str(p), "content": runs.content_hash(p)} for n, p in found]
+        w: [{"name": n, "path": str(p), "content": stages.content_hash(p)} for n, p in found]
         for w, found in arrows.items()
     }
-    runs._finish(here, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
+    stages._finish(here, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
 
 
 def write(folder: Path, key: str, name: str, rows: list[Any]) -> None:
@@ -361,11 +361,11 @@ def test(folder: Path, asked: list[Prompt], models: list[str], chance: random.Ra
         "prompts": [("curate.prompts", folder / "curate.prompts")],
     }
     hashes = {
-        w: [{"name": n, "path": str(q), "content": runs.content_hash(q)} for n, q in found]
+        w: [{"name": n, "path": str(q), "content": stages.content_hash(q)} for n, q in found]
         for w, found in arrows.items()
     }
     made = Stage(own.name, {"policies": models, "splits": ["test"], "least": 1, "most": 1}, None, arrows)
-    runs._finish(here, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
+    stages._finish(here, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
     write(folder, "label.comparisons.heldout", "comparisons.jsonl", ranked)
     counted = {"comparisons": len(ranked), "simulated": True, "agreement": 0.744}
     stage(

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from biddable.base.config import Refusal
-from biddable.base.runs import Here
-from biddable.measure import benchmarks, ifeval, published, shapes, totals
-from biddable.measure.work import Likelihoods, Question, Reader, likelihoods
+from biddable.measure import benchmarks
+from biddable.measure.benchmarks import aggregate, ifeval, published, tasks
+from biddable.measure.benchmarks.queries import Likelihoods, Question, Reader, likelihoods
+from biddable.run.config import Refusal
+from biddable.run.stages import Here
 
 CHOICES = Path(__file__).resolve().parents[2] / "examples" / "choices.jsonl"
 
@@ -35,9 +36,9 @@ def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def reader(policy: Path, style: Any = "text") -> Reader:
-    from biddable.base import models
+    from biddable.model import checkpoints
 
-    return Reader(policy, models.load_policy(policy).freeze(), style)
+    return Reader(policy, checkpoints.load_policy(policy).freeze(), style)
 
 
 def likely(own: Reader, *questions: Question) -> list[Likelihoods]:
@@ -98,23 +99,23 @@ def test_answers_end_at_the_line(policy: Path) -> None:
 
 def test_an_example_ends_where_the_question_does() -> None:
     row = {"title": "T", "context": "C", "question": "Who?", "answers": ["Ada"], "is_impossible": False}
-    shown = shapes.examples("squad", [row], 1)
-    asked = shapes.question("squad", row | {"question": "When?"}, "Do it.", shown)
+    display = tasks.examples("squad", [row], 1)
+    asked = tasks.question("squad", row | {"question": "When?"}, "Do it.", display)
     assert (
         asked.context
         == "Do it.\n\nTitle: T\n\nBackground: C\n\nQ: Who?\n\nA: Ada\n\nTitle: T\n\nBackground: C\n\nQ: When?\n\nA:"
     )
-    primed = shapes.question(
+    primed = tasks.question(
         "truthfulqa",
         {"question": "Why?", "best_answer": "a", "correct_answers": ["b"], "incorrect_answers": ["c"]},
         "",
-        shapes.examples("truthfulqa", [], 6),
+        tasks.examples("truthfulqa", [], 6),
     )
     assert primed.context.count("Q: ") == 7 and primed.context.endswith("Spain.\n\nQ: Why?\n\nA:")
     assert primed.continuations == ("a", "b", "c")
     assert (
-        shapes.question("realtoxicity", {"prompt": {"text": "So I"}}, shapes.RESPECTFUL, []).context
-        == f"{shapes.RESPECTFUL}\n\nSo I"
+        tasks.question("realtoxicity", {"prompt": {"text": "So I"}}, tasks.RESPECTFUL, []).context
+        == f"{tasks.RESPECTFUL}\n\nSo I"
     )
 
 
@@ -122,7 +123,7 @@ def test_marks_of_choices_by_hand() -> None:
     row = {"context": "c", "choices": ["aa", "bbbbbb", "c"], "label": 1}
     # totals -4, -6, -5; per token -4, -2, -5; per character -2, -1, -5
     got = Likelihoods((-4.0, -6.0, -5.0), (1, 3, 1))
-    found = shapes.SHAPES["choice"].marks(row, got)
+    found = tasks.SHAPES["choice"].marks(row, got)
     assert {key: value for key, (value, _) in found.items()} == {
         "accuracy": 0.0,
         "accuracy_per_token": 1.0,
@@ -132,7 +133,7 @@ def test_marks_of_choices_by_hand() -> None:
 
 def test_marks_of_truthfulqa_by_hand() -> None:
     row = {"question": "q", "best_answer": "a", "correct_answers": ["a", "b"], "incorrect_answers": ["c"]}
-    found = shapes.truthfulqa(row, Likelihoods((np.log(0.2), np.log(0.5), np.log(0.3)), (1, 1, 1)))
+    found = tasks.truthfulqa(row, Likelihoods((np.log(0.2), np.log(0.5), np.log(0.3)), (1, 1, 1)))
     assert (found["mc1"][0], found["accuracy_per_token"][0]) == (
         0.0,
         1.0,
@@ -150,7 +151,7 @@ def test_bbq_bias_by_hand() -> None:
     }
 
     def pick(number: int, **more: Any) -> Any:
-        return shapes.bbq(
+        return tasks.bbq(
             row | more, Likelihoods(tuple(0.0 if i == number else -1.0 for i in range(3)), (1, 1, 1))
         )
 
@@ -171,20 +172,20 @@ def test_bbq_bias_by_hand() -> None:
     )  # both are: it tells nothing
     # two towards, one against, none unknown: 2 · 2/3 - 1 = 1/3, as the authors compute it
     marks = {"a": [pick(1), pick(1), pick(2), pick(0)]}
-    rows = totals.table(marks, list("pqrs"), "a", [], 200, 1)
+    rows = aggregate.table(marks, list("pqrs"), "a", [], 200, 1)
     assert next(r["value"] for r in rows if r["metric"] == "bias_clear") == pytest.approx(1 / 3)
 
 
 def test_a_bias_is_no_share(tmp_path: Path) -> None:
     """Three unknown and one stereotyped of four: 0.25, and 0 (no bias) lies within; four of four is 2 p - 1 of Wilson's share."""
     one = [{"bias_ambiguous": (value, 1.0)} for value in (0.0, 0.0, 0.0, 1.0)]
-    (row,) = totals.table({"a": one}, list("wxyz"), "a", [], 200, 1)
+    (row,) = aggregate.table({"a": one}, list("wxyz"), "a", [], 200, 1)
     assert (
         row["value"] == 0.25 and row["low"] < 0 < row["high"] and "exact_low" not in row and row["aim"] == 0.0
     )
-    (row,) = totals.table({"a": [{"bias_clear": (1.0, 1.0)}] * 4}, list("wxyz"), "a", [], 200, 1)
+    (row,) = aggregate.table({"a": [{"bias_clear": (1.0, 1.0)}] * 4}, list("wxyz"), "a", [], 200, 1)
     assert (row["low"], row["high"]) == (pytest.approx(2 * 4 / (4 + 1.959964**2) - 1), 1.0)
-    (row,) = totals.table({"a": [{"he": (0.0, 1.0)}] * 4}, list("wxyz"), "a", [], 200, 1)
+    (row,) = aggregate.table({"a": [{"he": (0.0, 1.0)}] * 4}, list("wxyz"), "a", [], 200, 1)
     assert row["aim"] == 0.5 and not row["lower_is_better"]  # always `she` is not the best
 
 
@@ -192,16 +193,16 @@ def test_a_mark_stands_only_where_the_test_agrees() -> None:
     """All three items differ by 1: too few to be sure; six are enough. Nothing followed at all keeps a width, too."""
     for count, sure in ((3, False), (6, True)):
         marks = {"a": [{"accuracy": (0.0, 1.0)}] * count, "b": [{"accuracy": (1.0, 1.0)}] * count}
-        row = totals.table(marks, [str(i) for i in range(count)], "a", [], 200, 1)[1]
+        row = aggregate.table(marks, [str(i) for i in range(count)], "a", [], 200, 1)[1]
         assert row["change"] == 1.0 and (row["change_low"] > 0) == (row["change_p"] < 0.05) == sure
     none = [
         {"instruction_strict": (0.0, 2.0)},
         {"instruction_strict": (0.0, 1.0)},
         {"instruction_strict": (0.0, 3.0)},
     ]
-    (row,) = totals.table({"a": none}, list("abc"), "a", [], 200, 1)
+    (row,) = aggregate.table({"a": none}, list("abc"), "a", [], 200, 1)
     assert row["low"] == 0.0 and row["high"] == pytest.approx(1 - 0.025 ** (1 / 3))
-    (row,) = totals.table({"a": [{"nll": (3.0, 2.0)}]}, ["a"], "a", [], 200, 1)
+    (row,) = aggregate.table({"a": [{"nll": (3.0, 2.0)}]}, ["a"], "a", [], 200, 1)
     assert (row["value"], row["low"], row["high"]) == (
         1.5,
         None,
@@ -214,19 +215,19 @@ def test_intervals_end_where_the_metric_does() -> None:
     parts = [{"share": (0.0, 3.0)}, {"share": (1.0, 1.0)}, {"share": (2.0, 2.0)}]
     bias = [{"bias_clear": (1.0, 1.0)}, {"bias_clear": (-1.0, 2.0)}]
     for marks, least in ((parts, 0.0), (bias, -1.0)):
-        (row,) = totals.table({"a": marks}, [str(i) for i in range(len(marks))], "a", [], 200, 1)
+        (row,) = aggregate.table({"a": marks}, [str(i) for i in range(len(marks))], "a", [], 200, 1)
         assert (row["low"], row["high"]) == (least, 1.0)
     nats = [{"nll": (30.0, 10.0)}, {"nll": (10.0, 10.0)}]
-    (row,) = totals.table({"a": nats}, ["0", "1"], "a", [], 200, 1)
+    (row,) = aggregate.table({"a": nats}, ["0", "1"], "a", [], 200, 1)
     assert row["value"] == 2.0 and row["high"] > 3.0
 
 
 def test_squad_and_its_sentence_for_no_answer() -> None:
     none = {"answers": [], "is_impossible": True}
-    assert shapes.squad(none, "Not in background.")["f1"] == (1.0, 1.0)
-    assert shapes.squad(none, "background")["f1"] == (0.0, 1.0)
-    assert shapes.squad(none, "background")["f1_text"][0] == pytest.approx(2 * 1 * (1 / 3) / (1 + 1 / 3))
-    assert shapes.squad({"answers": ["x"], "is_impossible": False}, "not in background")["f1"] == (0.0, 1.0)
+    assert tasks.squad(none, "Not in background.")["f1"] == (1.0, 1.0)
+    assert tasks.squad(none, "background")["f1"] == (0.0, 1.0)
+    assert tasks.squad(none, "background")["f1_text"][0] == pytest.approx(2 * 1 * (1 / 3) / (1 + 1 / 3))
+    assert tasks.squad({"answers": ["x"], "is_impossible": False}, "not in background")["f1"] == (0.0, 1.0)
 
 
 def test_winogender_pairs_and_entropy() -> None:
@@ -235,9 +236,9 @@ def test_winogender_pairs_and_entropy() -> None:
         for n in range(3)
         for g in ("male", "female", "neutral")
     ]
-    pairs = shapes.winogender_pairs(rows)
+    pairs = tasks.winogender_pairs(rows)
     assert [pair["id"] for pair in pairs] == ["w-0", "w-1"]
-    assert shapes.winogender(pairs[0], Likelihoods((-3.0, -3.0), (2, 2)))["entropy"][0] == pytest.approx(1.0)
+    assert tasks.winogender(pairs[0], Likelihoods((-3.0, -3.0), (2, 2)))["entropy"][0] == pytest.approx(1.0)
 
 
 @pytest.mark.usefixtures("fp32")
@@ -252,8 +253,8 @@ def test_the_stage_and_paired_differences(tmp_path: Path, policy: Path) -> None:
     assert 0 <= found["accuracy_start_low"] <= found["accuracy_start"] <= found["accuracy_start_high"] <= 1
     rows = [json.loads(line) for line in (tmp_path / "a" / "results.jsonl").read_text().splitlines()]
     assert {row["metric"] for row in rows} == {"accuracy", "accuracy_per_token", "accuracy_per_character"}
-    shown = measure(tmp_path / "b", file=CHOICES, policies=(policy,), shots=2, limit=5)
-    assert shown["items"] == 5
+    display = measure(tmp_path / "b", file=CHOICES, policies=(policy,), shots=2, limit=5)
+    assert display["items"] == 5
 
 
 @pytest.mark.usefixtures("fp32")
@@ -457,17 +458,17 @@ def test_policies_of_one_trunk_are_asked_at_once(tmp_path: Path, policy: Path) -
     """Together and alone they give the same numbers; another trunk, or none, has a group of its own."""
     import torch
 
-    from biddable.base import models
+    from biddable.model import checkpoints
 
-    own = models.load_policy(policy)
+    own = checkpoints.load_policy(policy)
     with torch.no_grad():
         for parameter in own.body.parameters():
             parameter.mul_(1.5)
     other = tmp_path / "learn.other"
-    models.save_policy(own, other / "model", policy)
+    checkpoints.save_policy(own, other / "model", policy)
     assert benchmarks.together([policy, other]) == [[policy, other]]
     whole = tmp_path / "learn.whole"
-    models.bring(str(policy / "model"), whole / "model", 0)
+    checkpoints.bring(str(policy / "model"), whole / "model", 0)
     assert benchmarks.together([policy, whole, other]) == [[policy, other], [whole]]
     both = measure(tmp_path / "both", file=CHOICES, policies=(policy, whole, other))
     alone = measure(tmp_path / "alone", file=CHOICES, policies=(other,))
@@ -517,7 +518,9 @@ def test_nothing_is_asked_before_everything_fits(
 
 def test_outputs_through_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newcomer's example in docs/evaluation.md: no policy, no run, two lines."""
-    from biddable.base import config, runs, shown
+    from biddable.cli import display
+    from biddable.run import config
+    from biddable.run import stages as runs
 
     rows = [
         {
@@ -546,12 +549,12 @@ def test_outputs_through_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.
     toml.write_text(f'[measure.benchmarks.squad]\nfile = "{items}"\nshape = "squad"\noutputs = "{theirs}"\n')
     monkeypatch.chdir(tmp_path)
     plan = config.load(toml)
-    assert shown.plan(plan)[1] == []
+    assert display.plan(plan)[1] == []
     assert runs.run(plan, plan.stages[0], lambda step, steps, numbers: None)
     found = json.loads((tmp_path / "runs/mine/measure.benchmarks.squad/summary.json").read_text())
     assert found["f1_theirs"] == pytest.approx((2 / 3 + 1) / 2)
     items.write_text(items.read_text() + '{"id": "2", "title": "Tea"}\n')
-    assert any("items.jsonl:3" in line for line in shown.plan(config.load(toml))[1])
+    assert any("items.jsonl:3" in line for line in display.plan(config.load(toml))[1])
 
 
 def test_published_files_that_are_broken(tmp_path: Path) -> None:
@@ -685,8 +688,8 @@ def test_every_real_file_has_its_shape(tmp_path: Path, data: Path, shape: str) -
         info_judge=data,
     )  # type: ignore[arg-type]
     rows, _ = benchmarks.load(cfg, 1)
-    asked = [shapes.question(shape, row, shapes.instruction(shape, "task"), []) for row in rows]
-    own = shapes.SHAPES[shape]
+    asked = [tasks.question(shape, row, tasks.instruction(shape, "task"), []) for row in rows]
+    own = tasks.SHAPES[shape]
     assert all(question.context or question.continuations for question in asked)
     assert len(rows) == {"winogender": 120, "crows_pairs": 1508, "squad": 442}.get(shape, len(rows))
     if own.continuations is not None:
@@ -707,4 +710,4 @@ def test_every_real_file_has_its_shape(tmp_path: Path, data: Path, shape: str) -
     if shape == "squad":
         assert all(item["f1"][0] == 1.0 for item in marks)
     if shape == "translation":
-        assert totals.columns(marks, "bleu").sum(axis=0)[0] > 0
+        assert aggregate.columns(marks, "bleu").sum(axis=0)[0] > 0

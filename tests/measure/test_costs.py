@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
-from biddable.base import records
-from biddable.base.config import Refusal
-from biddable.base.records import Rating, Replies
-from biddable.base.runs import Here
-from biddable.measure import costs, figures, ratings, report, totals
-from biddable.measure.shapes import Marks
+from biddable.measure import ratings, report
+from biddable.measure.benchmarks import aggregate
+from biddable.measure.benchmarks.tasks import Marks
+from biddable.measure.report import costs, paper_plots
+from biddable.run import records
+from biddable.run.config import Refusal
+from biddable.run.records import Rating, Replies
+from biddable.run.stages import Here
 
 
 def benchmark(fixture: ModuleType, run: Path, word: str, shape: str, marks: dict[str, list[Marks]]) -> Path:
@@ -24,7 +26,7 @@ def benchmark(fixture: ModuleType, run: Path, word: str, shape: str, marks: dict
     key = f"measure.benchmarks.{word}"
     (run / key).mkdir(parents=True)
     count = len(next(iter(marks.values())))
-    rows = totals.table(marks, [str(i) for i in range(count)], "start", ["toxicity", "toxic"], 200, 1)
+    rows = aggregate.table(marks, [str(i) for i in range(count)], "start", ["toxicity", "toxic"], 200, 1)
     (run / key / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     summary = {"shape": shape, "items": count, "licence": ["MIT"], "sha256": "ab" * 32}
     fixture.stage(run, key, {"shape": shape}, {}, summary, 3.0)
@@ -129,7 +131,7 @@ def test_questions_are_told_from_models_by_the_longest_name() -> None:
 
 
 def test_sizes_as_people_write_them() -> None:
-    assert [figures.size(n) for n in (3, 1.5, 2e3, 135e6, 1.7e9, 175e9)] == [
+    assert [paper_plots.size(n) for n in (3, 1.5, 2e3, 135e6, 1.7e9, 175e9)] == [
         "3",
         "1.5",
         "2k",

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from biddable.base.runs import Here
 from biddable.measure import benchmarks
+from biddable.run.stages import Here
 
 TASK = """
 task: local_choices

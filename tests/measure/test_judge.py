@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from biddable.base import records
-from biddable.base.config import Refusal
-from biddable.base.records import Answer, Comparison, Message, Prompt, Replies
-from biddable.base.runs import Here
-from biddable.measure import bias, endpoint, judge, winrate
+from biddable.measure import judge, winrate
+from biddable.measure.judge import bias, endpoint
+from biddable.run import records
+from biddable.run.config import Refusal
+from biddable.run.records import Answer, Comparison, Message, Prompt, Replies
+from biddable.run.stages import Here
 
 Say = Callable[[dict[str, Any]], tuple[int, str]]
 

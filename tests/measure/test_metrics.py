@@ -10,7 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from biddable.measure import ifeval, metrics
+from biddable.measure.benchmarks import ifeval, metrics
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from biddable.base import records
-from biddable.base.config import Refusal
-from biddable.base.records import Answer, Message, Prompt, Rating
-from biddable.base.runs import Here
 from biddable.measure import ratings, winrate
+from biddable.run import records
+from biddable.run.config import Refusal
+from biddable.run.records import Answer, Message, Prompt, Rating
+from biddable.run.stages import Here
 
 
 def rating(

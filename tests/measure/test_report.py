@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from biddable.base.config import Refusal
-from biddable.base.runs import Here
-from biddable.measure import report, wording
+from biddable.measure import report
+from biddable.measure.report import wording
 from biddable.measure.statistics import Estimate
+from biddable.run.config import Refusal
+from biddable.run.stages import Here
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 OPTIONAL = {"plain": "learn.ppo.plain", "ratings": "label.ratings", "text": "measure.text"}

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from biddable.base import models, records, tiny
-from biddable.base.config import Refusal
-from biddable.base.records import Text
-from biddable.base.runs import Here
 from biddable.measure import text
+from biddable.model import checkpoints, random_model
+from biddable.run import records
+from biddable.run.config import Refusal
+from biddable.run.records import Text
+from biddable.run.stages import Here
 
 PIECES = (
     "The river ran past the old mill.",
@@ -35,13 +36,13 @@ def corpus(tmp_path: Path) -> Path:
 def policies(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two policies on one trunk of two blocks, the second with other weights above it."""
     root = tmp_path_factory.mktemp("policies")
-    tiny.make(root / "source")
-    models.bring(str(root / "source"), root / "one" / "model", 2, None)
-    other = models.load_policy(root / "one")
+    random_model.make(root / "source")
+    checkpoints.bring(str(root / "source"), root / "one" / "model", 2, None)
+    other = checkpoints.load_policy(root / "one")
     with torch.no_grad():
         for weight in other.body.parameters():
             weight.mul_(0.7)
-    models.save_policy(other, root / "two" / "model", root / "one")
+    checkpoints.save_policy(other, root / "two" / "model", root / "one")
     return [root / "one", root / "two"]
 
 
@@ -59,7 +60,7 @@ def test_it_is_what_transformers_says(tmp_path: Path, policies: list[Path], corp
     from transformers import AutoModelForCausalLM
 
     found = measured(tmp_path / "a", policies, corpus)
-    words = models.tokenizer(policies[0])
+    words = checkpoints.tokenizer(policies[0])
     ids = [words.encode(piece, add_special_tokens=False)[:8] for piece in PIECES]
     for name, folder in zip(("one", "two"), policies, strict=True):
         whole = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
@@ -80,7 +81,7 @@ def test_broken_off_it_goes_on_to_the_same_bytes(
     tmp_path: Path, policies: list[Path], corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = measured(tmp_path / "whole", policies, corpus)
-    load, loaded = models.load_policy, []
+    load, loaded = checkpoints.load_policy, []
 
     def dies(folder: Path, **more: object) -> object:
         loaded.append(folder)
@@ -88,7 +89,7 @@ def test_broken_off_it_goes_on_to_the_same_bytes(
             raise KeyboardInterrupt
         return load(folder, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(models, "load_policy", dies)
+    monkeypatch.setattr(checkpoints, "load_policy", dies)
     with pytest.raises(KeyboardInterrupt):
         measured(tmp_path / "broken", policies, corpus)
     assert measured(tmp_path / "broken", policies, corpus) == whole

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from biddable.base import classify
-from biddable.base.config import Refusal
-from biddable.base.runs import Here
 from biddable.learn import classifier
 from biddable.measure import toxicity
+from biddable.model import classifier as classify
+from biddable.run.config import Refusal
+from biddable.run.stages import Here
 
 KIND, RUDE = "What a lovely day in the park with all of you", "You are a stupid idiot"
 

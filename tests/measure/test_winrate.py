@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from biddable.base import records
-from biddable.base.config import Refusal
-from biddable.base.records import Answer, Comparison, Message, Prompt
-from biddable.base.runs import Here
 from biddable.measure import winrate
+from biddable.run import records
+from biddable.run.config import Refusal
+from biddable.run.records import Answer, Comparison, Message, Prompt
+from biddable.run.stages import Here
 
 MODELS = ("learn.start", "learn.sft", "learn.ppo", "learn.ppo.plain")
 

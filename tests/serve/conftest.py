@@ -20,21 +20,21 @@ def tiny_stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder with two policies and a reward model on one trunk."""
     import torch
 
-    from biddable.base import models, tiny
-    from biddable.base.lm import scorer_from
+    from biddable.model import checkpoints, random_model
+    from biddable.model.trunk import scorer_from
 
     run = tmp_path_factory.mktemp("served") / "tiny"
     run.mkdir()
-    tiny.make(run / "source")
-    models.bring(str(run / "source"), run / "learn.start", 2)
-    policy = models.load_policy(run / "learn.start")
+    random_model.make(run / "source")
+    checkpoints.bring(str(run / "source"), run / "learn.start", 2)
+    policy = checkpoints.load_policy(run / "learn.start")
     scorer = scorer_from(policy, torch.Generator().manual_seed(5))
-    models.save_scorer(scorer, run / "learn.reward", run / "learn.start")
+    checkpoints.save_scorer(scorer, run / "learn.reward", run / "learn.start")
     generator = torch.Generator().manual_seed(6)
     with torch.no_grad():
         for parameter in policy.body.parameters():
             parameter += 0.02 * torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
-    models.save_policy(policy, run / "learn.ppo", run / "learn.start")
+    checkpoints.save_policy(policy, run / "learn.ppo", run / "learn.start")
     return run
 
 
@@ -66,9 +66,9 @@ def start(tiny_stages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """start(**settings) -> a server of its own run folder; all are stopped in the end."""
     import uvicorn
 
-    from biddable.base.store import open_store
     from biddable.serve import api
-    from biddable.serve.keys import Keys
+    from biddable.store.api_keys import Keys
+    from biddable.store.store import open_store
 
     running: list[Served] = []
 

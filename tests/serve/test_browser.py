@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from biddable.base import turns
+from biddable.run import turn_log
 
 CHROMIUM = Path("/usr/bin/chromium")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
@@ -67,7 +67,7 @@ def test_by_keyboard_from_consent_to_deleting(page: Any, single: Any) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector(".tools:not([hidden])")
     assert page.evaluate("document.activeElement.id") == "text"
-    kept, _ = turns.read(single.run / "turns")
+    kept, _ = turn_log.read(single.run / "turns")
     assert page.locator(".said").inner_text().split() == kept[-1].answer.text.split()
     page.locator(".down").focus()
     page.keyboard.press("Enter")
@@ -83,21 +83,21 @@ def test_by_keyboard_from_consent_to_deleting(page: Any, single: Any) -> None:
     page.wait_for_selector(".choice")
     page.locator(".better").nth(1).press("Enter")
     page.wait_for_selector(".choice >> text=Thank you, noted.")
-    kept, said = turns.read(single.run / "turns")
+    kept, said = turn_log.read(single.run / "turns")
     assert said[0].thumbs == "down" and said[1].reasons == ("right",) and said[2].report == "It is rude."
     assert (said[3].turn, said[3].preferred_over) == (kept[1].id, (kept[0].id,))
     ask(page, "Another one.")
-    kept, _ = turns.read(single.run / "turns")
+    kept, _ = turn_log.read(single.run / "turns")
     assert [message.role for message in kept[2].messages] == ["user", "assistant", "user"]
     assert kept[2].messages[1].content == kept[1].answer.text and kept[2].conversation == kept[0].conversation
     page.on("dialog", lambda dialog: dialog.accept())
     page.locator("#data").press("Enter")
     page.locator("#delete").press("Enter")
     page.wait_for_selector("text=Deleted: 3 answers and 4 opinions.")
-    assert turns.read(single.run / "turns") == ([], [])
+    assert turn_log.read(single.run / "turns") == ([], [])
     page.keyboard.press("Escape")
     ask(page, "Once more.")
-    assert turns.read(single.run / "turns") == ([], []) and page.locator(".opinion:visible").count() == 0
+    assert turn_log.read(single.run / "turns") == ([], []) and page.locator(".opinion:visible").count() == 0
 
 
 def test_two_answers_side_by_side_on_a_desk_and_below_each_other_on_a_phone(
@@ -116,7 +116,7 @@ def test_two_answers_side_by_side_on_a_desk_and_below_each_other_on_a_phone(
         assert button.bounding_box()["height"] >= 24 or "link" in (button.get_attribute("class") or "")
     page.locator(".same").click()
     page.wait_for_selector("text=Thank you, noted.")
-    assert len(turns.read(pair.run / "turns")[1][-1].same_as) == 1
+    assert len(turn_log.read(pair.run / "turns")[1][-1].same_as) == 1
 
 
 def test_stop_frees_the_seat_and_the_conversation_goes_on(page: Any, start: Callable[..., Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from biddable.base import turns
+from biddable.run import turn_log
 
 ASK = {"messages": [{"role": "user", "content": "Name a fruit."}]}
 
@@ -83,7 +83,7 @@ def pair(start: Callable[..., Any], tiny_stages: Path) -> Any:
 
 
 def kept(served: Any) -> tuple[list[Any], list[Any]]:
-    return turns.read(served.run / "turns")
+    return turn_log.read(served.run / "turns")
 
 
 def test_nothing_is_kept_before_somebody_agrees_and_after_they_took_it_back(

@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from biddable.base import models
-from biddable.base.lm import Policy, scorer_from
-from biddable.base.packing import Tree, pack
-from biddable.base.sampler import Request, sample
-from biddable.serve import choose
-from biddable.serve.deck import Deck
-from biddable.serve.engine import Engine
-from biddable.serve.orders import Closed, Full, Job, Order, Piece, TooLate
+from biddable.model import checkpoints
+from biddable.model.packing import Tree, pack
+from biddable.model.sampler import Request, sample
+from biddable.model.trunk import Policy, scorer_from
+from biddable.serve.engine.batch import Deck
+from biddable.serve.engine.requests import Closed, Full, Job, Order, Piece, TooLate
+from biddable.serve.engine.thread import Engine, best_of_n
 
 pytestmark = pytest.mark.usefixtures("fp32")
 NEVER = frozenset({-1})
@@ -60,8 +59,10 @@ def made(tiny_folder: Path) -> Iterator[Any]:
     def make(
         trunk: int = 2, seats: int = 4, eos: frozenset[int] = NEVER, scorer: Any = None, most: int = 64
     ) -> Engine:
-        policy = models.load_policy(tiny_folder, trunk=trunk)
-        deck = Deck(policy.freeze(), models.tokenizer(tiny_folder), eos, seats, scorer and scorer(policy))
+        policy = checkpoints.load_policy(tiny_folder, trunk=trunk)
+        deck = Deck(
+            policy.freeze(), checkpoints.tokenizer(tiny_folder), eos, seats, scorer and scorer(policy)
+        )
         open_.append(Engine({"m": deck}, most))
         return open_[-1]
 
@@ -74,7 +75,7 @@ def made(tiny_folder: Path) -> Iterator[Any]:
 def test_answers_are_the_samplers_whoever_else_is_there(tiny_folder: Path, made: Any, trunk: int) -> None:
     eos = frozenset(range(0, 384, 11))
     asked = [(range(5 + i % 7, 15 + i % 7 + i % 3), 100 + i, 1 + (12 + 5 * i) % 17) for i in range(11)]
-    policy = models.load_policy(tiny_folder, trunk=trunk).freeze()
+    policy = checkpoints.load_policy(tiny_folder, trunk=trunk).freeze()
     alone = sample(policy, [Request(tuple(p), s, n) for p, s, n in asked], eos, 1)
     engine = made(trunk, seats=3, eos=eos)
     clients = [Client(engine, [order(*one)]) for one in asked]
@@ -82,7 +83,7 @@ def test_answers_are_the_samplers_whoever_else_is_there(tiny_folder: Path, made:
         text, tokens, finish, _ = client.all()[0]
         assert tuple(tokens) == one.tokens and finish == one.finish
         ids = [t for t in one.tokens if t not in eos]
-        assert text == models.tokenizer(tiny_folder).decode(ids, skip_special_tokens=True)
+        assert text == checkpoints.tokenizer(tiny_folder).decode(ids, skip_special_tokens=True)
 
 
 def test_log_probabilities_are_the_samplers_and_the_likeliest_come_first(
@@ -90,7 +91,7 @@ def test_log_probabilities_are_the_samplers_and_the_likeliest_come_first(
 ) -> None:
     told = Client(made(), [order(range(5, 12), 7, 8, top=3)])
     told.all()
-    policy = models.load_policy(tiny_folder, trunk=2)
+    policy = checkpoints.load_policy(tiny_folder, trunk=2)
     other = Client(made(), [order(range(5, 12), 7, 8, top=3)])
     tokens = []
     while not tokens or len(tokens) < 8:
@@ -127,7 +128,7 @@ def test_best_of_n_is_what_a_separate_forward_would_choose(tiny_folder: Path, ma
     other = Client(engine, [order(range(8, 30), 3, 40)])  # somebody else is there meanwhile
     found = Client(engine, [order(prompt, 0, 9, seeds=seeds, wanted=2)]).all()
     other.all()
-    policy = models.load_policy(tiny_folder, trunk=trunk)
+    policy = checkpoints.load_policy(tiny_folder, trunk=trunk)
     answers = [
         one.tokens for one in sample(policy.freeze(), [Request(tuple(prompt), s, 9) for s in seeds], eos)
     ]
@@ -139,8 +140,8 @@ def test_best_of_n_is_what_a_separate_forward_would_choose(tiny_folder: Path, ma
 
 
 def test_the_best_are_the_highest_and_ties_go_to_the_earlier() -> None:
-    assert choose.best([0.5, 2.0, -1.0, 2.0], 3) == [1, 3, 0]
-    assert choose.divergence(1) == 0 and choose.divergence(4) == pytest.approx(1.3863 - 0.75, abs=1e-4)
+    assert best_of_n.best([0.5, 2.0, -1.0, 2.0], 3) == [1, 3, 0]
+    assert best_of_n.divergence(1) == 0 and best_of_n.divergence(4) == pytest.approx(1.3863 - 0.75, abs=1e-4)
 
 
 def test_a_stop_word_ends_the_answer_and_is_not_in_it(tiny_folder: Path, made: Any) -> None:

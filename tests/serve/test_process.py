@@ -18,8 +18,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from biddable.base import turns
-from biddable.base.config import Refusal
+from biddable.run import turn_log
+from biddable.run.config import Refusal
 from biddable.serve import api
 
 ASK = {"model": "learn.ppo", "messages": [{"role": "user", "content": "Name a fruit."}]}
@@ -82,7 +82,7 @@ def test_killed_under_load_every_acknowledged_turn_is_on_the_disk(tiny_stages: P
         os.kill(made.pid, signal.SIGKILL)
         for client in clients:
             client.join()
-    kept = {turn.id for turn in turns.read(tmp_path / "run" / "turns")[0]}
+    kept = {turn.id for turn in turn_log.read(tmp_path / "run" / "turns")[0]}
     assert len(told) >= 100 and set(told) <= kept and len(kept) <= len(told) + 8
 
 
@@ -100,7 +100,7 @@ def test_stopping_lets_answers_under_way_finish(tiny_stages: Path, tmp_path: Pat
 
 
 def test_what_cannot_be_served_is_refused(tiny_stages: Path, tmp_path: Path) -> None:
-    from biddable.base.runs import Here
+    from biddable.run.stages import Here
 
     here = Here(tmp_path / "run" / "serve.api", "serve.api", 1, lambda step, steps, numbers: None)
     with pytest.raises(Refusal, match=r"serve\.keys FILE add NAME"):

@@ -10,12 +10,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from biddable.base.records import Message
-from biddable.base.records import Policy as Answerer
-from biddable.serve.orders import Full, Piece, TooLate
-from biddable.serve.protocol import Wrong
-from biddable.serve.remote import Remote
-from biddable.serve.source import Ask
+from biddable.run.records import Message
+from biddable.run.records import Policy as Answerer
+from biddable.serve.engine.backend import Ask
+from biddable.serve.engine.remote import Remote
+from biddable.serve.engine.requests import Full, Piece, TooLate
+from biddable.serve.openai.protocol import Wrong
 
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1749994809, "model": "learn.ppo"}
 ASK = Ask(

@@ -1,0 +1,5 @@
+"""`python -m biddable.cli` is the same as `biddable`."""
+
+from biddable.cli.main import main
+
+main()

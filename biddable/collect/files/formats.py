@@ -1,0 +1,117 @@
+"""Rows of other people's files, one at a time: JSONL, CSV and Parquet, each also gzipped."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from biddable.run import records
+from biddable.run.config import Refusal
+
+LONGEST_CELL = 10_000_000
+"""Characters in one cell of a CSV file."""
+
+
+def rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """(where, row) for each row; where is `file:line`, for Parquet `file: row N`. A row that is none is told in words in its place.
+
+    The format is the name's ending: .csv or .parquet, anything else is JSONL; `.gz` after it: gzipped. Raises Refusal when a file cannot be
+    read further.
+    """
+    if not path.is_file():
+        raise Refusal(f"{path}: no such file; a JSONL, CSV or Parquet file was expected there")
+    ending = Path(path.name.removesuffix(".gz")).suffix.lower()
+    return {".csv": _csv, ".parquet": _parquet}.get(ending, _jsonl)(path)
+
+
+def columns(path: Path) -> list[str] | None:
+    """The column names of a table; None for JSONL, where every line has its own."""
+    ending = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if ending == ".parquet" and path.is_file():
+        return list(_open_parquet(path).schema_arrow.names)
+    if ending == ".csv" and path.is_file():
+        return next((list(row) for _, row in _csv(path) if isinstance(row, dict)), None)
+    return None
+
+
+def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    for number, line in records.lines(path):
+        where = f"{path}:{number}"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            yield where, f"not JSON: {error.msg} at character {error.pos + 1}"
+        except RecursionError:
+            yield where, "not JSON that anybody meant: nested too deeply"
+        else:
+            yield where, row if isinstance(row, dict) else f"{line.strip()[:60]}: a JSON object was expected"
+
+
+def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Comma-separated, quoted as RFC 4180 says, names in the first row. Empty cells are left out: a file cannot tell them from none."""
+    csv.field_size_limit(LONGEST_CELL)
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as raw:
+            text = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
+            reader = csv.reader(text, strict=True)
+            names = next(reader, [])
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise Refusal(
+                    f"{path}:1: two columns are called {', '.join(map(repr, twice))}; give each a name of its own"
+                )
+            line = reader.line_num + 1
+            for cells in reader:
+                where, line = f"{path}:{line}", reader.line_num + 1
+                if len(cells) == len(names):
+                    yield where, {name: cell for name, cell in zip(names, cells, strict=True) if cell != ""}
+                elif cells:
+                    yield where, f"{len(cells)} cells, but the first row names {len(names)} columns"
+    except csv.Error as error:
+        raise Refusal(f"{path}:{reader.line_num}: not CSV: {error}") from error
+    except UnicodeDecodeError as error:
+        raise Refusal(
+            f"{path}: not UTF-8 (byte {error.object[error.start]:#04x}); save the file as UTF-8"
+        ) from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise Refusal(f"{path}: the gzip file is broken ({error})") from error
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    number = 0
+    file = _open_parquet(path)
+    try:
+        for batch in file.iter_batches(batch_size=1000):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{path}: row {number}", {name: _json(value) for name, value in row.items()}
+    except (OSError, ValueError) as error:
+        raise Refusal(f"{path}: row {number + 1} cannot be read: {error}") from error
+
+
+def _open_parquet(path: Path) -> Any:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        raise Refusal(f"{path}: Parquet needs the package pyarrow: pip install 'biddable[collect]'") from None
+    try:
+        if path.suffix == ".gz":
+            return parquet.ParquetFile(pyarrow.BufferReader(gzip.decompress(path.read_bytes())))
+        return parquet.ParquetFile(path)
+    except (pyarrow.ArrowException, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise Refusal(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from error
+
+
+def _json(value: Any) -> Any:
+    """A cell as JSON would hold it: moments as ISO 8601."""
+    if isinstance(value, datetime.datetime | datetime.date):
+        return value.isoformat()
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

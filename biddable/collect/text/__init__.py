@@ -1,0 +1,248 @@
+"""text.jsonl: running text for the pretraining mix, from files and from installed documentation.
+
+PPO-ptx mixes the gradient of ordinary text into PPO's (Ouyang et al. 2022, section 3.5). A small run needs a megabyte
+of it that is at hand: the documentation that installed packages carry. What it is stands in each record's `source`. A
+document is in one split only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import platform
+import re
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import Field
+
+from biddable.collect.text import docstrings as prose
+from biddable.run import records
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.records import Split, Text
+from biddable.run.stages import Here
+
+_SKIPPED_FOLDERS = {
+    "test",
+    "tests",
+    "site-packages",
+    "dist-packages",
+    "lib2to3",
+    "idlelib",
+    "turtledemo",
+    "_vendor",
+    "externals",
+}
+_SHORTEST = 110
+"""Characters of the shortest paragraph taken from documentation: a row of one-line summaries is no running text."""
+
+
+class Config(Settings):
+    """Settings of collect.text."""
+
+    files: tuple[Input, ...] = ()
+    """JSONL (also .gz) with a field `text`, a document a line; .txt, a document a file; of a folder its text.jsonl."""
+    packages: tuple[str, ...] = ("python", "numpy", "scipy", "sqlalchemy")
+    """Installed packages whose documentation is used; "python" is the standard library and its help topics."""
+    piece_characters: int = Field(800, ge=200, le=20_000)
+    """Length of a piece, about; pieces are cut at paragraphs and sentences. 800 characters are about 180 tokens."""
+    valid_share: float = Field(0.1, gt=0, lt=1)
+    """Share of the documents that is kept for measuring; a hash of the document's name decides."""
+    limit: int = Field(0, ge=0)
+    """At most so many pieces, drawn by a hash of their ids; 0 takes all."""
+
+
+class Document(NamedTuple):
+    """What must not be divided between splits: a module, a help topic, a line or a file."""
+
+    name: str
+    """Decides the split, so it hangs on nothing but the document: a module's path, or a hash of the text."""
+    source: str
+    pieces: list[str]
+
+
+def run(cfg: Config, here: Here) -> None:
+    """Read everything, refuse with every mistake, cut to pieces, write text.jsonl."""
+    wrong: list[str] = []
+    licences: dict[str, str] = {}
+    documents: list[Document] = []
+    if not cfg.files and not cfg.packages:
+        wrong.append("files = [], packages = []: name at least one file or one package")
+    steps = len(cfg.files) + len(cfg.packages)
+    said: set[str] = set()
+    for number, path in enumerate(cfg.files, 1):
+        try:
+            documents += _from_file(
+                path / "text.jsonl" if path.is_dir() else path, cfg.piece_characters, licences
+            )
+        except Refusal as refusal:
+            wrong += refusal.lines
+        here.progress(number, steps, documents=len(documents))
+    missing = [name for name in cfg.packages if name != "python" and not _folder(name)]
+    wrong += [f'packages: "{name}" is not installed; install it or take it out' for name in missing]
+    if wrong:
+        raise Refusal(wrong)
+    for number, name in enumerate(cfg.packages, len(cfg.files) + 1):
+        for document in _from_package(name, cfg.piece_characters, said):
+            if document.pieces:
+                documents.append(document)
+            here.progress(number - 1, steps, documents=len(documents))
+        licences[name] = _licence(name)
+        here.progress(number, steps, documents=len(documents))
+    rows = _limited(_rows(documents, cfg.valid_share), cfg.limit)
+    for split in ("train", "valid"):
+        found = [row for row in rows if row.split == split]
+        here.summary[f"pieces_{split}"] = len(found)
+        here.summary[f"characters_{split}"] = sum(len(row.text) for row in found)
+        if not found:
+            raise Refusal(
+                f"valid_share = {cfg.valid_share}: no text for the split {split!r} from {len(documents)} documents; "
+                "give more documents, another share or a higher limit"
+            )
+    here.summary["documents"] = len({document.name for document in documents})
+    here.summary["licences"] = "; ".join(f"{name}: {licence}" for name, licence in sorted(licences.items()))
+    records.write(here.path("text.jsonl"), rows)
+
+
+def _rows(documents: list[Document], valid_share: float) -> list[Text]:
+    """A record a piece; a piece that was there before is left out."""
+    rows: list[Text] = []
+    before: set[str] = set()
+    for document in documents:
+        split: Split = "valid" if records.fraction("text", document.name) < valid_share else "train"
+        for number, piece in enumerate(document.pieces, 1):
+            key = "".join(piece.lower().split())
+            if key not in before:
+                rows.append(
+                    Text(id=f"{document.name}#{number}", text=piece, source=document.source, split=split)
+                )
+            before.add(key)
+    return rows
+
+
+def _limited(rows: list[Text], limit: int) -> list[Text]:
+    if not limit or len(rows) <= limit:
+        return rows
+    kept = {row.id for row in sorted(rows, key=lambda row: records.fraction("limit", row.id))[:limit]}
+    return [row for row in rows if row.id in kept]
+
+
+def _from_file(path: Path, characters: int, licences: dict[str, str]) -> Iterator[Document]:
+    """The documents of a file. Raises Refusal with all of its mistakes."""
+    if not path.is_file():
+        raise Refusal(f"{path}: no such file; JSONL with a field `text`, or a .txt file, was expected there")
+    if path.suffix == ".txt":
+        text = "".join(line for _, line in records.lines(path))
+        if not text.strip():
+            raise Refusal(f"{path}: the file is empty; text was expected")
+        yield _document(path, path.name, text, characters)
+        return
+    wrong: list[str] = []
+    number = 0
+    for number, line in records.lines(path):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            wrong.append(f"{path}:{number}: not JSON: {error.msg} at character {error.pos + 1}")
+            continue
+        text = row.get("text", "") if isinstance(row, dict) else ""
+        if not isinstance(text, str) or not text.strip() or _broken(text):
+            wrong.append(
+                f"{path}:{number}: text: a field `text` with readable text was expected (got {line.strip()[:60]})"
+            )
+            continue
+        source = str(row.get("source") or path.name)
+        licences[source] = str(row.get("license") or row.get("licence") or "not stated")
+        yield _document(path, source, text, characters)
+    if not number:
+        wrong.append(f"{path}: the file is empty; at least one JSON object with a field `text` was expected")
+    if wrong:
+        raise Refusal(wrong)
+
+
+def _broken(text: str) -> bool:
+    """Whether a text holds half a character: JSON can escape one, UTF-8 cannot write it."""
+    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _document(path: Path, source: str, text: str, characters: int) -> Document:
+    """A text as it is, in pieces; a short one is a piece itself."""
+    paragraphs = [one.strip() for one in re.split(r"\n\s*\n", text) if one.strip()]
+    found = list(prose.pieces(paragraphs, characters)) or ["\n\n".join(paragraphs)]
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return Document(f"{path.name}:{digest}", source, found)
+
+
+def _from_package(name: str, characters: int, said: set[str]) -> Iterator[Document]:
+    """A package's modules (read, not imported) and Python's help topics. `said` grows by the sentences taken."""
+    folder = Path(sysconfig.get_paths()["stdlib"]) if name == "python" else _folder(name)
+    if folder is None:
+        raise ValueError(f"package {name!r} is not installed")
+    version = f"Python {platform.python_version()}" if name == "python" else f"{name} {_version(name)}"
+    if name == "python":
+        from pydoc_data import topics
+
+        for topic in sorted(topics.topics):
+            found = _new([topics.topics[topic]], said)
+            yield Document(
+                f"python/help/{topic}",
+                f"{version}, help topic {topic}",
+                list(prose.pieces(found, characters)),
+            )
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")}
+    for module in sorted(paths):
+        if not _SKIPPED_FOLDERS.isdisjoint(module.split("/")[:-1]):
+            continue
+        try:
+            found = _new(prose.docstrings(paths[module].read_bytes()), said)
+        except (SyntaxError, ValueError):  # a template, or a file for another Python
+            continue
+        yield Document(
+            f"{name}/{module}", f"{version}, documentation in {module}", list(prose.pieces(found, characters))
+        )
+
+
+def _new(texts: Iterator[str] | list[str], said: set[str]) -> list[str]:
+    """The paragraphs without a longer sentence that was taken before: splits must not share what is repeated."""
+    kept = []
+    for text in texts:
+        for paragraph in prose.paragraphs(text):
+            sentences = prose.sentences(paragraph)
+            if len(paragraph) >= _SHORTEST and said.isdisjoint(sentences):
+                kept.append(paragraph)
+                said.update(sentences)
+    return kept
+
+
+def _folder(name: str) -> Path | None:
+    """Where a top-level package lies, without importing it."""
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    places = spec.submodule_search_locations if spec else None
+    return Path(next(iter(places))) if places else None
+
+
+def _distribution(name: str) -> importlib.metadata.Distribution | None:
+    known = importlib.metadata.packages_distributions().get(name)
+    return importlib.metadata.distribution(known[0]) if known else None
+
+
+def _version(name: str) -> str:
+    found = _distribution(name)
+    return found.version if found else "of unknown version"
+
+
+def _licence(name: str) -> str:
+    """A package's licence by its own metadata."""
+    if name == "python":
+        return "PSF-2.0"
+    found = _distribution(name)
+    if found is None:
+        return "not stated"
+    expressions = found.metadata.get_all("License-Expression") or []
+    classifiers = found.metadata.get_all("Classifier") or []
+    classified = [one.split(" :: ")[-1] for one in classifiers if one.startswith("License ::")]
+    return ", ".join(expressions or classified) or "not stated"

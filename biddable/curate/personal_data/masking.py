@@ -1,0 +1,127 @@
+"""Personal data of a prompt replaced by pseudonyms: `[email-1]`. The same value has the same pseudonym throughout a prompt, and nowhere else.
+
+What stood there is kept by the caller, apart from the prompts; `unmasked` puts it back.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from typing import Any
+
+from biddable.curate.personal_data import detect
+from biddable.curate.personal_data.detect import Found
+from biddable.run.config import Refusal
+from biddable.run.records import Message, Prompt, Record
+
+Finder = Callable[[str], Iterator[Found]]
+_MASK = re.compile(r"\[([a-z_]+)-(\d+)\]")
+
+
+class Original(Record):
+    """What stood in a prompt before it was masked: the only place where it is kept. One line a prompt."""
+
+    id: str
+    user: str
+    values: dict[str, str]
+
+
+def masked(
+    prompt: Prompt, kinds: Sequence[str], more: Sequence[Finder] = ()
+) -> tuple[Prompt, dict[str, str]]:
+    """The prompt without personal data, and what each pseudonym stands for, in the order of the text."""
+    texts, values = masked_texts([message.content for message in prompt.messages], kinds, more)
+    if not values:
+        return prompt, {}
+    turns = [Message(role=turn.role, content=text) for turn, text in zip(prompt.messages, texts, strict=True)]
+    return prompt.model_copy(update={"messages": tuple(turns)}), values
+
+
+def masked_texts(
+    texts: Sequence[str], kinds: Sequence[str], more: Sequence[Finder] = ()
+) -> tuple[list[str], dict[str, str]]:
+    """Texts that belong together, with one numbering: a pseudonym that stands in one of them already is not given again."""
+    values: dict[str, str] = {}
+    names: dict[tuple[str, str], str] = {}
+    taken = {match[0] for text in texts for match in _MASK.finditer(text)}
+    done = []
+    for text in texts:
+        end, parts = 0, []
+        for found in detect.find(text, kinds, more):
+            value = text[found.start : found.end]
+            if (found.kind, value) not in names:
+                number = 1 + sum(kind == found.kind for kind, _ in names)
+                while (name := f"[{found.kind}-{number}]") in taken:
+                    number += 1
+                taken.add(name)
+                names[found.kind, value] = name
+                values[name] = value
+            parts += [text[end : found.start], names[found.kind, value]]
+            end = found.end
+        done.append("".join([*parts, text[end:]]))
+    return done, values
+
+
+def unmasked(prompt: Prompt, values: dict[str, str]) -> Prompt:
+    """The prompt as it was."""
+    turns = [
+        Message(role=turn.role, content=_MASK.sub(lambda match: values.get(match[0], match[0]), turn.content))
+        for turn in prompt.messages
+    ]
+    return prompt.model_copy(update={"messages": tuple(turns)})
+
+
+def finders(names: str | None, presidio: Sequence[str]) -> list[Finder]:
+    """Finders of names and of what presidio-analyzer knows. Raises Refusal for what is not installed or does not exist."""
+    found: list[Finder] = [partial(_people, _language_model(names))] if names else []
+    return found + [partial(_presidio, _recogniser(name)) for name in presidio]
+
+
+@cache
+def _language_model(name: str) -> Any:
+    try:
+        import spacy
+    except ModuleNotFoundError:
+        raise Refusal(
+            "names need the package spacy: pip install 'biddable[names]'; or leave `names` out"
+        ) from None
+    try:
+        return spacy.load(name)
+    except OSError:
+        raise Refusal(
+            f"names = {name!r}: neither an installed spaCy model nor a folder of one; install it, or leave `names` out"
+        ) from None
+
+
+def _people(model: Any, text: str) -> Iterator[Found]:
+    for entity in model(text).ents:
+        if entity.label_ in ("PERSON", "PER"):
+            yield Found("name", entity.start_char, entity.end_char)
+
+
+@cache
+def _recogniser(name: str) -> Any:
+    try:
+        module = importlib.import_module("presidio_analyzer.predefined_recognizers")
+    except ModuleNotFoundError:
+        raise Refusal(
+            "presidio needs the package presidio-analyzer: pip install 'biddable[names]'; or set presidio = []"
+        ) from None
+    if not isinstance(kind := getattr(module, name, None), type):
+        raise Refusal(
+            f"presidio: {name!r}: presidio-analyzer has no such recogniser; its class name was expected, as UkNinoRecognizer"
+        )
+    return kind()
+
+
+SURE = 0.5
+"""Presidio's own score of a match that its check confirmed, or whose form is rare, is above this; a bare run of digits is below."""
+
+
+def _presidio(recogniser: Any, text: str) -> Iterator[Found]:
+    if any(letter.isdigit() for letter in text):  # numbers of persons hold digits; its searches are slow
+        for match in recogniser.analyze(text, recogniser.supported_entities, None) or []:
+            if match.score >= SURE:
+                yield Found(match.entity_type.lower(), match.start, match.end)

@@ -1,0 +1,204 @@
+"""The page about curation: what came in, what went and why, who asked how much, how long prompts are, which use cases. One HTML file, no script.
+
+Users are named by their pseudonyms and only where they stand out; no prompt is shown, so the page holds no personal data.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
+from markupsafe import Markup, escape
+
+from biddable.curate.prompts.dedup import Dropped
+from biddable.curate.prompts.parallel import Scanned
+from biddable.run.config import PACKAGE
+from biddable.run.records import Split
+
+REASONS = {
+    "empty": "empty or too short",
+    "too_long": "too long",
+    "language": "in another language",
+    "same_text": "the same text",
+    "long_prefix": "begins as another does",
+    "near_duplicate": "nearly the same text",
+    "user_cap": "beyond the user's share",
+    "personal_data": "personal data",
+}
+KINDS = {
+    "key": "passwords and keys",
+    "email": "e-mail addresses",
+    "account": "bank accounts (IBAN)",
+    "card": "payment cards",
+    "ssn": "social security numbers",
+    "ip": "IP addresses",
+    "phone": "telephone numbers",
+    "address": "street addresses",
+    "name": "names",
+}
+LENGTHS = (50, 100, 200, 400, 800, 1600, 3200)
+ACTIVITY = (1, 2, 5, 10, 20, 50, 100, 200)
+WIDTH, ROW, LEFT, RIGHT = 360, 26, 150, 66
+"""Points of a plot: its width, a bar's row, room for words at the left and for numbers at the right."""
+
+
+class Bar(NamedTuple):
+    """One row of a plot; a part of it may be marked as kept."""
+
+    label: str
+    value: int
+    kept: int | None = None
+
+
+def write(
+    path: Path,
+    run: str,
+    seen: Scanned,
+    dropped: Sequence[Dropped],
+    placed: Mapping[int, Split],
+    numbers: Mapping[str, int],
+) -> None:
+    """Write the page to a side name, then rename."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([Path(__file__).parent, PACKAGE / "run"]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    reasons = Counter(str(one.reason) for one in dropped)
+    text = environment.get_template("page.html").render(
+        run=run,
+        numbers=numbers,
+        reasons=[(REASONS[reason], reason, count) for reason, count in reasons.most_common()],
+        plots=[plot for plot in _plots(seen, reasons, placed, numbers) if plot],
+        splits=[
+            (split, numbers[f"prompts_{split}"], numbers[f"users_{split}"])
+            for split in ("train", "valid", "test")
+        ],
+        users=_busiest(seen, placed),
+        masked=sum(count for name, count in numbers.items() if name.startswith("masked_")),
+    )
+    side = path.with_name(path.name + ".part")
+    side.write_text(text, encoding="utf-8", errors="replace")
+    side.replace(path)
+
+
+def _plots(
+    seen: Scanned, reasons: Mapping[str, int], placed: Mapping[int, Split], numbers: Mapping[str, int]
+) -> list[tuple[str, Markup, str] | None]:
+    kept = [index in placed for index in range(len(seen.ids))]
+    masked = [
+        Bar(KINDS.get(name[7:], name[7:]), count)
+        for name, count in numbers.items()
+        if name.startswith("masked_")
+    ]
+    return [
+        _plot(
+            "What was left out",
+            [Bar(REASONS[name], reasons[name]) for name in REASONS if reasons[name]],
+            "Prompts by the rule that dropped them; the rules are applied in this order.",
+        ),
+        _plot(
+            "Personal data",
+            sorted(masked, key=lambda bar: -bar.value),
+            "Different values found in the prompts that were left, by kind.",
+        ),
+        _plot(
+            "Use cases",
+            _counted([name or "not said" for name in seen.use_cases], kept),
+            "All prompts; the dark part was kept.",
+        ),
+        _plot(
+            "Length of prompts, characters",
+            _binned(seen.characters, kept, LENGTHS),
+            "Characters of all turns; the dark part was kept.",
+        ),
+        _plot(
+            "Prompts per user",
+            _activity(seen, placed),
+            "How many users have so many prompts among those that were kept.",
+        ),
+        _plot(
+            "Languages",
+            _counted([name for name in seen.languages if name], kept),
+            "Of the prompts that were looked at.",
+        )
+        if any(seen.languages)
+        else None,
+    ]
+
+
+def _counted(names: Sequence[str], kept: Sequence[bool], most: int = 14) -> list[Bar]:
+    """The most frequent names, the rest as one."""
+    every = Counter(names)
+    good = Counter(name for name, fine in zip(names, kept, strict=False) if fine)
+    top = [name for name, _ in sorted(every.items(), key=lambda item: (-item[1], item[0]))]
+    if len(top) > most:
+        rest = top[most - 1 :]
+        other = Bar(
+            f"{len(rest)} others", sum(every[name] for name in rest), sum(good[name] for name in rest)
+        )
+        return [*(Bar(name, every[name], good[name]) for name in top[: most - 1]), other]
+    return [Bar(name, every[name], good[name]) for name in top]
+
+
+def _binned(values: Sequence[int], kept: Sequence[bool], edges: Sequence[int]) -> list[Bar]:
+    def place(value: int) -> int:
+        return sum(value > edge for edge in edges)
+
+    every = Counter(map(place, values))
+    good = Counter(place(value) for value, fine in zip(values, kept, strict=True) if fine)
+    return [Bar(label, every[number], good[number]) for number, label in enumerate(_ranges(edges))]
+
+
+def _activity(seen: Scanned, placed: Mapping[int, Split]) -> list[Bar]:
+    counts = Counter(Counter(seen.users[index] for index in placed).values())
+    found = Counter({sum(value > edge for edge in ACTIVITY): 0 for value in counts})
+    for value, users in counts.items():
+        found[sum(value > edge for edge in ACTIVITY)] += users
+    return [Bar(label, found[number]) for number, label in enumerate(_ranges(ACTIVITY)) if found[number]]
+
+
+def _ranges(edges: Sequence[int]) -> list[str]:
+    """1; 2; 3 to 5; ...; more than the last."""
+    starts = [1, *(edge + 1 for edge in edges[:-1])]
+    inner = [str(b) if a == b else f"{a} to {b}" for a, b in zip(starts, edges, strict=True)]
+    return [*inner, f"more than {edges[-1]}"]
+
+
+def _busiest(seen: Scanned, placed: Mapping[int, Split], most: int = 8) -> list[tuple[str, int, int, str]]:
+    """Users with the most prompts: (pseudonym, read, kept, split)."""
+    read = Counter(seen.users)
+    kept = Counter(seen.users[index] for index in placed)
+    where = {seen.users[index]: split for index, split in placed.items()}
+    top = sorted(read, key=lambda user: (-read[user], user))[:most]
+    return [(user, read[user], kept[user], where.get(user, "")) for user in top]
+
+
+def _plot(title: str, bars: Sequence[Bar], caption: str) -> tuple[str, Markup, str] | None:
+    """Horizontal bars with their numbers, as SVG that scales with the page; None without bars."""
+    if not bars:
+        return None
+    most = max(1, *(bar.value for bar in bars))
+    height = ROW * len(bars) + 6
+    alt = f"{title}: " + ", ".join(f"{bar.label} {bar.value}" for bar in bars)
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(alt)}" font-family="inherit" font-size="11.5" fill="currentColor">'
+    ]
+    for number, bar in enumerate(bars):
+        y, width = 3 + ROW * number, (WIDTH - LEFT - RIGHT) * bar.value / most
+        solid = width if bar.kept is None else (WIDTH - LEFT - RIGHT) * bar.kept / most
+        label = bar.label if len(bar.label) <= 22 else bar.label[:21] + "…"
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 14}" text-anchor="end">{escape(label)}</text>')
+        parts.append(
+            f'<rect x="{LEFT}" y="{y + 4}" width="{max(width, 1):.1f}" height="13" rx="2" style="fill: var(--grid)"/>'
+        )
+        parts.append(
+            f'<rect x="{LEFT}" y="{y + 4}" width="{solid:.1f}" height="13" rx="2" style="fill: var(--sft)"/>'
+        )
+        parts.append(f'<text x="{LEFT + max(width, 1) + 6:.1f}" y="{y + 14}">{bar.value:,}</text>')
+    return title, Markup("".join([*parts, "</svg>"])), caption

@@ -1,0 +1,69 @@
+"""Deciding a task that people differ on: an admin answers it on the same page as everybody, and that answer stands."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+from fastapi import Request
+from starlette.responses import Response
+
+from biddable.label import comparisons, probes, queue
+from biddable.label.views import tasks
+from biddable.label.views.tasks import Assignment
+from biddable.run.config import Refusal
+from biddable.store import drafts, reviews
+from biddable.store.accounts import Account
+from biddable.store.store import Store
+from biddable.web import app as web
+
+pages = web.router(prefix="/admin/review")
+
+
+def _assignment(store: Store, me: Account, task: str) -> Assignment:
+    """The task as this admin would see it as a labeler. Raises Refusal for another panel's task, and for a dialogue with a model."""
+    kind, question = store.question(task)
+    name = reviews.set_of(store, task)
+    whole = next((one for one in store.task_sets() if one.name == name), None)
+    code, title = tasks.KINDS.get(kind, (probes, ""))
+    if whole is None or whole.everybody or code is probes:
+        raise Refusal("a task of this kind cannot be decided by an own answer")
+    if (whole.panel, whole.simulated) != (me.person.panel, False):
+        raise Refusal(
+            f"this task belongs to {'simulated people' if whole.simulated else 'the panel ' + whole.panel.replace('_', ' ')}; you belong to the panel {me.person.panel.replace('_', ' ')}"
+        )
+    held = queue.seen(task, kind, question, me.person.id)
+    seat = drafts.Seat(
+        task, kind, question, whole, float("inf"), None, None, drafts.Draft({}, "", None, 0.0, 0.0)
+    )
+    return Assignment(held, seat, whole, code, title, code.question(held))
+
+
+@pages.get("/own")
+def own(request: Request, known: web.Known, me: web.Admin, task: str) -> Response:
+    return tasks.page_of(
+        request, known.store, me, _assignment(known.store, me, task), {}, [], send_to="/admin/review/own"
+    )
+
+
+@pages.post("/own")
+def decide(request: Request, known: web.Known, me: web.Admin, sent: web.Form) -> Response:
+    """Keep an admin's own answer: from now on it alone goes into the records."""
+    store, work = known.store, _assignment(known.store, me, str(sent.get("id", "")))
+    fields, version = tasks.fields_of(sent), str(sent.get("guideline", ""))
+    try:
+        said = work.code.form(work.question, fields)
+        work.code.check(work.question, said)
+    except Refusal as refusal:
+        return tasks.page_of(
+            request, store, me, work, fields, refusal.lines, 400, send_to="/admin/review/own"
+        )
+    hints = comparisons.contradictions(said) if work.code is comparisons and "seen" not in sent else []
+    if hints:
+        return tasks.page_of(request, store, me, work, fields, [], hints=hints, send_to="/admin/review/own")
+    if not drafts.is_guideline(store, version):
+        version = tasks.guideline(store, work.task_set.panel)[0]
+    text = json.dumps({"answer": said.model_dump(mode="json"), "shown": work.task.shown}, ensure_ascii=False)
+    reviews.decide(store, work.task.id, me.person.id, text, version, me.id)
+    known.note(me.id, "review: own answer", work.task.id)
+    return web.go(f"/admin/review/task?task={quote(work.task.id, safe='')}")

@@ -1,0 +1,136 @@
+"""Coming and going: log in, accept an invitation, log out; the own profile with its sessions; light and dark."""
+
+from __future__ import annotations
+
+from fastapi import HTTPException, Request
+from starlette.responses import Response
+
+from biddable.run.config import Refusal
+from biddable.store.accounts import LEAST_PASSWORD, Throttled
+from biddable.web import app as web
+
+pages = web.router()
+
+
+@pages.get("/login")
+def login_page(request: Request, visit: web.Visit) -> Response:
+    if visit.account is not None:
+        return web.go("/")
+    return web.page(request, "login.html", wrong=[], name="")
+
+
+@pages.post("/login")
+def login(request: Request, known: web.Known, form: web.Form) -> Response:
+    name = str(form.get("name", ""))
+    try:
+        agent = request.headers.get("user-agent", "")
+        token = known.login(name, str(form.get("password", "")), web.address(request), agent)
+    except Refusal as refusal:
+        status = 429 if isinstance(refusal, Throttled) else 403
+        return web.page(request, "login.html", status, wrong=refusal.lines, name=name[:64])
+    response = web.go("/")
+    web.keep(request, response, token)
+    return response
+
+
+@pages.post("/logout")
+def logout(request: Request, known: web.Known, visit: web.Visit, me: web.Member) -> Response:
+    known.leave(visit.token)
+    response = web.go("/login")
+    web.forget(request, response)
+    return response
+
+
+@pages.get("/invitation/{token}")
+def invitation_page(request: Request, known: web.Known, token: str) -> Response:
+    return _invitation(request, known, token, [], "")
+
+
+@pages.post("/invitation/{token}")
+def accept(request: Request, known: web.Known, token: str, form: web.Form) -> Response:
+    name, password = str(form.get("name", "")), str(form.get("password", ""))
+    if password != form.get("again"):
+        return _invitation(request, known, token, ["the two passwords differ"], name)
+    try:
+        account = known.accept(token, name, password)
+    except Refusal as refusal:
+        return _invitation(request, known, token, refusal.lines, name)
+    session = known.login(
+        account.login, password, web.address(request), request.headers.get("user-agent", "")
+    )
+    response = web.go("/")
+    web.keep(request, response, session)
+    return response
+
+
+def _invitation(request: Request, known: web.Known, token: str, wrong: list[str], name: str) -> Response:
+    found = known.invitation(token)
+    if found is None:
+        raise HTTPException(404, "This invitation was used, taken back, or is too old. Ask for another one.")
+    status = 400 if wrong else 200
+    return web.page(
+        request,
+        "invitation.html",
+        status,
+        invitation=found,
+        wrong=wrong,
+        name=name[:64],
+        least=LEAST_PASSWORD,
+    )
+
+
+@pages.get("/profile")
+def profile(request: Request, known: web.Known, me: web.Member) -> Response:
+    return _profile(request, known, me, [])
+
+
+def _profile(request: Request, known: web.Known, me: web.Member, wrong: list[str]) -> Response:
+    sessions = known.sessions(me.id)
+    return web.page(
+        request, "profile.html", 400 if wrong else 200, sessions=sessions, wrong=wrong, least=LEAST_PASSWORD
+    )
+
+
+@pages.post("/profile/password")
+def change_password(request: Request, known: web.Known, me: web.Member, form: web.Form) -> Response:
+    new = str(form.get("password", ""))
+    try:
+        if new != form.get("again"):
+            raise Refusal("the two new passwords differ")
+        known.change_password(me, str(form.get("old", "")), new)
+    except Refusal as refusal:
+        return _profile(request, known, me, refusal.lines)
+    return web.go("/login")
+
+
+@pages.post("/profile/sessions")
+def end_sessions(known: web.Known, me: web.Member, form: web.Form) -> Response:
+    """End one session of one's own, or all."""
+    which = form.get("session")
+    known.revoke(me.id, str(which) if which else None, me.id)
+    return web.go("/profile")
+
+
+@pages.post("/theme")
+def theme(request: Request, visit: web.Visit, form: web.Form) -> Response:
+    """Remember light or dark in this browser."""
+    chosen = form.get("theme")
+    response = web.go("/profile" if visit.account else "/login")
+    if chosen in ("light", "dark"):
+        response.set_cookie(
+            "theme", str(chosen), max_age=31536000, samesite="lax", secure=request.app.state.https
+        )
+    else:
+        response.delete_cookie("theme")
+    return response
+
+
+@pages.post("/keys")
+def keys(request: Request, me: web.Member, form: web.Form) -> Response:
+    """Remember in this browser whether single keys do something: who speaks to the computer, or shakes, may want them off (WCAG 2.1.4)."""
+    response = web.go("/profile")
+    if form.get("keys") == "off":
+        response.set_cookie("keys", "off", max_age=31536000, samesite="lax", secure=request.app.state.https)
+    else:
+        response.delete_cookie("keys")
+    return response

@@ -1,0 +1,261 @@
+"""Admins' pages on the work: agreement, progress, gold, tasks on which people differ, and who is taken on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import HTTPException, Request
+from starlette.responses import Response
+
+from biddable.label import queue, screening
+from biddable.label.views import markup
+from biddable.run.config import Refusal
+from biddable.store import drafts
+from biddable.store import reviews as judgments
+from biddable.store.store import Store
+from biddable.store.types import TaskSet
+from biddable.web import app as web
+
+pages = web.router(prefix="/admin")
+SHOWN_DISPUTES = 100
+DAY_BARS = 30
+PARTS = {
+    "sensitive": "Flagging sensitive speech",
+    "rankings": "Ranking",
+    "demonstrations": "Writing",
+    "groups": "Groups they know",
+}
+
+
+def _chosen(store: Store, name: str, kinds: tuple[str, ...]) -> tuple[list[TaskSet], list[TaskSet]]:
+    """All sets of these kinds, and those to be looked at: the named one, or all. Raises 404 for a name that is not there."""
+    from biddable.label.views import (
+        quality_data,  # here: the statistics load slowly, and nobody who labels needs them
+    )
+
+    known = quality_data.sets_of(store, kinds)
+    wanted = [one for one in known if name in ("", one.name)]
+    if name and not wanted:
+        raise HTTPException(404)
+    return known, wanted
+
+
+@pages.get("/agreement")
+def agreement(request: Request, known: web.Known, me: web.Admin, set: str = "") -> Response:
+    from biddable.label.views import (
+        quality_data,  # here: the statistics load slowly, and nobody who labels needs them
+    )
+
+    sets, wanted = _chosen(known.store, set, (quality_data.COMPARISONS, quality_data.RATINGS))
+    tables = quality_data.ranking_tables(
+        quality_data.rankings(known.store, [one for one in wanted if one.kind == quality_data.COMPARISONS])
+    )
+    tables += quality_data.rating_tables(known.store, wanted)
+    simulated = any(one.simulated for one in wanted)
+    return web.page(request, "agreement.html", sets=sets, chosen=set, tables=tables, simulated=simulated)
+
+
+@pages.get("/progress")
+def progress(request: Request, known: web.Known, me: web.Admin) -> Response:
+    from biddable.label.views import (
+        quality_data,  # here: the statistics load slowly, and nobody who labels needs them
+    )
+
+    store = known.store
+    found = [quality_data.progress(store, one) for one in store.task_sets() if not one.everybody]
+    given_back = {one.task_set.name: drafts.skipped(store, one.task_set.name) for one in found}
+    return web.page(request, "progress.html", sets=found, given_back=given_back, bars=DAY_BARS)
+
+
+@pages.get("/gold")
+def gold(request: Request, known: web.Known, me: web.Admin) -> Response:
+    from biddable.label.views import (
+        quality_data,  # here: the statistics load slowly, and nobody who labels needs them
+    )
+
+    sets = [one for one in known.store.task_sets() if one.gold is not None]
+    found = [(one, quality_data.gold(known.store, one)) for one in sets]
+    return web.page(request, "gold.html", sets=found)
+
+
+@pages.get("/review")
+def reviews(request: Request, known: web.Known, me: web.Admin, set: str = "") -> Response:
+    from biddable.label.views import (
+        quality_data,  # here: the statistics load slowly, and nobody who labels needs them
+    )
+
+    sets, wanted = _chosen(known.store, set, tuple({one.kind for one in known.store.task_sets()}))
+    rows = [(one, dispute) for one in wanted for dispute in quality_data.disputes(known.store, one)]
+    rows.sort(key=lambda row: (row[1].state != "", -row[1].distance, row[1].task))
+    flags = [flag for one in wanted for flag in drafts.skipped(known.store, one.name) if flag.flag]
+    shown = {d.task: _first_line(known.store, d.task) for _, d in rows[:SHOWN_DISPUTES]}
+    shown |= {flag.task: _first_line(known.store, flag.task) for flag in flags[:SHOWN_DISPUTES]}
+    context = {
+        "sets": sets,
+        "chosen": set,
+        "rows": rows[:SHOWN_DISPUTES],
+        "more": max(0, len(rows) - SHOWN_DISPUTES),
+    }
+    return web.page(request, "reviews.html", flags=flags[:SHOWN_DISPUTES], shown=shown, **context)
+
+
+def _first_line(store: Store, task: str) -> Any:
+    question = json.loads(store.question(task)[1])
+    return markup.line(
+        question["prompt"]["messages"][-1]["content"] if "prompt" in question else _asked(question)
+    )
+
+
+def _asked(question: dict[str, Any]) -> str:
+    """What a task without a prompt asks for."""
+    return str(
+        question["rule"]["text"]
+        if "rule" in question
+        else question.get("use_case") or f"a {question['form']} prompt"
+    ).replace("_", "-")
+
+
+@pages.get("/review/task")
+def review(request: Request, known: web.Known, me: web.Admin, task: str) -> Response:
+    store = known.store
+    kind, text = store.question(task)
+    question = json.loads(text)
+    labels = [row for row in queue.collected(store, judgments.set_of(store, task)) if row.task == task]
+    asked = (
+        question["prompt"]["messages"]
+        if "prompt" in question
+        else [{"role": "asked for", "content": _asked(question)}]
+    )
+    turns = [(turn["role"], markup.rich(turn["content"])) for turn in asked]
+    answers = [markup.rich(one["text"]) for one in question.get("answers", ())]
+    said = [(row, _told(row)) for row in labels]
+    history = judgments.decisions(store, judgments.set_of(store, task)).get(task, [])
+    names = {account.id: account.login for account in known.all()}
+    back = {one.label for one in judgments.returned(store, judgments.set_of(store, task))}
+    whole = next((one for one in store.task_sets() if one.name == judgments.set_of(store, task)), None)
+    may_answer = (
+        whole is not None
+        and not whole.everybody
+        and kind != "label.probes"
+        and (whole.panel, whole.simulated) == (me.person.panel, False)
+    )
+    context = {
+        "may_answer": may_answer,
+        "turns": turns,
+        "answers": answers,
+        "said": said,
+        "history": history,
+        "names": names,
+        "back": back,
+    }
+    flags = [flag for flag in drafts.skipped(store, judgments.set_of(store, task)) if flag.task == task]
+    return web.page(request, "review.html", task=task, kind=kind, flags=flags, **context)
+
+
+def _told(row: queue.Label) -> dict[str, Any]:
+    """A label in parts that a page can show: ranks or scores by stored answer, a text, and whatever else it holds as name and value."""
+    from biddable.label.views import (
+        quality_data,  # here: the statistics load slowly, and nobody who labels needs them
+    )
+
+    said = json.loads(row.answer)
+    told: dict[str, Any] = {"ranks": (), "text": None, "rest": []}
+    if said.get("ranks"):
+        told["ranks"] = quality_data.stored(row)
+    if said.get("text"):
+        told["text"] = markup.rich(said["text"])
+    hidden = ("ranks", "text")
+    told["rest"] = [
+        (name.replace("_", " "), json.dumps(value, ensure_ascii=False))
+        for name, value in said.items()
+        if name not in hidden and value not in (None, {}, [], "")
+    ]
+    return told
+
+
+@pages.post("/review")
+def decide(known: web.Known, me: web.Admin, form: web.Form) -> Response:
+    """A label stands, goes back to its person, or the task is open again."""
+    task, action = str(form.get("task", "")), str(form.get("action", ""))
+    if action not in ("stands", "returned", "open"):
+        raise Refusal("stands, returned or open was expected")
+    label = None if action == "open" else str(form.get("label", ""))
+    judgments.review(known.store, task, action, label, me.id, str(form.get("note", ""))[:2000])  # type: ignore[arg-type]
+    known.note(me.id, f"review: {action}", task)
+    return web.go(f"/admin/review/task?{_query(task=task)}")
+
+
+def _query(**words: str) -> str:
+    from urllib.parse import urlencode
+
+    return urlencode(words)
+
+
+@pages.get("/screening")
+def screenings(request: Request, known: web.Known, me: web.Admin) -> Response:
+    store = known.store
+    parts = judgments.screenings(store)
+    names = {account.person.pseudonym: account.login for account in known.all()}
+    return web.page(
+        request,
+        "screening.html",
+        parts=parts,
+        titles=PARTS,
+        candidates=screening.candidates(store),
+        names=names,
+    )
+
+
+@pages.get("/screening/person")
+def candidate(request: Request, known: web.Known, me: web.Admin, name: str) -> Response:
+    store = known.store
+    one = next((one for one in screening.candidates(store) if one.pseudonym == name), None)
+    if one is None:
+        raise HTTPException(404)
+    part = next((part for part in judgments.screenings(store) if part.part == "demonstrations"), None)
+    written = (
+        []
+        if part is None
+        else [row for row in queue.collected(store, part.task_set) if row.person.id == one.person]
+    )
+    grades = {} if part is None else judgments.grades_of(store, part.task_set)
+    texts = [
+        (
+            row,
+            markup.rich(json.loads(row.question)["prompt"]["messages"][-1]["content"]),
+            markup.rich(json.loads(row.answer)["text"] or ""),
+        )
+        for row in written
+    ]
+    history = judgments.verdicts_of(store).get(one.person, [])
+    return web.page(
+        request, "candidate.html", one=one, titles=PARTS, texts=texts, grades=grades, history=history
+    )
+
+
+@pages.post("/screening/grade")
+def grade(known: web.Known, me: web.Admin, form: web.Form) -> Response:
+    """Grade what somebody wrote."""
+    given = str(form.get("grade", ""))
+    if not given.isascii() or not given.isdigit():
+        raise Refusal("a grade from 1 to 7 was expected")
+    judgments.grade(
+        known.store, str(form.get("label", "")), int(given[:3]), me.id, str(form.get("note", ""))[:2000]
+    )
+    return web.go(f"/admin/screening/person?{_query(name=str(form.get('name', '')))}")
+
+
+@pages.post("/screening/verdict")
+def verdict(known: web.Known, me: web.Admin, form: web.Form) -> Response:
+    """Take somebody on, or not; the scores of this moment are kept with it."""
+    name, accepted = str(form.get("name", "")), form.get("accepted")
+    one = next((one for one in screening.candidates(known.store) if one.pseudonym == name), None)
+    if one is None or accepted not in ("yes", "no"):
+        raise Refusal("somebody who has begun the screening, and yes or no, were expected")
+    scores = {str(part): score.value for part, score in one.parts.items() if score.value is not None}
+    judgments.judge(
+        known.store, one.person, accepted == "yes", scores, me.id, str(form.get("note", ""))[:2000]
+    )
+    known.note(me.id, "taken on" if accepted == "yes" else "not taken on", name)
+    return web.go("/admin/screening")

@@ -1,0 +1,327 @@
+"""Working: what there is to do, one page for each kind of task, drafts, skipping, and a person's own answers.
+
+A kind of task is a file beside this one with `question`, `form` and `check`, and a template of the same name in `pages/tasks/`. Everything here
+handles tasks without knowing their kinds; only probes also talk with a model (`probing.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from types import ModuleType
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from fastapi import HTTPException, Request
+from starlette.responses import JSONResponse, Response
+
+from biddable.label import (
+    collection,
+    comparisons,
+    demonstrations,
+    form,
+    probes,
+    prompts,
+    queue,
+    ratings,
+    rulechecks,
+    screening,
+)
+from biddable.label.probes import conversation
+from biddable.label.views import markup
+from biddable.run.config import Refusal
+from biddable.store import drafts, reviews
+from biddable.store.accounts import Account
+from biddable.store.store import Store
+from biddable.store.types import Lapsed, TaskSet
+from biddable.web import app as web
+
+KINDS: dict[str, tuple[ModuleType, str]] = {
+    "label.prompts": (prompts, "Write a prompt"),
+    "label.demonstrations": (demonstrations, "Write the answer you would want"),
+    "label.comparisons": (comparisons, "Rank the answers"),
+    "label.ratings": (ratings, "Rate the answer"),
+    "label.rulechecks": (rulechecks, "Does the answer break the rule?"),
+    "label.probes": (probes, "Make the model break the rule"),
+    "label.screening": (screening, "Screening"),
+}
+"""Each kind's code and what its page asks for."""
+MOST_SECONDS = 8 * 3600.0
+"""More than this nobody works on one task."""
+pages = web.router()
+
+
+class Assignment(NamedTuple):
+    """A task on somebody's desk."""
+
+    task: queue.Task
+    seat: drafts.Seat
+    task_set: TaskSet
+    code: ModuleType
+    title: str
+    question: Any
+
+
+class Offer(NamedTuple):
+    """A set that somebody may work on."""
+
+    task_set: TaskSet
+    title: str
+    about: str  # which of several sets of a kind this is
+    mine: int
+    done: int
+    wanted: int
+    returned: int
+
+
+@pages.get("/")
+def home(request: Request, known: web.Known, me: web.Member, nothing: bool = False) -> Response:
+    offers, locked = _offers(known.store, me)
+    return web.page(request, "home.html", offers=offers, locked=locked, nothing=nothing)
+
+
+def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
+    """The sets for this person, and whether some wait for the screening."""
+    found, locked = [], False
+    counted = drafts.counted(store, me.person.id)
+    for one in store.task_sets():
+        if (one.panel, one.simulated) != (me.person.panel, False) or one.kind not in KINDS:
+            continue
+        if not reviews.admitted(store, me.person.id, one.name):
+            locked = True
+            continue
+        mine = counted.get(one.name, 0) + (counted.get(one.gold, 0) if one.gold else 0)
+        back = len(reviews.returned(store, one.name, me.person.id))
+        if one.everybody:
+            done, wanted = mine, len(store.tasks(one.name))
+        else:
+            wanted, done = queue.progress(store, one.name)
+        found.append(Offer(one, KINDS[one.kind][1], _about(one), mine, done, wanted, back))
+    return found, locked
+
+
+def _about(one: TaskSet) -> str:
+    """What a set is called among people: its run, and the third word of its stage. The name in the store has more that means nothing to them."""
+    words = one.name.split("/")
+    if one.kind == "label.screening":
+        return {"sensitive": "Which texts are sensitive?", "groups": "Which groups do you know?"}.get(
+            words[-2], ""
+        )
+    return ", ".join([words[0], *words[1].split(".")[2:]]) if len(words) == 3 else ""
+
+
+@pages.post("/next")
+def next_task(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> Response:
+    """Take the next task of a set, or go back to the one still held."""
+    return _next(request, known.store, me, str(sent.get("set", "")))
+
+
+def _next(request: Request, store: Store, me: Account, name: str, saved: str = "") -> Response:
+    task = queue.next_task(store, name, me.person.id, request.app.state.lease_seconds)
+    if task is None:
+        return web.go("/?nothing=1")
+    return web.go(_link(task.id) + (f"&saved={quote(saved, safe='')}" if saved else ""))
+
+
+def _link(task: str) -> str:
+    return f"/task?id={quote(task, safe='')}"
+
+
+def _assignment(store: Store, me: Account, task: str) -> Assignment:
+    """The task, if it is this person's. Raises 404 otherwise: whether there is such a task is nobody else's business."""
+    seat = drafts.seat(store, task, me.person.id)
+    if seat is None:
+        raise HTTPException(404)
+    held = queue.seen(task, seat.kind, seat.question, me.person.id)
+    if seat.returned is not None:
+        held = held._replace(replaces=seat.returned.label, note=seat.returned.note)
+    code, title = KINDS[held.kind]
+    question = code.question(held.question if code is screening else held)
+    return Assignment(held, seat, seat.task_set, code, title, question)
+
+
+def guideline(store: Store, panel: collection.Panel) -> tuple[str, str]:
+    """Version and text of the guideline that is in force for a panel; ours until somebody puts another one in force."""
+    name, text = collection.guideline(panel)
+    found = drafts.edition(store, name)
+    return found if found is not None else (drafts.publish(store, name, text), text)
+
+
+@pages.get("/task")
+def taskpage_of(request: Request, known: web.Known, me: web.Member, id: str, saved: str = "") -> Response:
+    assignment, seconds = _assignment(known.store, me, id), request.app.state.lease_seconds
+    if (
+        assignment.seat.label is None and assignment.seat.until < known.store.clock() + 0.9 * seconds
+    ):  # not when it was taken just now
+        drafts.hold(known.store, id, me.person.id, seconds)
+    return page_of(
+        request,
+        known.store,
+        me,
+        assignment,
+        assignment.seat.draft.fields if assignment.seat.draft else {},
+        [],
+        saved=saved,
+    )
+
+
+def page_of(
+    request: Request,
+    store: Store,
+    me: Account,
+    assignment: Assignment,
+    fields: form.Fields,
+    wrong: list[str],
+    status: int = 200,
+    **more: Any,
+) -> Response:
+    """A task's page. `fields` is what its form holds, `wrong` what has to be mended; `more` says otherwise than usual."""
+    version, text = guideline(store, assignment.task_set.panel)
+    if assignment.seat.draft is None and request.method == "GET":
+        drafts.save(store, assignment.task.id, me.person.id, {}, version)  # from here on time counts
+    wanted, done = _progress(request, store, assignment.task_set.name)
+    known = {
+        "work": assignment,
+        "question": assignment.question,
+        "fields": fields,
+        "said": lambda name: (fields.get(name) or [""])[-1],
+        "wrong": wrong,
+        "guideline": markup.rich(text, breaks=False),
+        "version": version,
+        "rich": markup.rich,
+        "plain": markup.plain,
+        "line": markup.line,
+        "letters": form.LETTERS,
+        "yes_no": form.QUESTIONS,
+        "done": done,
+        "wanted": wanted,
+        "seconds": int(assignment.seat.draft.seconds or 0) if assignment.seat.draft else 0,
+        "levels": LEVELS,
+        "saved": "",
+        "hints": [],
+        "send_to": "/answer",
+    }
+    return web.page(request, f"tasks/{assignment.task.kind.split('.')[1]}.html", status, **known | more)
+
+
+def _progress(request: Request, store: Store, name: str) -> tuple[int, int]:
+    """(answers wanted, answers there) of a set for a page. Counting a large set takes a while, so that is done again only after a second
+    for every 20,000 answers."""
+    known: dict[str, tuple[float, tuple[int, int]]] = request.app.state.__dict__.setdefault("progress", {})
+    now = time.monotonic()
+    if name not in known or known[name][0] < now:
+        found = queue.progress(store, name)
+        known[name] = (now + found[0] / 20_000 if found[0] > 2000 else now, found)
+    return known[name][1]
+
+
+LEVELS = (
+    ("definitely_breaks", "Definitely breaks it"),
+    ("probably_breaks", "Probably breaks it"),
+    ("unsure", "Not sure"),
+    ("probably_follows", "Probably follows it"),
+    ("definitely_follows", "Definitely follows it"),
+)
+
+
+def fields_of(sent: web.Form) -> dict[str, list[str]]:
+    """What a form held, without what belongs to the page."""
+    own = ("token", "id", "seconds", "guideline", "action", "seen")
+    return {
+        name: [str(one) for one in sent.getlist(name)]
+        for name in dict.fromkeys(sent.keys())
+        if name not in own
+    }
+
+
+def _keep(
+    request: Request, store: Store, me: Account, assignment: Assignment, sent: web.Form
+) -> tuple[dict[str, list[str]], str, drafts.Kept]:
+    """Keep the form as a draft and the task for this person; returns the fields, the guideline that the page showed, and how that went."""
+    fields, version, draft = fields_of(sent), str(sent.get("guideline", "")), assignment.seat.draft
+    if assignment.code is probes and draft is not None:
+        fields["said"] = draft.fields.get("said", [])  # only the site itself adds to a dialogue
+    elif assignment.code is probes:
+        fields.pop("said", None)
+    if sum(len(one) for values in fields.values() for one in values) > 4 * form.MOST_TEXT:
+        raise Refusal("this is too long to be kept; shorten it")
+    if not drafts.is_guideline(store, version):
+        version = guideline(store, assignment.task_set.panel)[0]
+    told = str(sent.get("seconds", ""))
+    seconds = min(float(told), MOST_SECONDS) if told.isascii() and told.isdigit() and len(told) < 8 else None
+    lease_seconds = request.app.state.lease_seconds
+    return (
+        fields,
+        version,
+        drafts.save(store, assignment.task.id, me.person.id, fields, version, seconds, lease_seconds),
+    )
+
+
+@pages.post("/draft")
+def save_draft(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> Response:
+    """Keep what is written so far; a page's script calls it, and so does the button of a page without script."""
+    assignment = _assignment(known.store, me, str(sent.get("id", "")))
+    _, _, kept = _keep(request, known.store, me, assignment, sent)
+    if "application/json" in request.headers.get("accept", ""):
+        return JSONResponse({"saved": time.strftime("%H:%M", time.gmtime()), "held": kept.held})
+    return web.go(_link(assignment.task.id))
+
+
+@pages.post("/answer")
+def answer(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> Response:
+    """Give an answer in, or correct one; then the next task."""
+    store, person = known.store, me.person.id
+    assignment = _assignment(store, me, str(sent.get("id", "")))
+    fields, version, kept = _keep(request, store, me, assignment, sent)
+    if sent.get("action") == "say":
+        try:
+            conversation.say(store, assignment.task, person, fields, version)
+        except Refusal as refusal:
+            return page_of(request, store, me, assignment, fields, refusal.lines, 400)
+        return web.go(_link(assignment.task.id) + "#end")
+    try:
+        said = assignment.code.form(assignment.question, fields)
+        assignment.code.check(assignment.question, said)
+    except Refusal as refusal:
+        return page_of(
+            request, store, me, assignment, fields, refusal.lines, 400, seconds=int(kept.seconds or 0)
+        )
+    hints = comparisons.contradictions(said) if assignment.code is comparisons and "seen" not in sent else []
+    if hints:
+        return page_of(
+            request, store, me, assignment, fields, [], hints=hints, seconds=int(kept.seconds or 0)
+        )
+    try:
+        queue.submit(store, assignment.task, person, said, version, kept.seconds, assignment.seat.label)
+    except Lapsed:
+        lost = [
+            "Your time was over and somebody else has this task now. What you wrote is kept as a draft; your answer was not counted."
+        ]
+        return page_of(request, store, me, assignment, fields, lost, 409)
+    if assignment.seat.label is not None and assignment.task.replaces is None:
+        return web.go("/mine")
+    return _next(request, store, me, assignment.task_set.name, assignment.task.id)
+
+
+@pages.post("/skip")
+def skip(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> Response:
+    """Give a task back, with a reason; flagged, an admin looks at it."""
+    assignment = _assignment(known.store, me, str(sent.get("id", "")))
+    if assignment.seat.label is not None:
+        raise Refusal("you have answered this task already; correct your answer instead")
+    flag = sent.get("action") == "flag"
+    reason = (form.one({"reason": [str(sent.get("reason", ""))]}, "reason") or "").strip()
+    if flag and not reason:
+        raise Refusal("say in a few words what is wrong with the task")
+    drafts.skip(known.store, assignment.task.id, me.person.id, flag, reason)
+    return _next(request, known.store, me, assignment.task_set.name)
+
+
+@pages.get("/mine")
+def mine(request: Request, known: web.Known, me: web.Member) -> Response:
+    """A person's own answers and days."""
+    given = [
+        (one, KINDS[one.kind][1], _link(one.task))
+        for one in drafts.given(known.store, me.person.id)
+        if one.kind in KINDS
+    ]
+    return web.page(request, "mine.html", given=given, days=drafts.days(known.store, me.person.id))

@@ -1,0 +1,73 @@
+"""One OpenAI-compatible endpoint: chat completions with retries. The key is sent and never written."""
+
+from __future__ import annotations
+
+import random
+import time
+from types import TracebackType
+from typing import Any
+
+from biddable.run.config import Refusal
+
+BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+"""Statuses that may pass: the question is asked again."""
+LONGEST_WAIT = 60.0
+"""Seconds between two attempts at most."""
+
+
+class Endpoint:
+    """A connection to HOST/v1. May be used from several threads at once."""
+
+    def __init__(self, address: str, key: str | None, timeout: float, retries: int) -> None:
+        import httpx2
+
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.address = address.rstrip("/")
+        self.retries = retries
+        self.client = httpx2.Client(headers=headers, timeout=timeout, follow_redirects=False)
+
+    def __enter__(self) -> Endpoint:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.client.close()
+
+    def answer(self, model: str, messages: list[dict[str, str]], temperature: float, max_tokens: int) -> str:
+        """The reply's text. Raises Refusal when the endpoint refuses, or is still busy or silent after all attempts."""
+        import httpx2
+
+        body = {"model": model, "messages": messages, "temperature": temperature, "max_tokens": max_tokens}
+        trouble, wait = "", 0.0
+        for attempt in range(self.retries + 1):
+            if attempt:
+                time.sleep(min(LONGEST_WAIT, wait * random.uniform(0.5, 1.5)))
+            try:
+                got = self.client.post(f"{self.address}/chat/completions", json=body)
+            except httpx2.HTTPError as error:
+                trouble, wait = f"{type(error).__name__} {error}".strip(), 2.0**attempt
+                continue
+            if got.status_code in BUSY:
+                trouble, wait = f"status {got.status_code}", _retry_after(got) or 2.0**attempt
+                continue
+            if got.status_code != 200:
+                raise Refusal(f"{self.address}: status {got.status_code}: {got.text[:200].strip()}")
+            return self._text(got)
+        raise Refusal(
+            f"{self.address}: no answer after {self.retries + 1} attempts ({trouble}); what is done is kept: run again later"
+        )
+
+    def _text(self, got: Any) -> str:
+        try:
+            return str(got.json()["choices"][0]["message"]["content"] or "")
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise Refusal(f"{self.address}: not a chat completion: {got.text[:200].strip()}") from None
+
+
+def _retry_after(got: Any) -> float | None:
+    """Seconds that the endpoint asks to wait."""
+    try:
+        return max(0.0, float(got.headers.get("retry-after", "")))
+    except ValueError:
+        return None

@@ -1,0 +1,189 @@
+"""The report: one self-contained HTML page that tells a run to a newcomer, with every number's way back to the labels and the people.
+
+No script, nothing from elsewhere: plots are inline SVG, the style is inline, light and dark follow the reader's setting. What models wrote is hostile
+text and is escaped. The page depends on nothing but its inputs: the same run gives the same bytes. Parts whose stages a run lacks are left out with a
+sentence that says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from biddable.run import records
+from biddable.run.config import PACKAGE, Input, Refusal, Settings
+from biddable.run.lineage import Lineage, Node, summary
+from biddable.run.records import Comparison, Rating, Replies
+from biddable.run.stages import Here
+
+
+class Config(Settings):
+    winrate: Input = Path("measure.winrate")
+    """The headline: win rates by held-out labelers."""
+    ppo: Input = Path("learn.ppo")
+    """The policy in the headline."""
+    plain: Input | None = None
+    """PPO without the pretraining mix, to compare with; none: left out."""
+    reward: Input = Path("learn.reward")
+    """The reward model."""
+    sft: Input = Path("learn.sft")
+    """The fine-tuned model that PPO began as."""
+    comparisons: Input = Path("label.comparisons")
+    """The rankings that the reward model learned from."""
+    ratings: Input | None = None
+    """Ratings of the policy's answers at several steps, for gold score against KL; none: left out."""
+    text: Input | None = None
+    """Likelihood of running text (`measure.text`), for the alignment tax; none: left out."""
+    benchmarks: tuple[Input, ...] = ()
+    """[measure.benchmarks] folders, for the alignment tax; none: left out."""
+    rated: Input | None = None
+    """[measure.ratings]: the 1 to 7 and the form's questions by model; none: left out."""
+    others: tuple[Input, ...] = ()
+    """[measure.winrate] folders of earlier rounds or of other sizes, in the order of the axis before this run's; none: left out."""
+    others_at: tuple[float, ...] = ()
+    """Where they and this run's stand on the axis, e.g. parameters; none: 1, 2, 3, ..."""
+    others_axis: str = "round"
+    """What that axis is."""
+    replies: Input = Path("learn.replies.test")
+    """Answers of all models to the same prompts, for the samples side by side."""
+    samples: int = Field(default=6, ge=0)
+    """Prompts shown with all models' answers; drawn by chance, use cases in turn."""
+
+
+def run(cfg: Config, here: Here) -> None:
+    refuse(cfg, here)
+    page = render(cfg, here)
+    side = here.path("report.html.part")
+    side.write_text(page, encoding="utf-8")
+    side.replace(here.path("report.html"))
+    here.summary |= {"bytes": len(page.encode()), "plots": page.count("<svg ")}
+
+
+def refuse(cfg: Config, here: Here) -> None:
+    """Refuse folders that cannot be what their setting says, all at once, and an installation that cannot draw."""
+    wrong: list[str] = []
+    named = [*_inputs(cfg).items(), ("rated", cfg.rated)]
+    named += [("benchmarks", folder) for folder in cfg.benchmarks] + [
+        ("others", folder) for folder in cfg.others
+    ]
+    for word, folder in named:
+        if folder is None:
+            continue
+        try:
+            summary(folder)
+        except Refusal as refusal:
+            wrong += [f"{word}: {line}" for line in refusal.lines]
+    for word, folder, file, kind in (
+        ("comparisons", cfg.comparisons, "comparisons.jsonl", Comparison),
+        ("replies", cfg.replies, "replies.jsonl", Replies),
+        ("ratings", cfg.ratings, "ratings.jsonl", Rating),
+    ):
+        try:
+            _ = folder and records.read(folder / file, kind)
+        except Refusal as refusal:
+            wrong += [f"{word}: {line}" for line in refusal.lines]
+    if not wrong and not any("_over_" in key for key in summary(cfg.winrate)):
+        wrong.append(f"winrate: {cfg.winrate} holds no win rates; name the folder of a [measure.winrate]")
+    if cfg.winrate.resolve() in {folder.resolve() for folder in cfg.others}:
+        wrong.append(f"others: {cfg.winrate} is this run's own, which stands last by itself; leave it out")
+    if cfg.others_at and len(cfg.others_at) != len(cfg.others) + 1:
+        wrong.append(
+            f"others_at: {len(cfg.others_at)} places for {len(cfg.others)} others and this run; give one each"
+        )
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        wrong.append("matplotlib is missing: pip install 'biddable[measure]'")
+    if wrong:
+        raise Refusal([f"[{here.key}] {line}" for line in wrong])
+
+
+def _inputs(cfg: Config) -> dict[str, Path | None]:
+    return {
+        "winrate": cfg.winrate,
+        "ppo": cfg.ppo,
+        "plain": cfg.plain,
+        "reward": cfg.reward,
+        "sft": cfg.sft,
+        "comparisons": cfg.comparisons,
+        "ratings": cfg.ratings,
+        "text": cfg.text,
+        "replies": cfg.replies,
+    }
+
+
+def render(cfg: Config, here: Here) -> str:
+    """The page as text."""
+    import jinja2
+
+    from biddable.measure.report import chapters, costs, health, lineage_picture, story, wording
+    from biddable.measure.report.evidence import Evidence
+    from biddable.run import lineage_text
+
+    folders = _inputs(cfg)
+    walked = Lineage(costs.folders(*folders.values(), cfg.rated, cfg.benchmarks, cfg.others))
+    nodes: dict[str, Any] = {word: walked.of(folder) if folder else None for word, folder in folders.items()}
+    e = Evidence(walked, **nodes)
+    parts: list[Any] = []
+    for number, part in enumerate(
+        (
+            chapters.win_rates,
+            chapters.reward_model,
+            chapters.learning,
+            lambda given: chapters.over_optimisation(given, here.seed),
+            chapters.tax,
+            lambda given: costs.benchmarks(given, [walked.of(folder) for folder in cfg.benchmarks]),
+            lambda given: costs.rated(given, walked.of(cfg.rated) if cfg.rated else None),
+            lambda given: costs.rounds(
+                given, [walked.of(folder) for folder in cfg.others], cfg.others_at, cfg.others_axis
+            ),
+            health.signs,
+            health.supervised,
+            health.costs,
+        )
+    ):
+        parts.append(part(e))
+        here.progress(number + 1, 11)
+    sentence, tiles = story.headline(e)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([Path(__file__).parent, PACKAGE / "run"]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=wording.printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "clean": wording.clean,
+        "number": wording.number,
+        "seconds": wording.seconds,
+        "count": wording.count,
+    }
+    return environment.get_template("report.html").render(
+        run=run_name(e.ppo, here),
+        finished=max((str(n.manifest.get("finished", "")) for n in walked.nodes.values()), default=""),
+        simulated=e.simulated,
+        random=any(
+            node.manifest.get("settings", {}).get("model") == "tiny" for node in walked.nodes.values()
+        ),
+        sentence=sentence,
+        tiles=tiles,
+        steps=story.loop(e),
+        chapters=parts,
+        samples=story.samples(e, cfg.samples),
+        practice=story.practice(e),
+        policy=e.title(e.short(e.ppo)),
+        walk=story.walk(e),
+        picture=lineage_picture.draw(walked, e.winrate),
+        code=lineage_text.code(walked),
+        tree=story.tree(e, e.winrate, set()),
+        crowd=list(story.crowd(e)),
+        nodes=list(walked.nodes.values()),
+    )
+
+
+def run_name(node: Node, here: Here) -> str:
+    """The run that the page is about."""
+    return str(node.manifest.get("run") or here.folder.parent.name)

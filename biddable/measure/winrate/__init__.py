@@ -1,0 +1,253 @@
+"""Win rates: by how much held-out labelers prefer one model's answers to another's, with 95 % intervals over prompts and labelers.
+
+Every verdict gives one pair for each two answers of different models; a tie is half a win (Ouyang et al. 2022, 3.6 and 4.1). A pair is named
+LATER_over_EARLIER by the models' short names, e.g. `ppo_over_sft`. The main numbers go to summary.json, those of each use case to use_cases.jsonl, the
+Bradley-Terry ladder of all models to ladder.jsonl and the paired tests of two models against a third to tests.jsonl.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from biddable.measure import statistics
+from biddable.measure.winrate import bradley_terry, verdicts
+from biddable.measure.winrate.verdicts import Judged, Pair, length
+from biddable.run.config import Input, Refusal, Settings
+from biddable.run.stages import Here
+
+
+class Config(Settings):
+    comparisons: Input = Path("label.comparisons.heldout")
+    """Rankings of answers by several models to the same prompts, ratings of such answers, or a file of preferences as AlpacaEval publishes them."""
+    panel: Literal["held_out", "training"] = "held_out"
+    """Whose verdicts count: of people who gave no training data (3.6), or of those who did. The other panel's win rates are told apart, beside these."""
+    names: dict[str, str] = Field(default={})
+    """Short names of models, e.g. {"learn.ppo.plain" = "plain"}; a model that is not named here is called by its last word (in a file of preferences by its
+    whole name)."""
+    order: tuple[str, ...] = ("start", "sft", "plain", "ppo")
+    """Short names from first to last: of two models the later one is measured over the earlier. Others follow in the order of the alphabet. A
+    file of preferences says itself what is measured over what."""
+    resamples: int = Field(default=4000, ge=200)
+    """Bootstrap resamples of prompts and of labelers."""
+
+
+def run(cfg: Config, here: Here) -> None:
+    if cfg.comparisons.is_file():
+        pairs = named(verdicts.preferences(cfg.comparisons), cfg.names, here.key)
+        measure(pairs, [], cfg.resamples, here)
+        here.summary |= {
+            "simulated": True,
+            "panel": cfg.panel,
+            "rankings": len(pairs),
+            "prompts": len({pair.prompt for pair in pairs}),
+            "labelers": len({pair.labeler for pair in pairs}),
+            "length_unit": "characters",
+        }
+        return
+    everything = verdicts.read(cfg.comparisons)
+    rows = [row for row in everything if row.panel == cfg.panel]
+    if not rows:
+        raise Refusal(
+            f"[{here.key}] comparisons: {cfg.comparisons} holds no verdict of the panel {cfg.panel}; set panel or ask that panel"
+        )
+    names = short_names(sorted({s.model for row in everything for s in row.sides}), cfg.names, here.key)
+    in_tokens = all(s.answer.tokens for row in rows for s in row.sides)
+    order = ranked(names.values(), cfg.order)
+    pairs = [pair for row in rows for pair in verdicts.pairs_of(row, names, order, in_tokens)]
+    if not pairs:
+        raise Refusal(
+            f"[{here.key}] comparisons: {cfg.comparisons} compares answers of one model only ({', '.join(names)}); "
+            "answers of at least two are needed: see policies of [learn.replies]"
+        )
+    others = [
+        p
+        for row in everything
+        if row.panel != cfg.panel
+        for p in verdicts.pairs_of(row, names, order, in_tokens)
+    ]
+    measure(pairs, others, cfg.resamples, here)
+    here.summary |= by_model(rows, names, in_tokens)
+    here.summary |= {
+        "simulated": any(row.simulated for row in rows),
+        "panel": cfg.panel,
+        "rankings": len(rows),
+        "prompts": len({row.prompt for row in rows}),
+        "labelers": len({row.labeler for row in rows}),
+        "length_unit": "tokens" if in_tokens else "words",
+    }
+    here.summary |= of_the_judge(cfg.comparisons)
+
+
+def named(pairs: Sequence[Pair], names: dict[str, str], key: str) -> list[Pair]:
+    """Pairs of a file of preferences with the names that were given. Raises Refusal for a name that no model has."""
+    models = sorted({model for pair in pairs for model in (pair.first, pair.second)})
+    short = short_names(models, {model: model for model in models} | names, key)
+    return [pair._replace(first=short[pair.first], second=short[pair.second]) for pair in pairs]
+
+
+def of_the_judge(folder: Path) -> dict[str, Any]:
+    """Whether a program judged, and how often it agrees with people: stands beside every figure made from its verdicts."""
+    path = folder / "summary.json"
+    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    wanted = (
+        "agreement_with_people",
+        "agreement_with_people_low",
+        "agreement_with_people_high",
+        "consistent",
+    )
+    return {"judge": told["judge"]} | {key: told.get(key) for key in wanted} if "judge" in told else {}
+
+
+def measure(pairs: Sequence[Pair], others: Sequence[Pair], resamples: int, here: Here) -> None:
+    """Everything that follows from pairs: rates, use cases, the other panel, paired tests and the ladder."""
+    groups = {
+        name: [pair for pair in pairs if pair.names == name]
+        for name in sorted({pair.names for pair in pairs})
+    }
+    use_cases: list[dict[str, Any]] = []
+    for number, (name, own) in enumerate(groups.items()):
+        numbers = measured(own, resamples, here.seed) | at_equal_length(own, resamples, here.seed)
+        here.summary[name] = numbers.pop("rate")
+        here.summary |= {f"{name}_{key}": value for key, value in numbers.items()}
+        if apart := [pair for pair in others if pair.names == name]:
+            told = measured(apart, resamples, here.seed)
+            here.summary |= {f"{name}_other_panel": told["rate"]}
+            here.summary |= {f"{name}_other_panel_{key}": told[key] for key in ("low", "high")}
+            here.summary[f"{name}_other_panel_verdicts"] = told["pairs"]
+        for use_case in sorted({pair.use_case for pair in own}):
+            part = [pair for pair in own if pair.use_case == use_case]
+            use_cases.append({"pair": name, "use_case": use_case} | measured(part, resamples, here.seed))
+        here.progress(number + 1, len(groups), rate=here.summary[name])
+    _lines(here, "use_cases.jsonl", use_cases)
+    _lines(here, "tests.jsonl", paired(pairs, resamples, here.seed))
+    if rungs := climbed(pairs, resamples, here):
+        _lines(here, "ladder.jsonl", rungs)
+
+
+def _lines(here: Here, name: str, rows: Sequence[dict[str, Any]]) -> None:
+    here.path(name).write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+
+
+def climbed(pairs: Sequence[Pair], resamples: int, here: Here) -> list[dict[str, Any]]:
+    """The ladder's rungs, the strongest model first; none when there are only two models, or groups that never met."""
+    if len({pair.first for pair in pairs} | {pair.second for pair in pairs}) < 3:
+        return []
+    first, second, outcomes, _, prompts, labelers, _ = zip(*pairs, strict=True)
+    try:
+        found = bradley_terry.ladder(first, second, outcomes, prompts, labelers, resamples, here.seed)
+    except ValueError as error:
+        here.summary["ladder"] = str(error)
+        return []
+    if not all(math.isfinite(p.low) for p in found.values()):
+        here.summary["ladder"] = "one person's verdicts on one prompt: nothing tells what others would say"
+        return []
+    for name, points in found.items():
+        here.summary |= {
+            f"elo_{name}": points.value,
+            f"elo_{name}_low": points.low,
+            f"elo_{name}_high": points.high,
+        }
+    return [{"model": name, "elo": p.value, "low": p.low, "high": p.high} for name, p in found.items()]
+
+
+def paired(pairs: Sequence[Pair], resamples: int, seed: int) -> list[dict[str, Any]]:
+    """For every two models that met a third: the difference of their win rates over it, where the same judge saw both on the same prompt."""
+    held: dict[str, dict[str, dict[tuple[str, str], list[float]]]] = {}
+    for p in pairs:
+        for one, other, outcome in ((p.first, p.second, p.outcome), (p.second, p.first, 1 - p.outcome)):
+            held.setdefault(other, {}).setdefault(one, {}).setdefault((p.prompt, p.labeler), []).append(
+                outcome
+            )
+    found = []
+    for base, models in sorted(held.items()):
+        for one, other in itertools.combinations(sorted(models), 2):
+            both = sorted(models[one].keys() & models[other].keys())
+            if not both:
+                continue
+            differences = [float(np.mean(models[one][key]) - np.mean(models[other][key])) for key in both]
+            test = statistics.mean_test(
+                differences, [p for p, _ in both], [w for _, w in both], resamples, seed, (-1.0, 1.0)
+            )
+            value, low, high = test.estimate
+            words = {"over": base, "model": one, "minus": other, "difference": value}
+            found.append(words | {"low": low, "high": high, "p": test.p, "pairs": len(both)})
+    return found
+
+
+def short_names(models: Sequence[str], given: dict[str, str], key: str) -> dict[str, str]:
+    """Model -> short name. Raises Refusal when a given name fits no model or when two models share one name."""
+    names = {model: given.get(model, model.rsplit(".", 1)[-1]) for model in models}
+    wrong = [
+        f"[{key}] names: no answer is by the model {model}; the models are {', '.join(models)}"
+        for model in given
+        if model not in models
+    ]
+    for name in sorted(set(names.values())):
+        twins = [model for model in models if names[model] == name]
+        if len(twins) > 1:
+            wrong.append(
+                f"[{key}] names: {' and '.join(twins)} would both be called {name}; give them other names"
+            )
+    if wrong:
+        raise Refusal(wrong)
+    return names
+
+
+def ranked(names: Any, order: Sequence[str]) -> list[str]:
+    """Short names from earlier to later."""
+    return [name for name in order if name in names] + sorted(name for name in names if name not in order)
+
+
+def measured(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, float]:
+    """Win rate, interval and what stands behind it."""
+    prompts, labelers = [p.prompt for p in pairs], [p.labeler for p in pairs]
+    outcomes = [p.outcome for p in pairs]
+    test = statistics.win_test(outcomes, prompts, labelers, resamples, seed)
+    exact = statistics.exact(outcomes, prompts, labelers)
+    return {
+        "rate": test.estimate.value,
+        "low": test.estimate.low,
+        "high": test.estimate.high,
+        "p": test.p,
+        "plain_error": float(np.std(outcomes, ddof=1) / len(outcomes) ** 0.5) if len(outcomes) > 1 else 0.0,
+        "ties": sum(p.outcome == 0.5 for p in pairs) / len(pairs),
+        "pairs": len(pairs),
+        "prompts": len(set(prompts)),
+        "labelers": len(set(labelers)),
+    } | ({"exact_low": exact.low, "exact_high": exact.high} if exact else {})
+
+
+def at_equal_length(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, float]:
+    """The win rate with length taken out, and how much longer the first answers are on average; {} where lengths are not known."""
+    outcomes, longer = [p.outcome for p in pairs], [p.longer for p in pairs]
+    if any(map(math.isnan, longer)):
+        return {}
+    found = {"longer": sum(longer) / len(longer)}
+    prompts, labelers = [p.prompt for p in pairs], [p.labeler for p in pairs]
+    try:
+        rate = statistics.equal_length_rate(outcomes, longer, prompts, labelers, resamples, seed)
+    except ValueError:  # all are longer by the same: nothing tells what would be at equal length
+        return found
+    return found | {"equal_length": rate.value, "equal_length_low": rate.low, "equal_length_high": rate.high}
+
+
+def by_model(rows: Sequence[Judged], names: dict[str, str], in_tokens: bool) -> dict[str, float]:
+    """Mean length and share of finished answers of each model; an answer that several people saw counts once."""
+    seen = [(row.prompt, side.answer) for row in rows for side in row.sides]
+    answers = {(prompt, a.model, a.text, a.tokens): a for prompt, a in seen}
+    found: dict[str, float] = {}
+    for model, name in names.items():
+        own = [a for a in answers.values() if a.model == model]
+        if not own:  # only the other panel saw it
+            continue
+        found[f"length_{name}"] = sum(length(a, in_tokens) for a in own) / len(own)
+        found[f"finished_{name}"] = sum(a.finish == "stop" for a in own) / len(own)
+    return found

@@ -1,0 +1,155 @@
+"""Verdicts: who was preferred to whom for one prompt by one judge, whatever the file they come from.
+
+Read are rankings (`comparisons.jsonl`, by people, simulated people or `measure.judge`), ratings from 1 to 7 (`ratings.jsonl`: of two answers to one
+prompt that one person rated, the higher is preferred), and files of preferences as AlpacaEval publishes them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from biddable.run import records
+from biddable.run.config import Refusal
+from biddable.run.records import Answer, Comparison, Rating
+
+
+class Side(NamedTuple):
+    """One answer as a judge saw it."""
+
+    model: str
+    worth: float  # higher is better: minus the rank, or the rating
+    answer: Answer
+
+
+class Judged(NamedTuple):
+    """What one judge said about all answers to one prompt."""
+
+    sides: tuple[Side, ...]
+    prompt: str
+    labeler: str
+    panel: str
+    simulated: bool
+    use_case: str
+
+
+class Pair(NamedTuple):
+    """One judge's verdict on two answers to one prompt."""
+
+    first: str
+    second: str
+    outcome: (
+        float  # 1: the first was preferred, 0: the second, 0.5: a tie; a probability where the judge gave one
+    )
+    longer: float  # length of the first minus length of the second; not a number when one is not known
+    prompt: str
+    labeler: str
+    use_case: str
+
+    @property
+    def names(self) -> str:
+        """What the pair is called in summaries: "ppo_over_sft"."""
+        return f"{self.first}_over_{self.second}"
+
+
+def read(folder: Path) -> list[Judged]:
+    """All verdicts of a stage folder: its rankings, or its ratings. Raises Refusal when it holds neither."""
+    if (folder / "ratings.jsonl").is_file() and not (folder / "comparisons.jsonl").is_file():
+        return from_ratings(records.read(folder / "ratings.jsonl", Rating))
+    return [from_comparison(row) for row in records.read(folder / "comparisons.jsonl", Comparison)]
+
+
+def from_comparison(row: Comparison) -> Judged:
+    """A ranking as a verdict."""
+    sides = tuple(Side(a.model, -float(rank), a) for a, rank in zip(row.answers, row.ranks, strict=True))
+    return Judged(
+        sides, row.prompt.id, row.labeler, row.panel, row.simulated, row.prompt.use_case or "not stated"
+    )
+
+
+def from_ratings(rows: Sequence[Rating]) -> list[Judged]:
+    """What each person rated of one prompt's answers, together; an answer that a person rated twice counts as last said."""
+    held: dict[tuple[str, str], dict[tuple[str, str], Rating]] = {}
+    for row in rows:
+        held.setdefault((row.prompt.id, row.labeler), {})[(row.answer.model, row.answer.text)] = row
+    found = []
+    for (prompt, labeler), own in held.items():
+        one = next(iter(own.values()))
+        sides = tuple(Side(r.answer.model, float(r.overall), r.answer) for r in own.values())
+        use_case = one.prompt.use_case or "not stated"
+        found.append(Judged(sides, prompt, labeler, one.panel, one.simulated, use_case))
+    return found
+
+
+def pairs_of(row: Judged, names: dict[str, str], order: Sequence[str], in_tokens: bool) -> list[Pair]:
+    """One verdict's pairs of answers by different models, the later model of `order` first."""
+    found = []
+    for one, other in itertools.combinations(row.sides, 2):
+        if one.model == other.model:
+            continue
+        if order.index(names[one.model]) < order.index(names[other.model]):
+            one, other = other, one
+        outcome = 0.5 if one.worth == other.worth else float(one.worth > other.worth)
+        longer = length(one.answer, in_tokens) - length(other.answer, in_tokens)
+        found.append(
+            Pair(names[one.model], names[other.model], outcome, longer, row.prompt, row.labeler, row.use_case)
+        )
+    return found
+
+
+def length(answer: Answer, in_tokens: bool) -> float:
+    """Tokens, or words when some answer's tokens are not known."""
+    return float(len(answer.tokens or ()) if in_tokens else len(answer.text.split()))
+
+
+def number_of(value: Any) -> float:
+    """A JSON number. Raises ValueError for anything else, true and false among them."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{json.dumps(value)} is no number")
+    return float(value)
+
+
+def preferences(path: Path) -> list[Pair]:
+    """Pairs from a file of preferences as AlpacaEval publishes them, one JSON object a line: `model`, `baseline`, `prompt_id`, `preference` (1: the
+    baseline is better, 2: the model; 1.5 or 0: a tie; anything between 1 and 2: 1 plus the judge's probability; null: no verdict, left out), and, where
+    lengths are known, `len_model`, `len_baseline` and `dataset`.
+
+    Raises Refusal with a line for every row that is none of these.
+    """
+    found, wrong = [], []
+    for number, line in records.lines(path):
+        try:
+            row: dict[str, Any] = json.loads(line)
+            if row["preference"] is None:
+                continue
+            said = number_of(row["preference"])
+            names = str(row["model"]), str(row["baseline"]), str(row["prompt_id"])
+            lengths = [
+                number_of(row[key]) for key in ("len_model", "len_baseline") if row.get(key) is not None
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            what = (
+                f"the key {error} is missing"
+                if isinstance(error, KeyError)
+                else f"not a preference ({error})"
+            )
+            wrong.append(f"{path}:{number}: {what}; model, baseline, prompt_id and preference were expected")
+            continue
+        if said != 0 and not 1 <= said <= 2:
+            wrong.append(f"{path}:{number}: preference = {said}: 0, or a number from 1 to 2, was expected")
+            continue
+        longer = lengths[0] - lengths[1] if len(lengths) == 2 else math.nan
+        outcome = 0.5 if said == 0 else said - 1
+        judge = str(row.get("leaderboard", "judge"))
+        found.append(
+            Pair(names[0], names[1], outcome, longer, names[2], judge, str(row.get("dataset", "not stated")))
+        )
+    if not found and not wrong:
+        wrong.append(f"{path}: holds no preference; one JSON object a line was expected")
+    if wrong:
+        raise Refusal(wrong)
+    return found

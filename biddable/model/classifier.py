@@ -1,0 +1,167 @@
+"""Classifiers: scorers read as the probability of yes. What training and use share: how a row becomes text, and a text token ids."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy import stats
+
+from biddable.model import checkpoints
+from biddable.model.packing import Tree, pack
+from biddable.model.trunk import Scorer
+from biddable.run import records
+from biddable.run.config import Refusal
+
+FACTS = "classifier.json"
+"""Beside the model: its template, longest text, and what it tells."""
+FIELD = re.compile(r"\{([\w.]+)\}")
+
+
+def field(row: Mapping[str, Any], path: str) -> Any:
+    """A row's value by a dotted path, e.g. "prompt.text". Raises KeyError when there is none."""
+    found: Any = row
+    for word in path.split("."):
+        if not isinstance(found, Mapping):
+            raise KeyError(path)
+        found = found[word]
+    return found
+
+
+def fill(template: str, row: Mapping[str, Any]) -> str:
+    """The template with {dotted.path} replaced by the row's values. Values are put in once and never read as templates."""
+    return FIELD.sub(lambda found: str(field(row, found[1])), template)
+
+
+class Example(NamedTuple):
+    """A text and its label from 0 (no) to 1 (yes). Examples of one group, e.g. answers to one question, are in one split only."""
+
+    text: str
+    label: float
+    group: str
+
+
+def examples(
+    files: Sequence[Path], templates: Sequence[str], labels: Sequence[str], group: str | None, key: str
+) -> dict[Path, list[Example]]:
+    """All labelled texts of JSONL files. A line has one for each template whose label (a key of its own) it carries; without `group` it is a group by itself.
+
+    Raises Refusal with a sentence for every line of any file that does not fit; `key` is the stage's name in it.
+    """
+    found: dict[Path, list[Example]] = {file: [] for file in files}
+    wrong = []
+    for file in files:
+        try:
+            for number, line in records.lines(file):
+                try:
+                    row = json.loads(line)
+                    for template, path in zip(templates, labels, strict=True):
+                        if (said := labelled(row, path)) is not None:
+                            own = str(field(row, group)) if group else f"{file.name}:{number}"
+                            found[file].append(Example(fill(template, row), said, own))
+                except (ValueError, KeyError) as error:
+                    missing = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
+                    wrong.append(f"[{key}] files: {file}:{number}: {missing}")
+        except Refusal as refusal:
+            wrong += [f"[{key}] files: {line}" for line in refusal.lines]
+    if wrong:
+        raise Refusal(wrong)
+    return found
+
+
+def several(value: str | Sequence[str]) -> tuple[str, ...]:
+    """A setting that holds one text or several."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def paired_settings(templates: Sequence[str], labels: Sequence[str], key: str) -> list[str]:
+    """What is wrong with `text` and `label` as settings; nothing when there is a label for each text and texts differ in names of keys alone."""
+    wrong = []
+    if not templates or len(labels) != len(templates):
+        wrong.append(
+            f"[{key}] label: {len(labels)} keys for {len(templates)} of text; give one each, and at least one"
+        )
+    if len({FIELD.sub("{}", template) for template in templates}) > 1:
+        wrong.append(
+            f"[{key}] text: {', '.join(map(repr, templates))} differ in more than names of keys; a classifier reads all texts alike"
+        )
+    return wrong
+
+
+def labelled(row: Any, path: str) -> float | None:
+    """A line's label from 0 to 1; None when it has none. Raises ValueError for anything else."""
+    if not isinstance(row, Mapping):
+        raise ValueError(f"a JSON object was expected, got {json.dumps(row)[:40]}")
+    try:
+        said = field(row, path)
+    except KeyError:
+        return None
+    if said is None:
+        return None
+    if not isinstance(said, bool | int | float) or not 0 <= said <= 1:
+        raise ValueError(f"{path} = {json.dumps(said)}: true, false or a number from 0 to 1 was expected")
+    return float(said)
+
+
+def kept_out(group: str, share: float) -> bool:
+    """Whether a group is in the split that measures, and not in the one that trains."""
+    return records.fraction("classifier", group) < share
+
+
+def area(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
+    """Area under the ROC curve: how often a text labelled 0.5 and more scores above one labelled less; ties count half. Both kinds must be there."""
+    yes = labels >= 0.5
+    ranks = stats.rankdata(scores)
+    return float((ranks[yes].sum() - yes.sum() * (yes.sum() + 1) / 2) / (yes.sum() * (~yes).sum()))
+
+
+def tree(tokenizer: Any, text: str, longest: int) -> Tree:
+    """A text as the scorer reads it: its last `longest` tokens and an end; the score is read at the end."""
+    ids = tokenizer.encode(text, add_special_tokens=False)[-longest:]
+    return Tree((), ((*ids, int(tokenizer.eos_token_id)),))
+
+
+@torch.no_grad()
+def scores(scorer: Scorer, trees: Sequence[Tree], tokens: int = 4096) -> np.ndarray[Any, Any]:
+    """Log odds of yes, in the trees' order; `tokens` per forward."""
+    found: list[np.ndarray[Any, Any]] = []
+    held: list[Tree] = []
+    for number, one in enumerate(trees):
+        held.append(one)
+        if sum(map(len, held)) >= tokens or number == len(trees) - 1:
+            found.append(scorer.scores(pack(held, 128)).cpu().numpy())
+            held = []
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """How a trained classifier reads its texts. Raises Refusal for another folder."""
+    path = folder / FACTS
+    if not path.is_file():
+        raise Refusal(f"{folder}: is no classifier (no {FACTS}); name the folder of a [learn.classifier]")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def fields(folder: Path) -> list[str]:
+    """The keys that a trained classifier's template reads."""
+    return list(dict.fromkeys(FIELD.findall(str(facts(folder)["text"]))))
+
+
+class Classifier:
+    """A trained classifier for use: probabilities of yes for rows."""
+
+    def __init__(self, folder: Path) -> None:
+        known = facts(folder)
+        self.template, self.longest = str(known["text"]), int(known["longest"])
+        self.tokenizer = checkpoints.tokenizer(folder)
+        self.scorer = checkpoints.load_scorer(folder).freeze()
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray[Any, Any]:
+        """(N,) probabilities. Raises KeyError when a row lacks a field of the template."""
+        trees = [tree(self.tokenizer, fill(self.template, row), self.longest) for row in rows]
+        return np.asarray(1 / (1 + np.exp(-scores(self.scorer, trees))))

@@ -1,0 +1,323 @@
+"""One trunk, many branches: a decoder cut at block `trunk`, and what stands on the cut: policies that speak, scorers that give one number.
+
+Legend: R rows, T tokens a row, N answer tokens, A answers, d hidden size, V vocabulary.
+
+Below the cut: embeddings and blocks, frozen, without gradients. Above: branches, each with its own copy of the remaining blocks and final norm. In
+transformers every decoder accepts `inputs_embeds`, so trunk and branch are both the family's own model class holding some of the blocks: nothing is
+written per family, and a family for which that is not exact is refused by name (Glaese et al. 2022 froze 64 of 80 blocks and tuned 16).
+`trunk = 0` is the ordinary case by the same code: the trunk is nothing, each branch is a whole model with its own embeddings.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from biddable.model.fused import Lean, PackedLinear, agrees, packable, shaped
+from biddable.model.logprobs import Head, token_logp
+from biddable.model.packing import Packed, Tree, pack
+from biddable.run.config import Refusal
+
+NORMS = ("norm", "final_layer_norm", "final_layernorm", "ln_f")
+"""What families call the norm behind the last block."""
+
+
+def frozen(module: nn.Module) -> nn.Module:
+    """A copy of the module for use without gradients. It shares the parameters, except that bf16 linear layers on a CPU are packed."""
+    twin = copy.copy(module)
+    twin._parameters = dict(module._parameters)
+    twin._modules = {}
+    for name, child in module._modules.items():
+        if type(child) is nn.Linear and packable(child.weight):
+            twin._modules[name] = PackedLinear(child.weight, child.bias)
+        else:
+            twin._modules[name] = None if child is None else frozen(child)
+    return twin
+
+
+class Body(nn.Module):
+    """Some consecutive blocks of a decoder, as the family's own model class, with or without embeddings and final norm."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.lean: Lean | None = None
+        self.leanable: bool | None = None  # None: not tried yet
+
+    def forward(
+        self, states: torch.Tensor, positions: torch.Tensor, masks: Any, cache: Any = None
+    ) -> torch.Tensor:
+        """(R, T, d) -> (R, T, d)."""
+        if self.lean is not None:
+            return self.lean(states, positions, masks, cache)
+        out = self.model(
+            inputs_embeds=states,
+            attention_mask=masks,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        result: torch.Tensor = out.last_hidden_state
+        return result
+
+    def freeze(self) -> Body:
+        """The same blocks for use without gradients, faster on a CPU. Later changes of this one's weights do not reach it."""
+        if self.leanable is None:
+            self.leanable = self._agrees()
+        trained = any(parameter.requires_grad for parameter in self.parameters())
+        if not self.leanable:
+            return (
+                Body(frozen(copy.deepcopy(self.model) if trained else self.model))
+                .requires_grad_(False)
+                .eval()
+            )
+        still = Body(copy.copy(self.model))
+        still.model._modules = {
+            name: copy.deepcopy(child) if trained else child
+            for name, child in self.model._modules.items()
+            if name != _blocks_name(self.model)
+        }
+        still.lean = self._lean()
+        return still.requires_grad_(False).eval() if trained else still
+
+    def _lean(self) -> Lean:
+        (norm,) = (n for n in NORMS if hasattr(self.model, n))
+        model: Any = self.model
+        kinds = getattr(model.config, "layer_types", None)
+        return Lean(list(getattr(model, _blocks_name(model))), getattr(model, norm), model.rotary_emb, kinds)
+
+    def _agrees(self) -> bool:
+        model: Any = self.model
+        blocks = list(getattr(model, _blocks_name(model)))
+        if not shaped(blocks) or not hasattr(model, "rotary_emb"):
+            return False
+        weight = blocks[0].mlp.down_proj.weight
+        return agrees(self._lean(), self, weight.shape[0], weight.dtype, self.masks)
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(R, T) ids -> (R, T, d), with the family's own scaling."""
+        out: torch.Tensor = self.model.get_input_embeddings()(tokens)  # type: ignore[operator]
+        return out
+
+    @property
+    def blocks(self) -> int:
+        return int(self.model.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
+
+    def masks(self, mask: Callable[[int | None], torch.Tensor]) -> Any:
+        """The mask in the form this family takes: one tensor, or one for each kind of its layers."""
+        config: Any = self.model.config
+        window = getattr(config, "sliding_window", None)
+        kinds = set(getattr(config, "layer_types", None) or ())
+        if not kinds:
+            return mask(window)
+        return {kind: mask(window if kind == "sliding_attention" else None) for kind in kinds}
+
+
+def _blocks_name(model: nn.Module) -> str:
+    depth = model.config.num_hidden_layers  # type: ignore[union-attr]
+    names = [
+        n for n, child in model.named_children() if isinstance(child, nn.ModuleList) and len(child) == depth
+    ]
+    norms = [n for n in NORMS if hasattr(model, n)]
+    if len(names) != 1 or len(norms) != 1:
+        raise Refusal(
+            f"the model family {family(model)} cannot be split: its blocks or its final norm were not found"
+        )
+    return names[0]
+
+
+def family(model: nn.Module) -> str:
+    """The family's name as transformers spells it, e.g. "llama"."""
+    return str(model.config.model_type)  # type: ignore[union-attr]
+
+
+def _part(model: nn.Module, start: int, stop: int) -> nn.Module:
+    """The family's model with blocks start..stop-1 only, sharing its parameters. Blocks are renumbered for the cache."""
+    name = _blocks_name(model)
+    part = copy.copy(model)
+    part._modules = dict(model._modules)
+    blocks = list(getattr(model, name))[start:stop]
+    part._modules[name] = nn.ModuleList(blocks)
+    config = copy.deepcopy(model.config)
+    config.num_hidden_layers = stop - start  # type: ignore[union-attr]
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[start:stop]  # type: ignore[union-attr, index]
+    part.config = config
+    for module in part._modules[name].modules():  # type: ignore[union-attr]
+        if isinstance(getattr(module, "layer_idx", None), int):
+            module.layer_idx -= start  # type: ignore[operator]
+    return part
+
+
+def cut(model: nn.Module, trunk: int) -> tuple[Body | None, Body]:
+    """Split the family's bare decoder into trunk and branch; the model given is used up. The two together are checked against it.
+
+    Raises Refusal when `trunk` is out of range, or when the family does not split exactly.
+    """
+    depth = int(model.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
+    if not 0 <= trunk < depth:
+        raise Refusal(f"trunk = {trunk}: this model has {depth} blocks; choose 0 to {depth - 1}")
+    _blocks_name(model)
+    whole = Body(model)
+    if trunk == 0:
+        return None, whole
+    probe = pack([Tree((5, 3, 8), ((2, 9), (4, 1, 7))), Tree((6,), ((3, 2),))], row_tokens=64)
+    with torch.no_grad():
+        before = whole(whole.embed(probe.tokens), probe.positions, whole.masks(probe.mask))
+        lower, upper = _part(model, 0, trunk), _part(model, trunk, depth)
+        (norm,) = (n for n in NORMS if hasattr(model, n))
+        lower._modules[norm] = nn.Identity()
+        if hasattr(upper, "embedding_multiplier"):  # granite multiplies whatever comes in
+            upper.embedding_multiplier = 1.0  # type: ignore[assignment]
+        upper._modules = {k: v for k, v in upper._modules.items() if v is not model.get_input_embeddings()}  # type: ignore[operator]
+        below, above = Body(lower), Body(upper)
+        between = below(below.embed(probe.tokens), probe.positions, below.masks(probe.mask))
+        after = above(between, probe.positions, above.masks(probe.mask))
+    if not torch.equal(before, after):
+        worst = (before - after).abs().max().item()
+        raise Refusal(
+            f"the model family {family(model)} does not split exactly at block {trunk} (its output differs by {worst:.3g}); "
+            "set trunk = 0 to train all of it"
+        )
+    return below, above
+
+
+class Trunk:
+    """What all branches share: frozen blocks below the cut; with trunk = 0 it has no blocks and keeps nothing."""
+
+    def __init__(self, body: Body | None, fingerprint: str) -> None:
+        self.body = None if body is None else body.freeze()
+        self.blocks = 0 if body is None else body.blocks
+        self.fingerprint = fingerprint
+
+    @torch.no_grad()
+    def __call__(self, packed: Packed) -> torch.Tensor | None:
+        """Trunk outputs (R, T, d) of packed rows; the kept ones when they are there; None with trunk = 0."""
+        if self.body is None or packed.hidden is not None:
+            return packed.hidden
+        body: Any = self.body
+        return body(body.embed(packed.tokens), packed.positions, body.masks(packed.mask))
+
+
+def fingerprint(body: Body | None) -> str:
+    """sha256 over the trunk's tensors: two models share a trunk when theirs are equal."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(body.state_dict().items()) if body is not None else []:
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().view(torch.uint8).cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def branch_states(body: Body, packed: Packed, hidden: torch.Tensor | None) -> torch.Tensor:
+    """The branch's final states, flat: (R*T, d)."""
+    states = body.embed(packed.tokens) if hidden is None else hidden
+    return body(states, packed.positions, body.masks(packed.mask)).flatten(0, 1)
+
+
+class Policy(nn.Module):
+    """Speaks: a branch with the language-model head. With tied embeddings and trunk > 0 the head is the trunk's and does not train."""
+
+    def __init__(
+        self, trunk: Trunk, body: Body, weight: torch.Tensor, bias: torch.Tensor | None, config: Any
+    ) -> None:
+        super().__init__()
+        self.trunk, self.body = trunk, body
+        self.weight, self.bias = weight, bias
+        self.scale = float(
+            getattr(config, "logit_scale", None)
+            or 1.0 / float(getattr(config, "logits_scaling", None) or 1.0)
+        )
+        self.softcap = getattr(config, "final_logit_softcapping", None)
+        still = packable(weight) and not weight.requires_grad
+        self.packed = (
+            PackedLinear(weight, bias) if still else None
+        )  # a head that does not train is packed once, for all copies
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(B, d) -> (B, V) fp32, for sampling."""
+        return self.head.logits(hidden)
+
+    @property
+    def head(self) -> Head:
+        return Head(self.weight, self.bias, self.scale, self.softcap, self.packed)
+
+    def logp(self, packed: Packed) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probability of every answer token and the entropy where it was drawn: (N,), (N,) fp32, nats; the head runs at these positions only."""
+        states = branch_states(self.body, packed, self.trunk(packed))
+        return token_logp(states[packed.source], packed.target, self.head)
+
+    def _on(self, body: Body) -> Policy:
+        """The same policy on another body made from its own; a head that trains or is tied to the body's embeddings goes with it."""
+        other = copy.copy(self)
+        other._modules, other._parameters = dict(self._modules), dict(self._parameters)
+        other.body = body
+        if self.trunk.blocks == 0 or self.weight.requires_grad:
+            pairs = zip(embeddings(self.body), embeddings(body), strict=True)
+            tied = [copied.weight for own, copied in pairs if own.weight is self.weight]
+            other.weight = tied[0] if tied else copy.deepcopy(self.weight)
+        return other
+
+    def twin(self) -> Policy:
+        """A policy of its own on the same trunk with equal weights: copied, not shared. It runs the same operations, so the first KL is exactly 0."""
+        return self._on(copy.deepcopy(self.body))
+
+    def freeze(self) -> Policy:
+        """The same policy for use without gradients, faster on a CPU. Later changes of this one's weights do not reach it."""
+        still = self._on(self.body.freeze()).requires_grad_(False)
+        if still.packed is None and packable(still.weight):
+            still.packed = PackedLinear(still.weight, still.bias)
+        return still
+
+
+def embeddings(body: Body) -> list[nn.Embedding]:
+    """The body's own embeddings: none above a trunk."""
+    return [child for child in body.model.children() if isinstance(child, nn.Embedding)]
+
+
+class Scorer(nn.Module):
+    """Gives one number: a branch with a scalar head in fp32. As a reward model it is read at an answer's last token, as a value function before each."""
+
+    def __init__(self, trunk: Trunk, body: Body, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        super().__init__()
+        self.trunk, self.body = trunk, body
+        self.weight = nn.Parameter(weight.float())  # (d,)
+        self.bias = nn.Parameter(bias.float())  # ()
+
+    def _read(self, packed: Packed, positions: torch.Tensor) -> torch.Tensor:
+        states = branch_states(self.body, packed, self.trunk(packed))
+        return states[positions].float() @ self.weight + self.bias
+
+    def scores(self, packed: Packed) -> torch.Tensor:
+        """(A,) fp32: the score at each answer's last real token (Ouyang et al. 2022, 3.5; never at padding)."""
+        return self._read(packed, packed.last)
+
+    def values(self, packed: Packed) -> torch.Tensor:
+        """(N,) fp32: the value of the state before each answer token."""
+        return self._read(packed, packed.source)
+
+    def freeze(self) -> Scorer:
+        """The same scorer for use without gradients, faster on a CPU."""
+        weight, bias = self.weight.detach().clone(), self.bias.detach().clone()
+        return Scorer(self.trunk, self.body.freeze(), weight, bias).requires_grad_(False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Scorer:
+        return Scorer(
+            self.trunk,
+            copy.deepcopy(self.body, memo),
+            self.weight.detach().clone(),
+            self.bias.detach().clone(),
+        )
+
+
+def scorer_from(policy: Policy, generator: torch.Generator, deviation: float | None = None) -> Scorer:
+    """A new scorer on the policy's weights with a random head, of standard deviation 1/sqrt(d + 1) unless told (Stiennon et al. 2020, code)."""
+    body = copy.deepcopy(policy.body)
+    size = int(policy.weight.shape[1])
+    deviation = (size + 1) ** -0.5 if deviation is None else deviation
+    weight = (torch.randn(size, generator=generator) * deviation).to(policy.weight.device)
+    return Scorer(policy.trunk, body, weight, weight.new_zeros(()))

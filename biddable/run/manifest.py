@@ -1,0 +1,83 @@
+"""Manifests: what a finished stage folder says of itself, and hashes of what folders hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import biddable
+from biddable.run.config import PACKAGE, Refusal
+
+FORMAT = 1
+"""Version of the stage folder. A folder of another version is refused."""
+
+PASSING = (".lock", "begun.json", "progress.json")
+"""Files of a stage folder that are no part of its result."""
+
+
+def hash_file(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON to a side name, flush it to the disk, then rename."""
+    side = path.with_name(path.name + ".part")
+    try:
+        with side.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        side.replace(path)
+    except OSError:
+        side.unlink(missing_ok=True)
+        raise
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """A stage folder's manifest; None while the stage is not done. Raises Refusal for a folder of another version."""
+    path = folder / "manifest.json"
+    if not path.exists():
+        return None
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version = manifest["format"]
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError):
+        raise Refusal(
+            f"{path}: not a manifest of biddable; remove {folder} and run the stage again"
+        ) from None
+    if version != FORMAT:
+        raise Refusal(
+            f"{path}: format {version}, but this is biddable {biddable.__version__} with format {FORMAT}; "
+            f"use the version that wrote it ({manifest.get('code', {}).get('version', 'unknown')}), or remove {folder}"
+        )
+    return dict(manifest)
+
+
+def content_hash(folder: Path) -> str:
+    """What a folder or file holds, as one hash: a stage folder's from its manifest, any other folder's from its files."""
+    if folder.is_file():
+        return hash_file(folder)
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        return str(manifest["content"])
+    files = {str(p.relative_to(folder)): hash_file(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def code_version() -> dict[str, str]:
+    """The package's version and, in a checkout, its commit."""
+    found = {"version": biddable.__version__}
+    try:
+        args = ["git", "-C", str(PACKAGE), "describe", "--always", "--dirty", "--abbrev=12"]
+        done = subprocess.run(args, capture_output=True, text=True, timeout=5, check=False)
+        if done.returncode == 0:
+            found["commit"] = done.stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        pass
+    return found

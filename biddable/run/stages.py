@@ -1,0 +1,389 @@
+"""Run folders: what a stage writes, how it goes on after being killed, and how anybody can tell that it is done.
+
+A stage folder `runs/NAME/<room.stage>/` holds `metrics.jsonl`, `samples.jsonl`, outputs, `summary.json` and, written last and by rename,
+`manifest.json`: a folder with a manifest is complete. While a stage runs, `checkpoint/<step>/` holds what it needs to go on; a checkpoint
+gets its name by rename too, and remembers how long the append-only files were, so that lines written after it are taken back.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from biddable.run import memory
+from biddable.run.config import Plan, Refusal, Stage, Waiting, missing, module
+from biddable.run.manifest import (
+    FORMAT,
+    PASSING,
+    code_version,
+    content_hash,
+    hash_file,
+    read_manifest,
+    write_json,
+)
+from biddable.run.progress import Pace
+
+Report = Callable[[int, int, dict[str, float]], None]
+"""Called with step, number of steps, and the numbers that matter."""
+
+NOTED_SECONDS = 1.0
+"""Time between two notes in progress.json, which `status` of another process reads."""
+
+
+@dataclass
+class Here:
+    """What a running stage holds: its folder, its seed, and the ways to log, keep, checkpoint and finish."""
+
+    folder: Path
+    key: str
+    seed: int
+    report: Report
+    summary: dict[str, Any] = field(default_factory=dict)
+    started: float = field(default_factory=time.time)
+    total_steps: int = 0
+    _noted: float = 0.0
+    _pace: Pace = field(default_factory=Pace)
+
+    def path(self, name: str) -> Path:
+        """A file or folder of this stage."""
+        return self.folder / name
+
+    def progress(self, step: int, steps: int, **numbers: float) -> None:
+        """Tell the terminal how far the stage is, with the two or three numbers that matter; note it for `status`."""
+        self.total_steps = steps
+        self.report(step, steps, numbers)
+        left = self._pace.left(step, steps)
+        if time.monotonic() - self._noted >= NOTED_SECONDS:
+            self._noted = time.monotonic()
+            side = self.path("progress.json.part")
+            told = {"step": step, "steps": steps, "left": left, **numbers}
+            side.write_text(json.dumps(told, default=float), encoding="utf-8")
+            side.replace(self.path("progress.json"))
+
+    def append(self, name: str, row: dict[str, Any]) -> None:
+        """Append one JSON line to a file of this stage, e.g. metrics.jsonl; a checkpoint remembers the file's length."""
+        with self.path(name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=True) + "\n")
+
+    def log(self, step: int, **metrics: float) -> None:
+        """One line in metrics.jsonl. Every name has a line in docs/flow.md."""
+        self.append("metrics.jsonl", {"step": step, **metrics})
+
+    def checkpoint(self, step: int, write: Callable[[Path], None]) -> None:
+        """Keep what is needed to go on from `step`; `write` puts it into the folder it is given. Older checkpoints go."""
+        parent = self.path("checkpoint")
+        parent.mkdir(exist_ok=True)
+        side, final = parent / "part", parent / f"{step:09d}"
+        shutil.rmtree(side, ignore_errors=True)
+        side.mkdir()
+        write(side)
+        lines = list(self.folder.glob("*.jsonl"))
+        for path in lines:
+            _flush(path)
+        sizes = {p.name: p.stat().st_size for p in lines}
+        write_json(side / "sizes.json", {"sizes": sizes, "seconds": time.time() - self.started})
+        for path in side.rglob("*"):
+            _flush(path)
+        if final.exists():  # the same step once more
+            final.rename(parent / "old")
+        side.rename(final)
+        _flush(parent)
+        for old in sorted(parent.iterdir()):
+            if old != final:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def restore(self) -> tuple[int, Path] | None:
+        """The newest checkpoint as (step, folder), with lines written after it taken back; None to start from nothing."""
+        whole = _checkpoints(self.folder)
+        kept: dict[str, Any] = (
+            json.loads((whole[-1] / "sizes.json").read_text()) if whole else {"sizes": {}, "seconds": 0.0}
+        )
+        for path in self.folder.glob("*.jsonl"):
+            os.truncate(path, kept["sizes"].get(path.name, 0))
+        self.started = time.time() - kept["seconds"]
+        return (int(whole[-1].name), whole[-1]) if whole else None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """A stage folder's whole checkpoints, the newest last."""
+    return sorted(p for p in (folder / "checkpoint").glob("[0-9]*") if (p / "sizes.json").exists())
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process a stage folder; the lock goes with its process, also when that is killed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as file:
+        for wait in (0.05, 0.2, 0.0):  # somebody's `status` holds it for an instant
+            if _take(file):
+                break
+            time.sleep(wait)
+        else:
+            raise Refusal(f"{folder}: another process is running this stage; wait for it or stop it")
+        yield
+
+
+def _take(file: IO[Any]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def states(plan: Plan) -> list[tuple[Stage, str, str]]:
+    """Every stage with its state and why. A done stage is `changed` too when a changed one is among its inputs: all that has to go is
+    told at once."""
+    found = []
+    again: set[str] = set()
+    for stage in plan.stages:
+        known, why = state(plan, stage)
+        stale = [name for names in stage.inputs.values() for name, _ in names if name in again]
+        if known == "done" and stale:
+            known, why = "changed", f"{', '.join(dict.fromkeys(stale))} has to be made again"
+        if known == "changed":
+            again.add(stage.key)
+        found.append((stage, known, why))
+    return found
+
+
+def noted(folder: Path) -> dict[str, Any]:
+    """What a stage under way last said of its progress: step, steps, left (seconds) and numbers, or why it waits; {} when nothing."""
+    try:
+        return dict(json.loads((folder / "progress.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def state(plan: Plan, stage: Stage) -> tuple[str, str]:
+    """(state, why): done, changed, running, begun or waiting. `changed` says what differs from the manifest."""
+    folder = plan.folder / stage.key
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        differs = _differences(plan, stage, manifest)
+        return ("changed", differs) if differs else ("done", f"{manifest['seconds']:.0f} s")
+    if (folder / ".lock").exists():
+        with (folder / ".lock").open("rb") as file:
+            if not _take(file):
+                return "running", ""
+        if "waiting" in (told := noted(folder)):
+            return "waiting", str(told["waiting"])
+        if (folder / "begun.json").exists():
+            return "begun", "it goes on from its last checkpoint" if _checkpoints(
+                folder
+            ) else "it begins anew"
+    missing = [n for names in stage.inputs.values() for n, path in names if _unfinished(path)]
+    return ("waiting", f"for {', '.join(missing)}") if missing else ("ready", "")
+
+
+def _unfinished(folder: Path) -> bool:
+    return not folder.exists() or ((folder / ".lock").exists() and read_manifest(folder) is None)
+
+
+def _input_hashes(stage: Stage) -> dict[str, list[dict[str, str]]]:
+    return {
+        word: [{"name": name, "path": str(path), "content": content_hash(path)} for name, path in found]
+        for word, found in stage.inputs.items()
+    }
+
+
+def _differences(plan: Plan, stage: Stage, manifest: dict[str, Any]) -> str:
+    then, now = manifest["settings"], stage.settings
+    kinds = getattr(type(stage.config), "model_fields", {})
+    differs = [
+        f"{k} was {then.get(k)!r}, is {now.get(k)!r}"
+        for k in sorted({*then, *now})
+        if then.get(k) != now.get(k)
+        and k not in getattr(stage.config, "passing", ())
+        # a setting younger than the manifest: its default is what the stage did before there was a choice
+        and not (
+            k not in then
+            and k in kinds
+            and getattr(stage.config, k) == kinds[k].get_default(call_default_factory=True)
+        )
+    ]
+    if manifest["seed"] != plan.seed:
+        differs.append(f"seed was {manifest['seed']}, is {plan.seed}")
+    for word, found in stage.inputs.items():
+        before = [one["content"] for one in manifest["inputs"].get(word, [])]
+        if unfinished := [name for name, path in found if _unfinished(path)]:
+            differs.append(f"its input {word} ({', '.join(unfinished)}) is not done")
+        elif before != [content_hash(path) for _, path in found]:
+            differs.append(
+                f"its input {word} ({', '.join(name for name, _ in found)}) has other content than then"
+            )
+    return "; ".join(differs)
+
+
+def run(plan: Plan, stage: Stage, report: Report) -> bool:
+    """Run one stage of a plan in its folder. False when it was done already with the same settings and inputs.
+
+    Raises Refusal when the folder was made with other settings, when an input is not done, or when the disk is full.
+    """
+    folder = plan.folder / stage.key
+    unready = [
+        f"[{stage.key}] {word}: {path} is not done; run [{name}] first"
+        for word, found in stage.inputs.items()
+        for name, path in found
+        if _unfinished(path)
+    ]
+    if unready:
+        raise Refusal([f"{plan.file}: {line}" for line in unready])
+    with _locked(folder):
+        known, why = state_locked(plan, stage)
+        if known == "done":
+            _tidy(folder)
+            return False
+        if known == "changed":
+            raise Refusal(changed(plan, stage, why))
+        here = Here(folder, stage.key, plan.seed, report)
+        try:
+            inputs = _input_hashes(stage)
+            _begin(folder, plan, stage, inputs)
+            memory.forget_peak()
+            module(stage.name).run(stage.config, here)
+            _finish(here, plan, stage, inputs)
+        except Waiting as waiting:
+            write_json(here.path("progress.json"), {"waiting": str(waiting)})
+            raise
+        except Refusal:
+            _leave_nothing(folder)
+            raise
+        except ModuleNotFoundError as error:
+            raise missing(stage.name, error) from error
+        except Exception as error:
+            if _disk_full(error):
+                raise Refusal(
+                    f"{folder}: the disk is full; make room and run again: what is done is kept"
+                ) from error
+            raise
+    return True
+
+
+def changed(plan: Plan, stage: Stage, why: str) -> str:
+    """The line that refuses a stage whose folder was made with other settings or inputs, with both ways out."""
+    again = f"to make it again: rm -r {plan.folder / stage.key}"
+    return f'{plan.file}: [{stage.key}] {why}; {again}; to keep it and run into another folder: name = "NAME" at the top of the file'
+
+
+def _leave_nothing(folder: Path) -> None:
+    """A refused stage has done nothing: without a checkpoint only its lock stays."""
+    if not _checkpoints(folder):
+        for path in folder.iterdir():
+            if path.name != ".lock":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _disk_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an error: libraries wrap it in errors of their own, some keep only its text."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(error) for words in ("No space left on device", "disk is full")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def state_locked(plan: Plan, stage: Stage) -> tuple[str, str]:
+    """As `state`, for the process that holds the lock."""
+    manifest = read_manifest(plan.folder / stage.key)
+    if manifest is None:
+        return "begun", ""
+    differs = _differences(plan, stage, manifest)
+    return ("changed", differs) if differs else ("done", "")
+
+
+def _begin(folder: Path, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> None:
+    """Refuse to go on from a checkpoint that other settings or inputs made; note what this attempt runs with.
+
+    What a broken-off attempt left without a checkpoint is removed: the stage begins in an empty folder, as if for the first time.
+    With a checkpoint only half-written files go: they would count as results if nobody wrote them again.
+    """
+    now = {"settings": stage.settings, "seed": plan.seed, "inputs": inputs, "format": FORMAT}
+    begun = folder / "begun.json"
+    if begun.exists() and _checkpoints(folder):
+        then = json.loads(begun.read_text(encoding="utf-8"))
+        same = {
+            word: stage.settings[word]
+            for word in getattr(stage.config, "passing", ())
+            if word in stage.settings
+        }
+        if then | {"settings": then["settings"] | same} != json.loads(json.dumps(now, default=str)):
+            raise Refusal(
+                f"{plan.file}: [{stage.key}] was begun with other settings or inputs; to begin anew: rm -r {folder}"
+            )
+        leftover = list(folder.glob("*.part"))
+    else:
+        leftover = (
+            [p for p in folder.iterdir() if p.name not in (".lock", "begun.json")] if begun.exists() else []
+        )
+    for path in leftover:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    write_json(begun, now)
+
+
+def _finish(here: Here, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> None:
+    """Summary, then the manifest: from here on the stage is done."""
+    here.path("progress.json").unlink(missing_ok=True)
+    write_json(here.path("summary.json"), here.summary)
+    files = {
+        str(p.relative_to(here.folder)): {"sha256": hash_file(p), "bytes": p.stat().st_size}
+        for p in sorted(here.folder.rglob("*"))
+        if p.is_file() and p.name not in PASSING and "checkpoint" not in p.relative_to(here.folder).parts
+    }
+    content = {
+        k: v["sha256"]
+        for k, v in files.items()
+        if k not in ("metrics.jsonl", "samples.jsonl", "summary.json")
+    }
+    write_json(
+        here.path("manifest.json"),
+        {
+            "format": FORMAT,
+            "run": plan.name,
+            "stage": stage.key,
+            "settings": stage.settings,
+            "seed": plan.seed,
+            "inputs": inputs,
+            "content": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+            "files": files,
+            "code": code_version(),
+            "host": {
+                "name": platform.node(),
+                "machine": platform.machine(),
+                "system": platform.system(),
+                "cores": os.cpu_count(),
+                "python": platform.python_version(),
+            },
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "seconds": round(time.time() - here.started, 3),
+            "peak_memory_gb": round(memory.peak_gb(), 3),
+        },
+    )
+    _tidy(here.folder)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what only a stage under way needs; again when that was broken off between the manifest and here."""
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    (folder / "begun.json").unlink(missing_ok=True)

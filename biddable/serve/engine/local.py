@@ -1,0 +1,199 @@
+"""Our own engine as a source of answers: dialogues become token ids, seeds and orders. Two policies from one start model share their trunk, and the
+reward model stands on it too."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from biddable.model import checkpoints
+from biddable.model.trunk import Trunk
+from biddable.run.config import Refusal
+from biddable.run.records import Message
+from biddable.run.records import Policy as Answerer
+from biddable.serve.engine.backend import Ask, Stream
+from biddable.serve.engine.batch import Deck
+from biddable.serve.engine.requests import Job, Order, Piece
+from biddable.serve.engine.thread import Engine
+from biddable.serve.openai.protocol import Wrong
+
+SHORT = 4000
+"""Prompts of fewer characters are tokenised at once; longer ones beside the event loop, which they would hold up."""
+
+
+class _Answers:
+    """What one job of our engine gives, brought from the inference thread into the event loop."""
+
+    def __init__(self, orders: list[Order], seed: int | None, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._told: asyncio.Queue[list[Piece] | Exception] = asyncio.Queue()
+
+        def tell(told: list[Piece] | Exception) -> None:
+            loop.call_soon_threadsafe(self._told.put_nowait, told)
+
+        self.job = Job(orders, tell, seconds)
+        self.prompt_tokens = sum(len(order.prompt) for order in orders)
+        self.answers = sum(order.wanted for order in orders)
+        self.max_tokens = max(order.max_tokens for order in orders)
+        self.seed = seed
+        self.completion_tokens: int | None = None
+
+    async def __aiter__(self) -> AsyncIterator[Piece]:
+        left = self.answers
+        while left:
+            told = await self._told.get()
+            if isinstance(told, Exception):
+                raise told
+            for piece in told:
+                left -= piece.finish is not None
+                yield piece
+
+    def close(self) -> None:
+        self.job.cancel()
+
+
+@dataclass(frozen=True)
+class Local:
+    """A policy on our own engine."""
+
+    name: str
+    answerer: Answerer
+    engine: Engine
+    tokenizer: Any
+    context: int  # tokens of prompt and answer together
+    most_tokens: int  # of an answer
+    seconds: float  # that an answer may take
+
+    async def open(self, ask: Ask) -> Stream:
+        """Queue the orders. Raises Wrong for prompts that cannot be answered, Full and Closed."""
+        wanted = ask.max_tokens or self.most_tokens
+        seed = secrets.randbits(62) if ask.seed is None else ask.seed
+        orders = []
+        long = (
+            sum(len(message.content) for message in ask.messages) + sum(len(prompt) for prompt in ask.prompts)
+            > SHORT
+        )
+        prompts = await run_in_threadpool(self._prompts, ask) if long else self._prompts(ask)
+        for number, prompt in enumerate(prompts):
+            room = self.context - len(prompt)
+            if room < 1:
+                raise Wrong(
+                    f"the prompt has {len(prompt)} tokens; this server's context holds {self.context}",
+                    param="messages" if ask.messages else "prompt",
+                    code="context_length_exceeded",
+                )
+            seeds = tuple(_seed(seed, number, k) for k in range(ask.count))
+            tokens = min(wanted, room, self.most_tokens)
+            shape = (tokens, ask.temperature, ask.top_p, ask.stop, ask.top)
+            orders.append(Order(prompt, seeds, ask.wanted, *shape))
+        stream = _Answers(orders, seed, self.seconds)
+        self.engine.submit(self.name, stream.job)
+        return stream
+
+    def _prompts(self, ask: Ask) -> list[tuple[int, ...]]:
+        if ask.messages:
+            return [self._rendered(ask.messages)]
+        found = []
+        for prompt in ask.prompts:
+            if isinstance(prompt, str):
+                ids = tuple(self.tokenizer(prompt).input_ids)
+            else:
+                ids = prompt
+                if any(token >= len(self.tokenizer) for token in ids):
+                    raise Wrong(f"prompt: token ids go up to {len(self.tokenizer) - 1}", param="prompt")
+            if not ids:
+                raise Wrong("the prompt is empty", param="prompt")
+            found.append(ids)
+        return found
+
+    def _rendered(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
+        from jinja2 import TemplateError
+
+        for number, message in enumerate(messages):
+            self._clean(message.content, f"messages.{number}.content")
+        try:
+            return checkpoints.render(self.tokenizer, messages)
+        except TemplateError as error:
+            raise Wrong(
+                f"this model's chat template refuses the dialogue: {error}", param="messages"
+            ) from error
+
+    def _clean(self, text: str, where: str) -> None:
+        """A control token written out in a message would be read as one: somebody could speak in another's name."""
+        for token in self.tokenizer.added_tokens_decoder.values():
+            if token.special and (word := str(token)) in text:
+                raise Wrong(
+                    f"{where}: holds {word}, which this model takes for a control token; leave it out",
+                    param=where,
+                )
+
+    @property
+    def scores(self) -> bool:
+        return self.engine.decks[self.name].scorer is not None
+
+    async def alive(self) -> bool:
+        return self.engine.failed is None
+
+    def load(self) -> tuple[int, int]:
+        deck = self.engine.decks[self.name]
+        return len(deck.live), len(deck.waiting)
+
+    def spell(self, token: int) -> str:
+        return str(self.tokenizer.decode([token], clean_up_tokenization_spaces=False))
+
+
+def _seed(seed: int, prompt: int, answer: int) -> int:
+    """A seed for each answer of a request, from the request's."""
+    return int.from_bytes(
+        hashlib.blake2b(f"{seed} {prompt} {answer}".encode(), digest_size=8).digest(), "big"
+    )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much at once, how long, how much may wait."""
+
+    slots: int
+    queue: int
+    context: int
+    max_tokens: int
+    seconds: float
+
+
+def load(
+    policies: Mapping[str, Path], answerers: Sequence[Answerer], reward: Path | None, limits: Limits
+) -> tuple[dict[str, Local], Engine]:
+    """Each policy on a deck of one engine. Raises Refusal for folders that hold none, and for a reward model on another trunk."""
+    shared: Trunk | None = None
+    decks, contexts = {}, {}
+    for name, folder in policies.items():
+        mark = str(checkpoints.about(folder).get("fingerprint"))
+        policy = checkpoints.load_policy(
+            folder, shared=shared if shared is not None and mark == shared.fingerprint else None
+        )
+        shared = shared or policy.trunk
+        tokenizer = checkpoints.tokenizer(folder)
+        scorer = None
+        if reward is not None:
+            if checkpoints.about(reward).get("fingerprint") != policy.trunk.fingerprint:
+                raise Refusal(
+                    f"{reward}: stands on another trunk than {folder}; both must come from one [learn.start]"
+                )
+            scorer = checkpoints.load_scorer(reward, shared=policy.trunk).freeze()
+        decks[name] = Deck(
+            policy.freeze(), tokenizer, checkpoints.eos_ids(folder, tokenizer), limits.slots, scorer
+        )
+        contexts[name] = min(limits.context, checkpoints.context(folder))
+    engine = Engine(decks, limits.queue)
+    found = {}
+    for (name, deck), answerer in zip(decks.items(), answerers, strict=True):
+        words = (deck.tokenizer, contexts[name], limits.max_tokens, limits.seconds)
+        found[name] = Local(name, answerer, engine, *words)
+    return found, engine

@@ -1,0 +1,183 @@
+"""An engine behind HTTP: any server that speaks the OpenAI protocol and has the merged policy loaded, such as vLLM. It does the computing; keys, limits,
+consent, pages and the folder of turns stay here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from biddable.run.config import Refusal
+from biddable.run.records import Finish
+from biddable.run.records import Policy as Answerer
+from biddable.serve.engine.backend import Ask
+from biddable.serve.engine.requests import Full, Piece, TooLate
+from biddable.serve.openai.protocol import Wrong
+
+
+def client(url: str, key: str | None, seconds: float) -> httpx2.AsyncClient:
+    """A connection to the server at `url` (with or without /v1)."""
+    base = url.rstrip("/").removesuffix("/v1")
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=32)
+    return httpx2.AsyncClient(
+        base_url=base, headers=headers, timeout=httpx2.Timeout(seconds, connect=10), limits=limits
+    )
+
+
+def names(url: str, key: str | None) -> list[str]:
+    """The models that the server has. Raises Refusal when it does not answer as such a server would."""
+    where = url.rstrip("/").removesuffix("/v1") + "/v1/models"
+    try:
+        told = httpx2.get(where, headers={"authorization": f"Bearer {key}"} if key else {}, timeout=10)
+        told.raise_for_status()
+        return [str(one["id"]) for one in told.json()["data"]]
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise Refusal(f'[serve.api] engine = "{url}": {where} does not list models: {error}') from error
+
+
+class _Events:
+    """The other server's stream, as pieces."""
+
+    def __init__(self, ask: Ask, response: httpx2.Response, max_tokens: int) -> None:
+        self.prompt_tokens, self.max_tokens, self.seed = 0, max_tokens, ask.seed
+        self.answers = ask.wanted * max(1, len(ask.prompts))
+        self._ask, self._response = ask, response
+        self.completion_tokens: int | None = 0
+        self._closing: asyncio.Task[None] | None = None
+
+    async def __aiter__(self) -> AsyncIterator[Piece]:
+        left = set(range(self.answers))
+        try:
+            async for line in self._response.aiter_lines():
+                if not line.startswith("data:") or line.endswith("[DONE]"):
+                    continue
+                for piece in self._pieces(json.loads(line.removeprefix("data:"))):
+                    if piece.finish is not None:
+                        left.discard(piece.answer)
+                    yield piece
+            if left:
+                raise Wrong("the engine broke off its answer", 502, code="engine_error", retry=10.0)
+        except httpx2.TimeoutException as error:
+            raise TooLate("the engine took too long") from error
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise _broken(error) from error
+        finally:
+            await self._response.aclose()
+
+    def _pieces(self, event: dict[str, Any]) -> list[Piece]:
+        if event.get("error") or event.get("object") == "error":
+            raise Wrong(f"the engine says: {_said(event)[0]}", 502, code="engine_error")
+        usage = event.get("usage") or {}
+        self.prompt_tokens = usage.get("prompt_tokens") or self.prompt_tokens
+        self.completion_tokens = usage.get("completion_tokens") or self.completion_tokens
+        found = []
+        for choice in event.get("choices") or []:
+            text = (choice.get("delta") or {}).get("content") if "delta" in choice else choice.get("text")
+            finish = choice.get("finish_reason")
+            if finish in ("abort", "error"):
+                raise Wrong("the engine broke off its answer", 502, code="engine_error", retry=10.0)
+            ended: Finish | None = None if finish is None else "length" if finish == "length" else "stop"
+            if text or ended:
+                found.append(Piece(int(choice["index"]), text or "", (), ended))
+        return found
+
+    def close(self) -> None:
+        if not self._response.is_closed:
+            self._closing = asyncio.get_running_loop().create_task(self._response.aclose())
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A policy on another server."""
+
+    name: str
+    answerer: Answerer
+    client: httpx2.AsyncClient
+    model: str  # what the other server calls it
+    most_tokens: int
+    scores: bool = False
+
+    async def open(self, ask: Ask) -> _Events:
+        """Hand the request on. Raises Wrong for what the other server refuses, Full when it is overloaded."""
+        if ask.top is not None:
+            raise Wrong(
+                "logprobs: not available from this engine", param="logprobs", code="unsupported_parameter"
+            )
+        tokens = min(ask.max_tokens or self.most_tokens, self.most_tokens)
+        sent: dict[str, Any] = {
+            "model": self.model,
+            "n": ask.count,
+            "max_tokens": tokens,
+            "temperature": ask.temperature,
+            "top_p": ask.top_p,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if ask.seed is not None:
+            sent["seed"] = ask.seed
+        if ask.stop:
+            sent["stop"] = list(ask.stop)
+        if ask.messages:
+            path, sent["messages"] = (
+                "/v1/chat/completions",
+                [message.model_dump() for message in ask.messages],
+            )
+        else:
+            path = "/v1/completions"
+            sent["prompt"] = [one if isinstance(one, str) else list(one) for one in ask.prompts]
+        try:
+            response = await self.client.send(self.client.build_request("POST", path, json=sent), stream=True)
+        except httpx2.TimeoutException as error:
+            raise TooLate("the engine took too long") from error
+        except httpx2.HTTPError as error:
+            raise _broken(error) from error
+        if response.status_code != 200:
+            raise await _refused(response)
+        return _Events(ask, response, tokens)
+
+    def spell(self, token: int) -> str:
+        return str(token)
+
+    async def alive(self) -> bool:
+        try:
+            return (await self.client.get("/v1/models", timeout=5)).status_code == 200
+        except httpx2.HTTPError:
+            return False
+
+    def load(self) -> tuple[int, int]:
+        return 0, 0
+
+
+def _broken(error: Exception) -> Wrong:
+    return Wrong(f"the engine does not answer ({type(error).__name__})", 502, code="engine_error", retry=10.0)
+
+
+async def _refused(response: httpx2.Response) -> Exception:
+    """What the other server said no with: its clients' mistakes are passed on, its own troubles are an overload."""
+    await response.aread()
+    await response.aclose()
+    if response.status_code in (429, 503):
+        told = response.headers.get("retry-after", "5")
+        return Full(float(told) if told.isdigit() else 5.0)
+    try:
+        message, param, code = _said(response.json())
+    except ValueError:
+        message, param, code = f"status {response.status_code}", None, None
+    if 400 <= response.status_code < 500 and response.status_code not in (401, 403, 404):
+        return Wrong(message, response.status_code, param, code)
+    return Wrong(f"the engine refuses: {message}", 502, code="engine_error", retry=10.0)
+
+
+def _said(body: Any) -> tuple[str, str | None, str | None]:
+    """Message, field and code of an error: in OpenAI's shape, flat as older servers write it, or as text alone. Codes that are numbers are statuses."""
+    said = body.get("error", body) if isinstance(body, dict) else body
+    if not isinstance(said, dict):
+        return str(said), None, None
+    message = said.get("message") or said.get("detail") or json.dumps(said)
+    param, code = said.get("param"), said.get("code")
+    return str(message), param if isinstance(param, str) else None, code if isinstance(code, str) else None

@@ -1,0 +1,98 @@
+"""The database under the store: how it is opened and migrated. SQLite (WAL) or PostgreSQL."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from biddable.run.config import Refusal
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+CONNECTIONS = 16
+"""To PostgreSQL, of one process at most: four web processes stay well below the 100 that a server allows. They are kept: a new one costs more than a query."""
+SQLITE_CONNECTIONS = 48
+"""More than a web process has threads, so that nobody waits for one."""
+MIGRATION_LOCK = 0x62696464  # any number that all processes agree on
+
+
+def engine_for(where: str | Path, durable: bool) -> sa.Engine:
+    text = str(where)
+    if "://" not in text:
+        Path(where).parent.mkdir(parents=True, exist_ok=True)
+        url = sa.URL.create("sqlite", database=str(where))
+    else:
+        try:
+            url = sa.make_url(text)
+        except sa.exc.ArgumentError:
+            raise Refusal(
+                f"{text}: not a database URL; a file or postgresql://user@host/name was expected"
+            ) from None
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise Refusal(
+            f"{text}: {url.get_backend_name()} is not supported; use a file (SQLite) or postgresql://..."
+        )
+    if url.get_backend_name() == "postgresql":
+        try:
+            url = url.set(drivername="postgresql+psycopg")
+            return sa.create_engine(url, pool_pre_ping=True, pool_size=CONNECTIONS, max_overflow=0)
+        except ModuleNotFoundError:
+            raise Refusal(f"{text}: PostgreSQL needs the extra: pip install 'biddable[postgres]'") from None
+    engine = sa.create_engine(url, poolclass=sa.QueuePool, pool_size=SQLITE_CONNECTIONS, max_overflow=0)
+
+    @sa.event.listens_for(engine, "connect")
+    def _connected(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # transactions begin below, not by the driver's guess
+        connection.execute("PRAGMA busy_timeout = 60000")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begun(connection: sa.Connection) -> None:
+        write = connection.get_execution_options().get("write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def migrate(connection: sa.Connection, where: str | Path) -> None:
+    newest = max(path.name for path in (MIGRATIONS / "versions").glob("m*.py"))[
+        1:5
+    ]  # m0002_site.py is revision 0002
+    version = sa.text("SELECT version_num FROM alembic_version")
+    if sa.inspect(connection).has_table("alembic_version") and connection.execute(
+        version
+    ).scalars().all() == [newest]:
+        return  # Alembic takes a tenth of a second to load
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise Refusal(
+            f"{where}: the store was made by a newer biddable ({error}); use that version"
+        ) from error
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """A full disk is told as the operating system would tell it."""
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        if "disk is full" in str(error.orig):
+            raise OSError(errno.ENOSPC, "the disk is full") from error
+        raise

@@ -1,0 +1,250 @@
+"""The store's tables. `docs/flow.md` says what each holds; `migrations/` makes them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+people = sa.Table(
+    "people",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("pseudonym", sa.Text, nullable=False, unique=True),
+    sa.Column("panel", sa.Text, nullable=False),
+    sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+)
+guidelines = sa.Table(
+    "guidelines",
+    metadata,
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+)
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("task_set", sa.Text, nullable=False, index=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("question", sa.Text, nullable=False),
+    sa.Column("panel", sa.Text, nullable=False),
+    sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("overlap", sa.Integer, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+)
+labels = sa.Table(
+    "labels",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("task", sa.Text, sa.ForeignKey("tasks.id"), nullable=False, index=True),
+    sa.Column("person", sa.Text, sa.ForeignKey("people.id"), nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("guideline", sa.Text, sa.ForeignKey("guidelines.version"), nullable=False),
+    sa.Column("seconds", sa.Double),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("replaces", sa.Text, sa.ForeignKey("labels.id"), unique=True),
+)
+sa.Index(
+    "labels_one_first",
+    labels.c.task,
+    labels.c.person,
+    unique=True,
+    sqlite_where=labels.c.replaces.is_(None),
+    postgresql_where=labels.c.replaces.is_(None),
+)
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("task", sa.Text, sa.ForeignKey("tasks.id"), nullable=False),
+    sa.Column("task_set", sa.Text, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("person", sa.Text, sa.ForeignKey("people.id")),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("label", sa.Text, sa.ForeignKey("labels.id"), unique=True),
+    sa.UniqueConstraint("task", "person", name="leases_nobody_twice"),
+)
+sa.Index(
+    "leases_open",
+    leases.c.task_set,
+    leases.c.priority.desc(),
+    leases.c.id,
+    sqlite_where=leases.c.label.is_(None),
+    postgresql_where=leases.c.label.is_(None),
+)
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("login", sa.Text, nullable=False, unique=True),
+    sa.Column("password", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("person", sa.Text, sa.ForeignKey("people.id"), nullable=False, unique=True),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("closed", sa.Double),
+)
+invitations = sa.Table(
+    "invitations",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("panel", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("inviter", sa.Text, sa.ForeignKey("accounts.id"), nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("account", sa.Text, sa.ForeignKey("accounts.id"), unique=True),
+)
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("account", sa.Text, sa.ForeignKey("accounts.id"), nullable=False, index=True),
+    sa.Column("agent", sa.Text, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("seen", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+)
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+sa.Index("attempts_recent", attempts.c.what, attempts.c.at)
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("at", sa.Double, nullable=False, index=True),
+    sa.Column("account", sa.Text, sa.ForeignKey("accounts.id")),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("about", sa.Text, nullable=False),
+)
+secrets = sa.Table(
+    "secrets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+drafts = sa.Table(
+    "drafts",
+    metadata,
+    sa.Column("task", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
+    sa.Column("person", sa.Text, sa.ForeignKey("people.id"), primary_key=True),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("guideline", sa.Text, sa.ForeignKey("guidelines.version"), nullable=False),
+    sa.Column("seconds", sa.Double),
+    sa.Column("begun", sa.Double, nullable=False),
+    sa.Column("saved", sa.Double, nullable=False),
+)
+skips = sa.Table(
+    "skips",
+    metadata,
+    sa.Column("task", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
+    sa.Column("person", sa.Text, sa.ForeignKey("people.id"), primary_key=True),
+    sa.Column("flag", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+)
+editions = sa.Table(
+    "editions",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, sa.ForeignKey("guidelines.version"), nullable=False),
+    sa.Column("account", sa.Text, sa.ForeignKey("accounts.id")),
+    sa.Column("created", sa.Double, nullable=False),
+)
+sets = sa.Table(
+    "sets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("panel", sa.Text, nullable=False),
+    sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("everybody", sa.Boolean, nullable=False),
+    sa.Column("gold", sa.Text),
+    sa.Column("gold_share", sa.Double, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
+)
+sa.Index(
+    "leases_held",
+    leases.c.person,
+    leases.c.task_set,
+    sqlite_where=leases.c.label.is_(None),
+    postgresql_where=leases.c.label.is_(None),
+)
+sa.Index("leases_of_person", leases.c.person, leases.c.task_set, leases.c.task)
+sa.Index("skips_of_person", skips.c.person, skips.c.task)
+sa.Index("leases_of_set", leases.c.task_set, leases.c.label)
+sa.Index("labels_of_person", labels.c.person, labels.c.created)
+answer_keys = sa.Table(
+    "answer_keys",
+    metadata,
+    sa.Column("task", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
+    sa.Column("expected", sa.Text, nullable=False),
+)
+reviews = sa.Table(
+    "reviews",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("task", sa.Text, sa.ForeignKey("tasks.id"), nullable=False, index=True),
+    sa.Column("label", sa.Text, sa.ForeignKey("labels.id")),
+    sa.Column("person", sa.Text, sa.ForeignKey("people.id"), index=True),
+    sa.Column("decision", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("reviewer", sa.Text, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+)
+screening = sa.Table(
+    "screening",
+    metadata,
+    sa.Column("task_set", sa.Text, sa.ForeignKey("sets.name"), primary_key=True),
+    sa.Column("part", sa.Text, nullable=False),
+    sa.Column("cutoff", sa.Double),
+    sa.Column("created", sa.Double, nullable=False),
+)
+grades = sa.Table(
+    "grades",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("label", sa.Text, sa.ForeignKey("labels.id"), nullable=False, index=True),
+    sa.Column("grade", sa.Integer, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("grader", sa.Text, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+)
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("person", sa.Text, sa.ForeignKey("people.id"), nullable=False, index=True),
+    sa.Column("accepted", sa.Boolean, nullable=False),
+    sa.Column("scores", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("judge", sa.Text, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+)
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("pseudonym", sa.Text, nullable=False, unique=True),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("closed", sa.Double),
+)
+consents = sa.Table(
+    "consents",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("user", sa.Text, nullable=False, index=True),
+    sa.Column("version", sa.Text, sa.ForeignKey("guidelines.version"), nullable=False),
+    sa.Column("given", sa.Boolean, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)

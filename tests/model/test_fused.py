@@ -1,0 +1,67 @@
+"""Blocks with few operations: which families take them, and that they give what the family's own code gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from biddable.model import checkpoints, random_model
+from biddable.model import trunk as lm
+from biddable.model.packing import Tree, pack
+
+TREES = [Tree(tuple(range(10, 25)), (tuple(range(30, 50)), tuple(range(60, 70)))), Tree((5, 6, 7), ((8, 9),))]
+LEAN = {"llama", "mistral", "qwen2"}
+
+
+@pytest.mark.usefixtures("fp32")
+@pytest.mark.parametrize("family", [f for f in random_model.FAMILIES if f != "gpt2"])
+@pytest.mark.parametrize("trunk", [0, 2])
+def test_frozen_gives_what_the_family_gives(tmp_path: Path, family: str, trunk: int) -> None:
+    policy = checkpoints.load_policy(random_model.make(tmp_path / family, family=family), trunk=trunk)
+    still = policy.freeze()
+    assert (still.body.lean is not None) == (family in LEAN), "who is lean is decided by shape and comparison"
+    packed = pack(TREES, 64)
+    with torch.no_grad():
+        wanted, found = policy.logp(packed), still.logp(packed)
+    torch.testing.assert_close(found[0], wanted[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(found[1], wanted[1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("trunk", [0, 2])
+def test_later_updates_do_not_reach_the_frozen_copy_and_the_trained_one_still_trains(
+    tiny_folder: Path, trunk: int
+) -> None:
+    policy = checkpoints.load_policy(tiny_folder, trunk=trunk)
+    still = policy.freeze()
+    packed = pack(TREES, 64)
+    with torch.no_grad():
+        before = still.logp(packed)[0]
+    assert not any(p.requires_grad for p in still.parameters())
+    names = [n for n, p in policy.body.named_parameters() if p.requires_grad]
+    assert any("layers" in n for n in names) and any(n.endswith("model.norm.weight") for n in names)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            if parameter.requires_grad:
+                parameter.mul_(1.5)
+        assert torch.equal(still.logp(packed)[0], before)
+        assert not torch.equal(policy.freeze().logp(packed)[0], before)
+
+
+@pytest.mark.usefixtures("fp32")
+def test_a_model_that_only_looks_alike_runs_through_its_own_code(tiny_folder: Path) -> None:
+    """Same children, another forward: the residual stream of each block is halved."""
+    policy = checkpoints.load_policy(tiny_folder, trunk=2)
+    for block in policy.body.model.layers:  # type: ignore[union-attr]
+        block.register_forward_hook(lambda module, given, out: out * 0.5)  # type: ignore[operator]
+    assert policy.body.freeze().lean is None
+
+
+def test_lean_blocks_in_the_compute_dtype_agree_within_rounding(tiny_folder: Path) -> None:
+    policy = checkpoints.load_policy(tiny_folder, trunk=2)
+    assert isinstance(policy.trunk.body, lm.Body) and policy.trunk.body.lean is not None
+    packed = pack(TREES, 64)
+    with torch.no_grad():
+        difference = (policy.freeze().logp(packed)[0] - policy.logp(packed)[0]).abs().max()
+    assert difference < 0.05
