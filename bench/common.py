@@ -78,7 +78,7 @@ def brought(model: str, trunk: int) -> Path:
     from biddable.model import checkpoints
 
     folder = Path(tempfile.mkdtemp(prefix="biddable-bench-"))
-    checkpoints.bring(model, folder / "model", trunk)
+    checkpoints.import_model(model, folder / "model", trunk)
     return folder
 
 

@@ -28,8 +28,8 @@ import psutil
 from biddable.curate import prompts as stage
 from biddable.curate.personal_data import detect
 from biddable.curate.prompts import near_duplicates
-from biddable.run.records import Lines, Message, Prompt
-from biddable.run.stages import Here
+from biddable.run.records import LineWriter, Message, Prompt
+from biddable.run.stages import StageContext
 
 WORDS = (
     (Path(stage.__file__).parents[2] / "label" / "simulated" / "plain_words.txt")
@@ -127,7 +127,7 @@ class Memory(threading.Thread):
 def make(path: Path, count: int) -> None:
     """Write the file; prints what was planted. In a process of its own, so that its memory is not counted as curation's."""
     texts, users, what, _ = planted(count)
-    with Lines(path) as out:
+    with LineWriter(path) as out:
         out.add(
             Prompt(id=f"p{n}", messages=(Message(role="user", content=text),), user=user).model_dump_json(
                 exclude_none=True
@@ -143,21 +143,23 @@ def whole(folder: Path, count: int, processes: int) -> None:
     command = [sys.executable, __file__, "--make", str(folder / "prompts.jsonl"), "--prompts", str(count)]
     kinds = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     size = (folder / "prompts.jsonl").stat().st_size / 1e6
-    here = Here(folder / "runs" / "curate.prompts", "curate.prompts", 1, lambda *_: None)
-    here.folder.mkdir(parents=True)
+    context = StageContext(folder / "runs" / "curate.prompts", "curate.prompts", 1, lambda *_: None)
+    context.folder.mkdir(parents=True)
     memory = Memory()
     memory.start()
     began, cpu = time.monotonic(), time.process_time()
-    stage.run(stage.Config(prompts=folder, languages=("en",), processes=processes), here)
+    stage.run(stage.Config(prompts=folder, languages=("en",), processes=processes), context)
     seconds = time.monotonic() - began
     children = os.times()
     used = time.process_time() - cpu + children.children_user + children.children_system
     memory.stop = True
-    found = Counter(json.loads(line)["reason"] for line in here.path("dropped.jsonl").open(encoding="utf-8"))
+    found = Counter(
+        json.loads(line)["reason"] for line in context.path("dropped.jsonl").open(encoding="utf-8")
+    )
     print(f"{count:,} prompts, {size:.0f} MB, {processes} processes, language looked at, planted {kinds}")
     print(f"  {seconds:.0f} s, {used:.0f} s of CPU, {memory.most / 1e9:.2f} GB at most (with all processes)")
     print(
-        f"  dropped {dict(found)}, masked { {k: v for k, v in here.summary.items() if k.startswith('masked')} }"
+        f"  dropped {dict(found)}, masked { {k: v for k, v in context.summary.items() if k.startswith('masked')} }"
     )
 
 

@@ -37,7 +37,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from biddable.label import queue
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.store.store import Store, open_store
 from biddable.store.types import Person, Task, TaskSet
 
@@ -200,7 +200,7 @@ def victim(where: str, people: list[str], version: str, number: int) -> None:
                     time.sleep(0.2)
                     continue
                 queue.submit(store, task, person, Said(), version, 1.0)
-            except Refusal:
+            except UserError:
                 continue
             with lock:
                 os.write(1, f"{task.id}\n".encode())  # one write: whole, or not there

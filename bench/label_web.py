@@ -145,7 +145,7 @@ def prepared(where: str, count: int, tasks: int, overlap: int) -> tuple[str, ...
             question = Replies(prompt=prompt, answers=answers).model_dump_json(exclude_none=True)
             asked.append(Task(f"{SET}#{chance.getrandbits(40):010x}-{i}", question, overlap))
         store.put_tasks(TaskSet(SET, "label.comparisons", "training", False), asked)
-        desk.publish(store, *collection.guideline("training"))
+        desk.publish_guideline(store, *collection.guideline("training"))
         signer = Signer(known.secret(), salt="cookie")
         return tuple(signer.sign(token).decode() for token in tokens)
 

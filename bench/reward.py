@@ -84,7 +84,7 @@ def ours(model: str, k: int, trunk: int) -> dict[str, float]:
     import torch
 
     from biddable.learn import reward
-    from biddable.learn.training import Optimizer, with_hidden
+    from biddable.learn.training import Optimizer, cache_trunk_outputs
     from biddable.model import checkpoints
     from biddable.model.packing import Tree
     from biddable.model.trunk import scorer_from
@@ -98,7 +98,7 @@ def ours(model: str, k: int, trunk: int) -> dict[str, float]:
     per_update, updates = SHAPES[k]
     stamps: list[float] = []
     for step in range(updates):
-        trees = with_hidden(
+        trees = cache_trunk_outputs(
             scorer.trunk, rows[step * per_update : (step + 1) * per_update], cfg.trunk_cache_gb
         )
         reward.accumulate(scorer, trees, [[list(range(k))]] * per_update, cfg.ties, cfg.microbatch_tokens)

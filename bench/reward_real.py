@@ -42,7 +42,7 @@ def ours(model: str, trunk: int, train: list[Item]) -> tuple[Any, float]:
     import torch
 
     from biddable.learn import reward
-    from biddable.learn.training import Optimizer, cosine, shuffled, with_hidden
+    from biddable.learn.training import Optimizer, cache_trunk_outputs, cosine_decay, epoch_order
     from biddable.model import checkpoints
     from biddable.model.packing import Tree
     from biddable.model.trunk import scorer_from
@@ -54,16 +54,16 @@ def ours(model: str, trunk: int, train: list[Item]) -> tuple[Any, float]:
     )
     branch, head = Optimizer(scorer.body.parameters()), Optimizer([scorer.weight])
     started = time.perf_counter()
-    trees = with_hidden(scorer.trunk, [Tree(i.prompt, i.answers) for i in train], 4.0)
-    order, steps = shuffled(len(trees), 1, 0), -(-len(trees) // BATCH)
+    trees = cache_trunk_outputs(scorer.trunk, [Tree(i.prompt, i.answers) for i in train], 4.0)
+    order, steps = epoch_order(len(trees), 1, 0), -(-len(trees) // BATCH)
     for step in range(steps):
         held = order[step * BATCH : (step + 1) * BATCH]
         reward.accumulate(
             scorer, [trees[i] for i in held], [list(train[i].ranks) for i in held], "drop", 4096
         )
         gently = min(1.0, (step + 1) / WARMUP)
-        branch.step(gently * cosine(step, steps, RATES[trunk]), 1.0)
-        head.step(gently * cosine(step, steps, HEAD_RATE), 1.0)
+        branch.step(gently * cosine_decay(step, steps, RATES[trunk]), 1.0)
+        head.step(gently * cosine_decay(step, steps, HEAD_RATE), 1.0)
     seconds = time.perf_counter() - started
     still = scorer.freeze()
     return lambda found: [

@@ -151,7 +151,7 @@ def load(connections: int, requests: int) -> None:
     parts = max(1, min(10, requests // connections))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        checkpoints.bring(str(random_model.make(folder / "source")), folder / "tiny", 2)
+        checkpoints.import_model(str(random_model.save_random_model(folder / "source")), folder / "tiny", 2)
         server = ours(str(folder / "tiny"), folder, slots=32, queue=512, max_request_kb=1024)
         try:
             print(
@@ -190,7 +190,9 @@ def kill(rounds: int) -> None:
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            checkpoints.bring(str(random_model.make(folder / "source")), folder / "tiny", 2)
+            checkpoints.import_model(
+                str(random_model.save_random_model(folder / "source")), folder / "tiny", 2
+            )
             server = ours(str(folder / "tiny"), folder, slots=16, queue=512)
             told: list[str] = []
 

@@ -105,7 +105,7 @@ def trl(model: str, pure: bool, length: int, strategy: str = "bfd") -> dict[str,
 def ours(model: str, trunk: int, first: bool = False) -> dict[str, float]:
     """The functions of `learn.sft` with its settings. `first`: the first epoch with the trunk's pass, instead of a later one."""
     from biddable.learn import sft
-    from biddable.learn.training import Optimizer, with_hidden
+    from biddable.learn.training import Optimizer, cache_trunk_outputs
     from biddable.model import checkpoints
     from biddable.model.packing import Tree
 
@@ -117,7 +117,7 @@ def ours(model: str, trunk: int, first: bool = False) -> dict[str, float]:
     sft.accumulate(policy, plain[:BATCH], cfg.microbatch_tokens)  # warm-up, and the optimizer's state
     optimizer.step(1e-6, cfg.clip_norm)
     stamps = [time.perf_counter()]
-    trees = with_hidden(policy.trunk, plain, cfg.trunk_cache_gb)
+    trees = cache_trunk_outputs(policy.trunk, plain, cfg.trunk_cache_gb)
     for _ in range(1 if first else 3):
         for start in range(0, len(trees), BATCH):
             sft.accumulate(policy, trees[start : start + BATCH], cfg.microbatch_tokens)

@@ -15,7 +15,7 @@ from pathlib import Path
 from biddable.label.simulated import labelers
 from biddable.run import records, turn_log
 from biddable.run.manifest import read_manifest
-from biddable.run.records import Feedback, Policy, Replies, Sampling, Turn, fraction
+from biddable.run.records import Feedback, Policy, Replies, Sampling, Turn, hash_fraction
 
 CONSENT = "simulated-consent-1"
 
@@ -41,10 +41,10 @@ def spoken(
         )
         for place, answer in enumerate(row.answers)
     ]
-    if fraction("silent", user, row.prompt.id) < 0.2:
+    if hash_fraction("silent", user, row.prompt.id) < 0.2:
         return said, []
     crowd = labelers.panel("training", 1, 12)
-    taste = crowd[int(fraction("taste", user) * len(crowd))]
+    taste = crowd[int(hash_fraction("taste", user) * len(crowd))]
     ranks = labelers.rank(taste, row.prompt, row.answers)
     best = ranks.index(1)
     others = tuple(said[place].id for place, rank in enumerate(ranks) if rank > 1)
@@ -73,7 +73,7 @@ def main() -> None:
     there = {turn.id for turn in turn_log.read(folder)[0]}
     added = 0
     for number, row in enumerate(records.read(where / "replies.jsonl", Replies)):
-        if fraction("consent", row.prompt.user) < 0.1:
+        if hash_fraction("consent", row.prompt.user) < 0.1:
             continue
         given, said = spoken(row, number, policy, sampling)
         if given[0].id not in there:

@@ -47,7 +47,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random four-block llama with its tokenizer, pad token = end token."""
     from biddable.model import random_model
 
-    return random_model.make(tmp_path_factory.mktemp("tiny") / "model")
+    return random_model.save_random_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
 @pytest.fixture

@@ -39,19 +39,19 @@ def pretended() -> Iterator[None]:
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A model whose head is its own: to move tied weights to the pretended device parts them, to a real one it does not."""
     words = random_model.tokenizer()
-    network = random_model.network(vocabulary=len(words), tied=False)
+    network = random_model.build_model(vocabulary=len(words), tied=False)
     network.save_pretrained(tmp_path / "source")
     words.save_pretrained(tmp_path / "source")
-    checkpoints.bring(str(tmp_path / "source"), tmp_path / "start" / "model", request.param)
+    checkpoints.import_model(str(tmp_path / "source"), tmp_path / "start" / "model", request.param)
     return tmp_path / "start"
 
 
 def on_both(work: Callable[[], Any]) -> None:
     """The same numbers on both."""
-    here = work()
+    context = work()
     with pretended():
         there = work()
-    torch.testing.assert_close(there, here, atol=2e-5, rtol=2e-3)
+    torch.testing.assert_close(there, context, atol=2e-5, rtol=2e-3)
 
 
 def home(values: torch.Tensor) -> torch.Tensor:
@@ -82,7 +82,7 @@ def test_sft_and_text_gradients(start: Path) -> None:
         policy = checkpoints.load_policy(start)
         adam = training.Optimizer(policy.parameters())
         with training.residual_dropout(policy.body, 0.0):
-            loss = sft.accumulate(policy, training.with_hidden(policy.trunk, TREES, 1.0), 64)
+            loss = sft.accumulate(policy, training.cache_trunk_outputs(policy.trunk, TREES, 1.0), 64)
         first = home(adam.gradient())
         adam.step(1e-3, 1.0)
         return loss, first, home(policy.logp(pack(TREES))[0])
@@ -147,8 +147,8 @@ def test_saved_from_there_it_loads_here(start: Path, tmp_path: Path) -> None:
         scorer = lm.scorer_from(policy, torch.Generator().manual_seed(0))
         scores = home(scorer.scores(pack(TREES)))
         checkpoints.save_scorer(scorer, tmp_path / "scorer" / "model", start)
-    here = checkpoints.load_policy(tmp_path / "saved")
-    torch.testing.assert_close(here.logp(pack(TREES))[0], there, atol=2e-5, rtol=0)
+    context = checkpoints.load_policy(tmp_path / "saved")
+    torch.testing.assert_close(context.logp(pack(TREES))[0], there, atol=2e-5, rtol=0)
     torch.testing.assert_close(
         checkpoints.load_scorer(tmp_path / "scorer").scores(pack(TREES)), scores, atol=2e-5, rtol=0
     )

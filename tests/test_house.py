@@ -228,7 +228,7 @@ def test_every_metric_named_in_the_code_is_explained() -> None:
     for name in config.stage_names():
         path = config.source_file(name)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "here.log":
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "context.log":
                 wrong += unexplained("Metrics", name, {word.arg for word in node.keywords if word.arg})
     assert not wrong
 

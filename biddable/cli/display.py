@@ -11,7 +11,7 @@ from typing import Any
 
 from biddable.run import config, memory, records
 from biddable.run import stages as runs
-from biddable.run.config import Plan, Refusal
+from biddable.run.config import Plan, UserError
 from biddable.run.manifest import read_manifest
 
 WIDTH = 80
@@ -37,7 +37,7 @@ def plan(checked: Plan) -> tuple[list[str], list[str]]:
         files = (path for names in stage.inputs.values() for _, path in names)
         told = look(stage.config) if look else [line for path in files for line in unreadable(path)]
         problems += [f"{checked.file}: [{stage.key}] {line}" for line in told]
-        known, why = runs.state(checked, stage)
+        known, why = runs.stage_state(checked, stage)
         known, why = ("site", "until it is stopped") if config.is_site(stage.name) else (known, why)
         reads = ", ".join(dict.fromkeys(name for names in stage.inputs.values() for name, _ in names))
         why = "" if why.startswith("for ") else why  # those stand under what it reads
@@ -51,14 +51,14 @@ def unreadable(path: Path) -> Iterator[str]:
     if not path.is_file() or ".jsonl" not in path.suffixes:
         return
     try:
-        for number, line in itertools.islice(records.lines(path), MOST_CHECKED):
+        for number, line in itertools.islice(records.read_lines(path), MOST_CHECKED):
             try:
                 what = "" if isinstance(json.loads(line), dict) else "a JSON object was expected"
             except json.JSONDecodeError as error:
                 what = f"not JSON: {error.msg} at character {error.pos + 1}"
             if what:
                 yield f"{path}:{number}: {what} (got {line.strip()[:60]})"
-    except Refusal as refusal:
+    except UserError as refusal:
         yield from refusal.lines
 
 
@@ -76,10 +76,10 @@ def table(rows: Sequence[Sequence[str]], width: int = WIDTH - 2) -> Iterator[str
 
 
 def folder(path: Path) -> Iterator[str]:
-    """A stage folder: how it was made, its settings, final numbers, last metrics and three samples. Raises Refusal for another folder."""
+    """A stage folder: how it was made, its settings, final numbers, last metrics and three samples. Raises UserError for another folder."""
     manifest = read_manifest(path)
     if manifest is None and not (path / "begun.json").is_file():
-        raise Refusal(f"{path}: not a stage's folder; name one such as runs/demo/learn.ppo")
+        raise UserError(f"{path}: not a stage's folder; name one such as runs/demo/learn.ppo")
     if manifest is None:
         yield f"{path}: not done yet"
     else:

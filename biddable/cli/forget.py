@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from biddable.run import turn_log
-from biddable.run.config import Plan, Refusal
+from biddable.run.config import Plan, UserError
 from biddable.run.manifest import read_manifest
-from biddable.run.records import Lines
+from biddable.run.records import LineWriter
 from biddable.store import erase
 from biddable.store.store import open_store
 
@@ -37,7 +37,7 @@ class Forgotten(NamedTuple):
 
 
 def forget(plan: Plan, person: str, really: bool) -> Forgotten:
-    """Remove a person by pseudonym; not `really`: only look. Raises Refusal when nothing of such a person is found anywhere."""
+    """Remove a person by pseudonym; not `really`: only look. Raises UserError when nothing of such a person is found anywhere."""
     runs = plan.folder.parent
     removed = list(_stores(plan, person, really))
     for folder in sorted(
@@ -58,7 +58,7 @@ def forget(plan: Plan, person: str, really: bool) -> Forgotten:
     made_from = _made_from(runs, {place.path for place in holding})
     sources = [Place(path, rows, "prompts") for path in _sources(plan) if (rows := _rows(path, person))]
     if not (removed or holding or sources):
-        raise Refusal(
+        raise UserError(
             f"{person}: nothing of such a person in the runs of {runs}; pseudonyms stand in the field user or labeler"
         )
     return Forgotten(removed, sources, holding, made_from)
@@ -72,7 +72,7 @@ def _stores(plan: Plan, person: str, really: bool) -> Iterator[Place]:
         if "://" not in where and not Path(where).exists():
             continue
         with open_store(where) as store:
-            for table, rows in sorted(erase.person(store, person, really).items()):
+            for table, rows in sorted(erase.erase_person(store, person, really).items()):
                 yield Place(Path(where), rows, f"rows of {table}")
 
 
@@ -114,17 +114,17 @@ def _rows(path: Path, person: str) -> int:
     """Lines that name a person as user or labeler, anywhere in them. The text search narrows down what is read as JSON."""
     if not path.is_file():
         return 0
-    from biddable.run.records import lines
+    from biddable.run.records import read_lines
 
     marks = (json.dumps(person), json.dumps(person, ensure_ascii=False))
     found = 0
     try:
-        for _, line in lines(path):
+        for _, line in read_lines(path):
             if any(mark in line for mark in marks):
                 found += _names(line, person)
             elif path.suffix == ".csv":
                 found += person in line
-    except Refusal:
+    except UserError:
         return found
     return found
 
@@ -150,7 +150,7 @@ def _people(value: object) -> Iterator[str]:
 
 def _without(path: Path, person: str) -> None:
     """The file without a person's lines; it goes when none is left."""
-    with path.open(encoding="utf-8") as file, Lines(path, private=True) as left:
+    with path.open(encoding="utf-8") as file, LineWriter(path, private=True) as left:
         left.add(line for line in file if not _names(line, person))
 
 

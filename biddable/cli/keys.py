@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 
 USAGE = """Usage: biddable serve.keys FILE              list the keys
        biddable serve.keys FILE add NAME     make a key for a person or a program; it is shown once
@@ -13,12 +13,12 @@ USAGE = """Usage: biddable serve.keys FILE              list the keys
 
 
 def command(where: str | Path, words: list[str]) -> str:
-    """`biddable serve.keys`: what to print. Raises Refusal for anything else than `add NAME`, `close NAME` or nothing."""
+    """`biddable serve.keys`: what to print. Raises UserError for anything else than `add NAME`, `close NAME` or nothing."""
     from biddable.store.api_keys import FRESH_SECONDS, Keys
     from biddable.store.store import open_store
 
     if words and (len(words) != 2 or words[0] not in ("add", "close")):
-        raise Refusal(USAGE)
+        raise UserError(USAGE)
     with open_store(where) as store:
         keys = Keys(store)
         if not words:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from biddable.run import config
-from biddable.run.config import Plan, Refusal, Waiting
+from biddable.run.config import Plan, UserError, Waiting
 
 app = typer.Typer(
     help="The whole loop that turns a language model into one that follows instructions: label, fine-tune, reward, PPO, measure, serve.",
@@ -42,7 +42,7 @@ def main() -> None:
             sys.exit(_stage(arguments[0], arguments[1:]))
         _suggest(arguments)
         app()
-    except Refusal as refusal:
+    except UserError as refusal:
         for line in refusal.lines:
             print(line, file=sys.stderr)
         sys.exit(2)
@@ -60,8 +60,8 @@ def main() -> None:
 def _suggest(arguments: list[str]) -> None:
     known = ["new", "check", "run", "status", "show", "lineage", "forget"]
     if arguments and not arguments[0].startswith("-") and arguments[0] not in known:
-        hint = config.did_you_mean(arguments[0], [*known, *config.stage_names()])
-        raise Refusal(
+        hint = config.suggestion(arguments[0], [*known, *config.stage_names()])
+        raise UserError(
             f"biddable {arguments[0]}: there is no such command{hint}; `biddable --help` lists them"
         )
 
@@ -98,9 +98,9 @@ LATER = (
 def new(file: File) -> None:
     """Write a commented file with every stage and every default."""
     if file.exists():
-        raise Refusal(f"{file}: exists already; choose another name")
+        raise UserError(f"{file}: exists already; choose another name")
     if not file.parent.is_dir():
-        raise Refusal(f"{file}: there is no folder {file.parent}; make it first")
+        raise UserError(f"{file}: there is no folder {file.parent}; make it first")
     file.write_text(_template(file.stem), encoding="utf-8")
     print(f"wrote {file}; next: biddable check {file}")
 
@@ -143,7 +143,7 @@ def check(file: File) -> None:
     plan = config.load(file)
     lines, problems = display.plan(plan)
     if problems:
-        raise Refusal(problems)
+        raise UserError(problems)
     print("\n".join(lines))
     sites = sum(config.is_site(stage.name) for stage in plan.stages)
     also = f" and {sites} site{'s' if sites > 1 else ''}" if sites else ""
@@ -159,11 +159,11 @@ def run(file: File) -> None:
     stages = [stage for stage in plan.stages if not config.is_site(stage.name)]
     changed = []
     for stage in stages:
-        known, why = runs.state(plan, stage)
+        known, why = runs.stage_state(plan, stage)
         if known == "changed":
-            changed.append(runs.changed(plan, stage, why))
+            changed.append(runs.changed_message(plan, stage, why))
     if changed:
-        raise Refusal(changed)
+        raise UserError(changed)
     began = time.time()
     waits: dict[str, str] = {}
     for number, stage in enumerate(stages, 1):
@@ -195,7 +195,7 @@ def _stage(key: str, arguments: list[str]) -> int:
     known = config.stage_names()
     name = ".".join(key.split(".")[:2])
     if name not in known:
-        raise Refusal(f"biddable {key}: there is no such stage{config.did_you_mean(name, list(known))}")
+        raise UserError(f"biddable {key}: there is no such stage{config.suggestion(name, list(known))}")
     if not arguments or "--help" in arguments or "-h" in arguments:
         print(
             f"Usage: biddable {key} FILE [SETTING=VALUE ...] [name=NAME]\n\n{known[name]}\n\nFILE is your run's TOML; `biddable new my.toml` makes one, then: biddable {key} my.toml\n"
@@ -208,7 +208,7 @@ def _stage(key: str, arguments: list[str]) -> int:
     for argument in arguments[1:]:
         word, sign, text = argument.partition("=")
         if not sign:
-            raise Refusal(f"biddable {key}: {argument}: SETTING=VALUE was expected")
+            raise UserError(f"biddable {key}: {argument}: SETTING=VALUE was expected")
         try:
             settings[word] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
@@ -232,8 +232,10 @@ def _serve(plan: Plan, stage: config.Stage) -> None:
         f"{stage.key}: starting at {getattr(settings, 'address', None) or f'http://{settings.host}:{settings.port}'} (Ctrl-C stops it)",
         flush=True,
     )
-    here = runs.Here(plan.folder / stage.key, stage.key, plan.seed, lambda step, steps, numbers: None)
-    config.module(stage.name).serve(settings, here)
+    context = runs.StageContext(
+        plan.folder / stage.key, stage.key, plan.seed, lambda step, steps, numbers: None
+    )
+    config.module(stage.name).serve(settings, context)
 
 
 def _people(arguments: list[str]) -> int:
@@ -272,7 +274,7 @@ def _password() -> str:
         return sys.stdin.readline().rstrip("\n")
     password = getpass.getpass("Password: ")
     if getpass.getpass("Once more: ") != password:
-        raise Refusal("the two passwords differ; nothing was added")
+        raise UserError("the two passwords differ; nothing was added")
     return password
 
 
@@ -287,7 +289,7 @@ def status(file: File) -> None:
     plan = config.load(file)
     table = Table("stage", "state", "")
     for stage in plan.stages:
-        known, why = runs.state(plan, stage)
+        known, why = runs.stage_state(plan, stage)
         note = plan.folder / stage.key / "progress.json"
         if known in ("running", "begun") and note.is_file():
             told = json.loads(note.read_text(encoding="utf-8"))

@@ -16,9 +16,9 @@ from pathlib import Path
 from pydantic import Field
 
 from biddable.run import records, turn_log
-from biddable.run.config import Input, Refusal, Settings, Waiting
+from biddable.run.config import Input, Settings, UserError, Waiting
 from biddable.run.records import Comparison, Feedback, Message, Prompt, Turn
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 
 class Config(Settings):
@@ -34,28 +34,28 @@ class Config(Settings):
 Pair = tuple[str, str]
 
 
-def run(cfg: Config, here: Here) -> None:
-    folder = cfg.turns or here.folder.parent / "turns"
+def run(cfg: Config, context: StageContext) -> None:
+    folder = cfg.turns or context.folder.parent / "turns"
     every, said = turn_log.read(folder) if folder.is_dir() else ([], [])
     kept = [turn for turn in every if not cfg.consents or turn.consent in cfg.consents]
     if not every:
         raise Waiting(f"{folder}: no turns yet: users of serve.api who agree to it give them")
     if not kept:
         there = ", ".join(sorted({turn.consent for turn in every}))
-        raise Refusal(
-            f"[{here.key}] consents: none of {len(every)} turns has such a consent; there are {there}"
+        raise UserError(
+            f"[{context.key}] consents: none of {len(every)} turns has such a consent; there are {there}"
         )
     by_id = _once(kept, folder)
     own = [one for one in said if one.turn in by_id and one.user == by_id[one.turn].user]
     prompts = {prompt.id: prompt for prompt in (_prompt(turn, cfg.source) for turn in by_id.values())}
     found = comparisons(by_id, own, cfg.source)
-    records.write(here.path("prompts.jsonl"), prompts.values())
-    records.write(here.path("comparisons.jsonl"), found)
+    records.write(context.path("prompts.jsonl"), prompts.values())
+    records.write(context.path("comparisons.jsonl"), found)
     reported = [one for one in own if one.report]
-    with records.Lines(here.path("reports.jsonl")) as out:
+    with records.LineWriter(context.path("reports.jsonl")) as out:
         out.add(_report(by_id[one.turn], one) for one in reported)
     thumbs = {one.turn: one.thumbs for one in sorted(own, key=lambda one: one.time) if one.thumbs}
-    here.summary |= {
+    context.summary |= {
         "turns": len(by_id),
         "without_consent": len(every) - len(kept),
         "prompts": len(prompts),
@@ -69,14 +69,14 @@ def run(cfg: Config, here: Here) -> None:
 
 
 def _once(rows: Sequence[Turn], folder: Path) -> dict[str, Turn]:
-    """Turns by id. Raises Refusal when one id has two contents."""
+    """Turns by id. Raises UserError when one id has two contents."""
     found: dict[str, Turn] = {}
     wrong = []
     for turn in rows:
         if found.setdefault(turn.id, turn) != turn:
             wrong.append(f"{folder / turn_log.TURNS}: Turn id = {turn.id!r}: there twice with other content")
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     return found
 
 

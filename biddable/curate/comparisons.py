@@ -14,9 +14,9 @@ from pydantic import Field
 
 from biddable.curate.personal_data import detect, masking
 from biddable.run import records
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.records import Comparison, Prompt
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 
 class Config(Settings):
@@ -32,7 +32,7 @@ class Config(Settings):
     """As in curate.prompts: recognisers of presidio-analyzer to run as well."""
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     prompts = {prompt.id: prompt for prompt in records.read(cfg.prompts / "prompts.jsonl", Prompt)}
     kinds = _kinds(cfg.prompts)
     more = masking.finders(cfg.names, cfg.presidio) if kinds else []
@@ -52,11 +52,11 @@ def run(cfg: Config, here: Here) -> None:
             name = row.id if row.id not in found else f"{row.id}@{number}"
             found[name] = row if name == row.id else row.model_copy(update={"id": name})
     if not found:
-        raise Refusal(
-            f"[{here.key}] served, labelled: no ranking on a prompt that was kept; ask labelers, or serve longer"
+        raise UserError(
+            f"[{context.key}] served, labelled: no ranking on a prompt that was kept; ask labelers, or serve longer"
         )
-    records.write(here.path("comparisons.jsonl"), found.values())
-    here.summary |= {
+    records.write(context.path("comparisons.jsonl"), found.values())
+    context.summary |= {
         "comparisons": len(found),
         "prompts": len({row.prompt.id for row in found.values()}),
         "labelers": len({row.labeler for row in found.values()}),

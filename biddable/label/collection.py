@@ -15,9 +15,9 @@ from biddable.label import queue
 from biddable.label.queue import Label, Task
 from biddable.label.simulated import labelers as people
 from biddable.run import records
-from biddable.run.config import Refusal, Settings, Waiting
-from biddable.run.records import Answer, Prompt, Replies, Split, fraction
-from biddable.run.stages import Here
+from biddable.run.config import Settings, UserError, Waiting
+from biddable.run.records import Answer, Prompt, Replies, Split, hash_fraction
+from biddable.run.stages import StageContext
 from biddable.store import drafts, reviews
 from biddable.store.store import Store, open_store
 from biddable.store.types import Person as Member
@@ -84,7 +84,7 @@ def task_name(row: Prompted) -> str:
 def gold(
     where: Path | None, share: float, known: Sequence[tuple[Replies, BaseModel]], asked: Sequence[Asked]
 ) -> Gold | None:
-    """Questions with their known answers, to be mixed in. Raises Refusal for one that is asked in earnest as well, or known twice."""
+    """Questions with their known answers, to be mixed in. Raises UserError for one that is asked in earnest as well, or known twice."""
     if where is None or not known:
         return None
     taken = {task.id for task in asked}
@@ -101,7 +101,7 @@ def gold(
             )
         found[name] = (Asked(name, replies.model_dump_json(exclude_none=True)), answer.model_dump_json())
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     return Gold(tuple(found.values()), share)
 
 
@@ -118,19 +118,19 @@ Row = TypeVar("Row", bound=Prompted)
 
 
 def chosen(
-    rows: Sequence[tuple[str, Row]], splits: Sequence[Split] | None, limit: int | None, here: Here
+    rows: Sequence[tuple[str, Row]], splits: Sequence[Split] | None, limit: int | None, context: StageContext
 ) -> list[tuple[str, Row]]:
-    """The rows whose prompts are of these splits, at most so many prompts, in their order. Raises Refusal when a split has none."""
+    """The rows whose prompts are of these splits, at most so many prompts, in their order. Raises UserError when a split has none."""
     wanted = [(name, row) for name, row in rows if splits is None or row.prompt.split in splits]
     wrong = [
-        f"[{here.key}] splits: no prompt belongs to {split}; change splits, or those of the stage that it reads"
+        f"[{context.key}] splits: no prompt belongs to {split}; change splits, or those of the stage that it reads"
         for split in splits or ()
         if all(row.prompt.split != split for _, row in wanted)
     ]
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     by_hash = sorted(
-        {row.prompt.id for _, row in wanted}, key=lambda one: (fraction("limit", here.seed, one), one)
+        {row.prompt.id for _, row in wanted}, key=lambda one: (hash_fraction("limit", context.seed, one), one)
     )
     kept = set(by_hash[:limit])
     return [(name, row) for name, row in wanted if row.prompt.id in kept]
@@ -142,13 +142,13 @@ def blind(answers: Sequence[Answer], shown: Sequence[int]) -> tuple[Answer, ...]
 
 
 def guideline(panel: Panel, folder: Path | None = None) -> tuple[str, str]:
-    """Name and text of the guideline that a panel is shown. Raises Refusal when the folder has none for it."""
+    """Name and text of the guideline that a panel is shown. Raises UserError when the folder has none for it."""
     name = GUIDELINES[panel]
     path = (folder or Path(__file__).parent / "guidelines") / f"{name}.md"
     try:
         return name, path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise Refusal(
+        raise UserError(
             f"{path}: the guideline of the panel {panel} was expected there, Markdown in UTF-8 ({error})"
         ) from error
 
@@ -156,16 +156,16 @@ def guideline(panel: Panel, folder: Path | None = None) -> tuple[str, str]:
 def put_in_force(store: Store, panel: Panel, folder: Path | None = None) -> None:
     """Put a panel's guideline in force, unless there is one already: an admin may have written another."""
     name, text = guideline(panel, folder)
-    if drafts.edition(store, name) is None:
-        drafts.publish(store, name, text)
+    if drafts.current_guideline(store, name) is None:
+        drafts.publish_guideline(store, name, text)
 
 
-def task_set_name(here: Here, cfg: Settings, asked: Sequence[Asked]) -> str:
+def task_set_name(context: StageContext, cfg: Settings, asked: Sequence[Asked]) -> str:
     """Run, stage and a hash of settings and questions: other questions or settings are another set, a second start is the same."""
-    digest = hashlib.sha256(f"{here.seed} {cfg.model_dump_json(exclude=NOT_ASKED)}".encode())
+    digest = hashlib.sha256(f"{context.seed} {cfg.model_dump_json(exclude=NOT_ASKED)}".encode())
     for task in asked:
         digest.update(f"\n{task.id} {task.overlap} {task.question}".encode("utf-8", "surrogatepass"))
-    return f"{here.folder.resolve().parent.name}/{here.key}/{digest.hexdigest()[:12]}"
+    return f"{context.folder.resolve().parent.name}/{context.key}/{digest.hexdigest()[:12]}"
 
 
 def done_by(
@@ -173,35 +173,35 @@ def done_by(
     task_set: str,
     asked: Sequence[Asked],
     answer: Callable[[people.Person, Task], BaseModel],
-    here: Here,
+    context: StageContext,
 ) -> list[Label]:
     """Put the tasks to the crew and give back all labels, sorted by task and person.
 
-    `answer` is a simulated person's. Raises Waiting while real people still have to answer, Refusal when the panel is too small.
+    `answer` is a simulated person's. Raises Waiting while real people still have to answer, UserError when the panel is too small.
     """
     most = max(task.overlap for task in asked)
     if crew.labelers == "simulated" and crew.size < most:
-        raise Refusal(
-            f"[{here.key}] people = {crew.size}: some tasks go to {most} people each; at least {most} were expected"
+        raise UserError(
+            f"[{context.key}] people = {crew.size}: some tasks go to {most} people each; at least {most} were expected"
         )
-    kind = ".".join(here.key.split(".")[:2])
+    kind = ".".join(context.key.split(".")[:2])
     simulated = crew.labelers == "simulated"
-    with open_store(crew.store or here.folder.parent / "store.db", durable=not simulated) as store:
+    with open_store(crew.store or context.folder.parent / "store.db", durable=not simulated) as store:
         whole = TaskSet(task_set, kind, crew.panel, simulated, priority=crew.priority)
         if crew.gold is not None and not simulated:
             whole = replace(whole, gold=f"{task_set}/gold", gold_share=crew.gold.share)
             own = [(replace(task, id=f"{task_set}#{task.id}"), key) for task, key in crew.gold.known]
-            reviews.put_known(store, replace(whole, name=f"{task_set}/gold", gold=None, gold_share=0.0), own)
+            reviews.put_gold(store, replace(whole, name=f"{task_set}/gold", gold=None, gold_share=0.0), own)
         store.put_tasks(whole, [replace(task, id=f"{task_set}#{task.id}") for task in asked])
         if not simulated:
             put_in_force(store, crew.panel, crew.guidelines)
         else:
             version = store.add_guideline(*guideline(crew.panel, crew.guidelines))
-            panel = people.panel(crew.panel, here.seed, crew.size)
+            panel = people.panel(crew.panel, context.seed, crew.size)
             store.add_people([Member(person.id, person.id, crew.panel, True) for person in panel])
-            simulate(store, task_set, panel, version, answer, here)
+            simulate(store, task_set, panel, version, answer, context)
         wanted, there = queue.progress(store, task_set)
-        here.progress(there, wanted)
+        context.progress(there, wanted)
         if there < (needed := math.ceil(crew.enough * wanted)):
             noun = kind.split(".")[1]
             raise Waiting(
@@ -218,11 +218,11 @@ def asked_of_people(
     priority: int,
     task_set: str,
     asked: Sequence[Asked],
-    here: Here,
+    context: StageContext,
 ) -> list[Label]:
     """As `done_by`, of a kind that only real people can answer."""
     return done_by(
-        Crew(panel, "people", 0, store, guidelines, enough, priority), task_set, asked, _nobody, here
+        Crew(panel, "people", 0, store, guidelines, enough, priority), task_set, asked, _nobody, context
     )
 
 
@@ -236,7 +236,7 @@ def simulate(
     panel: Sequence[people.Person],
     guideline_version: str,
     answer: Callable[[people.Person, Task], BaseModel],
-    here: Here,
+    context: StageContext,
 ) -> None:
     """Simulated people take tasks in turn until none is left.
 
@@ -255,4 +255,4 @@ def simulate(
         counts[name] = counts.get(name, 0) + 1
         there += 1
         if there % 20 == 0:
-            here.progress(there, wanted)
+            context.progress(there, wanted)

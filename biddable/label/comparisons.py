@@ -17,7 +17,7 @@ from biddable.label import collection, queue
 from biddable.label.form import LETTERS, Fields, made, metadata, number, one
 from biddable.label.queue import Label, Task
 from biddable.label.simulated import labelers as people
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.records import Answer as Given
 from biddable.run.records import (
     Comparison,
@@ -26,11 +26,11 @@ from biddable.run.records import (
     Record,
     Replies,
     Split,
-    fraction,
+    hash_fraction,
     read,
     write,
 )
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 from biddable.store.types import Task as Asked
 
 Value = TypeVar("Value")
@@ -112,22 +112,22 @@ def question(task: Task) -> Question:
 
 
 def check(question: Question, answer: Answer) -> None:
-    """Raises Refusal when the answer does not fit the question."""
+    """Raises UserError when the answer does not fit the question."""
     for name, said in (("ranks", answer.ranks), ("overall", answer.overall), ("metadata", answer.metadata)):
         if said is not None and len(said) != len(question.answers):
-            raise Refusal(
+            raise UserError(
                 f"{name} {list(said)}: one for each of the {len(question.answers)} answers was expected"
             )
 
 
 def form(question: Question, fields: Fields) -> Answer:
-    """What the page sent. Raises Refusal while an answer has no rank, unless it says that they cannot be ranked."""
+    """What the page sent. Raises UserError while an answer has no rank, unless it says that they cannot be ranked."""
     places = range(len(question.answers))
     ranks = [number(fields, f"rank-{i}") for i in places]
     unranked = one(fields, "not_ranked") is not None
     if not unranked and None in ranks:
         missing = ", ".join(LETTERS[i] for i in places if ranks[i] is None)
-        raise Refusal(f"no rank yet: {missing}; give each answer a rank, or say that they cannot be ranked")
+        raise UserError(f"no rank yet: {missing}; give each answer a rank, or say that they cannot be ranked")
     overall = [number(fields, f"overall-{i}") for i in places]
     return made(
         Answer,
@@ -213,13 +213,13 @@ def written(labels: Sequence[Label]) -> list[Demonstration]:
     return found
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     asked = [
         Asked(name, row.model_dump_json(exclude_none=True), cfg.overlap + double)
         for name, row in ranked(
-            collection.chosen(collection.read_replies(cfg.replies), cfg.splits, cfg.limit, here), here
+            collection.chosen(collection.read_replies(cfg.replies), cfg.splits, cfg.limit, context), context
         )
-        for double in [int(fraction("double", here.seed, row.prompt.id) < cfg.double_share)]
+        for double in [int(hash_fraction("double", context.seed, row.prompt.id) < cfg.double_share)]
     ]
     known = [
         (Replies(prompt=r.prompt, answers=r.answers), Answer(ranks=dense(r.ranks))) for r in _known(cfg.gold)
@@ -228,14 +228,14 @@ def run(cfg: Config, here: Here) -> None:
     crew = collection.Crew(
         cfg.panel, cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority, gold
     )
-    labels = collection.done_by(crew, collection.task_set_name(here, cfg, asked), asked, _answer, here)
+    labels = collection.done_by(crew, collection.task_set_name(context, cfg, asked), asked, _answer, context)
     found = records([label for label in labels if label.stands])
     by_id = sorted(found, key=lambda row: row.id)
-    write(here.path("comparisons.jsonl"), by_id)
+    write(context.path("comparisons.jsonl"), by_id)
     if better := written([label for label in labels if label.stands]):
-        write(here.path("demonstrations.jsonl"), better)
+        write(context.path("demonstrations.jsonl"), better)
     pairs = [a == b for row in found for a, b in itertools.combinations(row.ranks, 2)]
-    here.summary = {
+    context.summary = {
         "comparisons": len(found),
         "prompts": len({row.prompt.id for row in found}),
         "labelers": len({row.labeler for row in found}),
@@ -253,19 +253,19 @@ def run(cfg: Config, here: Here) -> None:
             if not label.decided
             for row in records([label])
         ]
-        here.summary |= agreement.pairwise(items, here.seed)
+        context.summary |= agreement.pairwise(items, context.seed)
 
 
 def _known(gold: Path | None) -> list[Comparison]:
     return [] if gold is None else read(gold, Comparison)
 
 
-def ranked(rows: Sequence[tuple[str, Replies]], here: Here) -> Sequence[tuple[str, Replies]]:
-    """The same rows. Raises Refusal for single answers."""
+def ranked(rows: Sequence[tuple[str, Replies]], context: StageContext) -> Sequence[tuple[str, Replies]]:
+    """The same rows. Raises UserError for single answers."""
     single = [row.prompt.id for _, row in rows if len(row.answers) < 2]
     if single:
-        raise Refusal(
-            f"[{here.key}] replies: {len(single)} of {len(rows)} prompts have one answer only, the first is {single[0]}; "
+        raise UserError(
+            f"[{context.key}] replies: {len(single)} of {len(rows)} prompts have one answer only, the first is {single[0]}; "
             "at least two to rank were expected: see least of [learn.replies]"
         )
     return rows

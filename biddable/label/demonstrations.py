@@ -14,10 +14,10 @@ from biddable.label import collection, queue
 from biddable.label.form import Fields, made, number, one
 from biddable.label.queue import Label, Task
 from biddable.label.simulated import labelers as people
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.records import Answer as Given
 from biddable.run.records import Demonstration, Prompt, Record, Split, read, write
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 from biddable.store.types import Task as Asked
 
 
@@ -71,17 +71,17 @@ def question(task: Task) -> Question:
 
 
 def check(question: Question, answer: Answer) -> None:
-    """Raises Refusal when the answer does not fit the question."""
+    """Raises UserError when the answer does not fit the question."""
     if answer.best is not None and answer.best >= len(question.answers):
-        raise Refusal(f"best = {answer.best}: there are {len(question.answers)} answers, counted from 0")
+        raise UserError(f"best = {answer.best}: there are {len(question.answers)} answers, counted from 0")
 
 
 def form(question: Question, fields: Fields) -> Answer:
-    """What the page sent: an own text, else the best of those shown. Raises Refusal when there is neither."""
+    """What the page sent: an own text, else the best of those shown. Raises UserError when there is neither."""
     text = one(fields, "text")
     best = number(fields, "best") if text is None else None
     if text is None and best is None:
-        raise Refusal("write an answer" + (", or choose the best one" if question.answers else ""))
+        raise UserError("write an answer" + (", or choose the best one" if question.answers else ""))
     return made(Answer, text=text, best=best)
 
 
@@ -124,20 +124,20 @@ def _read(where: Path) -> list[tuple[str, Question]]:
     ]
 
 
-def run(cfg: Config, here: Here) -> None:
-    rows = collection.chosen(_read(cfg.replies), cfg.splits, cfg.limit, here)
+def run(cfg: Config, context: StageContext) -> None:
+    rows = collection.chosen(_read(cfg.replies), cfg.splits, cfg.limit, context)
     if cfg.labelers == "simulated" and any(not row.answers for _, row in rows):
-        raise Refusal(
-            f"[{here.key}] replies: prompts without answers; simulated people take the best of several, they write none"
+        raise UserError(
+            f"[{context.key}] replies: prompts without answers; simulated people take the best of several, they write none"
         )
     asked = [Asked(name, row.model_dump_json(exclude_none=True)) for name, row in rows]
     crew = collection.Crew(
         "training", cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority
     )
-    labels = collection.done_by(crew, collection.task_set_name(here, cfg, asked), asked, _answer, here)
+    labels = collection.done_by(crew, collection.task_set_name(context, cfg, asked), asked, _answer, context)
     found = records([label for label in labels if label.stands])
-    write(here.path("demonstrations.jsonl"), found)
-    here.summary = {
+    write(context.path("demonstrations.jsonl"), found)
+    context.summary = {
         "demonstrations": len(found),
         "prompts": len({row.prompt.id for row in found}),
         "labelers": len({row.labeler for row in found}),

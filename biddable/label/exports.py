@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.records import Comparison, Demonstration, Split, read
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 
 class Config(Settings):
@@ -53,9 +53,9 @@ def _said(text: str) -> list[dict[str, str]]:
     return [{"role": "assistant", "content": text}]
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     if cfg.comparisons is None and cfg.demonstrations is None:
-        raise Refusal(f"[{here.key}] comparisons, demonstrations: at least one of them was expected")
+        raise UserError(f"[{context.key}] comparisons, demonstrations: at least one of them was expected")
     rankings = (
         [] if cfg.comparisons is None else read(_file(cfg.comparisons, "comparisons.jsonl"), Comparison)
     )
@@ -67,13 +67,13 @@ def run(cfg: Config, here: Here) -> None:
     wanted = [row for row in rankings if cfg.splits is None or row.prompt.split in cfg.splits]
     shown = [row for row in demonstrations if cfg.splits is None or row.prompt.split in cfg.splits]
     if not wanted and not shown:
-        raise Refusal(f"[{here.key}] splits: no label belongs to {', '.join(cfg.splits or ())}")
+        raise UserError(f"[{context.key}] splits: no label belongs to {', '.join(cfg.splits or ())}")
     pairs = [pair for row in wanted for pair in preferences(row, cfg.pairs)]
     if wanted:
-        _write(here.path("preferences.jsonl"), pairs)
+        _write(context.path("preferences.jsonl"), pairs)
     if shown:
-        _write(here.path("sft.jsonl"), (dialogue(row) for row in shown))
-    here.summary = {
+        _write(context.path("sft.jsonl"), (dialogue(row) for row in shown))
+    context.summary = {
         "pairs": len(pairs),
         "rankings": len(wanted),
         "dialogues": len(shown),

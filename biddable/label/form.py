@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 
 Fields = Mapping[str, Sequence[str]]
 """What a form sent: name -> values."""
@@ -43,20 +43,20 @@ Kind = TypeVar("Kind", bound=BaseModel)
 
 
 def one(fields: Fields, name: str) -> str | None:
-    """The last value of a field; None when it is missing or empty. Raises Refusal for a text that is too long."""
+    """The last value of a field; None when it is missing or empty. Raises UserError for a text that is too long."""
     values = fields.get(name) or [""]
     if len(values[-1]) > MOST_TEXT:
-        raise Refusal(f"{name}: {len(values[-1]):,} characters; at most {MOST_TEXT:,} were expected")
+        raise UserError(f"{name}: {len(values[-1]):,} characters; at most {MOST_TEXT:,} were expected")
     return values[-1].replace("\r\n", "\n") if values[-1].strip() else None
 
 
 def number(fields: Fields, name: str) -> int | None:
-    """A field that holds a whole number. Raises Refusal for anything else."""
+    """A field that holds a whole number. Raises UserError for anything else."""
     text = one(fields, name)
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 6):
-        raise Refusal(f"{name}: a number was expected")
+        raise UserError(f"{name}: a number was expected")
     return int(text)
 
 
@@ -73,10 +73,10 @@ def metadata(fields: Fields, answer: int) -> dict[str, bool | None]:
 
 
 def made(kind: type[Kind], **values: object) -> Kind:
-    """A kind's Answer from what a form held. Raises Refusal with what is wrong in plain words."""
+    """A kind's Answer from what a form held. Raises UserError with what is wrong in plain words."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise Refusal(
+        raise UserError(
             [str(one["msg"]).removeprefix("Value error, ") for one in error.errors(include_url=False)]
         ) from None

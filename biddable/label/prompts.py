@@ -15,10 +15,10 @@ from pydantic import Field, model_validator
 from biddable.label import collection, queue
 from biddable.label.form import Fields, made, one
 from biddable.label.queue import Label, Task
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.records import Answer as Given
 from biddable.run.records import Demonstration, Message, Prompt, Record, Text, read, write
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 from biddable.store.types import Task as Asked
 
 Form = Literal["plain", "few_shot", "user_based"]
@@ -83,11 +83,11 @@ def question(task: Task) -> Question:
 
 
 def check(question: Question, answer: Answer) -> None:
-    """Raises Refusal when the answer does not fit the question."""
+    """Raises UserError when the answer does not fit the question."""
     if question.form == "few_shot" and len(answer.pairs) < question.pairs:
-        raise Refusal(f"{len(answer.pairs)} queries with answers; at least {question.pairs} were expected")
+        raise UserError(f"{len(answer.pairs)} queries with answers; at least {question.pairs} were expected")
     if question.form != "few_shot" and answer.pairs:
-        raise Refusal("a prompt without queries and answers was expected")
+        raise UserError("a prompt without queries and answers was expected")
 
 
 def form(question: Question, fields: Fields) -> Answer:
@@ -117,7 +117,7 @@ def form(question: Question, fields: Fields) -> Answer:
     if len(set(asked)) < len(asked):
         wrong.append("two queries are the same")
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     return made(Answer, text=one(fields, "text") or "", pairs=pairs)
 
 
@@ -163,7 +163,7 @@ def records(labels: Sequence[Label]) -> tuple[list[Prompt], list[Demonstration]]
     return prompts, demonstrations
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     wanted = [(f"plain-{n:05d}", Question(form="plain")) for n in range(1, cfg.plain + 1)]
     wanted += [
         (f"few-shot-{n:05d}", Question(form="few_shot", pairs=cfg.pairs)) for n in range(1, cfg.few_shot + 1)
@@ -176,7 +176,7 @@ def run(cfg: Config, here: Here) -> None:
             for n in range(1, cfg.each + 1)
         ]
     if not wanted:
-        raise Refusal(f"[{here.key}] plain, few_shot, use_cases: nothing is asked for")
+        raise UserError(f"[{context.key}] plain, few_shot, use_cases: nothing is asked for")
     asked = [Asked(name, one.model_dump_json(exclude_none=True)) for name, one in wanted]
     labels = collection.asked_of_people(
         "training",
@@ -184,17 +184,17 @@ def run(cfg: Config, here: Here) -> None:
         cfg.guidelines,
         cfg.enough,
         cfg.priority,
-        collection.task_set_name(here, cfg, asked),
+        collection.task_set_name(context, cfg, asked),
         asked,
-        here,
+        context,
     )
     prompts, demonstrations = records([label for label in labels if label.stands])
     prompts.sort(key=lambda row: row.id)
-    write(here.path("prompts.jsonl"), prompts)
+    write(context.path("prompts.jsonl"), prompts)
     if demonstrations:
         demonstrations.sort(key=lambda row: row.id)
-        write(here.path("demonstrations.jsonl"), demonstrations)
-    here.summary = {
+        write(context.path("demonstrations.jsonl"), demonstrations)
+    context.summary = {
         "prompts": len(prompts),
         "demonstrations": len(demonstrations),
         "labelers": len({row.user for row in prompts}),

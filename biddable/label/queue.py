@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from biddable.run.config import Refusal
-from biddable.run.records import fraction
+from biddable.run.config import UserError
+from biddable.run.records import hash_fraction
 from biddable.store import reviews
 from biddable.store.store import Store
 from biddable.store.types import Person
@@ -48,18 +48,18 @@ class Label(NamedTuple):
 def next_task(store: Store, task_set: str, person: str, lease_seconds: float = 1800.0) -> Task | None:
     """What an admin sent back to this person, else the task they still hold (its time begins anew), else the next free one; None when there is none.
 
-    Raises Refusal for a person the store does not know, for one the task set is not for, and for one who has not passed the screening.
+    Raises UserError for a person the store does not know, for one the task set is not for, and for one who has not passed the screening.
     """
-    if not reviews.admitted(store, person, task_set):
-        raise Refusal("the screening comes first; an admin decides after it")
-    for back in reviews.returned(store, task_set, person):
+    if not reviews.is_admitted(store, person, task_set):
+        raise UserError("the screening comes first; an admin decides after it")
+    for back in reviews.returned_labels(store, task_set, person):
         return held(store, back.task, person)._replace(replaces=back.label, note=back.note)
     leased = store.lease(task_set, person, lease_seconds)
     return None if leased is None else held(store, leased[0], person)
 
 
 def held(store: Store, task: str, person: str) -> Task:
-    """A task as this person sees it. Raises Refusal for an unknown one."""
+    """A task as this person sees it. Raises UserError for an unknown one."""
     return seen(task, *store.question(task), person)
 
 
@@ -70,7 +70,7 @@ def seen(task: str, kind: str, question: str, person: str) -> Task:
 
 def order(task: str, person: str, answers: int) -> tuple[int, ...]:
     """The order in which a person sees a task's answers: by hash, so neither the place nor the neighbours tell the model."""
-    return tuple(sorted(range(answers), key=lambda i: fraction("shown", name(task), person, i)))
+    return tuple(sorted(range(answers), key=lambda i: hash_fraction("shown", name(task), person, i)))
 
 
 def name(task: str) -> str:
@@ -89,7 +89,7 @@ def submit(
 ) -> str:
     """Keep a person's answer with the order shown; returns the label's id. The same answer sent twice is kept once.
 
-    A correction names in `replaces` the label it takes the place of. Raises Lapsed without a live lease, and Refusal for another answer to a
+    A correction names in `replaces` the label it takes the place of. Raises Lapsed without a live lease, and UserError for another answer to a
     task that this person answered before.
     """
     text = json.dumps({"answer": answer.model_dump(mode="json"), "shown": task.shown}, ensure_ascii=False)
@@ -99,7 +99,7 @@ def submit(
 def progress(store: Store, task_set: str) -> tuple[int, int]:
     """(labels wanted, labels there) of a task set; one that was sent back is not there until it is corrected."""
     counts = store.counts(task_set)
-    back = len(reviews.returned(store, task_set))
+    back = len(reviews.returned_labels(store, task_set))
     return counts.done + counts.waiting + counts.open, counts.done - back
 
 
@@ -113,7 +113,10 @@ def collected(store: Store, task_set: str) -> list[Label]:
     questions: dict[str, str] = {}
     found = []
     labels = store.labels(task_set)
-    standing, decided = reviews.standing(store, task_set, labels), reviews.unseated(store, task_set)
+    standing, decided = (
+        reviews.accepted_labels(store, task_set, labels),
+        reviews.labels_without_lease(store, task_set),
+    )
     for label in labels:
         if label.task not in questions:
             questions[label.task] = store.question(label.task)[1]

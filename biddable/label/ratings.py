@@ -15,10 +15,10 @@ from biddable.label import collection, queue
 from biddable.label.form import Fields, made, metadata, number
 from biddable.label.queue import Label, Task
 from biddable.label.simulated import labelers as people
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.records import Answer as Given
 from biddable.run.records import Prompt, Rating, Record, Replies, read, write
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 from biddable.store.types import Task as Asked
 
 
@@ -72,10 +72,10 @@ def check(question: Question, answer: Answer) -> None:
 
 
 def form(question: Question, fields: Fields) -> Answer:
-    """What the page sent. Raises Refusal without a 1 to 7."""
+    """What the page sent. Raises UserError without a 1 to 7."""
     overall = number(fields, "overall-0")
     if overall is None:
-        raise Refusal("choose a number from 1 to 7")
+        raise UserError("choose a number from 1 to 7")
     return made(Answer, overall=overall, metadata=metadata(fields, 0))
 
 
@@ -106,12 +106,12 @@ def records(labels: Sequence[Label]) -> list[Rating]:
     return found
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     rows = collection.read_replies(cfg.replies)
     several = [row.prompt.id for _, row in rows if len(row.answers) > 1]
     if several:
-        raise Refusal(
-            f"[{here.key}] replies: {len(several)} of {len(rows)} lines have several answers, the first is {several[0]}; "
+        raise UserError(
+            f"[{context.key}] replies: {len(several)} of {len(rows)} lines have several answers, the first is {several[0]}; "
             "one a line was expected, as [learn.ppo] writes them"
         )
     asked = [Asked(name, row.model_dump_json(exclude_none=True), cfg.overlap) for name, row in rows]
@@ -123,11 +123,11 @@ def run(cfg: Config, here: Here) -> None:
     crew = collection.Crew(
         cfg.panel, cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority, gold
     )
-    labels = collection.done_by(crew, collection.task_set_name(here, cfg, asked), asked, _answer, here)
+    labels = collection.done_by(crew, collection.task_set_name(context, cfg, asked), asked, _answer, context)
     found = records([label for label in labels if label.stands])
     by_id = sorted(found, key=lambda row: row.id)
-    write(here.path("ratings.jsonl"), by_id)
-    here.summary = {
+    write(context.path("ratings.jsonl"), by_id)
+    context.summary = {
         "ratings": len(found),
         "overall": sum(row.overall for row in found) / len(found),
         "prompts": len({row.prompt.id for row in found}),

@@ -15,10 +15,10 @@ from biddable.label import collection, queue
 from biddable.label.form import Fields, made, number, one
 from biddable.label.queue import Label, Task
 from biddable.label.rules import Rule, load
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.records import Answer as Given
-from biddable.run.records import Level, Prompt, Record, Replies, RuleCheck, Split, fraction, write
-from biddable.run.stages import Here
+from biddable.run.records import Level, Prompt, Record, Replies, RuleCheck, Split, hash_fraction, write
+from biddable.run.stages import StageContext
 from biddable.store.types import Task as Asked
 
 
@@ -77,17 +77,17 @@ def question(task: Task) -> Question:
 
 
 def check(question: Question, answer: Answer) -> None:
-    """Raises Refusal when the answer does not fit the question."""
+    """Raises UserError when the answer does not fit the question."""
     if answer.turn is not None and answer.turn >= len(question.prompt.messages):
-        raise Refusal(
+        raise UserError(
             f"turn {answer.turn}: the dialogue has {len(question.prompt.messages)} messages, counted from 0"
         )
 
 
 def form(question: Question, fields: Fields) -> Answer:
-    """What the page sent. Raises Refusal without a level."""
+    """What the page sent. Raises UserError without a level."""
     if one(fields, "level") is None:
-        raise Refusal("say whether the rule is broken or followed")
+        raise UserError("say whether the rule is broken or followed")
     return made(Answer, level=one(fields, "level"), turn=number(fields, "turn"))
 
 
@@ -121,13 +121,13 @@ def shares(levels: Sequence[Level]) -> dict[str, float]:
     return {name: sides.count(side) / len(sides) for name, side in names.items()}
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     rules = load(cfg.rules)
     asked = []
-    for _, row in collection.chosen(collection.read_replies(cfg.replies), cfg.splits, cfg.limit, here):
+    for _, row in collection.chosen(collection.read_replies(cfg.replies), cfg.splits, cfg.limit, context):
         for place, given in enumerate(row.answers):
             name = collection.task_name(Replies(prompt=row.prompt, answers=(given,)))
-            for rule in _some(rules, cfg.rules_each, here.seed, name, place):
+            for rule in _some(rules, cfg.rules_each, context.seed, name, place):
                 kept = Kept(prompt=row.prompt, answers=(given,), rule=rule)
                 asked.append(
                     Asked(f"{name}-{place}-{rule.id}", kept.model_dump_json(exclude_none=True), cfg.overlap)
@@ -138,13 +138,13 @@ def run(cfg: Config, here: Here) -> None:
         cfg.guidelines,
         cfg.enough,
         cfg.priority,
-        collection.task_set_name(here, cfg, asked),
+        collection.task_set_name(context, cfg, asked),
         asked,
-        here,
+        context,
     )
     found = sorted(records([label for label in labels if label.stands]), key=lambda row: row.id)
-    write(here.path("rulechecks.jsonl"), found)
-    here.summary = {
+    write(context.path("rulechecks.jsonl"), found)
+    context.summary = {
         "rulechecks": len(found),
         "prompts": len({row.prompt.id for row in found}),
         "labelers": len({row.labeler for row in found}),
@@ -156,4 +156,4 @@ def run(cfg: Config, here: Here) -> None:
 
 
 def _some(rules: Sequence[Rule], count: int, seed: int, name: str, number: int) -> list[Rule]:
-    return sorted(rules, key=lambda rule: fraction("rule", seed, name, number, rule.id))[:count]
+    return sorted(rules, key=lambda rule: hash_fraction("rule", seed, name, number, rule.id))[:count]

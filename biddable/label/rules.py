@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Record
 
 OURS = Path(__file__).parent / "guidelines" / "rules.toml"
@@ -23,15 +23,15 @@ class Rule(Record):
 
 
 def load(path: Path | None) -> tuple[Rule, ...]:
-    """The rules of a file, ours without one. Raises Refusal with everything that is wrong with it."""
+    """The rules of a file, ours without one. Raises UserError with everything that is wrong with it."""
     path = path or OURS
     try:
         table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise Refusal(f"{path}: not a TOML file of rules: {error}") from error
+        raise UserError(f"{path}: not a TOML file of rules: {error}") from error
     rows = table.pop("rule", None)
     if table or not isinstance(rows, list) or not rows:
-        raise Refusal(f"{path}: tables [[rule]] with id, text and question were expected, and nothing else")
+        raise UserError(f"{path}: tables [[rule]] with id, text and question were expected, and nothing else")
     found, wrong = [], []
     for number, row in enumerate(rows, 1):
         try:
@@ -46,5 +46,5 @@ def load(path: Path | None) -> tuple[Rule, ...]:
         f"{path}: the id {one} is there twice" for one in sorted({one for one in ids if ids.count(one) > 1})
     ]
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     return tuple(found)

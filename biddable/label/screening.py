@@ -16,9 +16,9 @@ from pydantic import BaseModel, Field, model_validator
 
 from biddable.label import collection, comparisons
 from biddable.label.form import Fields, made, number, one
-from biddable.run.config import Input, Refusal, Settings, Waiting
+from biddable.run.config import Input, Settings, UserError, Waiting
 from biddable.run.records import Comparison, Message, Prompt, Record, Replies, read, write
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 from biddable.store import reviews
 from biddable.store.reviews import Part, Screening
 from biddable.store.store import Store, open_store
@@ -136,22 +136,22 @@ def question(text: str) -> Question:
 
 
 def check(question: Question, answer: Answer) -> None:
-    """Raises Refusal when the answer does not fit the question."""
+    """Raises UserError when the answer does not fit the question."""
     if question.part == "sensitive" and answer.sensitive is None:
-        raise Refusal("say whether the text is sensitive")
+        raise UserError("say whether the text is sensitive")
     if question.part == "groups" and set(answer.groups or ()) != set(question.groups):
-        raise Refusal(f"groups: exactly {len(question.groups)} were expected: {', '.join(question.groups)}")
+        raise UserError(f"groups: exactly {len(question.groups)} were expected: {', '.join(question.groups)}")
 
 
 def form(question: Question, fields: Fields) -> Answer:
-    """What the page sent. Raises Refusal when a text is not said to be sensitive or not."""
+    """What the page sent. Raises UserError when a text is not said to be sensitive or not."""
     if question.part == "groups":
         return made(
             Answer, groups={group: number(fields, f"group-{i}") for i, group in enumerate(question.groups)}
         )
     said = {"yes": True, "no": False}.get(one(fields, "sensitive") or "")
     if said is None:
-        raise Refusal("say whether the text is sensitive")
+        raise UserError("say whether the text is sensitive")
     return made(Answer, sensitive=said)
 
 
@@ -179,7 +179,7 @@ def rankings_score(said: Iterable[tuple[Sequence[int], Sequence[int]]]) -> float
 
 
 def put(store: Store, cfg: Config, key: str, seed: int) -> list[Screening]:
-    """Put the parts' tasks and make them the screening. Raises Refusal with everything that is wrong with the files."""
+    """Put the parts' tasks and make them the screening. Raises UserError with everything that is wrong with the files."""
     wrong: list[str] = []
     sets = []
     for part, rows in _parts(cfg, key, wrong):
@@ -197,16 +197,16 @@ def put(store: Store, cfg: Config, key: str, seed: int) -> list[Screening]:
             (Screening(name, part, cutoff.get(part)), TaskSet(name, kind, "training", False, True), rows)
         )
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     parts = [part for part, _, _ in sets]
     for task_set, rows in [(whole, kept) for _, whole, kept in sets]:
         own = [(Task(f"{task_set.name}#{task.id}", task.question), answer) for task, answer in rows]
         keyed = [(task, answer) for task, answer in own if answer is not None]
         if keyed:
-            reviews.put_known(store, task_set, keyed)
+            reviews.put_gold(store, task_set, keyed)
         else:
             store.put_tasks(task_set, [task for task, _ in own])
-    reviews.put_screening(store, parts)
+    reviews.start_screening(store, parts)
     collection.put_in_force(store, "training", cfg.guidelines)
     return parts
 
@@ -265,8 +265,8 @@ def _text(row: BaseModel) -> str:
 
 def candidates(store: Store) -> list[Candidate]:
     """Everybody who has begun the screening, with scores and the newest verdict, by pseudonym."""
-    parts = reviews.screenings(store)
-    verdicts = reviews.verdicts_of(store)
+    parts = reviews.screening_parts(store)
+    verdicts = reviews.admissions(store)
     asked = {part.part: store.tasks(part.task_set) for part in parts}
     by_person: dict[str, dict[Part, list[Label]]] = {}
     names: dict[str, str] = {}
@@ -274,8 +274,8 @@ def candidates(store: Store) -> list[Candidate]:
         for label in store.labels(part.task_set):
             by_person.setdefault(label.person.id, {}).setdefault(part.part, []).append(label)
             names[label.person.id] = label.person.pseudonym
-    keys = {part.part: reviews.known_answers(store, part.task_set) for part in parts}
-    marks = {label: n for part in parts for label, n in reviews.grades_of(store, part.task_set).items()}
+    keys = {part.part: reviews.gold_answers(store, part.task_set) for part in parts}
+    marks = {label: n for part in parts for label, n in reviews.grades_by_label(store, part.task_set).items()}
     found = []
     for person, said in by_person.items():
         scores = {
@@ -314,12 +314,12 @@ def _stored(kept: dict[str, Any]) -> list[int]:
     return [ranks[i] for i in range(len(ranks))]
 
 
-def run(cfg: Config, here: Here) -> None:
-    with open_store(cfg.store or here.folder.parent / "store.db") as store:
-        put(store, cfg, f"{here.folder.resolve().parent.name}/{here.key}", here.seed)
+def run(cfg: Config, context: StageContext) -> None:
+    with open_store(cfg.store or context.folder.parent / "store.db") as store:
+        put(store, cfg, f"{context.folder.resolve().parent.name}/{context.key}", context.seed)
         found = candidates(store)
     taken = [one for one in found if one.accepted]
-    here.progress(len(taken), cfg.people)
+    context.progress(len(taken), cfg.people)
     if len(taken) < cfg.people:
         undecided = sum(one.finished and one.accepted is None for one in found)
         raise Waiting(
@@ -335,8 +335,8 @@ def run(cfg: Config, here: Here) -> None:
         )
         for one in found
     ]
-    write(here.path("screening.jsonl"), rows)
-    here.summary = {
+    write(context.path("screening.jsonl"), rows)
+    context.summary = {
         "candidates": len(found),
         "accepted": len(taken),
         "rejected": sum(one.accepted is False for one in found),

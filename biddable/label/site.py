@@ -20,8 +20,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from biddable.label.views import accounts as admin
 from biddable.label.views import adjudication, guidelines, login, quality, tasks
-from biddable.run.config import Refusal, Settings
-from biddable.run.stages import Here
+from biddable.run.config import Settings, UserError
+from biddable.run.stages import StageContext
 from biddable.store.accounts import Accounts
 from biddable.store.store import open_store
 from biddable.web import app as web
@@ -71,17 +71,17 @@ def application(cfg: Config, where: str | Path) -> FastAPI:
     return site
 
 
-def serve(cfg: Config, here: Here) -> None:
-    """Serve until stopped. Raises Refusal while there is no admin who could log in."""
+def serve(cfg: Config, context: StageContext) -> None:
+    """Serve until stopped. Raises UserError while there is no admin who could log in."""
     import uvicorn
 
     from biddable.web.timeouts import Connection
 
-    where = cfg.store or str(here.folder.parent / "store.db")
+    where = cfg.store or str(context.folder.parent / "store.db")
     site = application(cfg, where)
     if not any(one.role == "admin" and one.closed is None for one in site.state.accounts.all()):
         file = next((word for word in sys.argv[1:] if word.endswith(".toml")), "my.toml")
-        raise Refusal(
+        raise UserError(
             f"{where}: there is no admin yet who could log in; add one, for example ada: biddable label.people {file} ada"
         )
     target: FastAPI | str = site

@@ -16,25 +16,25 @@ from pydantic import Field
 from scipy import stats
 
 from biddable.learn.training import (
-    Clock,
+    CheckpointTimer,
     Optimizer,
-    chunks,
-    cosine,
-    go_on,
-    keep,
-    seed_of,
-    shuffled,
-    with_hidden,
+    cache_trunk_outputs,
+    cosine_decay,
+    derive_seed,
+    epoch_order,
+    microbatches,
+    resume,
+    save_checkpoint,
 )
 from biddable.model import checkpoints, classifier
 from biddable.model.packing import Tree
 from biddable.model.trunk import Scorer, scorer_from
-from biddable.run.config import Input, Refusal, Settings
-from biddable.run.stages import Here
+from biddable.run.config import Input, Settings, UserError
+from biddable.run.stages import StageContext
 
 
 class Config(Settings):
-    passing = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds"})
     policy: Input = Path("learn.start")
     """The model it starts from."""
     files: tuple[Input, ...] = (Path("examples/judgements.jsonl"),)
@@ -71,33 +71,33 @@ class Config(Settings):
     """Time between checkpoints."""
 
 
-def run(cfg: Config, here: Here) -> None:
-    templates, keys = classifier.several(cfg.text), classifier.several(cfg.label)
-    if wrong := classifier.paired_settings(templates, keys, here.key):
-        raise Refusal(wrong)
-    held = classifier.examples(cfg.files, templates, keys, cfg.group, here.key)
+def run(cfg: Config, context: StageContext) -> None:
+    templates, keys = classifier.as_tuple(cfg.text), classifier.as_tuple(cfg.label)
+    if wrong := classifier.paired_settings(templates, keys, context.key):
+        raise UserError(wrong)
+    held = classifier.examples(cfg.files, templates, keys, cfg.group, context.key)
     found = [one for own in held.values() for one in own]
-    kept = [classifier.kept_out(one.group, cfg.valid_share) for one in found]
+    kept = [classifier.is_held_out(one.group, cfg.valid_share) for one in found]
     valid, train = [i for i, out in enumerate(kept) if out], [i for i, out in enumerate(kept) if not out]
-    valid = sorted(valid[i] for i in shuffled(len(valid), here.seed, -2)[: cfg.valid_limit])
-    train = sorted(train[i] for i in shuffled(len(train), here.seed, -1)[: cfg.limit])
+    valid = sorted(valid[i] for i in epoch_order(len(valid), context.seed, -2)[: cfg.valid_limit])
+    train = sorted(train[i] for i in epoch_order(len(train), context.seed, -1)[: cfg.limit])
     if not train or len({found[i].label >= 0.5 for i in valid}) < 2:
-        raise Refusal(
-            f"[{here.key}] files: {len(train)} texts to train and {len(valid)} to measure, which must hold both labels; give more"
+        raise UserError(
+            f"[{context.key}] files: {len(train)} texts to train and {len(valid)} to measure, which must hold both labels; give more"
         )
     tokenizer = checkpoints.tokenizer(cfg.policy)
     trees = [classifier.tree(tokenizer, one.text, cfg.longest) for one in found]
     labels = np.array([one.label for one in found])
     policy = checkpoints.load_policy(cfg.policy)
-    scorer = scorer_from(policy, torch.Generator().manual_seed(seed_of("head", here.seed)))
-    kept_trees = with_hidden(policy.trunk, [trees[i] for i in train], cfg.trunk_cache_gb, here)
+    scorer = scorer_from(policy, torch.Generator().manual_seed(derive_seed("head", context.seed)))
+    kept_trees = cache_trunk_outputs(policy.trunk, [trees[i] for i in train], cfg.trunk_cache_gb, context)
     del policy
-    fit(cfg, here, scorer, kept_trees, labels[train])
+    fit(cfg, context, scorer, kept_trees, labels[train])
     told = classifier.scores(scorer.freeze(), [trees[i] for i in valid], cfg.microbatch_tokens)
-    low, high = interval((told > 0) == (labels[valid] >= 0.5), [found[i].group for i in valid], here.seed)
-    here.summary |= measured(told, labels[valid]) | {"accuracy_low": low, "accuracy_high": high}
-    here.summary |= {"train": len(train), "valid": len(valid)}
-    checkpoints.save_scorer(scorer, here.path("model"), cfg.policy)
+    low, high = interval((told > 0) == (labels[valid] >= 0.5), [found[i].group for i in valid], context.seed)
+    context.summary |= measured(told, labels[valid]) | {"accuracy_low": low, "accuracy_high": high}
+    context.summary |= {"train": len(train), "valid": len(valid)}
+    checkpoints.save_scorer(scorer, context.path("model"), cfg.policy)
     facts = {
         "text": templates[0],
         "longest": cfg.longest,
@@ -105,24 +105,26 @@ def run(cfg: Config, here: Here) -> None:
         "group": cfg.group,
         "valid_share": cfg.valid_share,
     }
-    here.path(classifier.FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    context.path(classifier.FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def fit(cfg: Config, here: Here, scorer: Scorer, trees: list[Tree], labels: np.ndarray[Any, Any]) -> None:
+def fit(
+    cfg: Config, context: StageContext, scorer: Scorer, trees: list[Tree], labels: np.ndarray[Any, Any]
+) -> None:
     """Minimise the mean cross-entropy of σ(score) and label."""
     branch, head = Optimizer(scorer.body.parameters()), Optimizer([scorer.weight, scorer.bias])
     per_epoch = -(-len(trees) // cfg.batch)
     steps, step = cfg.epochs * per_epoch, 0
-    if kept := go_on(here):
+    if kept := resume(context):
         step, state = kept
         branch.restore(state["branch"])
         head.restore(state["head"])
-    clock = Clock(cfg.checkpoint_seconds)
+    clock = CheckpointTimer(cfg.checkpoint_seconds)
     while step < steps:
         epoch, at = divmod(step, per_epoch)
-        order = shuffled(len(trees), here.seed, epoch)[at * cfg.batch : (at + 1) * cfg.batch]
+        order = epoch_order(len(trees), context.seed, epoch)[at * cfg.batch : (at + 1) * cfg.batch]
         total = 0.0
-        for own, packed in chunks([trees[i] for i in order], cfg.microbatch_tokens):
+        for own, packed in microbatches([trees[i] for i in order], cfg.microbatch_tokens):
             target = torch.tensor(
                 [labels[order[i]] for i in own], dtype=torch.float32, device=packed.tokens.device
             )
@@ -132,15 +134,15 @@ def fit(cfg: Config, here: Here, scorer: Scorer, trees: list[Tree], labels: np.n
             (loss / len(order)).backward()
             total += loss.item() / len(order)
         if not np.isfinite(total):
-            raise Refusal(f"[{here.key}] the loss is {total}; lower learning_rate")
-        rate = cosine(step, steps, cfg.learning_rate)
+            raise UserError(f"[{context.key}] the loss is {total}; lower learning_rate")
+        rate = cosine_decay(step, steps, cfg.learning_rate)
         norm = branch.step(rate, cfg.clip_norm)
-        head.step(cosine(step, steps, cfg.head_learning_rate), cfg.clip_norm)
+        head.step(cosine_decay(step, steps, cfg.head_learning_rate), cfg.clip_norm)
         step += 1
-        here.log(step, loss=total, learning_rate=rate, grad_norm=norm)
-        here.progress(step, steps, loss=total)
+        context.log(step, loss=total, learning_rate=rate, grad_norm=norm)
+        context.progress(step, steps, loss=total)
         if clock.due():
-            keep(here, step, {"branch": branch.state(), "head": head.state()})
+            save_checkpoint(context, step, {"branch": branch.state(), "head": head.state()})
 
 
 def measured(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
@@ -149,7 +151,7 @@ def measured(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict
     found = {
         "accuracy": float(((scores > 0) == yes).mean()),
         "balanced_accuracy": float(((scores > 0)[yes].mean() + (scores <= 0)[~yes].mean()) / 2),
-        "auc": classifier.area(scores, labels),
+        "auc": classifier.roc_auc(scores, labels),
         "loss": float(np.mean(np.logaddexp(0, scores) - labels * scores)),
         "positive": float(yes.mean()),
         "majority": float(max(yes.mean(), 1 - yes.mean())),

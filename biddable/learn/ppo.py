@@ -22,28 +22,28 @@ from biddable.learn.replies import answer as as_record
 from biddable.learn.sft import accumulate as accumulate_text
 from biddable.learn.sft import text_trees
 from biddable.learn.training import (
-    Clock,
+    CheckpointTimer,
     Ema,
     Optimizer,
-    forever,
-    go_on,
-    keep,
+    derive_seed,
+    epoch_order,
+    linear_warmup,
     prompt_ids,
-    seed_of,
-    shuffled,
-    warmed,
+    resume,
+    save_checkpoint,
+    shuffled_indices,
 )
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
 from biddable.model.sampler import Request, Sampled
 from biddable.run import records
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.records import Answer, Prompt, Replies
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 
 class Config(Settings):
-    passing = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds"})
     policy: Input = Path("learn.sft")
     """First weights, and the frozen reference of the KL term."""
     reward: Input = Path("learn.reward")
@@ -108,29 +108,29 @@ class Config(Settings):
     """Time between checkpoints."""
 
 
-def run(cfg: Config, here: Here) -> None:
-    refuse(cfg, here)
+def run(cfg: Config, context: StageContext) -> None:
+    refuse(cfg, context)
     m, tokenizer = load(cfg)
     eos = checkpoints.eos_ids(cfg.policy, tokenizer)
-    train, looked = prompts_of(cfg, tokenizer, here)
+    train, looked = prompts_of(cfg, tokenizer, context)
     text = text_trees(tokenizer, cfg.text, cfg.ptx_tokens) if cfg.text and cfg.ptx_coef else []
     policy_adam, value_adam = Optimizer(m.policy.parameters()), Optimizer(m.value.parameters())
     average = Ema(policy_adam.masters, cfg.ema)
     steps, step, kl_coef, texts = -(-cfg.episodes // cfg.batch), 0, cfg.kl_coef, 0
-    if found := go_on(here):
+    if found := resume(context):
         step, state = found
         policy_adam.restore(state["policy"])
         value_adam.restore(state["value"])
         average.restore(state["average"])
         kl_coef, texts = state["kl_coef"], state["texts"]
     else:
-        look(cfg, m, looked, eos, tokenizer, here, 0)
-    clock = Clock(cfg.checkpoint_seconds)
+        look(cfg, m, looked, eos, tokenizer, context, 0)
+    clock = CheckpointTimer(cfg.checkpoint_seconds)
     while step < steps:
         began = time.perf_counter()
-        asked = requests(cfg, train, step, here)
+        asked = requests(cfg, train, step, context)
         got, trees = rollout.answer(m.policy, asked, eos, cfg.slots)
-        order = shuffled(len(trees), seed_of("minibatch", here.seed), step)
+        order = epoch_order(len(trees), derive_seed("minibatch", context.seed), step)
         groups = [order[i : i + cfg.minibatch] for i in range(0, len(order), cfg.minibatch)]
         parts = [
             rollout.experience(
@@ -147,7 +147,7 @@ def run(cfg: Config, here: Here) -> None:
             parts, kl_coef, cfg.discount, cfg.smoothing, cfg.whiten_rewards, whiten=True
         )
         rate, value_rate = (
-            warmed(step, peak, cfg.warmup) for peak in (cfg.learning_rate, cfg.value_learning_rate)
+            linear_warmup(step, peak, cfg.warmup) for peak in (cfg.learning_rate, cfg.value_learning_rate)
         )
         seen: list[dict[str, float]] = []
         for inner in range(cfg.inner_epochs):
@@ -155,7 +155,7 @@ def run(cfg: Config, here: Here) -> None:
                 seen.append(update(cfg, m, part, target, inner == 0))
                 if text:
                     count = round(cfg.ptx_share * len(part.score))
-                    seen[-1] |= mix(cfg, m, text, texts, count, policy_adam, here)
+                    seen[-1] |= mix(cfg, m, text, texts, count, policy_adam, context)
                     texts += count
                 seen[-1]["grad_norm_policy"] = policy_adam.step(rate, cfg.clip_norm)
                 seen[-1]["grad_norm_value"] = value_adam.step(value_rate, cfg.clip_norm)
@@ -169,16 +169,16 @@ def run(cfg: Config, here: Here) -> None:
                 kl_coef, numbers["kl"], cfg.kl_target, len(trees), cfg.kl_horizon
             )
         numbers["tokens_per_second"] = numbers["length"] * len(got) / (time.perf_counter() - began)
-        here.log(step, **numbers)
-        keep_samples(here, step, tokenizer, asked, got, parts, groups)
-        here.progress(step, steps, reward=numbers["reward"], kl=numbers["kl"], length=numbers["length"])
+        context.log(step, **numbers)
+        keep_samples(context, step, tokenizer, asked, got, parts, groups)
+        context.progress(step, steps, reward=numbers["reward"], kl=numbers["kl"], length=numbers["length"])
         if step % cfg.look_every == 0 or step == steps:
-            look(cfg, m, looked, eos, tokenizer, here, step)
+            look(cfg, m, looked, eos, tokenizer, context, step)
         if clock.due():
             kept = {"policy": policy_adam.state(), "value": value_adam.state(), "average": average.values}
-            keep(here, step, {**kept, "kl_coef": kl_coef, "texts": texts})
-    finish(cfg, m, policy_adam, average, here)
-    here.summary |= {
+            save_checkpoint(context, step, {**kept, "kl_coef": kl_coef, "texts": texts})
+    finish(cfg, m, policy_adam, average, context)
+    context.summary |= {
         "steps": steps,
         "episodes": steps * cfg.batch,
         "text_pieces": texts,
@@ -186,7 +186,7 @@ def run(cfg: Config, here: Here) -> None:
     }
 
 
-def refuse(cfg: Config, here: Here) -> None:
+def refuse(cfg: Config, context: StageContext) -> None:
     """Refuse settings that contradict each other."""
     wrong = []
     if cfg.batch % cfg.minibatch:
@@ -196,7 +196,7 @@ def refuse(cfg: Config, here: Here) -> None:
             f"ptx_coef = {cfg.ptx_coef}: needs text and at least one piece of it per update; set text and ptx_share, or ptx_coef = 0"
         )
     if wrong:
-        raise Refusal([f"[{here.key}] {line}" for line in wrong])
+        raise UserError([f"[{context.key}] {line}" for line in wrong])
 
 
 def load(cfg: Config) -> tuple[rollout.Models, Any]:
@@ -210,30 +210,32 @@ def load(cfg: Config) -> tuple[rollout.Models, Any]:
 
 
 def prompts_of(
-    cfg: Config, tokenizer: Any, here: Here
+    cfg: Config, tokenizer: Any, context: StageContext
 ) -> tuple[list[tuple[Prompt, tuple[int, ...]]], list[tuple[Prompt, tuple[int, ...]]]]:
     """Training prompts and the validation prompts to look at, with their ids."""
     rows = records.read(cfg.prompts / "prompts.jsonl", Prompt)
     wrong: list[str] = []
-    room = checkpoints.context(cfg.policy) - cfg.max_tokens
+    room = checkpoints.context_length(cfg.policy) - cfg.max_tokens
     found = {
         split: [(p, prompt_ids(tokenizer, p.messages, room, p.id, wrong)) for p in rows if p.split == split]
         for split in ("train", "valid")
     }
     wrong += [f"prompts: none belongs to the split {split}" for split, part in found.items() if not part]
     if wrong:
-        raise Refusal([f"[{here.key}] {line}" for line in wrong])
+        raise UserError([f"[{context.key}] {line}" for line in wrong])
     return found["train"], found["valid"][: cfg.look_prompts]
 
 
 def requests(
-    cfg: Config, train: list[tuple[Prompt, tuple[int, ...]]], step: int, here: Here
+    cfg: Config, train: list[tuple[Prompt, tuple[int, ...]]], step: int, context: StageContext
 ) -> list[Request]:
     """One rollout's requests: the prompts go round, each round in its own order, so a resumed run goes on where it was. Temperature 1 and no
     top-p: the ratio needs true samples."""
-    order: Iterator[int] = forever(len(train), here.seed, step * cfg.batch)
+    order: Iterator[int] = shuffled_indices(len(train), context.seed, step * cfg.batch)
     return [
-        Request(train[next(order)][1], seed_of("rollout", here.seed, here.key, step, i), cfg.max_tokens)
+        Request(
+            train[next(order)][1], derive_seed("rollout", context.seed, context.key, step, i), cfg.max_tokens
+        )
         for i in range(cfg.batch)
     ]
 
@@ -263,11 +265,17 @@ def update(
 
 
 def mix(
-    cfg: Config, m: rollout.Models, text: list[Tree], start: int, count: int, adam: Optimizer, here: Here
+    cfg: Config,
+    m: rollout.Models,
+    text: list[Tree],
+    start: int,
+    count: int,
+    adam: Optimizer,
+    context: StageContext,
 ) -> dict[str, float]:
     """Add the gradient of gamma times the text's mean log-likelihood per token to the same step; log both gradients' lengths."""
     before = adam.gradient()
-    order = forever(len(text), seed_of("text", here.seed), start)
+    order = shuffled_indices(len(text), derive_seed("text", context.seed), start)
     loss = accumulate_text(
         m.policy, [text[next(order)] for _ in range(count)], cfg.microbatch_tokens, cfg.ptx_coef
     )
@@ -316,11 +324,11 @@ def check(numbers: dict[str, float], step: int) -> None:
     """Stop with a clear line when something is not finite: such weights teach nothing."""
     bad = [f"{name} = {value}" for name, value in numbers.items() if not math.isfinite(value)]
     if bad:
-        raise Refusal(f"step {step}: {', '.join(bad)}; lower learning_rate or raise kl_coef and run again")
+        raise UserError(f"step {step}: {', '.join(bad)}; lower learning_rate or raise kl_coef and run again")
 
 
 def keep_samples(
-    here: Here,
+    context: StageContext,
     step: int,
     tokenizer: Any,
     asked: list[Request],
@@ -335,8 +343,8 @@ def keep_samples(
     for place, index in enumerate(groups[0][:3]):
         score, kl = float(parts[0].score[place]), float(k1[place])
         prompt = tokenizer.decode(asked[index].prompt, skip_special_tokens=True)
-        text = as_record(tokenizer, got[index], here.key).text
-        here.append(
+        text = as_record(tokenizer, got[index], context.key).text
+        context.append(
             "samples.jsonl",
             {
                 "step": step,
@@ -355,11 +363,11 @@ def look(
     looked: list[tuple[Prompt, tuple[int, ...]]],
     eos: frozenset[int],
     tokenizer: Any,
-    here: Here,
+    context: StageContext,
     step: int,
 ) -> None:
     """Answer the same validation prompts and keep the answers with their score and KL: others may judge them later (gold against KL)."""
-    wanted = [Request(ids, seed_of("look", here.seed, p.id), cfg.max_tokens) for p, ids in looked]
+    wanted = [Request(ids, derive_seed("look", context.seed, p.id), cfg.max_tokens) for p, ids in looked]
     got, trees = rollout.answer(m.policy, wanted, eos, cfg.slots)
     with torch.no_grad():
         part = rollout.experience(
@@ -367,12 +375,12 @@ def look(
         )
     kl = rollout.per_answer(losses.kl_k1(part.logp, part.reference), part.answer, len(got))
     for (prompt, _), one, score, own in zip(looked, got, part.score.tolist(), kl.tolist(), strict=True):
-        record = as_record(tokenizer, one, f"{here.key}@{step}", step)
+        record = as_record(tokenizer, one, f"{context.key}@{step}", step)
         kept = Replies(prompt=prompt, answers=(Answer(**{**record.model_dump(), "score": score, "kl": own}),))
-        here.append("replies.jsonl", kept.model_dump(exclude_none=True))
+        context.append("replies.jsonl", kept.model_dump(exclude_none=True))
 
 
-def finish(cfg: Config, m: rollout.Models, adam: Optimizer, average: Ema, here: Here) -> None:
+def finish(cfg: Config, m: rollout.Models, adam: Optimizer, average: Ema, context: StageContext) -> None:
     """Save the moving average as a plain policy folder."""
     adam.set_masters(average.values)
-    checkpoints.save_policy(m.policy, here.path("model"), cfg.policy)
+    checkpoints.save_policy(m.policy, context.path("model"), cfg.policy)

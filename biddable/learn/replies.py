@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import Field
 
-from biddable.learn.training import prompt_ids, seed_of
+from biddable.learn.training import derive_seed, prompt_ids
 from biddable.model import checkpoints
 from biddable.model.sampler import Request, Sampled, sample
 from biddable.model.trunk import Trunk
 from biddable.run import records
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.records import Answer, Prompt, Replies, Split
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 
 class Config(Settings):
@@ -44,14 +44,18 @@ class Config(Settings):
     """Answers under way at once."""
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     if cfg.most < cfg.least:
-        raise Refusal(f"[{here.key}] least = {cfg.least}, most = {cfg.most}: least must not be above most")
+        raise UserError(
+            f"[{context.key}] least = {cfg.least}, most = {cfg.most}: least must not be above most"
+        )
     every = records.read(cfg.prompts / "prompts.jsonl", Prompt)
     if cfg.sources:
         every = [prompt for prompt in every if prompt.source in cfg.sources]
-    prompts = chosen(every, cfg.splits, cfg.limit, here.key)
-    count = [random.Random(seed_of("k", here.seed, p.id)).randint(cfg.least, cfg.most) for p in prompts]
+    prompts = chosen(every, cfg.splits, cfg.limit, context.key)
+    count = [
+        random.Random(derive_seed("k", context.seed, p.id)).randint(cfg.least, cfg.most) for p in prompts
+    ]
     answers: list[list[Answer]] = [[] for _ in prompts]
     shared: Trunk | None = None
     for number, folder in enumerate(cfg.policies):
@@ -59,8 +63,8 @@ def run(cfg: Config, here: Here) -> None:
         shared = shared or policy.trunk
         tokenizer = checkpoints.tokenizer(folder)
         owners = [i for i, k in enumerate(count) for _ in range(k)]
-        requests = asked(tokenizer, prompts, count, folder, cfg, here)
-        done = here_progress(here, number * len(owners), len(cfg.policies) * len(owners))
+        requests = asked(tokenizer, prompts, count, folder, cfg, context)
+        done = offset_progress(context, number * len(owners), len(cfg.policies) * len(owners))
         for owner, got in zip(
             owners,
             sample(policy, requests, checkpoints.eos_ids(folder, tokenizer), cfg.slots, done=done),
@@ -68,9 +72,9 @@ def run(cfg: Config, here: Here) -> None:
         ):
             answers[owner].append(answer(tokenizer, got, folder.name))
     rows = [Replies(prompt=p, answers=tuple(a)) for p, a in zip(prompts, answers, strict=True)]
-    records.write(here.path("replies.jsonl"), rows)
+    records.write(context.path("replies.jsonl"), rows)
     everything = [a for row in rows for a in row.answers]
-    here.summary = {
+    context.summary = {
         "prompts": len(rows),
         "answers": len(everything),
         "finished": sum(a.finish == "stop" for a in everything) / len(everything),
@@ -79,37 +83,46 @@ def run(cfg: Config, here: Here) -> None:
 
 
 def chosen(prompts: Sequence[Prompt], splits: Sequence[Split], limit: int | None, key: str) -> list[Prompt]:
-    """The prompts of these splits. Raises Refusal when a split has none."""
+    """The prompts of these splits. Raises UserError when a split has none."""
     found = [p for split in splits for p in [p for p in prompts if p.split == split][:limit]]
     missing = [split for split in splits if not any(p.split == split for p in prompts)]
     if missing:
-        raise Refusal(
+        raise UserError(
             f"[{key}] splits: no prompt belongs to {', '.join(missing)}; change the shares of [curate.prompts]"
         )
     return found
 
 
 def asked(
-    tokenizer: Any, prompts: Sequence[Prompt], count: Sequence[int], folder: Path, cfg: Config, here: Here
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    count: Sequence[int],
+    folder: Path,
+    cfg: Config,
+    context: StageContext,
 ) -> list[Request]:
-    """The sampler's requests. Raises Refusal with a line for every prompt that does not fit into the context."""
+    """The sampler's requests. Raises UserError with a line for every prompt that does not fit into the context."""
     wrong: list[str] = []
-    room = checkpoints.context(folder) - cfg.max_tokens
+    room = checkpoints.context_length(folder) - cfg.max_tokens
     ids = [prompt_ids(tokenizer, p.messages, room, p.id, wrong) for p in prompts]
     if wrong:
-        raise Refusal([f"[{here.key}] {line}" for line in wrong])
+        raise UserError([f"[{context.key}] {line}" for line in wrong])
     return [
         Request(
-            i, seed_of(here.seed, here.key, folder.name, p.id, k), cfg.max_tokens, cfg.temperature, cfg.top_p
+            i,
+            derive_seed(context.seed, context.key, folder.name, p.id, k),
+            cfg.max_tokens,
+            cfg.temperature,
+            cfg.top_p,
         )
         for p, i, n in zip(prompts, ids, count, strict=True)
         for k in range(n)
     ]
 
 
-def here_progress(here: Here, before: int, total: int) -> Any:
+def offset_progress(context: StageContext, before: int, total: int) -> Any:
     """The sampler's `done` that moves this stage's progress bar."""
-    return lambda finished, tokens: here.progress(before + finished, total)
+    return lambda finished, tokens: context.progress(before + finished, total)
 
 
 def answer(tokenizer: Any, got: Sampled, model: str, step: int | None = None) -> Answer:

@@ -19,29 +19,29 @@ from pydantic import Field
 
 from biddable.learn import losses
 from biddable.learn.training import (
-    Clock,
+    CheckpointTimer,
     Optimizer,
     answer_ids,
-    chunks,
-    cosine,
-    go_on,
-    keep,
+    cache_trunk_outputs,
+    cosine_decay,
+    derive_seed,
+    epoch_order,
+    microbatches,
     prompt_ids,
-    seed_of,
-    shuffled,
-    with_hidden,
+    resume,
+    save_checkpoint,
 )
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
 from biddable.model.trunk import Scorer, scorer_from
 from biddable.run import records
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.records import Comparison, Demonstration
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 
 class Config(Settings):
-    passing = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds"})
     policy: Input = Path("learn.sft")
     """The model it starts from (3.5: the SFT model)."""
     comparisons: Input = Path("label.comparisons")
@@ -76,62 +76,62 @@ class Config(Settings):
     """Time between checkpoints."""
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     policy = checkpoints.load_policy(cfg.policy)
     tokenizer = checkpoints.tokenizer(cfg.policy)
-    generator = torch.Generator().manual_seed(seed_of("head", here.seed))
+    generator = torch.Generator().manual_seed(derive_seed("head", context.seed))
     scorer = scorer_from(policy, generator, cfg.head_deviation)
     rows = records.read(cfg.comparisons / "comparisons.jsonl", Comparison)
     train, valid = ([r for r in rows if r.prompt.split == split] for split in ("train", "valid"))
     strangers = records.read(cfg.held_out / "comparisons.jsonl", Comparison) if cfg.held_out else []
     strangers = [r for r in strangers if r.prompt.split == "valid"]
-    refuse(here, train, valid, strangers)
+    refuse(context, train, valid, strangers)
     groups = alike(train)
     ranks = [[row.ranks for row in group] for group in groups]
     first = [group[0] for group in groups]
-    parts = [trees_of(part, tokenizer, cfg, here) for part in (first, valid, strangers)]
-    trees = with_hidden(policy.trunk, parts[0], cfg.trunk_cache_gb, here)
+    parts = [trees_of(part, tokenizer, cfg, context) for part in (first, valid, strangers)]
+    trees = cache_trunk_outputs(policy.trunk, parts[0], cfg.trunk_cache_gb, context)
     del policy
     branch, head = Optimizer(scorer.body.parameters(), cfg.weight_decay), Optimizer([scorer.weight])
     per_epoch = -(-len(trees) // cfg.batch)
     steps, step = cfg.epochs * per_epoch, 0
-    if kept := go_on(here):
+    if kept := resume(context):
         step, state = kept
         branch.restore(state["branch"])
         head.restore(state["head"])
-    clock = Clock(cfg.checkpoint_seconds)
+    clock = CheckpointTimer(cfg.checkpoint_seconds)
     while step < steps:
         epoch, at = divmod(step, per_epoch)
-        order = shuffled(len(trees), here.seed, epoch)[at * cfg.batch : (at + 1) * cfg.batch]
+        order = epoch_order(len(trees), context.seed, epoch)[at * cfg.batch : (at + 1) * cfg.batch]
         loss, accuracy = accumulate(
             scorer, [trees[i] for i in order], [ranks[i] for i in order], cfg.ties, cfg.microbatch_tokens
         )
         rising = min(1.0, (step + 1) / max(cfg.warmup, 1))
-        rate = rising * cosine(step, steps, cfg.learning_rate)
+        rate = rising * cosine_decay(step, steps, cfg.learning_rate)
         norm = branch.step(rate, cfg.clip_norm)
-        head.step(rising * cosine(step, steps, cfg.head_learning_rate), cfg.clip_norm)
+        head.step(rising * cosine_decay(step, steps, cfg.head_learning_rate), cfg.clip_norm)
         step += 1
-        here.log(step, loss=loss, accuracy=accuracy, learning_rate=rate, grad_norm=norm)
-        here.progress(step, steps, loss=loss, accuracy=accuracy)
+        context.log(step, loss=loss, accuracy=accuracy, learning_rate=rate, grad_norm=norm)
+        context.progress(step, steps, loss=loss, accuracy=accuracy)
         if clock.due():
-            keep(here, step, {"branch": branch.state(), "head": head.state()})
+            save_checkpoint(context, step, {"branch": branch.state(), "head": head.state()})
     still = scorer.freeze()
     measured = score(still, parts[1], cfg.microbatch_tokens)
-    here.summary |= summary(valid, measured, here.seed, "valid")
+    context.summary |= summary(valid, measured, context.seed, "valid")
     if strangers:
         found = score(still, parts[2], cfg.microbatch_tokens)
-        here.summary |= summary(strangers, found, here.seed, "held_out_labelers")
-    here.summary |= tables(valid, measured)
-    bias = -mean_of_demonstrations(still, cfg, tokenizer, here) if cfg.demonstrations else 0.0
+        context.summary |= summary(strangers, found, context.seed, "held_out_labelers")
+    context.summary |= tables(valid, measured)
+    bias = -mean_of_demonstrations(still, cfg, tokenizer, context) if cfg.demonstrations else 0.0
     with torch.no_grad():
         scorer.bias.fill_(bias)
-    checkpoints.save_scorer(scorer, here.path("model"), cfg.policy)
+    checkpoints.save_scorer(scorer, context.path("model"), cfg.policy)
     agreement = json.loads((cfg.comparisons / "summary.json").read_text(encoding="utf-8"))
-    here.summary |= {
+    context.summary |= {
         k: agreement[k] for k in ("agreement", "agreement_low", "agreement_high") if k in agreement
     }
     pairs = sum(pair_count(group) for group in ranks)
-    here.summary |= {"rankings": len(train), "pairs": pairs, "bias": bias, "steps": steps}
+    context.summary |= {"rankings": len(train), "pairs": pairs, "bias": bias, "steps": steps}
 
 
 def alike(rows: Sequence[Comparison]) -> list[list[Comparison]]:
@@ -143,7 +143,10 @@ def alike(rows: Sequence[Comparison]) -> list[list[Comparison]]:
 
 
 def refuse(
-    here: Here, train: Sequence[Comparison], valid: Sequence[Comparison], strangers: Sequence[Comparison]
+    context: StageContext,
+    train: Sequence[Comparison],
+    valid: Sequence[Comparison],
+    strangers: Sequence[Comparison],
 ) -> None:
     """Refuse data that cannot train or measure anything."""
     wrong = []
@@ -155,19 +158,19 @@ def refuse(
     if both:
         wrong.append(f"held_out: labelers {', '.join(sorted(both))} also gave training data")
     if wrong:
-        raise Refusal([f"[{here.key}] {line}" for line in wrong])
+        raise UserError([f"[{context.key}] {line}" for line in wrong])
 
 
-def trees_of(rows: Sequence[Comparison], tokenizer: Any, cfg: Config, here: Here) -> list[Tree]:
+def trees_of(rows: Sequence[Comparison], tokenizer: Any, cfg: Config, context: StageContext) -> list[Tree]:
     """A ranking as a tree: the prompt once, then its K answers. An empty answer is its end-of-sequence token."""
     wrong: list[str] = []
     trees = []
     for row in rows:
         answers = tuple(answer_ids(tokenizer, a) or (int(tokenizer.eos_token_id),) for a in row.answers)
-        room = checkpoints.context(cfg.policy) - max(map(len, answers))
+        room = checkpoints.context_length(cfg.policy) - max(map(len, answers))
         trees.append(Tree(prompt_ids(tokenizer, row.prompt.messages, room, row.prompt.id, wrong), answers))
     if wrong:
-        raise Refusal([f"[{here.key}] {line}" for line in wrong])
+        raise UserError([f"[{context.key}] {line}" for line in wrong])
     return trees
 
 
@@ -181,7 +184,7 @@ def accumulate(
     """Add the gradient of the mean loss over these prompts, each the mean over its rankings; returns that mean and the share of pairs ordered
     as labelled."""
     total, right, pairs = 0.0, 0.0, 0
-    for held, packed in chunks(trees, tokens):
+    for held, packed in microbatches(trees, tokens):
         parts = scorer.scores(packed).split([len(trees[i].answers) for i in held])
         each = [
             losses.ranking(part.repeat(len(ranks[i])), ranks[i], ties) / len(ranks[i])
@@ -194,7 +197,7 @@ def accumulate(
             margins = np.concatenate([pair_margins(part.detach().cpu().numpy(), own) for own in ranks[i]])
             right, pairs = right + float(((margins > 0) + 0.5 * (margins == 0)).sum()), pairs + len(margins)
     if not np.isfinite(total):
-        raise Refusal(f"the loss is {total}; lower learning_rate")
+        raise UserError(f"the loss is {total}; lower learning_rate")
     return total, right / max(pairs, 1)
 
 
@@ -220,7 +223,7 @@ def score(scorer: Scorer, trees: Sequence[Tree], tokens: int) -> list[np.ndarray
     """Each tree's scores; equal trees go through the network once."""
     own = {(tree.prompt, tree.answers): tree for tree in trees}
     found: list[np.ndarray[Any, Any]] = []
-    for held, packed in chunks(list(own.values()), tokens):
+    for held, packed in microbatches(list(own.values()), tokens):
         found += split_like(scorer.scores(packed), [len(list(own.values())[i].answers) for i in held])
     by_tree = dict(zip(own, found, strict=True))
     return [by_tree[(tree.prompt, tree.answers)] for tree in trees]
@@ -274,12 +277,12 @@ def tables(rows: Sequence[Comparison], scores: Sequence[np.ndarray[Any, Any]]) -
     }
 
 
-def mean_of_demonstrations(scorer: Scorer, cfg: Config, tokenizer: Any, here: Here) -> float:
+def mean_of_demonstrations(scorer: Scorer, cfg: Config, tokenizer: Any, context: StageContext) -> float:
     """What demonstrations score on average before the bias (3.5)."""
     assert cfg.demonstrations is not None
     rows = records.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration)
     wrong: list[str] = []
-    room = checkpoints.context(cfg.policy)
+    room = checkpoints.context_length(cfg.policy)
     trees = []
     for row in rows:
         answer = answer_ids(tokenizer, row.answer)
@@ -290,5 +293,5 @@ def mean_of_demonstrations(scorer: Scorer, cfg: Config, tokenizer: Any, here: He
             )
         )
     if wrong:
-        raise Refusal([f"[{here.key}] demonstrations: {line}" for line in wrong])
+        raise UserError([f"[{context.key}] demonstrations: {line}" for line in wrong])
     return float(np.mean(np.concatenate(score(scorer, trees, cfg.microbatch_tokens))))

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 
 from biddable.learn import losses
-from biddable.learn.training import chunks
-from biddable.model.packing import Packed, Tree, padded
+from biddable.learn.training import microbatches
+from biddable.model.packing import Packed, Tree, pad
 from biddable.model.sampler import Request, Sampled, sample
 from biddable.model.trunk import Policy, Scorer
 from biddable.run.records import Finish
@@ -88,7 +88,7 @@ def experience(
     graph: bool,
 ) -> Minibatch:
     """Run all four over a minibatch. With `graph` policy and value keep theirs, so that the first update needs no second forward."""
-    packed = tuple(one for _, one in chunks(trees, tokens))
+    packed = tuple(one for _, one in microbatches(trees, tokens))
     graph = graph and len(packed) == 1
     logp, entropy, values, reference, score, owner = [], [], [], [], [], []
     first = None
@@ -103,7 +103,7 @@ def experience(
         values.append(before.detach())
         entropy.append(spread)
         with torch.no_grad():
-            for _, part in chunks(trees[answers : answers + len(one.last)], min(tokens, STILL_TOKENS)):
+            for _, part in microbatches(trees[answers : answers + len(one.last)], min(tokens, STILL_TOKENS)):
                 reference.append(models.reference.logp(part)[0])
                 score.append(models.reward.scores(part))
         owner.append(one.answer + answers)
@@ -125,9 +125,9 @@ def advantages(
     grids = []
     for part in parts:
         size = len(part.score)
-        logp, mask = padded(part.logp, part.answer, size)
-        reference, _ = padded(part.reference, part.answer, size)
-        values, _ = padded(part.values, part.answer, size)
+        logp, mask = pad(part.logp, part.answer, size)
+        reference, _ = pad(part.reference, part.answer, size)
+        values, _ = pad(part.values, part.answer, size)
         grids.append((losses.token_rewards(logp, reference, part.score, mask, kl_coef), values, mask))
     if whiten_rewards:
         joined = torch.cat([r[m] for r, _, m in grids])

@@ -15,32 +15,32 @@ import torch
 from pydantic import Field
 
 from biddable.learn.training import (
-    Clock,
+    CheckpointTimer,
     Optimizer,
     answer_ids,
-    chunks,
-    cosine,
-    forever,
-    go_on,
-    keep,
+    cache_trunk_outputs,
+    cosine_decay,
+    derive_seed,
+    epoch_order,
+    microbatches,
     prompt_ids,
     residual_dropout,
-    seed_of,
-    shuffled,
-    with_hidden,
+    resume,
+    save_checkpoint,
+    shuffled_indices,
 )
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
 from biddable.model.sampler import Request, sample
 from biddable.model.trunk import Policy, Scorer
 from biddable.run import records
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.records import Demonstration, Text
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 
 class Config(Settings):
-    passing = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds"})
     start: Input = Path("learn.start")
     """The policy to begin with."""
     demonstrations: Input = Path("label.demonstrations")
@@ -75,41 +75,41 @@ class Config(Settings):
     """Time between checkpoints."""
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     policy = checkpoints.load_policy(cfg.start)
     tokenizer = checkpoints.tokenizer(cfg.start)
     scorer = checkpoints.load_scorer(cfg.reward, policy.trunk).freeze() if cfg.reward else None
-    train, valid = trees_of(cfg, tokenizer, here)
-    train, valid = (with_hidden(policy.trunk, part, cfg.trunk_cache_gb) for part in (train, valid))
+    train, valid = trees_of(cfg, tokenizer, context)
+    train, valid = (cache_trunk_outputs(policy.trunk, part, cfg.trunk_cache_gb) for part in (train, valid))
     text = text_trees(tokenizer, cfg.text, cfg.text_tokens) if cfg.text else []
     optimizer = Optimizer(policy.parameters(), cfg.weight_decay)
     per_epoch = -(-len(train) // cfg.batch)
     steps = cfg.epochs * per_epoch
     step = 0
     best: dict[str, Any] = {"epoch": 0, "quality": -float("inf")}
-    if found := go_on(here):
+    if found := resume(context):
         step, state = found
         optimizer.restore(state["optimizer"])
         best = state["best"]
-    clock = Clock(cfg.checkpoint_seconds)
+    clock = CheckpointTimer(cfg.checkpoint_seconds)
     with residual_dropout(policy.body, cfg.dropout):
         while step < steps:
             epoch, at = divmod(step, per_epoch)
-            order = shuffled(len(train), here.seed, epoch)[at * cfg.batch : (at + 1) * cfg.batch]
-            batch = [train[i] for i in order] + mixed(text, len(order), cfg.text_share, step, here.seed)
+            order = epoch_order(len(train), context.seed, epoch)[at * cfg.batch : (at + 1) * cfg.batch]
+            batch = [train[i] for i in order] + mixed(text, len(order), cfg.text_share, step, context.seed)
             loss = accumulate(policy, batch, cfg.microbatch_tokens)
-            rate = cosine(step, steps, cfg.learning_rate)
+            rate = cosine_decay(step, steps, cfg.learning_rate)
             norm = optimizer.step(rate, cfg.clip_norm)
             step += 1
-            here.log(step, loss=loss, learning_rate=rate, grad_norm=norm)
-            here.progress(step, steps, loss=loss)
+            context.log(step, loss=loss, learning_rate=rate, grad_norm=norm)
+            context.progress(step, steps, loss=loss)
             if step % per_epoch == 0:
-                best = judge(policy, scorer, valid, epoch + 1, best, optimizer, cfg, tokenizer, here, step)
+                best = judge(policy, scorer, valid, epoch + 1, best, optimizer, cfg, tokenizer, context, step)
             if clock.due():
-                keep(here, step, {"optimizer": optimizer.state(), "best": best})
+                save_checkpoint(context, step, {"optimizer": optimizer.state(), "best": best})
     optimizer.set_masters(best["masters"])
-    checkpoints.save_policy(policy, here.path("model"), cfg.start)
-    here.summary |= {
+    checkpoints.save_policy(policy, context.path("model"), cfg.start)
+    context.summary |= {
         "epoch_chosen": best["epoch"],
         "chosen_by": "reward" if scorer else "valid_loss",
         "quality_chosen": best["quality"],
@@ -121,11 +121,11 @@ def run(cfg: Config, here: Here) -> None:
     }
 
 
-def trees_of(cfg: Config, tokenizer: Any, here: Here) -> tuple[list[Tree], list[Tree]]:
-    """Demonstrations as trees, train and valid. Raises Refusal when one does not fit the context or a split is empty."""
+def trees_of(cfg: Config, tokenizer: Any, context: StageContext) -> tuple[list[Tree], list[Tree]]:
+    """Demonstrations as trees, train and valid. Raises UserError when one does not fit the context or a split is empty."""
     rows = records.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration)
     wrong: list[str] = []
-    room = checkpoints.context(cfg.start)
+    room = checkpoints.context_length(cfg.start)
     found: dict[str, list[Tree]] = {"train": [], "valid": []}
     for row in rows:
         answer = answer_ids(tokenizer, row.answer)
@@ -136,7 +136,7 @@ def trees_of(cfg: Config, tokenizer: Any, here: Here) -> tuple[list[Tree], list[
         f"no demonstration is on a prompt of the split {split}" for split, trees in found.items() if not trees
     ]
     if wrong:
-        raise Refusal([f"[{here.key}] demonstrations: {line}" for line in wrong])
+        raise UserError([f"[{context.key}] demonstrations: {line}" for line in wrong])
     return found["train"], found["valid"]
 
 
@@ -146,7 +146,7 @@ def text_trees(tokenizer: Any, folder: Path, tokens: int, split: str = "train") 
     ids = [tuple(tokenizer.encode(row.text, add_special_tokens=False)[:tokens]) for row in rows]
     trees = [Tree((), (one,)) for one in ids if len(one) > 1]
     if not trees:
-        raise Refusal(f"{folder / 'text.jsonl'}: holds no text of the split {split}")
+        raise UserError(f"{folder / 'text.jsonl'}: holds no text of the split {split}")
     return trees
 
 
@@ -156,7 +156,7 @@ def mixed(text: list[Tree], examples: int, share: float, step: int, seed: int) -
         return []
     rate = examples * share / (1 - share)
     first, last = int(step * rate), int((step + 1) * rate)
-    order = forever(len(text), seed_of("text", seed), first)
+    order = shuffled_indices(len(text), derive_seed("text", seed), first)
     return [text[next(order)] for _ in range(last - first)]
 
 
@@ -164,19 +164,19 @@ def accumulate(policy: Policy, trees: list[Tree], tokens: int, scale: float = 1.
     """Add the gradient of `scale` times the mean negative log-likelihood per counted token; returns that mean in nats."""
     counted = sum(len(a) - (0 if t.prompt else 1) for t in trees for a in t.answers)
     total = 0.0
-    for _, packed in chunks(trees, tokens):
+    for _, packed in microbatches(trees, tokens):
         loss = -policy.logp(packed)[0].sum() / counted
         (scale * loss).backward()
         total += loss.item()
     if not torch.isfinite(torch.tensor(total)):
-        raise Refusal(f"the loss is {total}; lower learning_rate")
+        raise UserError(f"the loss is {total}; lower learning_rate")
     return total
 
 
 @torch.no_grad()
 def valid_loss(policy: Policy, trees: list[Tree], tokens: int) -> float:
     """Mean negative log-likelihood per answer token, in nats."""
-    sums = [policy.logp(packed)[0] for _, packed in chunks(trees, tokens)]
+    sums = [policy.logp(packed)[0] for _, packed in microbatches(trees, tokens)]
     return -float(torch.cat(sums).mean())
 
 
@@ -189,7 +189,7 @@ def judge(
     optimizer: Optimizer,
     cfg: Config,
     tokenizer: Any,
-    here: Here,
+    context: StageContext,
     step: int,
 ) -> dict[str, Any]:
     """Measure an epoch and keep its weights if it is the best so far."""
@@ -200,17 +200,18 @@ def judge(
     if scorer is not None:
         eos = checkpoints.eos_ids(cfg.start, tokenizer)
         requests = [
-            Request(t.prompt, seed_of(here.seed, "judge", i), cfg.max_tokens) for i, t in enumerate(valid)
+            Request(t.prompt, derive_seed(context.seed, "judge", i), cfg.max_tokens)
+            for i, t in enumerate(valid)
         ]
         got = sample(dropout_off, requests, eos, keep_trunk=policy.trunk.blocks > 0)
         kept = [(g.hidden,) if g.hidden is not None and policy.trunk.blocks else None for g in got]
         answered = [Tree(t.prompt, (g.tokens,), h) for t, g, h in zip(valid, got, kept, strict=True)]
         with torch.no_grad():
             quality = float(
-                torch.cat([scorer.scores(p) for _, p in chunks(answered, cfg.microbatch_tokens)]).mean()
+                torch.cat([scorer.scores(p) for _, p in microbatches(answered, cfg.microbatch_tokens)]).mean()
             )
         measured["valid_reward"] = quality
-    here.log(step, **measured)
+    context.log(step, **measured)
     if quality <= best["quality"]:
         return best
     masters = [m.detach().clone() for m in optimizer.masters]

@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import Field
 
 from biddable.model import checkpoints
-from biddable.run.config import Refusal, Settings
-from biddable.run.stages import Here
+from biddable.run.config import Settings, UserError
+from biddable.run.stages import StageContext
 
 
 class Config(Settings):
@@ -23,17 +23,17 @@ class Config(Settings):
     """A file with a Jinja chat template, for a model that brings none."""
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     template = None
     if cfg.chat_template is not None:
         if not cfg.chat_template.is_file():
-            raise Refusal(f"[{here.key}] chat_template = {str(cfg.chat_template)!r}: no such file")
+            raise UserError(f"[{context.key}] chat_template = {str(cfg.chat_template)!r}: no such file")
         template = cfg.chat_template.read_text(encoding="utf-8")
-    here.progress(0, 1)
+    context.progress(0, 1)
     source = cfg.model
     if source == "tiny":
         from biddable.model import random_model
 
-        source = str(random_model.make(here.path("tiny"), seed=here.seed))
-    here.summary = checkpoints.bring(source, here.path("model"), cfg.trunk, template)
-    here.progress(1, 1)
+        source = str(random_model.save_random_model(context.path("tiny"), seed=context.seed))
+    context.summary = checkpoints.import_model(source, context.path("model"), cfg.trunk, template)
+    context.progress(1, 1)

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from biddable.model.checkpoints import render
+from biddable.model.checkpoints import encode_chat
 from biddable.model.packing import Packed, Tree, pack
 from biddable.model.trunk import Body, Trunk
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Answer, Message
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 
 class Optimizer:
@@ -101,34 +101,34 @@ def _into(master: torch.Tensor) -> Any:
     return hook
 
 
-def cosine(step: int, steps: int, peak: float, floor: float = 0.1) -> float:
+def cosine_decay(step: int, steps: int, peak: float, floor: float = 0.1) -> float:
     """Cosine decay from the peak to `floor` of it, without warm-up (Ouyang et al. 2022, C.1). `step` counts from 0."""
     done = torch.tensor(step / max(steps, 1) * torch.pi)
     return peak * (floor + (1 - floor) * 0.5 * (1 + float(torch.cos(done))))
 
 
-def warmed(iteration: int, peak: float, warmup: int = 10) -> float:
+def linear_warmup(iteration: int, peak: float, warmup: int = 10) -> float:
     """Constant after a warm-up over the first iterations from a tenth of the peak (Ouyang et al. 2022, C.4)."""
     return peak * (0.1 + 0.9 * min(1.0, iteration / warmup)) if warmup else peak
 
 
-def seed_of(*parts: object) -> int:
+def derive_seed(*parts: object) -> int:
     """A 63-bit seed from names and numbers: the same for the same request, whatever runs beside it."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
 
 
-def shuffled(count: int, seed: int, epoch: int) -> list[int]:
+def epoch_order(count: int, seed: int, epoch: int) -> list[int]:
     """The order of an epoch."""
     order = list(range(count))
-    random.Random(seed_of("order", seed, epoch)).shuffle(order)
+    random.Random(derive_seed("order", seed, epoch)).shuffle(order)
     return order
 
 
-def forever(count: int, seed: int, start: int) -> Iterator[int]:
+def shuffled_indices(count: int, seed: int, start: int) -> Iterator[int]:
     """Indices epoch after epoch, each in its own order, from the `start`-th on: the data cursor is one number."""
     epoch, at = divmod(start, count)
     while True:
-        yield from shuffled(count, seed, epoch)[at:]
+        yield from epoch_order(count, seed, epoch)[at:]
         epoch, at = epoch + 1, 0
 
 
@@ -143,7 +143,7 @@ def prompt_ids(
     tokenizer: Any, messages: Sequence[Message], room: int, name: str, wrong: list[str]
 ) -> tuple[int, ...]:
     """A prompt's ids; when fewer than `room` tokens of context hold it, a line is added to `wrong`."""
-    ids = render(tokenizer, messages)
+    ids = encode_chat(tokenizer, messages)
     if len(ids) > room:
         wrong.append(
             f"prompt {name}: {len(ids)} tokens, but {room} fit beside its answer; shorten it or drop it in [curate.prompts]"
@@ -151,7 +151,9 @@ def prompt_ids(
     return ids
 
 
-def with_hidden(trunk: Trunk, trees: Sequence[Tree], limit_gb: float, here: Here | None = None) -> list[Tree]:
+def cache_trunk_outputs(
+    trunk: Trunk, trees: Sequence[Tree], limit_gb: float, context: StageContext | None = None
+) -> list[Tree]:
     """The trees with their trunk outputs, computed once for all epochs, as long as they fit into `limit_gb`; the rest go without."""
     if trunk.blocks == 0:
         return list(trees)
@@ -170,12 +172,14 @@ def with_hidden(trunk: Trunk, trees: Sequence[Tree], limit_gb: float, here: Here
             own = hidden[int(row[0]), int(columns[0]) : int(columns[-1]) + 1].clone()
             used += own.numel() * own.element_size()
             out.append(Tree(tree.prompt, tree.answers, (own,)))
-        if here is not None:
-            here.progress(start + len(part), len(trees))
+        if context is not None:
+            context.progress(start + len(part), len(trees))
     return out
 
 
-def chunks(trees: Sequence[Tree], tokens: int, row_tokens: int = 128) -> Iterator[tuple[list[int], Packed]]:
+def microbatches(
+    trees: Sequence[Tree], tokens: int, row_tokens: int = 128
+) -> Iterator[tuple[list[int], Packed]]:
     """Microbatches of at most about `tokens` tokens, in order: which trees, and their rows. Mixed kept and missing trunk outputs go apart."""
     held: list[int] = []
     size = 0
@@ -224,7 +228,7 @@ def residual_dropout(body: Body, rate: float) -> Iterator[None]:
 
     found = [m for name, m in body.named_modules() if name.rsplit(".", 1)[-1] in ATTENTIONS + MLPS]
     if rate and len(found) != 2 * body.blocks:
-        raise Refusal(
+        raise UserError(
             f"dropout = {rate}: this family's blocks have no known attention and MLP parts; set dropout = 0"
         )
     handles = [m.register_forward_hook(drop) for m in found] if rate else []
@@ -237,7 +241,7 @@ def residual_dropout(body: Body, rate: float) -> Iterator[None]:
             handle.remove()
 
 
-class Clock:
+class CheckpointTimer:
     """When to write the next checkpoint: by time, since losing minutes is what a checkpoint is against."""
 
     def __init__(self, seconds: float) -> None:
@@ -250,17 +254,17 @@ class Clock:
         return True
 
 
-def keep(here: Here, step: int, state: dict[str, Any]) -> None:
+def save_checkpoint(context: StageContext, step: int, state: dict[str, Any]) -> None:
     """Write a checkpoint: the state, and torch's random states with it."""
     random = {"random": torch.get_rng_state(), "random_accelerator": torch.cuda.get_rng_state_all()}
-    here.checkpoint(step, lambda folder: torch.save(state | random, folder / "state.pt"))
+    context.checkpoint(step, lambda folder: torch.save(state | random, folder / "state.pt"))
 
 
-def go_on(here: Here) -> tuple[int, dict[str, Any]] | None:
+def resume(context: StageContext) -> tuple[int, dict[str, Any]] | None:
     """The newest checkpoint's step and state, with torch's random state set back; None to begin."""
-    found = here.restore()
+    found = context.restore()
     if found is None:
-        torch.manual_seed(seed_of("torch", here.seed, here.key))
+        torch.manual_seed(derive_seed("torch", context.seed, context.key))
         return None
     step, folder = found
     state = torch.load(Path(folder) / "state.pt", map_location="cpu", weights_only=True)

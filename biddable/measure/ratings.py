@@ -17,9 +17,9 @@ from pydantic import Field
 from biddable.measure import statistics
 from biddable.measure.winrate import short_names
 from biddable.run import records
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.records import Rating
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 SCALE = (1.0, 7.0)
 """Where the overall rating ends."""
@@ -38,34 +38,36 @@ class Config(Settings):
     """Bootstrap resamples of prompts and of labelers."""
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     file = cfg.ratings / "ratings.jsonl"
     rows = [row for row in records.read(file, Rating) if cfg.panel in ("both", row.panel)]
     if not rows:
-        raise Refusal(f"[{here.key}] ratings: {file} holds no rating of the panel {cfg.panel}; set panel")
-    names = short_names(sorted({row.answer.model for row in rows}), cfg.names, here.key)
+        raise UserError(
+            f"[{context.key}] ratings: {file} holds no rating of the panel {cfg.panel}; set panel"
+        )
+    names = short_names(sorted({row.answer.model for row in rows}), cfg.names, context.key)
     if cfg.baseline is not None and cfg.baseline not in names.values():
-        raise Refusal(
-            f"[{here.key}] baseline = {cfg.baseline}: no answer is by that model; the models are {', '.join(names.values())}"
+        raise UserError(
+            f"[{context.key}] baseline = {cfg.baseline}: no answer is by that model; the models are {', '.join(names.values())}"
         )
     lines: list[dict[str, Any]] = []
     for number, (model, name) in enumerate(names.items()):
         own = [row for row in rows if row.answer.model == model]
         for word, value in asked(own):
-            here.summary |= keyed(f"{word}_{name}", about(own, word, value, cfg.resamples, here.seed))
+            context.summary |= keyed(f"{word}_{name}", about(own, word, value, cfg.resamples, context.seed))
             for use_case in sorted({row.prompt.use_case or "not stated" for row in own}):
                 part = [row for row in own if (row.prompt.use_case or "not stated") == use_case]
-                if told := about(part, word, value, cfg.resamples, here.seed):
+                if told := about(part, word, value, cfg.resamples, context.seed):
                     lines.append({"model": name, "question": word, "use_case": use_case} | told)
             if cfg.baseline not in (None, name):
                 base = [row for row in rows if names[row.answer.model] == cfg.baseline]
-                change = against(own, base, word, value, cfg.resamples, here.seed)
-                here.summary |= keyed(f"{word}_{name}_minus_{cfg.baseline}", change)
-        here.progress(number + 1, len(names))
-    here.path("by_use_case.jsonl").write_text(
+                change = against(own, base, word, value, cfg.resamples, context.seed)
+                context.summary |= keyed(f"{word}_{name}_minus_{cfg.baseline}", change)
+        context.progress(number + 1, len(names))
+    context.path("by_use_case.jsonl").write_text(
         "".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8"
     )
-    here.summary |= {
+    context.summary |= {
         "ratings": len(rows),
         "labelers": len({row.labeler for row in rows}),
         "prompts": len({row.prompt.id for row in rows}),

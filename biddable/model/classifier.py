@@ -16,14 +16,14 @@ from biddable.model import checkpoints
 from biddable.model.packing import Tree, pack
 from biddable.model.trunk import Scorer
 from biddable.run import records
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 
 FACTS = "classifier.json"
 """Beside the model: its template, longest text, and what it tells."""
 FIELD = re.compile(r"\{([\w.]+)\}")
 
 
-def field(row: Mapping[str, Any], path: str) -> Any:
+def field_value(row: Mapping[str, Any], path: str) -> Any:
     """A row's value by a dotted path, e.g. "prompt.text". Raises KeyError when there is none."""
     found: Any = row
     for word in path.split("."):
@@ -33,9 +33,9 @@ def field(row: Mapping[str, Any], path: str) -> Any:
     return found
 
 
-def fill(template: str, row: Mapping[str, Any]) -> str:
+def fill_template(template: str, row: Mapping[str, Any]) -> str:
     """The template with {dotted.path} replaced by the row's values. Values are put in once and never read as templates."""
-    return FIELD.sub(lambda found: str(field(row, found[1])), template)
+    return FIELD.sub(lambda found: str(field_value(row, found[1])), template)
 
 
 class Example(NamedTuple):
@@ -51,30 +51,30 @@ def examples(
 ) -> dict[Path, list[Example]]:
     """All labelled texts of JSONL files. A line has one for each template whose label (a key of its own) it carries; without `group` it is a group by itself.
 
-    Raises Refusal with a sentence for every line of any file that does not fit; `key` is the stage's name in it.
+    Raises UserError with a sentence for every line of any file that does not fit; `key` is the stage's name in it.
     """
     found: dict[Path, list[Example]] = {file: [] for file in files}
     wrong = []
     for file in files:
         try:
-            for number, line in records.lines(file):
+            for number, line in records.read_lines(file):
                 try:
                     row = json.loads(line)
                     for template, path in zip(templates, labels, strict=True):
                         if (said := labelled(row, path)) is not None:
-                            own = str(field(row, group)) if group else f"{file.name}:{number}"
-                            found[file].append(Example(fill(template, row), said, own))
+                            own = str(field_value(row, group)) if group else f"{file.name}:{number}"
+                            found[file].append(Example(fill_template(template, row), said, own))
                 except (ValueError, KeyError) as error:
                     missing = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
                     wrong.append(f"[{key}] files: {file}:{number}: {missing}")
-        except Refusal as refusal:
+        except UserError as refusal:
             wrong += [f"[{key}] files: {line}" for line in refusal.lines]
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     return found
 
 
-def several(value: str | Sequence[str]) -> tuple[str, ...]:
+def as_tuple(value: str | Sequence[str]) -> tuple[str, ...]:
     """A setting that holds one text or several."""
     return (value,) if isinstance(value, str) else tuple(value)
 
@@ -98,7 +98,7 @@ def labelled(row: Any, path: str) -> float | None:
     if not isinstance(row, Mapping):
         raise ValueError(f"a JSON object was expected, got {json.dumps(row)[:40]}")
     try:
-        said = field(row, path)
+        said = field_value(row, path)
     except KeyError:
         return None
     if said is None:
@@ -108,12 +108,12 @@ def labelled(row: Any, path: str) -> float | None:
     return float(said)
 
 
-def kept_out(group: str, share: float) -> bool:
+def is_held_out(group: str, share: float) -> bool:
     """Whether a group is in the split that measures, and not in the one that trains."""
-    return records.fraction("classifier", group) < share
+    return records.hash_fraction("classifier", group) < share
 
 
-def area(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
+def roc_auc(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
     """Area under the ROC curve: how often a text labelled 0.5 and more scores above one labelled less; ties count half. Both kinds must be there."""
     yes = labels >= 0.5
     ranks = stats.rankdata(scores)
@@ -139,29 +139,29 @@ def scores(scorer: Scorer, trees: Sequence[Tree], tokens: int = 4096) -> np.ndar
     return np.concatenate(found) if found else np.zeros(0)
 
 
-def facts(folder: Path) -> dict[str, Any]:
-    """How a trained classifier reads its texts. Raises Refusal for another folder."""
+def classifier_info(folder: Path) -> dict[str, Any]:
+    """How a trained classifier reads its texts. Raises UserError for another folder."""
     path = folder / FACTS
     if not path.is_file():
-        raise Refusal(f"{folder}: is no classifier (no {FACTS}); name the folder of a [learn.classifier]")
+        raise UserError(f"{folder}: is no classifier (no {FACTS}); name the folder of a [learn.classifier]")
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def fields(folder: Path) -> list[str]:
+def template_fields(folder: Path) -> list[str]:
     """The keys that a trained classifier's template reads."""
-    return list(dict.fromkeys(FIELD.findall(str(facts(folder)["text"]))))
+    return list(dict.fromkeys(FIELD.findall(str(classifier_info(folder)["text"]))))
 
 
 class Classifier:
     """A trained classifier for use: probabilities of yes for rows."""
 
     def __init__(self, folder: Path) -> None:
-        known = facts(folder)
+        known = classifier_info(folder)
         self.template, self.longest = str(known["text"]), int(known["longest"])
         self.tokenizer = checkpoints.tokenizer(folder)
         self.scorer = checkpoints.load_scorer(folder).freeze()
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray[Any, Any]:
         """(N,) probabilities. Raises KeyError when a row lacks a field of the template."""
-        trees = [tree(self.tokenizer, fill(self.template, row), self.longest) for row in rows]
+        trees = [tree(self.tokenizer, fill_template(self.template, row), self.longest) for row in rows]
         return np.asarray(1 / (1 + np.exp(-scores(self.scorer, trees))))

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from biddable.model import hardware
-from biddable.model.attention import attend
+from biddable.model.attention import attention
 
 BLOCK = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
@@ -56,7 +56,7 @@ def packable(weight: torch.Tensor) -> bool:
     )
 
 
-def still_linear(*layers: Any) -> nn.Module:
+def frozen_linear(*layers: Any) -> nn.Module:
     """One frozen layer that gives the outputs of several with the same input, one after another."""
     weight = torch.cat([layer.weight.detach() for layer in layers]) if len(layers) > 1 else layers[0].weight
     bias = None if layers[0].bias is None else torch.cat([layer.bias.detach() for layer in layers])
@@ -80,7 +80,7 @@ class Block(NamedTuple):
     kind: str | None  # which of the masks, when there are several
 
 
-def shaped(blocks: list[Any]) -> bool:
+def has_fusable_shape(blocks: list[Any]) -> bool:
     """Whether all blocks have the parts this file knows, and no other."""
     return all(
         {name for name, _ in block.named_children()} == BLOCK
@@ -95,7 +95,7 @@ def shaped(blocks: list[Any]) -> bool:
     )
 
 
-class Lean:
+class FusedBlocks:
     """Frozen copies of a decoder's blocks and final norm; `rotary` is the family's own."""
 
     def __init__(self, blocks: list[Any], final: Any, rotary: Any, kinds: list[str] | None) -> None:
@@ -109,11 +109,11 @@ class Lean:
         size = int(attention.head_dim)
         return Block(
             _norm(block.input_layernorm),
-            still_linear(attention.q_proj, attention.k_proj, attention.v_proj),
-            still_linear(attention.o_proj),
+            frozen_linear(attention.q_proj, attention.k_proj, attention.v_proj),
+            frozen_linear(attention.o_proj),
             _norm(block.post_attention_layernorm),
-            still_linear(mlp.gate_proj, mlp.up_proj),
-            still_linear(mlp.down_proj),
+            frozen_linear(mlp.gate_proj, mlp.up_proj),
+            frozen_linear(mlp.down_proj),
             mlp.act_fn,
             attention.q_proj.weight.shape[0] // size,
             attention.k_proj.weight.shape[0] // size,
@@ -131,7 +131,7 @@ class Lean:
         half = cos.shape[-1] // 2
         cos, sin = cos[:, :, None], torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)[:, :, None]
         if length == 1:
-            masks = additive(masks, states.dtype)
+            masks = additive_mask(masks, states.dtype)
         x = states.reshape(rows * length, width)
         for number, block in enumerate(self.blocks):
             qkv = block.qkv(F.rms_norm(x, (width,), *block.norm)).view(rows, length, -1, block.size)
@@ -143,7 +143,7 @@ class Lean:
             if cache is not None:
                 key, value = cache.update(key, value, number)
             mask = masks[block.kind] if isinstance(masks, dict) else masks
-            out, _ = attend(self, query, key, value, mask, block.scaling)
+            out, _ = attention(self, query, key, value, mask, block.scaling)
             x = x + block.out(out.reshape(rows * length, -1))
             gate, up = block.gate_up(F.rms_norm(x, (width,), *block.second_norm)).chunk(2, dim=-1)
             x = x + block.down(block.activation(gate) * up)
@@ -155,15 +155,15 @@ def _norm(norm: Any) -> tuple[torch.Tensor, float]:
     return norm.weight.detach().clone(), float(norm.variance_epsilon)
 
 
-def additive(masks: Any, dtype: torch.dtype) -> Any:
+def additive_mask(masks: Any, dtype: torch.dtype) -> Any:
     """True where seen -> 0 where seen and minus infinity elsewhere: adding it is one operation a block, masking two."""
     if isinstance(masks, dict):
-        return {kind: additive(mask, dtype) for kind, mask in masks.items()}
+        return {kind: additive_mask(mask, dtype) for kind, mask in masks.items()}
     return torch.zeros(masks.shape, dtype=dtype, device=masks.device).masked_fill_(~masks, float("-inf"))
 
 
 @torch.no_grad()
-def agrees(lean: Lean, own: Any, width: int, dtype: torch.dtype, masks: Any) -> bool:
+def matches_reference(lean: FusedBlocks, own: Any, width: int, dtype: torch.dtype, masks: Any) -> bool:
     """Whether this file's blocks give what the family's own give, within rounding: random states in two rows at different positions.
     `own(states, positions, masks)` runs the family's code; `masks` makes its masks from a function of the window."""
     draw = torch.Generator().manual_seed(1)

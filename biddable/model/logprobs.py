@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 
-class Head(NamedTuple):
+class LMHead(NamedTuple):
     """The language-model head as arithmetic: logits = softcap(scale * (h Wᵀ + b))."""
 
     weight: torch.Tensor  # (V, d)
@@ -40,7 +40,9 @@ CHUNK = 128
 """Positions per product: 256 x 49k logits in fp32 are 50 MB."""
 
 
-def token_logp(hidden: torch.Tensor, target: torch.Tensor, head: Head) -> tuple[torch.Tensor, torch.Tensor]:
+def token_logprobs(
+    hidden: torch.Tensor, target: torch.Tensor, head: LMHead
+) -> tuple[torch.Tensor, torch.Tensor]:
     """log p(target | hidden) and the entropy of that distribution, both (N,) fp32 in nats; only the first carries gradients.
 
     The gradient of each token's log-probability with respect to its hidden state is one vector, Wᵀ(onehot - p), so it is worked out while the
@@ -54,7 +56,7 @@ def token_logp(hidden: torch.Tensor, target: torch.Tensor, head: Head) -> tuple[
 
 
 def _forward(
-    hidden: torch.Tensor, target: torch.Tensor, head: Head
+    hidden: torch.Tensor, target: torch.Tensor, head: LMHead
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(n, d), (n,) -> log-probability (n,), entropy (n,), probabilities (n, V); all fp32. The softmax is one pass over memory; the normaliser
     comes from its largest value, which is never small."""
@@ -71,7 +73,7 @@ class _TokenLogp(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, head: Head
+        ctx: Any, hidden: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, head: LMHead
     ) -> Any:
         found, spread, directions = [], [], []
         for h, t in zip(hidden.split(CHUNK), target.split(CHUNK), strict=True):
@@ -89,7 +91,7 @@ class _TokenLogp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> Any:
         hidden, target, weight, directions = ctx.saved_tensors
-        head: Head = ctx.head
+        head: LMHead = ctx.head
         for_hidden = (
             None if directions is None else (gradient[:, None] * -directions.float()).to(hidden.dtype)
         )
@@ -104,7 +106,7 @@ class _TokenLogp(torch.autograd.Function):
 
 
 def _downhill(
-    hidden: torch.Tensor, target: torch.Tensor, probabilities: torch.Tensor, head: Head
+    hidden: torch.Tensor, target: torch.Tensor, probabilities: torch.Tensor, head: LMHead
 ) -> torch.Tensor:
     """(n, V): minus the derivative of the log-probability by the raw logits h Wᵀ + b. Writes into `probabilities`."""
     rows = probabilities.scatter_add_(1, target[:, None], -torch.ones_like(probabilities[:, :1]))

@@ -60,7 +60,7 @@ class Packed:
         return sees[:, None]
 
 
-def place(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
+def bin_pack(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
     """Which trees stand together in a row: longest first into the fullest row with room. All rows are as wide as the longest tree needs, whether they are filled
     or not, so that is what they hold."""
     rows: list[list[int]] = []
@@ -84,7 +84,7 @@ def pack(trees: Sequence[Tree], row_tokens: int = 256) -> Packed:
     for tree in trees:
         if not tree.answers or any(len(answer) == 0 for answer in tree.answers):
             raise ValueError("every tree needs at least one answer, and every answer at least one token")
-    rows = place([len(tree) for tree in trees], row_tokens)
+    rows = bin_pack([len(tree) for tree in trees], row_tokens)
     width = max(sum(len(trees[i]) for i in row) for row in rows)
     shape = (len(rows), width)
     tokens, positions = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
@@ -102,11 +102,11 @@ def pack(trees: Sequence[Tree], row_tokens: int = 256) -> Packed:
             tokens[r, start:at] = torch.tensor(ids)
             number[r, start:at] = index
             positions[r, start : start + prompt] = torch.arange(prompt)
-            here = start + prompt
+            context = start + prompt
             for k, answer in enumerate(tree.answers, 1):
-                positions[r, here : here + len(answer)] = torch.arange(prompt, prompt + len(answer))
-                branch[r, here : here + len(answer)] = k
-                here += len(answer)
+                positions[r, context : context + len(answer)] = torch.arange(prompt, prompt + len(answer))
+                branch[r, context : context + len(answer)] = k
+                context += len(answer)
             if kept is not None and tree.hidden is not None:
                 kept[r, start:at] = torch.cat(list(tree.hidden))
     laid = (
@@ -132,19 +132,19 @@ def _flat(trees: Sequence[Tree], places: dict[int, tuple[int, int]], width: int)
     last: list[int] = []
     for index, tree in enumerate(trees):
         row, start = places[index]
-        here = row * width + start + len(tree.prompt)
-        before = here - 1
+        context = row * width + start + len(tree.prompt)
+        before = context - 1
         for answer in tree.answers:
             predicted = range(0 if tree.prompt else 1, len(answer))
-            source += [before if t == 0 else here + t - 1 for t in predicted]
+            source += [before if t == 0 else context + t - 1 for t in predicted]
             target += [answer[t] for t in predicted]
             owner += [len(last)] * len(predicted)
-            here += len(answer)
-            last.append(here - 1)
+            context += len(answer)
+            last.append(context - 1)
     return torch.tensor(source), torch.tensor(target), torch.tensor(owner), torch.tensor(last)
 
 
-def padded(
+def pad(
     flat: torch.Tensor, answer: torch.Tensor, answers: int, fill: float = 0.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(N,) values of answer tokens -> (A, T) with `fill` behind the end, and the mask (A, T) that is True where a token counts."""

@@ -99,7 +99,7 @@ def tokenizer(pad_is_eos: bool = True, sentences: Sequence[str] = SENTENCES, siz
     return made
 
 
-def network(
+def build_model(
     family: str = "llama", layers: int = 4, vocabulary: int = 384, seed: int = 1, tied: bool = True
 ) -> Any:
     """A random model of a family, with weights large enough that its outputs differ from one another."""
@@ -126,12 +126,12 @@ def network(
     return made
 
 
-def make(
+def save_random_model(
     folder: Path, seed: int = 1, layers: int = 4, family: str = "llama", pad_is_eos: bool = True
 ) -> Path:
     """Write a random model with its tokenizer as a plain transformers folder and return the folder."""
     words = tokenizer(pad_is_eos)
-    made = network(family, layers, len(words), seed)
+    made = build_model(family, layers, len(words), seed)
     made.generation_config.eos_token_id = words.eos_token_id
     made.config.eos_token_id = words.eos_token_id
     folder.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from biddable.model import hardware
-from biddable.model.attention import Prefill, Slots
+from biddable.model.attention import KVCache, PrefillCache
 from biddable.model.packing import Ids, Tree, pack
 from biddable.model.trunk import Policy
 from biddable.run.records import Finish
@@ -135,7 +135,7 @@ def sample(
     ready: deque[tuple[int, Prefilled]] = deque()
     slots = min(slots, len(requests))
     length = max(len(r.prompt) + r.max_tokens for r in requests) + 1
-    below, above = Slots(slots, length), Slots(slots, length)
+    below, above = KVCache(slots, length), KVCache(slots, length)
     live: list[_Live | None] = [None] * slots
     finished = tokens = 0
     while True:
@@ -199,7 +199,7 @@ def prefill(policy: Policy, prompts: Sequence[Ids], keep_trunk: bool) -> list[Pr
     packed = pack(trees, row_tokens=128)
     trunk: Any = policy.trunk.body
     body: Any = policy.body
-    low, high = Prefill(policy.trunk.blocks), Prefill(body.blocks)
+    low, high = PrefillCache(policy.trunk.blocks), PrefillCache(body.blocks)
     states = (trunk or body).embed(packed.tokens)
     if trunk is not None:
         states = trunk(states, packed.positions, trunk.masks(packed.mask), low)
@@ -246,7 +246,7 @@ def _families(prompts: Sequence[Ids], shared: int) -> list[Tree]:
 
 
 def _enter(
-    index: int, prompt: Prefilled, requests: Sequence[Request], slot: int, below: Slots, above: Slots
+    index: int, prompt: Prefilled, requests: Sequence[Request], slot: int, below: KVCache, above: KVCache
 ) -> _Live:
     """Put a prefilled prompt into a slot. Its first logits wait in `hidden` until the first token is drawn."""
     request = requests[index]
@@ -277,8 +277,8 @@ def _choose(logits: torch.Tensor, live: Sequence[_Live | None], eos: frozenset[i
 def _step(
     policy: Policy,
     live: list[_Live | None],
-    below: Slots,
-    above: Slots,
+    below: KVCache,
+    above: KVCache,
     eos: frozenset[int],
     keep_trunk: bool,
 ) -> None:
@@ -304,7 +304,7 @@ def _step(
         _choose(policy.logits(out if len(going) == len(live) else out[going]), [live[s] for s in going], eos)
 
 
-def _compact(live: list[_Live | None], below: Slots, above: Slots) -> list[_Live | None]:
+def _compact(live: list[_Live | None], below: KVCache, above: KVCache) -> list[_Live | None]:
     """When nothing waits any more and at least half of the slots are empty, keep only the rows in use."""
     rows = [s for s, one in enumerate(live) if one is not None]
     if 2 * len(rows) > len(live):

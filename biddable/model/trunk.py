@@ -18,16 +18,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from biddable.model.fused import Lean, PackedLinear, agrees, packable, shaped
-from biddable.model.logprobs import Head, token_logp
+from biddable.model.fused import FusedBlocks, PackedLinear, has_fusable_shape, matches_reference, packable
+from biddable.model.logprobs import LMHead, token_logprobs
 from biddable.model.packing import Packed, Tree, pack
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 
 NORMS = ("norm", "final_layer_norm", "final_layernorm", "ln_f")
 """What families call the norm behind the last block."""
 
 
-def frozen(module: nn.Module) -> nn.Module:
+def frozen_copy(module: nn.Module) -> nn.Module:
     """A copy of the module for use without gradients. It shares the parameters, except that bf16 linear layers on a CPU are packed."""
     twin = copy.copy(module)
     twin._parameters = dict(module._parameters)
@@ -36,7 +36,7 @@ def frozen(module: nn.Module) -> nn.Module:
         if type(child) is nn.Linear and packable(child.weight):
             twin._modules[name] = PackedLinear(child.weight, child.bias)
         else:
-            twin._modules[name] = None if child is None else frozen(child)
+            twin._modules[name] = None if child is None else frozen_copy(child)
     return twin
 
 
@@ -46,7 +46,7 @@ class Body(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.lean: Lean | None = None
+        self.lean: FusedBlocks | None = None
         self.leanable: bool | None = None  # None: not tried yet
 
     def forward(
@@ -72,7 +72,7 @@ class Body(nn.Module):
         trained = any(parameter.requires_grad for parameter in self.parameters())
         if not self.leanable:
             return (
-                Body(frozen(copy.deepcopy(self.model) if trained else self.model))
+                Body(frozen_copy(copy.deepcopy(self.model) if trained else self.model))
                 .requires_grad_(False)
                 .eval()
             )
@@ -85,19 +85,21 @@ class Body(nn.Module):
         still.lean = self._lean()
         return still.requires_grad_(False).eval() if trained else still
 
-    def _lean(self) -> Lean:
+    def _lean(self) -> FusedBlocks:
         (norm,) = (n for n in NORMS if hasattr(self.model, n))
         model: Any = self.model
         kinds = getattr(model.config, "layer_types", None)
-        return Lean(list(getattr(model, _blocks_name(model))), getattr(model, norm), model.rotary_emb, kinds)
+        return FusedBlocks(
+            list(getattr(model, _blocks_name(model))), getattr(model, norm), model.rotary_emb, kinds
+        )
 
     def _agrees(self) -> bool:
         model: Any = self.model
         blocks = list(getattr(model, _blocks_name(model)))
-        if not shaped(blocks) or not hasattr(model, "rotary_emb"):
+        if not has_fusable_shape(blocks) or not hasattr(model, "rotary_emb"):
             return False
         weight = blocks[0].mlp.down_proj.weight
-        return agrees(self._lean(), self, weight.shape[0], weight.dtype, self.masks)
+        return matches_reference(self._lean(), self, weight.shape[0], weight.dtype, self.masks)
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """(R, T) ids -> (R, T, d), with the family's own scaling."""
@@ -125,7 +127,7 @@ def _blocks_name(model: nn.Module) -> str:
     ]
     norms = [n for n in NORMS if hasattr(model, n)]
     if len(names) != 1 or len(norms) != 1:
-        raise Refusal(
+        raise UserError(
             f"the model family {family(model)} cannot be split: its blocks or its final norm were not found"
         )
     return names[0]
@@ -154,14 +156,14 @@ def _part(model: nn.Module, start: int, stop: int) -> nn.Module:
     return part
 
 
-def cut(model: nn.Module, trunk: int) -> tuple[Body | None, Body]:
+def split_model(model: nn.Module, trunk: int) -> tuple[Body | None, Body]:
     """Split the family's bare decoder into trunk and branch; the model given is used up. The two together are checked against it.
 
-    Raises Refusal when `trunk` is out of range, or when the family does not split exactly.
+    Raises UserError when `trunk` is out of range, or when the family does not split exactly.
     """
     depth = int(model.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
     if not 0 <= trunk < depth:
-        raise Refusal(f"trunk = {trunk}: this model has {depth} blocks; choose 0 to {depth - 1}")
+        raise UserError(f"trunk = {trunk}: this model has {depth} blocks; choose 0 to {depth - 1}")
     _blocks_name(model)
     whole = Body(model)
     if trunk == 0:
@@ -180,7 +182,7 @@ def cut(model: nn.Module, trunk: int) -> tuple[Body | None, Body]:
         after = above(between, probe.positions, above.masks(probe.mask))
     if not torch.equal(before, after):
         worst = (before - after).abs().max().item()
-        raise Refusal(
+        raise UserError(
             f"the model family {family(model)} does not split exactly at block {trunk} (its output differs by {worst:.3g}); "
             "set trunk = 0 to train all of it"
         )
@@ -243,13 +245,13 @@ class Policy(nn.Module):
         return self.head.logits(hidden)
 
     @property
-    def head(self) -> Head:
-        return Head(self.weight, self.bias, self.scale, self.softcap, self.packed)
+    def head(self) -> LMHead:
+        return LMHead(self.weight, self.bias, self.scale, self.softcap, self.packed)
 
     def logp(self, packed: Packed) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probability of every answer token and the entropy where it was drawn: (N,), (N,) fp32, nats; the head runs at these positions only."""
         states = branch_states(self.body, packed, self.trunk(packed))
-        return token_logp(states[packed.source], packed.target, self.head)
+        return token_logprobs(states[packed.source], packed.target, self.head)
 
     def _on(self, body: Body) -> Policy:
         """The same policy on another body made from its own; a head that trains or is tied to the body's embeddings goes with it."""

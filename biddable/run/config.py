@@ -12,6 +12,7 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -19,11 +20,13 @@ from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+NONE = "none"
+"""What a TOML file says to switch an optional setting off."""
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOMS = ("collect", "curate", "label", "learn", "measure", "serve")
 
 
-class Refusal(Exception):
+class UserError(Exception):
     """The user's mistake, one line each in `lines`. The command line prints them and exits with 2."""
 
     def __init__(self, lines: list[str] | str) -> None:
@@ -48,8 +51,10 @@ class Settings(BaseModel):
     """Base of every stage's `Config`: frozen, unknown keys refused, the docstring under a field is its description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-    passing: ClassVar[frozenset[str]] = frozenset()
+    runtime_settings: ClassVar[frozenset[str]] = frozenset()
     """Settings that say how the work is done and not what comes out: they may change while a stage is under way."""
+    renamed: ClassVar[dict[str, str]] = {}
+    """Former names of settings and today's. A file with a former name is refused and told today's; old folders are read by it."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +83,12 @@ class Plan:
     stages: tuple[Stage, ...]
 
     def stage(self, key: str) -> Stage:
-        """The stage with this key. Raises Refusal when the file has no such table."""
+        """The stage with this key. Raises UserError when the file has no such table."""
         for stage in self.stages:
             if stage.key == key:
                 return stage
-        raise Refusal(
-            f"{self.file}: there is no table [{key}]{did_you_mean(key, [s.key for s in self.stages])}"
+        raise UserError(
+            f"{self.file}: there is no table [{key}]{suggestion(key, [s.key for s in self.stages])}"
         )
 
 
@@ -118,19 +123,70 @@ class Setting:
     name: str
     default: Any  # as a TOML file would hold it; None: none
     about: str
+    optional: bool = False  # "none" switches it off
 
 
 def settings(name: str) -> list[Setting]:
-    """A stage's settings, read from its file without importing it: help and `biddable new` need no torch."""
-    tree = ast.parse(source_file(name).read_text(encoding="utf-8"))
-    body = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Config").body
-    found = []
+    """A stage's settings with those that its Config inherits, the base's first, read from the files without importing them: help and
+    `biddable new` need no torch."""
+    fields = {setting.name: setting for setting in _class_settings(source_file(name), "Config")}
+    return list(fields.values())
+
+
+def renamed_settings(name: str) -> dict[str, str]:
+    """Former names of a stage's settings and today's, as `settings` reads them: without importing."""
+    return dict(_class_renamed(source_file(name), "Config"))
+
+
+def _class_body(file: Path, name: str) -> tuple[list[tuple[Path, str]], list[ast.stmt]]:
+    """A class's bases, each with the file that holds it, and its body. Bases of pydantic's and `Settings` itself are left out."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
+    local = {n.name for n in tree.body if isinstance(n, ast.ClassDef)}
+    origin = {
+        alias.asname or alias.name: (str(n.module), alias.name)
+        for n in tree.body
+        if isinstance(n, ast.ImportFrom)
+        for alias in n.names
+    }
+    bases: list[tuple[Path, str]] = []
+    for base in (ast.unparse(base) for base in node.bases):
+        if base in local:
+            bases.append((file, base))
+        elif base in origin and base != "Settings" and origin[base][0].startswith("biddable."):
+            module_name, class_name = origin[base]
+            bases.append((source_file(module_name.removeprefix("biddable.")), class_name))
+    return bases, node.body
+
+
+def _class_settings(file: Path, name: str) -> Iterator[Setting]:
+    bases, body = _class_body(file, name)
+    for base in reversed(bases):  # pydantic's order: a later base's fields come first
+        yield from _class_settings(*base)
     for node, after in zip(body, [*body[1:], ast.Pass()], strict=True):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            said = after.value if isinstance(after, ast.Expr) else None
-            about = str(said.value) if isinstance(said, ast.Constant) else ""
-            found.append(Setting(node.target.id, _default(node.value), about))
-    return found
+            if ast.unparse(node.annotation).startswith("ClassVar"):
+                continue
+            docstring = after.value if isinstance(after, ast.Expr) else None
+            about = str(docstring.value) if isinstance(docstring, ast.Constant) else ""
+            yield Setting(node.target.id, _default(node.value), about, _is_optional(node.annotation))
+
+
+def _class_renamed(file: Path, name: str) -> Iterator[tuple[str, str]]:
+    bases, body = _class_body(file, name)
+    for base in reversed(bases):
+        yield from _class_renamed(*base)
+    for node in body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "renamed":
+            names = (
+                node.value.right if isinstance(node.value, ast.BinOp) else node.value
+            )  # {**Base.renamed} | {...}
+            yield from ast.literal_eval(names).items()
+
+
+def _is_optional(annotation: ast.expr) -> bool:
+    """Whether `| None` stands in an annotation."""
+    return any(isinstance(node, ast.Constant) and node.value is None for node in ast.walk(annotation))
 
 
 def _default(node: ast.expr | None) -> Any:
@@ -144,20 +200,20 @@ def _default(node: ast.expr | None) -> Any:
 
 
 def module(name: str) -> ModuleType:
-    """The Python module of a stage name such as `learn.ppo`. Raises Refusal when a package that it needs is not installed."""
+    """The Python module of a stage name such as `learn.ppo`. Raises UserError when a package that it needs is not installed."""
     try:
         return importlib.import_module(f"biddable.{name}")
     except ModuleNotFoundError as error:
-        raise missing(name, error) from error
+        raise missing_package(name, error) from error
 
 
-def missing(name: str, error: ModuleNotFoundError) -> Exception:
+def missing_package(name: str, error: ModuleNotFoundError) -> Exception:
     """A package that is not installed, as a line that names the extra which brings it; the error itself when it is a part of ours."""
     if error.name is None or error.name.split(".")[0] == "biddable":
         return error
     room = name.split(".")[0]
     extra = room if room in ("learn", "measure", "serve") else "all"
-    return Refusal(f"[{name}] needs the package {error.name}: pip install 'biddable[{extra}]'")
+    return UserError(f"[{name}] needs the package {error.name}: pip install 'biddable[{extra}]'")
 
 
 def input_fields(config: type[Settings]) -> dict[str, bool]:
@@ -175,7 +231,7 @@ def _marked(annotation: Any) -> bool:
     return any(isinstance(part, _InputMark) or _marked(part) for part in get_args(annotation))
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
+def suggestion(word: str, known: list[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
@@ -190,17 +246,17 @@ def load(
 
     `overrides` maps a stage's key to settings that replace the file's. With `only` the plan holds that one stage, and only its table is
     checked and its code imported: a labeling site needs no torch. A site needs no table. With `name` too it lies in the folder of the
-    run `name`, while its inputs stay those of the file's own run. Raises Refusal with every mistake of the file.
+    run `name`, while its inputs stay those of the file's own run. Raises UserError with every mistake of the file.
     """
     try:
         text = path.read_text(encoding="utf-8")
         table = tomllib.loads(text)
     except FileNotFoundError:
-        raise Refusal(f"{path}: no such file; `biddable new {path}` writes one") from None
+        raise UserError(f"{path}: no such file; `biddable new {path}` writes one") from None
     except IsADirectoryError:
-        raise Refusal(f"{path}: is a folder; name a TOML file") from None
+        raise UserError(f"{path}: is a folder; name a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Refusal(f"{path}: not a TOML file: {error}") from None
+        raise UserError(f"{path}: not a TOML file: {error}") from None
     wrong: list[str] = []
     run_name, seed, root = _top(path, table, wrong)
     tables = _tables(path, table, set(re.findall(r"^\s*\[\s*([\w.-]+)\s*\]", text, re.M)), wrong)
@@ -209,7 +265,7 @@ def load(
         tables.setdefault(only, {})
     for key, values in {**({only: {}} if only else {}), **(overrides or {})}.items():
         if key not in tables:
-            raise Refusal(f"{path}: there is no table [{key}]{did_you_mean(key, list(tables))}")
+            raise UserError(f"{path}: there is no table [{key}]{suggestion(key, list(tables))}")
         tables[key] = {**tables[key], **values}
     folder = root / run_name
     stages = [
@@ -218,11 +274,11 @@ def load(
         if only in (None, key) and (stage := _stage(path, folder, key, values, [*tables, *meant], wrong))
     ]
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     if name is not None:
         run_name, _, _ = _top(path, {"name": name}, wrong)
         if wrong:
-            raise Refusal(wrong)
+            raise UserError(wrong)
     return Plan(path, run_name, seed, root / run_name, _ordered(path, stages))
 
 
@@ -244,7 +300,7 @@ def _top(path: Path, table: dict[str, Any], wrong: list[str]) -> tuple[str, int,
     for key, value in table.items():
         if key not in ("name", "seed", "runs", *ROOMS):
             wrong.append(
-                f"{path}: {key} = {_short(value)}: unknown key{did_you_mean(key, ['name', 'seed', 'runs', *ROOMS])}"
+                f"{path}: {key} = {_short(value)}: unknown key{suggestion(key, ['name', 'seed', 'runs', *ROOMS])}"
             )
     return run_name, seed, Path(root)
 
@@ -267,7 +323,7 @@ def _tables(
         for word, values in stages.items():
             name = f"{room}.{word}"
             if name not in known:
-                wrong.append(f"{path}: [{name}]: there is no such stage{did_you_mean(name, list(known))}")
+                wrong.append(f"{path}: [{name}]: there is no such stage{suggestion(name, list(known))}")
                 continue
             if not isinstance(values, dict):
                 wrong.append(f"{path}: {name} = {_short(values)}: a table [{name}] was expected")
@@ -303,12 +359,13 @@ def _stage(
     config = module(".".join(key.split(".")[:2])).Config
     arrows = input_fields(config)
     before = len(wrong)
-    for word in values:
+    for word, value in values.items():
         if word not in config.model_fields:
-            wrong.append(
-                f"{path}: [{key}] {word} = {_short(values[word])}: unknown key{did_you_mean(word, list(config.model_fields))}"
-            )
-    known = {k: v for k, v in values.items() if k in config.model_fields}
+            hint = suggestion(word, list(config.model_fields))
+            if word in config.renamed:
+                hint = f"; it is called {config.renamed[word]} now"
+            wrong.append(f"{path}: [{key}] {word} = {_short(value)}: unknown key{hint}")
+    known = {k: _switched_off(config, k, v) for k, v in values.items() if k in config.model_fields}
     try:
         parsed = config.model_validate_json(json.dumps(known, default=str), strict=True)
     except ValidationError as error:
@@ -333,6 +390,12 @@ def _stage(
     return Stage(key, settings, parsed.model_copy(update=update), inputs)
 
 
+def _switched_off(config: type[Settings], word: str, value: Any) -> Any:
+    """TOML has no null: the text "none" switches off a setting that may be none. Where "none" is a value of its own it stays one."""
+    annotation = config.model_fields[word].annotation
+    return None if value == NONE and type(None) in get_args(annotation) else value
+
+
 def _resolve(
     path: Path, folder: Path, key: str, word: str, name: str, keys: list[str], wrong: list[str]
 ) -> Path:
@@ -344,7 +407,7 @@ def _resolve(
         real
     ):  # an empty text reads as "."; a text that cannot be a path does not exist
         return Path(real)
-    hint = did_you_mean(name, [k for k in keys if k != key]) or _missing(name)
+    hint = suggestion(name, [k for k in keys if k != key]) or _missing(name)
     wrong.append(
         f'{path}: [{key}] {word} = "{name}": neither a table of this file nor a folder or file{hint}'
     )
@@ -364,7 +427,7 @@ def _missing(name: str) -> str:
 
 
 def _ordered(path: Path, stages: list[Stage]) -> tuple[Stage, ...]:
-    """The stages so that every arrow points backwards; file order otherwise. Raises Refusal on a circle."""
+    """The stages so that every arrow points backwards; file order otherwise. Raises UserError on a circle."""
     waiting = list(stages)
     done: list[Stage] = []
     keys = {stage.key for stage in stages}
@@ -376,7 +439,7 @@ def _ordered(path: Path, stages: list[Stage]) -> tuple[Stage, ...]:
                 waiting.remove(stage)
                 break
         else:
-            raise Refusal(
+            raise UserError(
                 f"{path}: the inputs run in a circle through {', '.join(f'[{s.key}]' for s in waiting)}"
             )
     return tuple(done)

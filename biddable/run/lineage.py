@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from biddable.run import records, stages
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Comparison, Demonstration, Rating
 
 KINDS: dict[str, tuple[type[Comparison] | type[Demonstration] | type[Rating], str]] = {
@@ -143,32 +143,32 @@ def _people(file: Path, stage: str) -> list[People]:
 
 
 def _rows(file: Path) -> int:
-    return sum(1 for _ in records.lines(file))
+    return sum(1 for _ in records.read_lines(file))
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """A stage's final numbers. Raises Refusal when the file is missing or broken."""
+    """A stage's final numbers. Raises UserError when the file is missing or broken."""
     path = folder / "summary.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise Refusal(f"{path}: no such file; run the stage that makes {folder} first") from None
+        raise UserError(f"{path}: no such file; run the stage that makes {folder} first") from None
     except (ValueError, UnicodeDecodeError):
-        raise Refusal(f"{path}: not JSON; remove {folder} and run the stage again") from None
+        raise UserError(f"{path}: not JSON; remove {folder} and run the stage again") from None
     if not isinstance(found, dict):
-        raise Refusal(f"{path}: a table of names and numbers was expected")
+        raise UserError(f"{path}: a table of names and numbers was expected")
     return found
 
 
 def rows(path: Path, needed: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Lines of a metrics or samples file; none when there is no such file.
 
-    Raises Refusal with a line for every row that is not a JSON object or lacks a key of `needed`.
+    Raises UserError with a line for every row that is not a JSON object or lacks a key of `needed`.
     """
     if not path.is_file():
         return []
     found, wrong = [], []
-    for number, line in records.lines(path):
+    for number, line in records.read_lines(path):
         try:
             row = json.loads(line)
         except ValueError:
@@ -180,5 +180,5 @@ def rows(path: Path, needed: Sequence[str] = ()) -> list[dict[str, Any]]:
             continue
         found.append(row)
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     return found

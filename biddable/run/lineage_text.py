@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.lineage import Lineage, Node, People
 
 
 def told(folder: Path) -> Iterator[str]:
-    """Lines to print. Raises Refusal for a folder that no finished stage made."""
+    """Lines to print. Raises UserError for a folder that no finished stage made."""
     if not (folder / "manifest.json").is_file():
         hint = "the stage is not done" if folder.is_dir() else "there is no such folder"
-        raise Refusal(f"{folder}: {hint}; name the folder of a finished stage, such as runs/demo/learn.ppo")
+        raise UserError(f"{folder}: {hint}; name the folder of a finished stage, such as runs/demo/learn.ppo")
     walked = Lineage([folder])
     yield from _tree(walked, walked.of(folder), "", "", set())
     yield ""

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import biddable
-from biddable.run.config import PACKAGE, Refusal
+from biddable.run.config import PACKAGE, UserError
 
 FORMAT = 1
 """Version of the stage folder. A folder of another version is refused."""
 
-PASSING = (".lock", "begun.json", "progress.json")
+TRANSIENT_FILES = (".lock", "begun.json", "progress.json")
 """Files of a stage folder that are no part of its result."""
 
 
@@ -40,7 +40,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """A stage folder's manifest; None while the stage is not done. Raises Refusal for a folder of another version."""
+    """A stage folder's manifest; None while the stage is not done. Raises UserError for a folder of another version."""
     path = folder / "manifest.json"
     if not path.exists():
         return None
@@ -48,11 +48,11 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest["format"]
     except (ValueError, KeyError, TypeError, UnicodeDecodeError):
-        raise Refusal(
+        raise UserError(
             f"{path}: not a manifest of biddable; remove {folder} and run the stage again"
         ) from None
     if version != FORMAT:
-        raise Refusal(
+        raise UserError(
             f"{path}: format {version}, but this is biddable {biddable.__version__} with format {FORMAT}; "
             f"use the version that wrote it ({manifest.get('code', {}).get('version', 'unknown')}), or remove {folder}"
         )

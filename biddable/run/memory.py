@@ -135,7 +135,7 @@ def advice(stage: Stage) -> str:
     )
 
 
-def forget_peak() -> None:
+def reset_peak() -> None:
     """Begin to measure this process's peak memory anew, where the system can (Linux); elsewhere the peak is that of the whole process."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

@@ -17,7 +17,7 @@ def duration(seconds: float) -> str:
     return f"{whole} s" if whole < 90 else f"{whole // 60} min {whole % 60} s"
 
 
-class Pace:
+class TimeLeft:
     """The time left, from the time a phase has taken so far. Fewer steps done than before, or another number of them: a new phase."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Progress:
     def __init__(self, title: str) -> None:
         self.title = title
         self.began = self.printed = time.monotonic()
-        self.pace = Pace()
+        self.pace = TimeLeft()
         self.bar: Any = None
         self.task: Any = None
         self.last = ""

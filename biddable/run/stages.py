@@ -22,17 +22,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from biddable.run import memory
-from biddable.run.config import Plan, Refusal, Stage, Waiting, missing, module
+from biddable.run.config import Plan, Stage, UserError, Waiting, missing_package, module
 from biddable.run.manifest import (
     FORMAT,
-    PASSING,
+    TRANSIENT_FILES,
     code_version,
     content_hash,
     hash_file,
     read_manifest,
     write_json,
 )
-from biddable.run.progress import Pace
+from biddable.run.progress import TimeLeft
 
 Report = Callable[[int, int, dict[str, float]], None]
 """Called with step, number of steps, and the numbers that matter."""
@@ -42,7 +42,7 @@ NOTED_SECONDS = 1.0
 
 
 @dataclass
-class Here:
+class StageContext:
     """What a running stage holds: its folder, its seed, and the ways to log, keep, checkpoint and finish."""
 
     folder: Path
@@ -53,7 +53,7 @@ class Here:
     started: float = field(default_factory=time.time)
     total_steps: int = 0
     _noted: float = 0.0
-    _pace: Pace = field(default_factory=Pace)
+    _pace: TimeLeft = field(default_factory=TimeLeft)
 
     def path(self, name: str) -> Path:
         """A file or folder of this stage."""
@@ -138,7 +138,7 @@ def _locked(folder: Path) -> Iterator[None]:
                 break
             time.sleep(wait)
         else:
-            raise Refusal(f"{folder}: another process is running this stage; wait for it or stop it")
+            raise UserError(f"{folder}: another process is running this stage; wait for it or stop it")
         yield
 
 
@@ -150,13 +150,13 @@ def _take(file: IO[Any]) -> bool:
     return True
 
 
-def states(plan: Plan) -> list[tuple[Stage, str, str]]:
+def stage_states(plan: Plan) -> list[tuple[Stage, str, str]]:
     """Every stage with its state and why. A done stage is `changed` too when a changed one is among its inputs: all that has to go is
     told at once."""
     found = []
     again: set[str] = set()
     for stage in plan.stages:
-        known, why = state(plan, stage)
+        known, why = stage_state(plan, stage)
         stale = [name for names in stage.inputs.values() for name, _ in names if name in again]
         if known == "done" and stale:
             known, why = "changed", f"{', '.join(dict.fromkeys(stale))} has to be made again"
@@ -166,7 +166,7 @@ def states(plan: Plan) -> list[tuple[Stage, str, str]]:
     return found
 
 
-def noted(folder: Path) -> dict[str, Any]:
+def read_progress(folder: Path) -> dict[str, Any]:
     """What a stage under way last said of its progress: step, steps, left (seconds) and numbers, or why it waits; {} when nothing."""
     try:
         return dict(json.loads((folder / "progress.json").read_text(encoding="utf-8")))
@@ -174,7 +174,7 @@ def noted(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def state(plan: Plan, stage: Stage) -> tuple[str, str]:
+def stage_state(plan: Plan, stage: Stage) -> tuple[str, str]:
     """(state, why): done, changed, running, begun or waiting. `changed` says what differs from the manifest."""
     folder = plan.folder / stage.key
     manifest = read_manifest(folder)
@@ -185,14 +185,14 @@ def state(plan: Plan, stage: Stage) -> tuple[str, str]:
         with (folder / ".lock").open("rb") as file:
             if not _take(file):
                 return "running", ""
-        if "waiting" in (told := noted(folder)):
+        if "waiting" in (told := read_progress(folder)):
             return "waiting", str(told["waiting"])
         if (folder / "begun.json").exists():
             return "begun", "it goes on from its last checkpoint" if _checkpoints(
                 folder
             ) else "it begins anew"
-    missing = [n for names in stage.inputs.values() for n, path in names if _unfinished(path)]
-    return ("waiting", f"for {', '.join(missing)}") if missing else ("ready", "")
+    missing_package = [n for names in stage.inputs.values() for n, path in names if _unfinished(path)]
+    return ("waiting", f"for {', '.join(missing_package)}") if missing_package else ("ready", "")
 
 
 def _unfinished(folder: Path) -> bool:
@@ -206,8 +206,14 @@ def _input_hashes(stage: Stage) -> dict[str, list[dict[str, str]]]:
     }
 
 
+def _todays_names(stage: Stage, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as an earlier version wrote them down, under the names they have today."""
+    renamed = getattr(stage.config, "renamed", {})
+    return {renamed.get(name, name): value for name, value in settings.items()}
+
+
 def _differences(plan: Plan, stage: Stage, manifest: dict[str, Any]) -> str:
-    then, now = manifest["settings"], stage.settings
+    then, now = _todays_names(stage, manifest["settings"]), stage.settings
     kinds = getattr(type(stage.config), "model_fields", {})
     differs = [
         f"{k} was {then.get(k)!r}, is {now.get(k)!r}"
@@ -237,7 +243,7 @@ def _differences(plan: Plan, stage: Stage, manifest: dict[str, Any]) -> str:
 def run(plan: Plan, stage: Stage, report: Report) -> bool:
     """Run one stage of a plan in its folder. False when it was done already with the same settings and inputs.
 
-    Raises Refusal when the folder was made with other settings, when an input is not done, or when the disk is full.
+    Raises UserError when the folder was made with other settings, when an input is not done, or when the disk is full.
     """
     folder = plan.folder / stage.key
     unready = [
@@ -247,39 +253,39 @@ def run(plan: Plan, stage: Stage, report: Report) -> bool:
         if _unfinished(path)
     ]
     if unready:
-        raise Refusal([f"{plan.file}: {line}" for line in unready])
+        raise UserError([f"{plan.file}: {line}" for line in unready])
     with _locked(folder):
         known, why = state_locked(plan, stage)
         if known == "done":
             _tidy(folder)
             return False
         if known == "changed":
-            raise Refusal(changed(plan, stage, why))
-        here = Here(folder, stage.key, plan.seed, report)
+            raise UserError(changed_message(plan, stage, why))
+        context = StageContext(folder, stage.key, plan.seed, report)
         try:
             inputs = _input_hashes(stage)
             _begin(folder, plan, stage, inputs)
-            memory.forget_peak()
-            module(stage.name).run(stage.config, here)
-            _finish(here, plan, stage, inputs)
+            memory.reset_peak()
+            module(stage.name).run(stage.config, context)
+            _finish(context, plan, stage, inputs)
         except Waiting as waiting:
-            write_json(here.path("progress.json"), {"waiting": str(waiting)})
+            write_json(context.path("progress.json"), {"waiting": str(waiting)})
             raise
-        except Refusal:
+        except UserError:
             _leave_nothing(folder)
             raise
         except ModuleNotFoundError as error:
-            raise missing(stage.name, error) from error
+            raise missing_package(stage.name, error) from error
         except Exception as error:
             if _disk_full(error):
-                raise Refusal(
+                raise UserError(
                     f"{folder}: the disk is full; make room and run again: what is done is kept"
                 ) from error
             raise
     return True
 
 
-def changed(plan: Plan, stage: Stage, why: str) -> str:
+def changed_message(plan: Plan, stage: Stage, why: str) -> str:
     """The line that refuses a stage whose folder was made with other settings or inputs, with both ways out."""
     again = f"to make it again: rm -r {plan.folder / stage.key}"
     return f'{plan.file}: [{stage.key}] {why}; {again}; to keep it and run into another folder: name = "NAME" at the top of the file'
@@ -328,8 +334,9 @@ def _begin(folder: Path, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> No
             for word in getattr(stage.config, "passing", ())
             if word in stage.settings
         }
-        if then | {"settings": then["settings"] | same} != json.loads(json.dumps(now, default=str)):
-            raise Refusal(
+        settings = _todays_names(stage, then["settings"])
+        if then | {"settings": settings | same} != json.loads(json.dumps(now, default=str)):
+            raise UserError(
                 f"{plan.file}: [{stage.key}] was begun with other settings or inputs; to begin anew: rm -r {folder}"
             )
         leftover = list(folder.glob("*.part"))
@@ -342,14 +349,16 @@ def _begin(folder: Path, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> No
     write_json(begun, now)
 
 
-def _finish(here: Here, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> None:
+def _finish(context: StageContext, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> None:
     """Summary, then the manifest: from here on the stage is done."""
-    here.path("progress.json").unlink(missing_ok=True)
-    write_json(here.path("summary.json"), here.summary)
+    context.path("progress.json").unlink(missing_ok=True)
+    write_json(context.path("summary.json"), context.summary)
     files = {
-        str(p.relative_to(here.folder)): {"sha256": hash_file(p), "bytes": p.stat().st_size}
-        for p in sorted(here.folder.rglob("*"))
-        if p.is_file() and p.name not in PASSING and "checkpoint" not in p.relative_to(here.folder).parts
+        str(p.relative_to(context.folder)): {"sha256": hash_file(p), "bytes": p.stat().st_size}
+        for p in sorted(context.folder.rglob("*"))
+        if p.is_file()
+        and p.name not in TRANSIENT_FILES
+        and "checkpoint" not in p.relative_to(context.folder).parts
     }
     content = {
         k: v["sha256"]
@@ -357,7 +366,7 @@ def _finish(here: Here, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> Non
         if k not in ("metrics.jsonl", "samples.jsonl", "summary.json")
     }
     write_json(
-        here.path("manifest.json"),
+        context.path("manifest.json"),
         {
             "format": FORMAT,
             "run": plan.name,
@@ -376,11 +385,11 @@ def _finish(here: Here, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> Non
                 "python": platform.python_version(),
             },
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "seconds": round(time.time() - here.started, 3),
+            "seconds": round(time.time() - context.started, 3),
             "peak_memory_gb": round(memory.peak_gb(), 3),
         },
     )
-    _tidy(here.folder)
+    _tidy(context.folder)
 
 
 def _tidy(folder: Path) -> None:

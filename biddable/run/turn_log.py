@@ -28,7 +28,7 @@ def append(folder: Path, *rows: Turn | Feedback) -> None:
 
 
 def read(folder: Path) -> tuple[list[Turn], list[Feedback]]:
-    """All turns and all feedback, in the order of writing. Raises Refusal for lines that are not such records."""
+    """All turns and all feedback, in the order of writing. Raises UserError for lines that are not such records."""
     with _locked(folder):
         return _read(folder)
 

@@ -20,10 +20,10 @@ from fastapi import FastAPI
 from pydantic import Field, field_validator
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.manifest import content_hash, read_manifest
 from biddable.run.records import Policy as Answerer
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 from biddable.serve.chat import routes as chat
 from biddable.serve.engine.backend import Source
 from biddable.serve.exchange import Server
@@ -121,19 +121,19 @@ def names(policies: tuple[Path, ...]) -> list[str]:
 
 
 def sources(cfg: Config) -> tuple[dict[str, Source], Callable[[], Awaitable[None]]]:
-    """What answers, by name, and how to stop it. Raises Refusal for policies that do not load or an engine that is not there."""
+    """What answers, by name, and how to stop it. Raises UserError for policies that do not load or an engine that is not there."""
     if cfg.best_of > 1 and (cfg.reward is None or cfg.engine != "biddable"):
-        raise Refusal(
+        raise UserError(
             f'[serve.api] best_of = {cfg.best_of}: needs [serve.api] reward = "learn.reward" and engine = "biddable"'
         )
     called = names(cfg.policies)
     if len(set(called)) < len(called):
-        raise Refusal(
+        raise UserError(
             f"[serve.api] policies: {', '.join(map(str, cfg.policies))}: each policy can be named once"
         )
     unfinished = [p for p in cfg.policies if (p / "begun.json").exists() and read_manifest(p) is None]
     if unfinished:
-        raise Refusal(
+        raise UserError(
             [f"[serve.api] policies: {path} is not done; run it to its end first" for path in unfinished]
         )
     answerers = [Answerer(folder=str(path), content=content_hash(path)) for path in cfg.policies]
@@ -161,7 +161,7 @@ def _remote(
     theirs = list(cfg.engine_models) or (known if len(called) == 1 == len(known) else called)
     missing = [name for name in theirs if name not in known]
     if missing or len(theirs) != len(called):
-        raise Refusal(
+        raise UserError(
             f"[serve.api] engine_models = {theirs}: one of the engine's models ({', '.join(known)}) for each of the "
             f"policies ({', '.join(called)}) was expected"
         )
@@ -212,21 +212,21 @@ def _both(api: ASGIApp, site: FastAPI) -> ASGIApp:
     return app
 
 
-def serve(cfg: Config, here: Here) -> None:
-    """Serve until stopped. Raises Refusal when nobody has a key, or when a policy cannot be loaded."""
+def serve(cfg: Config, context: StageContext) -> None:
+    """Serve until stopped. Raises UserError when nobody has a key, or when a policy cannot be loaded."""
     import uvicorn
 
     from biddable.web.timeouts import Connection
 
-    where = cfg.store or str(here.folder.parent / "store.db")
+    where = cfg.store or str(context.folder.parent / "store.db")
     with open_store(where) as store:
         if cfg.access == "key" and not any(key.closed is None for key in Keys(store).all()):
-            raise Refusal(
+            raise UserError(
                 f"{where}: nobody has a key yet; make one with `biddable serve.keys FILE add NAME`, or set "
                 '[serve.api] access = "open" for a server that only you can reach'
             )
         answering, stop = sources(cfg)
-        app = application(cfg, here.folder.parent, answering, store)
+        app = application(cfg, context.folder.parent, answering, store)
         gc.collect()
         gc.freeze()  # what is loaded stays: the collector then comes round for what requests leave behind, and soon enough
         _many_files()

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.store.pseudonyms import new_pseudonym
 from biddable.store.store import Store
 from biddable.store.tables import accounts, attempts, audit, invitations, people, secrets, sessions
@@ -76,7 +76,7 @@ class Session:
     seen: float
 
 
-class Throttled(Refusal):
+class TooManyAttempts(UserError):
     """Too many failed attempts to log in."""
 
 
@@ -104,7 +104,7 @@ class Accounts:
     def add(
         self, login: str, password: str, role: Role, panel: Panel = "training", by: str | None = None
     ) -> Account:
-        """Make an account with a new pseudonym. Raises Refusal for a name that is taken or a password that is too easy."""
+        """Make an account with a new pseudonym. Raises UserError for a name that is taken or a password that is too easy."""
         return self._add(
             login,
             password,
@@ -127,7 +127,7 @@ class Accounts:
         def step(connection: sa.Connection) -> Account:
             now = self._now()
             if connection.execute(sa.select(accounts.c.id).where(accounts.c.login == login)).first():
-                raise Refusal(f"the name {login} is taken; choose another one")
+                raise UserError(f"the name {login} is taken; choose another one")
             name = new_pseudonym(connection)
             account = Account(random.token_hex(8), login, role, Person(name, name, panel, False), now)
             connection.execute(sa.insert(people), {**vars(account.person), "created": now})
@@ -157,7 +157,7 @@ class Accounts:
         def step(connection: sa.Connection) -> None:
             found = sa.update(accounts).where(accounts.c.id == account, accounts.c.closed.is_(None))
             if connection.execute(found.values(closed=self._now()).returning(accounts.c.id)).first() is None:
-                raise Refusal("there is no such open account")
+                raise UserError("there is no such open account")
             connection.execute(sa.delete(sessions).where(sessions.c.account == account))
             _note(connection, self._now(), by, "account closed", account)
 
@@ -173,9 +173,9 @@ class Accounts:
         self.store.write(step)
 
     def change_password(self, account: Account, old: str, new: str) -> None:
-        """Set another password and end all sessions. Raises Refusal when the old one is wrong or the new one too easy."""
+        """Set another password and end all sessions. Raises UserError when the old one is wrong or the new one too easy."""
         if not self._fits(self._kept_password(account.login), old):
-            raise Refusal("the present password is not right")
+            raise UserError("the present password is not right")
         hashed = self._hasher.hash(_password(account.login, new))
 
         def step(connection: sa.Connection) -> None:
@@ -221,8 +221,8 @@ class Accounts:
         self.store.write(step)
 
     def accept(self, token: str, login: str, password: str) -> Account:
-        """Make the account that an invitation promises. Raises Refusal when the invitation is not open any more."""
-        gone = Refusal("this invitation was used, taken back, or is too old; ask for another one")
+        """Make the account that an invitation promises. Raises UserError when the invitation is not open any more."""
+        gone = UserError("this invitation was used, taken back, or is too old; ask for another one")
         if (invitation := self.invitation(token)) is None:
             raise gone
 
@@ -242,7 +242,7 @@ class Accounts:
     def login(self, login: str, password: str, address: str, agent: str) -> str:
         """Check name and password; returns the token of a new session.
 
-        Raises Throttled after too many failed attempts, and Refusal (the same for an unknown name and a wrong password).
+        Raises Throttled after too many failed attempts, and UserError (the same for an unknown name and a wrong password).
         """
         login = _fold(login)
         keys = {
@@ -257,10 +257,10 @@ class Accounts:
         with self.store.read() as connection:
             failed = {row[0]: row[1] for row in connection.execute(counted.group_by(attempts.c.what))}
         if any(failed.get(keys[kind], 0) >= most for kind, most in MOST_ATTEMPTS.items()):
-            raise Throttled("too many attempts; wait a quarter of an hour and try again")
+            raise TooManyAttempts("too many attempts; wait a quarter of an hour and try again")
         if not self._fits(self._kept_password(login), password):
             self._count_attempt(keys, since)
-            raise Refusal("name or password is not right")
+            raise UserError("name or password is not right")
         return self._start(login, agent, keys["pair"])
 
     def _kept_password(self, login: str) -> str:
@@ -414,17 +414,17 @@ def _login(login: str) -> str:
     """The name as it is kept. One that could be taken for another's, or that hides characters, is refused."""
     folded = _fold(login)
     if not 2 <= len(folded) <= 64 or not all(c.isalnum() or c in "._-@+" for c in folded):
-        raise Refusal("a name of 2 to 64 letters, digits and . _ - @ + was expected")
+        raise UserError("a name of 2 to 64 letters, digits and . _ - @ + was expected")
     return folded
 
 
 def _password(login: str, password: str) -> str:
     if not LEAST_PASSWORD <= len(password) <= MOST_PASSWORD:
-        raise Refusal(
+        raise UserError(
             f"a password of at least {LEAST_PASSWORD} characters was expected; several words are easy to keep in mind"
         )
     if login in password.casefold() or len(set(password)) < 5:
-        raise Refusal(
+        raise UserError(
             "this password is easy to guess; choose several words that have nothing to do with your name"
         )
     return password

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.store.store import Store
 from biddable.store.tables import api_keys
 
@@ -42,9 +42,9 @@ class Keys:
         self._read = float("-inf")
 
     def add(self, name: str) -> str:
-        """Make a key and return it: the only time that it can be seen. Raises Refusal for a name that an open key has."""
+        """Make a key and return it: the only time that it can be seen. Raises UserError for a name that an open key has."""
         if not 1 <= len(name.strip()) <= 80 or not name.isprintable():
-            raise Refusal(
+            raise UserError(
                 f"{name!r}: a name of 1 to 80 visible characters was expected, such as 'ada' or 'nightly-tests'"
             )
         token = f"bid-{secrets.token_urlsafe(32)}"
@@ -52,7 +52,7 @@ class Keys:
         def step(connection: sa.Connection) -> str:
             mine = (api_keys.c.name == name) & api_keys.c.closed.is_(None)
             if connection.execute(sa.select(api_keys.c.id).where(mine)).first():
-                raise Refusal(f"{name} has a key already; close it first, or choose another name")
+                raise UserError(f"{name} has a key already; close it first, or choose another name")
             row = {
                 "id": _hash(token),
                 "name": name,
@@ -65,7 +65,7 @@ class Keys:
         return self.store.write(step)
 
     def close(self, name: str) -> None:
-        """The open key of this name works no more. Raises Refusal when there is none."""
+        """The open key of this name works no more. Raises UserError when there is none."""
 
         def step(connection: sa.Connection) -> None:
             mine = sa.update(api_keys).where(api_keys.c.name == name, api_keys.c.closed.is_(None))
@@ -73,7 +73,7 @@ class Keys:
                 connection.execute(mine.values(closed=self.store.clock()).returning(api_keys.c.id)).first()
                 is None
             ):
-                raise Refusal(f"there is no open key of the name {name}")
+                raise UserError(f"there is no open key of the name {name}")
 
         self.store.write(step)
 

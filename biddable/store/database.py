@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 CONNECTIONS = 16
@@ -29,11 +29,11 @@ def engine_for(where: str | Path, durable: bool) -> sa.Engine:
         try:
             url = sa.make_url(text)
         except sa.exc.ArgumentError:
-            raise Refusal(
+            raise UserError(
                 f"{text}: not a database URL; a file or postgresql://user@host/name was expected"
             ) from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise Refusal(
+        raise UserError(
             f"{text}: {url.get_backend_name()} is not supported; use a file (SQLite) or postgresql://..."
         )
     if url.get_backend_name() == "postgresql":
@@ -41,7 +41,7 @@ def engine_for(where: str | Path, durable: bool) -> sa.Engine:
             url = url.set(drivername="postgresql+psycopg")
             return sa.create_engine(url, pool_pre_ping=True, pool_size=CONNECTIONS, max_overflow=0)
         except ModuleNotFoundError:
-            raise Refusal(f"{text}: PostgreSQL needs the extra: pip install 'biddable[postgres]'") from None
+            raise UserError(f"{text}: PostgreSQL needs the extra: pip install 'biddable[postgres]'") from None
     engine = sa.create_engine(url, poolclass=sa.QueuePool, pool_size=SQLITE_CONNECTIONS, max_overflow=0)
 
     @sa.event.listens_for(engine, "connect")
@@ -82,7 +82,7 @@ def migrate(connection: sa.Connection, where: str | Path) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        raise Refusal(
+        raise UserError(
             f"{where}: the store was made by a newer biddable ({error}); use that version"
         ) from error
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from biddable.store.leases import task_set
-from biddable.store.reviews import Returned, sent_back
+from biddable.store.leases import task_set_from_row
+from biddable.store.reviews import Returned, find_returned
 from biddable.store.store import Store
 from biddable.store.tables import drafts, editions, guidelines, labels, leases, people, sets, skips, tasks
 from biddable.store.types import TaskSet
@@ -28,7 +28,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Seat:
+class Lease:
     """A person's place at a task, with all that a page needs to show it."""
 
     task: str
@@ -42,7 +42,7 @@ class Seat:
 
 
 @dataclass(frozen=True)
-class Kept:
+class SavedDraft:
     """What keeping a draft did: seconds of work so far (None: not measured), and whether the seat is still the person's."""
 
     seconds: float | None
@@ -61,7 +61,7 @@ class Skip:
 
 
 @dataclass(frozen=True)
-class Given:
+class OwnAnswer:
     """One of somebody's own answers: the newest of a task."""
 
     task: str
@@ -71,7 +71,7 @@ class Given:
     corrected: bool
 
 
-def seat(store: Store, task: str, person: str) -> Seat | None:
+def find_lease(store: Store, task: str, person: str) -> Lease | None:
     """This person's place at a task; None when they have none: it is somebody else's task, or nobody's."""
     mine = (leases.c.task == task) & (leases.c.person == person)
     whole = leases.join(tasks, tasks.c.id == leases.c.task)
@@ -88,20 +88,20 @@ def seat(store: Store, task: str, person: str) -> Seat | None:
                 connection.execute(_newest().where(labels.c.task == task, labels.c.person == person)).one().id
             )
             back = next(
-                (one for one in sent_back(connection, row.task_set, person) if one.label == label), None
+                (one for one in find_returned(connection, row.task_set, person) if one.label == label), None
             )
         begun = _draft(connection, task, person)
-    return Seat(task, row.kind, row.question, task_set(found), row.until, label, back, begun)
+    return Lease(task, row.kind, row.question, task_set_from_row(found), row.until, label, back, begun)
 
 
-def hold(store: Store, task: str, person: str, seconds: float) -> bool:
+def extend_lease(store: Store, task: str, person: str, seconds: float) -> bool:
     """Prolong a seat, also one that lapsed but that nobody has taken since. False when it is gone, or answered."""
     mine = (leases.c.task == task) & (leases.c.person == person) & leases.c.label.is_(None)
     longer = sa.update(leases).where(mine).values(until=store.clock() + seconds).returning(leases.c.id)
     return store.write(lambda connection: connection.execute(longer).first() is not None)
 
 
-def save(
+def save_draft(
     store: Store,
     task: str,
     person: str,
@@ -109,13 +109,13 @@ def save(
     guideline: str,
     seconds: float | None = None,
     lease_seconds: float = 0.0,
-) -> Kept:
+) -> SavedDraft:
     """Keep what a form holds, and prolong the seat by `lease_seconds`: also one that lapsed but that nobody has taken since.
 
     `seconds` of work count from the beginning; they never go down, and never above the time that has passed.
     """
 
-    def step(connection: sa.Connection) -> Kept:
+    def step(connection: sa.Connection) -> SavedDraft:
         now = store.clock()
         mine = (drafts.c.task == task) & (drafts.c.person == person)
         old = connection.execute(sa.select(drafts).where(mine)).first()
@@ -132,12 +132,16 @@ def save(
             connection.execute(sa.insert(drafts), {"task": task, "person": person, "begun": now, **row})
         else:
             connection.execute(sa.update(drafts).where(mine).values(row))
-        seat = (leases.c.task == task) & (leases.c.person == person)
+        find_lease = (leases.c.task == task) & (leases.c.person == person)
         if lease_seconds:
             connection.execute(
-                sa.update(leases).where(seat, leases.c.label.is_(None)).values(until=now + lease_seconds)
+                sa.update(leases)
+                .where(find_lease, leases.c.label.is_(None))
+                .values(until=now + lease_seconds)
             )
-        return Kept(worked, connection.execute(sa.select(leases.c.id).where(seat)).first() is not None)
+        return SavedDraft(
+            worked, connection.execute(sa.select(leases.c.id).where(find_lease)).first() is not None
+        )
 
     return store.write(step)
 
@@ -169,24 +173,24 @@ def skip(store: Store, task: str, person: str, flag: bool, reason: str) -> None:
                 "created": store.clock(),
             }
             connection.execute(sa.insert(skips), row)
-        seat = (leases.c.task == task) & (leases.c.person == person) & leases.c.label.is_(None)
-        connection.execute(sa.update(leases).where(seat).values(until=0.0, person=None))
+        find_lease = (leases.c.task == task) & (leases.c.person == person) & leases.c.label.is_(None)
+        connection.execute(sa.update(leases).where(find_lease).values(until=0.0, person=None))
 
     store.write(step)
 
 
-def skipped(store: Store, task_set: str | None = None) -> list[Skip]:
+def list_skips(store: Store, task_set_from_row: str | None = None) -> list[Skip]:
     """Tasks that people gave back, flagged ones first, the newest first."""
     whole = skips.join(tasks, tasks.c.id == skips.c.task).join(people, people.c.id == skips.c.person)
     query = sa.select(skips, people.c.pseudonym).select_from(whole)
-    if task_set is not None:
-        query = query.where(tasks.c.task_set == task_set)
+    if task_set_from_row is not None:
+        query = query.where(tasks.c.task_set == task_set_from_row)
     with store.read() as connection:
         rows = connection.execute(query.order_by(skips.c.flag.desc(), skips.c.created.desc()))
         return [Skip(row.task, row.pseudonym, bool(row.flag), row.reason, row.created) for row in rows]
 
 
-def given(store: Store, person: str, limit: int = 100) -> list[Given]:
+def own_answers(store: Store, person: str, limit: int = 100) -> list[OwnAnswer]:
     """Somebody's own answers, the newest first; without what an admin decided in the review."""
     query = _newest().add_columns(tasks.c.kind).join(tasks, tasks.c.id == labels.c.task)
     query = (
@@ -197,10 +201,12 @@ def given(store: Store, person: str, limit: int = 100) -> list[Given]:
     )
     with store.read() as connection:
         rows = connection.execute(query)
-        return [Given(row.task, row.kind, row.created, row.seconds, row.replaces is not None) for row in rows]
+        return [
+            OwnAnswer(row.task, row.kind, row.created, row.seconds, row.replaces is not None) for row in rows
+        ]
 
 
-def days(store: Store, person: str) -> list[tuple[int, int, float | None]]:
+def answers_per_day(store: Store, person: str) -> list[tuple[int, int, float | None]]:
     """(day since 1970 in UTC, answers, seconds of work) of one person, the newest first; corrections are not counted."""
     day = sa.cast(sa.func.floor(labels.c.created / 86400), sa.Integer)
     query = sa.select(day, sa.func.count(), sa.func.sum(labels.c.seconds))
@@ -211,7 +217,7 @@ def days(store: Store, person: str) -> list[tuple[int, int, float | None]]:
         return [(int(row[0]), int(row[1]), row[2]) for row in connection.execute(query)]
 
 
-def counted(store: Store, person: str) -> dict[str, int]:
+def answers_per_set(store: Store, person: str) -> dict[str, int]:
     """How many tasks of each set somebody has answered."""
     query = sa.select(leases.c.task_set, sa.func.count()).where(
         leases.c.person == person, leases.c.label.is_not(None)
@@ -220,7 +226,7 @@ def counted(store: Store, person: str) -> dict[str, int]:
         return {row[0]: int(row[1]) for row in connection.execute(query.group_by(leases.c.task_set))}
 
 
-def publish(store: Store, name: str, text: str, account: str | None = None) -> str:
+def publish_guideline(store: Store, name: str, text: str, account: str | None = None) -> str:
     """Put a guideline in force from now on; returns its version. Earlier versions stay, with the labels made under them."""
     version = store.add_guideline(name, text)
     row = {"id": secrets.token_hex(12), "name": name, "version": version, "account": account}
@@ -232,7 +238,7 @@ def publish(store: Store, name: str, text: str, account: str | None = None) -> s
     return version
 
 
-def edition(store: Store, name: str) -> tuple[str, str] | None:
+def current_guideline(store: Store, name: str) -> tuple[str, str] | None:
     """Version and text of the guideline in force."""
     whole = editions.join(guidelines, guidelines.c.version == editions.c.version)
     query = sa.select(guidelines).select_from(whole).where(editions.c.name == name)
@@ -243,7 +249,7 @@ def edition(store: Store, name: str) -> tuple[str, str] | None:
     return (row.version, row.text) if row else None
 
 
-def history(store: Store) -> list[dict[str, Any]]:
+def guideline_history(store: Store) -> list[dict[str, Any]]:
     """Every edition, the newest first: name, version, text, created."""
     whole = editions.join(guidelines, guidelines.c.version == editions.c.version)
     query = sa.select(editions.c.name, editions.c.version, guidelines.c.text, editions.c.created).select_from(
@@ -253,7 +259,7 @@ def history(store: Store) -> list[dict[str, Any]]:
         return [dict(row._mapping) for row in connection.execute(query.order_by(editions.c.created.desc()))]
 
 
-def is_guideline(store: Store, version: str) -> bool:
+def guideline_exists(store: Store, version: str) -> bool:
     """Whether this version of a guideline was ever kept."""
     with store.read() as connection:
         return (

@@ -20,7 +20,7 @@ CHUNK = 500
 """Keys in one statement."""
 
 
-def person(store: Store, pseudonym: str, really: bool) -> dict[str, int]:
+def erase_person(store: Store, pseudonym: str, really: bool) -> dict[str, int]:
     """Rows removed by table, in one transaction; not `really`: counted only, and everything stays.
 
     A labeler is known by pseudonym or id, a user by the pseudonym in prompts. Seats that the person sat on become free again.

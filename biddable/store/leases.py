@@ -11,29 +11,29 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.store.tables import leases, people, sets, skips, tasks
 from biddable.store.types import Task, TaskSet
 
-Given = tuple[str, float]
+Leased = tuple[str, float]
 """A task and until when it may be answered."""
 
 
-def task_set(row: Any) -> TaskSet:
+def task_set_from_row(row: Any) -> TaskSet:
     """A row of `sets` as what it is."""
     fixed = (row.name, row.kind, row.panel, bool(row.simulated), bool(row.everybody))
     return TaskSet(*fixed, row.gold, row.gold_share, row.priority)
 
 
-def keep_set(connection: sa.Connection, wanted: TaskSet, now: float) -> None:
-    """Note a set, or what has changed of it. Raises Refusal when it is there for other people."""
+def upsert_task_set(connection: sa.Connection, wanted: TaskSet, now: float) -> None:
+    """Note a set, or what has changed of it. Raises UserError when it is there for other people."""
     row = connection.execute(sa.select(sets).where(sets.c.name == wanted.name)).first()
     if row is None:
         connection.execute(sa.insert(sets), {**vars(wanted), "created": now})
         return
-    there = task_set(row)
+    there = task_set_from_row(row)
     if (there.kind, there.panel, there.simulated) != (wanted.kind, wanted.panel, wanted.simulated):
-        raise Refusal(f"{wanted.name} is in the store as {there}, not as {wanted}")
+        raise UserError(f"{wanted.name} is in the store as {there}, not as {wanted}")
     if there != wanted:
         changed = {
             "everybody": wanted.everybody,
@@ -44,9 +44,9 @@ def keep_set(connection: sa.Connection, wanted: TaskSet, now: float) -> None:
         connection.execute(sa.update(sets).where(sets.c.name == wanted.name).values(changed))
 
 
-def take(
+def lease_next(
     connection: sa.Connection, name: str, person: str, now: float, seconds: float, chance: Callable[[], float]
-) -> Given | None:
+) -> Leased | None:
     """The seat this person holds, its time prolonged; else a new one; None when nothing is left for this person."""
     asked = _invited(connection, name, person)
     if asked is None:
@@ -69,24 +69,24 @@ def take(
 
 
 def _invited(connection: sa.Connection, name: str, person: str) -> TaskSet | None:
-    """The set; None when there is none of this name. Raises Refusal when it is not for this person.
+    """The set; None when there is none of this name. Raises UserError when it is not for this person.
 
     On PostgreSQL the person's row is locked: two requests of one person at once do not get two tasks. SQLite lets one writer in at a time.
     """
     who = connection.execute(sa.select(people).where(people.c.id == person).with_for_update()).first()
     if who is None:
-        raise Refusal(f"there is nobody called {person} in the store")
+        raise UserError(f"there is nobody called {person} in the store")
     row = connection.execute(sa.select(sets).where(sets.c.name == name)).first()
     if row is None:
         return None
-    asked = task_set(row)
+    asked = task_set_from_row(row)
     if (asked.panel, asked.simulated) != (who.panel, bool(who.simulated)):
         kind = "simulated" if asked.simulated else "real"
-        raise Refusal(f"{name} is for {kind} people of the panel {asked.panel}; {who.pseudonym} is not one")
+        raise UserError(f"{name} is for {kind} people of the panel {asked.panel}; {who.pseudonym} is not one")
     return asked
 
 
-def _free(connection: sa.Connection, name: str, person: str, now: float, until: float) -> Given | None:
+def _free(connection: sa.Connection, name: str, person: str, now: float, until: float) -> Leased | None:
     """A free seat at a task where this person has none: the highest priority first. A seat of their own that lapsed is free too.
 
     What the person had or put aside is read once, by an index, and free seats are gone through in their order until one fits. Asked seat by
@@ -113,7 +113,7 @@ def _skipped(task: Any, person: str) -> Any:
     return sa.exists().where(skips.c.task == task, skips.c.person == person)
 
 
-def _own(connection: sa.Connection, name: str, person: str, until: float) -> Given | None:
+def _own(connection: sa.Connection, name: str, person: str, until: float) -> Leased | None:
     """A seat of this person's own at a task for everybody: one left lapsed, else at the first task where there is none yet."""
     mine = (leases.c.person == person) & (leases.c.task_set == name)
     left = mine & leases.c.label.is_(None) & ~_skipped(leases.c.task, person)
@@ -133,7 +133,7 @@ def _own(connection: sa.Connection, name: str, person: str, until: float) -> Giv
     return row.id, until
 
 
-def arrange(connection: sa.Connection, name: str, wanted: Sequence[Task], now: float) -> None:
+def fit_leases(connection: sa.Connection, name: str, wanted: Sequence[Task], now: float) -> None:
     """Give every wanted task as many seats as people shall answer it; take away free seats beyond that."""
     rows = connection.execute(sa.select(leases).where(leases.c.task_set == name).order_by(leases.c.id)).all()
     places: dict[str, set[int]] = {}

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.store.store import Store
 from biddable.store.tables import (
     answer_keys,
@@ -67,7 +67,7 @@ class Screening:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Admission:
     """Whether somebody was taken on, by which scores, and why."""
 
     person: str
@@ -83,12 +83,14 @@ def review(
 ) -> None:
     """Decide: a label `stands` for its task, is `returned` to its person, or the task is `open` again.
 
-    Raises Refusal when the label is not the newest of its person for the task, and for a label sent back without a reason.
+    Raises UserError when the label is not the newest of its person for the task, and for a label sent back without a reason.
     """
     if decision == "returned" and not note.strip():
-        raise Refusal("say what is to be mended: the note is shown to the person who gets the task back")
+        raise UserError("say what is to be mended: the note is shown to the person who gets the task back")
     if (label is None) != (decision == "open"):
-        raise Refusal(f"{decision}: {'a label was expected' if label is None else 'no label belongs to it'}")
+        raise UserError(
+            f"{decision}: {'a label was expected' if label is None else 'no label belongs to it'}"
+        )
 
     store.write(lambda connection: _review(connection, store, task, decision, label, reviewer, note))
 
@@ -106,24 +108,24 @@ def _review(
     if label is not None:
         query = sa.select(labels.c.person).where(labels.c.id == label, labels.c.task == task, ~_replaced())
         if (person := connection.execute(query).scalar()) is None:
-            raise Refusal("this answer is not there, or was corrected meanwhile; look at the task again")
+            raise UserError("this answer is not there, or was corrected meanwhile; look at the task again")
     elif connection.execute(sa.select(tasks.c.id).where(tasks.c.id == task)).first() is None:
-        raise Refusal(f"there is no task {task}")
+        raise UserError(f"there is no task {task}")
     row = {"task": task, "label": label, "person": person, "decision": decision, "note": note.strip()}
     connection.execute(sa.insert(reviews), {**row, **_stamp(store), "reviewer": reviewer})
 
 
-def decide(store: Store, task: str, person: str, answer: str, guideline: str, reviewer: str) -> str:
+def adjudicate(store: Store, task: str, person: str, answer: str, guideline: str, reviewer: str) -> str:
     """An admin's own answer stands for a task, whatever others said of it; returns the label's id.
 
     It takes nobody's place: the task still wants as many answers as before, and this person is not asked for one any more. Deciding once more
-    is a correction. Raises Refusal when the person holds the task as a labeler at the moment.
+    is a correction. Raises UserError when the person holds the task as a labeler at the moment.
     """
 
     def step(connection: sa.Connection) -> str:
         mine = (leases.c.task == task) & (leases.c.person == person)
         if connection.execute(sa.select(leases.c.id).where(mine, leases.c.label.is_(None))).first():
-            raise Refusal(
+            raise UserError(
                 "you hold this task as a labeler at the moment; answer it there, or skip it there first"
             )
         newest = connection.execute(
@@ -140,7 +142,7 @@ def decide(store: Store, task: str, person: str, answer: str, guideline: str, re
     return store.write(step)
 
 
-def unseated(store: Store, task_set: str) -> set[str]:
+def labels_without_lease(store: Store, task_set: str) -> set[str]:
     """Ids of a set's labels that took no seat: what admins decided after they had seen the others' answers."""
     seated = sa.exists().where(leases.c.task == labels.c.task, leases.c.person == labels.c.person)
     query = (
@@ -152,7 +154,7 @@ def unseated(store: Store, task_set: str) -> set[str]:
         return set(connection.execute(query).scalars())
 
 
-def decisions(store: Store, task_set: str) -> dict[str, list[Review]]:
+def reviews_by_task(store: Store, task_set: str) -> dict[str, list[Review]]:
     """All reviews of a set, by task, the oldest first."""
     query = sa.select(reviews).join(tasks, tasks.c.id == reviews.c.task).where(tasks.c.task_set == task_set)
     found: dict[str, list[Review]] = {}
@@ -163,10 +165,10 @@ def decisions(store: Store, task_set: str) -> dict[str, list[Review]]:
     return found
 
 
-def standing(store: Store, task_set: str, found: Sequence[Label]) -> set[str]:
+def accepted_labels(store: Store, task_set: str, found: Sequence[Label]) -> set[str]:
     """Ids of the labels that go into records: all of a task, or those of the person for whom an admin decided."""
     chosen: dict[str, str | None] = {}
-    for task, row in decisions(store, task_set).items():
+    for task, row in reviews_by_task(store, task_set).items():
         for one in row:
             if one.decision != "returned":
                 chosen[task] = one.person
@@ -200,19 +202,19 @@ def _sent_back(of_one: bool) -> sa.Select[Any]:
     )
 
 
-def returned(store: Store, task_set: str, person: str | None = None) -> list[Returned]:
+def returned_labels(store: Store, task_set: str, person: str | None = None) -> list[Returned]:
     """Labels of a set that were sent back and not corrected yet: everybody's, or one person's."""
     with store.read() as connection:
-        return sent_back(connection, task_set, person)
+        return find_returned(connection, task_set, person)
 
 
-def sent_back(connection: sa.Connection, task_set: str, person: str | None = None) -> list[Returned]:
+def find_returned(connection: sa.Connection, task_set: str, person: str | None = None) -> list[Returned]:
     """As `returned`, within a step."""
     query, known = _sent_back(person is not None), {"task_set": task_set, "person": person}
     return [Returned(row.task, row.label, row.note) for row in connection.execute(query, known)]
 
 
-def put_known(store: Store, task_set: TaskSet, known: Iterable[tuple[Task, str]]) -> None:
+def put_gold(store: Store, task_set: TaskSet, known: Iterable[tuple[Task, str]]) -> None:
     """Put tasks for everybody whose answers are known, each with its expected answer (JSON): gold, or a part of screening."""
     rows = list(known)
     store.put_tasks(replace(task_set, everybody=True), [task for task, _ in rows])
@@ -223,7 +225,7 @@ def put_known(store: Store, task_set: TaskSet, known: Iterable[tuple[Task, str]]
             f"task {t.id}: another answer is known already" for t, key in rows if there.get(t.id, key) != key
         ]
         if wrong:
-            raise Refusal(wrong)
+            raise UserError(wrong)
         new = [{"task": task.id, "expected": key} for task, key in rows if task.id not in there]
         if new:
             connection.execute(sa.insert(answer_keys), new)
@@ -231,7 +233,7 @@ def put_known(store: Store, task_set: TaskSet, known: Iterable[tuple[Task, str]]
     store.write(step)
 
 
-def known_answers(store: Store, task_set: str) -> dict[str, str]:
+def gold_answers(store: Store, task_set: str) -> dict[str, str]:
     """The expected answer of each task of a set that has one."""
     query = (
         sa.select(answer_keys)
@@ -242,7 +244,7 @@ def known_answers(store: Store, task_set: str) -> dict[str, str]:
         return {row.task: row.expected for row in connection.execute(query)}
 
 
-def put_screening(store: Store, parts: Sequence[Screening]) -> None:
+def start_screening(store: Store, parts: Sequence[Screening]) -> None:
     """Make these sets the screening: whoever comes to the training panel answers them first. An earlier screening ends."""
 
     def step(connection: sa.Connection) -> None:
@@ -253,7 +255,7 @@ def put_screening(store: Store, parts: Sequence[Screening]) -> None:
     store.write(step)
 
 
-def screenings(store: Store) -> list[Screening]:
+def screening_parts(store: Store) -> list[Screening]:
     """The parts of the present screening, in their order; empty when there is none."""
     order = {"sensitive": 0, "rankings": 1, "demonstrations": 2, "groups": 3}
     with store.read() as connection:
@@ -263,21 +265,21 @@ def screenings(store: Store) -> list[Screening]:
     return sorted(rows, key=lambda one: order[one.part])
 
 
-def grade(store: Store, label: str, given: int, grader: str, note: str = "") -> None:
-    """Grade a demonstration from 1 to 7. Raises Refusal for another number."""
+def grade_label(store: Store, label: str, given: int, grader: str, note: str = "") -> None:
+    """Grade a demonstration from 1 to 7. Raises UserError for another number."""
     if not 1 <= given <= 7:
-        raise Refusal(f"grade {given}: a whole number from 1 to 7 was expected")
+        raise UserError(f"grade {given}: a whole number from 1 to 7 was expected")
     row = {"label": label, "grade": given, "grader": grader, "note": note.strip(), **_stamp(store)}
 
     def step(connection: sa.Connection) -> None:
         if connection.execute(sa.select(labels.c.id).where(labels.c.id == label)).first() is None:
-            raise Refusal("there is no such text to grade")
+            raise UserError("there is no such text to grade")
         connection.execute(sa.insert(grades), row)
 
     store.write(step)
 
 
-def grades_of(store: Store, task_set: str) -> dict[str, int]:
+def grades_by_label(store: Store, task_set: str) -> dict[str, int]:
     """The newest grade of each graded label of a set."""
     whole = grades.join(labels, labels.c.id == grades.c.label).join(tasks, tasks.c.id == labels.c.task)
     query = sa.select(grades.c.label, grades.c.grade).select_from(whole).where(tasks.c.task_set == task_set)
@@ -285,7 +287,7 @@ def grades_of(store: Store, task_set: str) -> dict[str, int]:
         return {row.label: row.grade for row in connection.execute(query.order_by(grades.c.id))}
 
 
-def judge(
+def decide_admission(
     store: Store, person: str, accepted: bool, scores: Mapping[str, Any], by: str, note: str = ""
 ) -> None:
     """Take somebody on, or not, with the scores of that moment."""
@@ -302,19 +304,19 @@ def judge(
     )
 
 
-def verdicts_of(store: Store) -> dict[str, list[Verdict]]:
+def admissions(store: Store) -> dict[str, list[Admission]]:
     """Everybody's verdicts, the oldest first."""
-    found: dict[str, list[Verdict]] = {}
+    found: dict[str, list[Admission]] = {}
     with store.read() as connection:
         for row in connection.execute(sa.select(verdicts).order_by(verdicts.c.id)):
-            one = Verdict(
+            one = Admission(
                 row.person, bool(row.accepted), json.loads(row.scores), row.note, row.judge, row.created
             )
             found.setdefault(row.person, []).append(one)
     return found
 
 
-def admitted(store: Store, person: str, task_set: str = "") -> bool:
+def is_admitted(store: Store, person: str, task_set: str = "") -> bool:
     """Whether somebody may work on a set: taken on, or nothing to be taken on for (no screening; held-out people; simulated ones), or
     the set is a part of the screening."""
     newest = (
@@ -335,7 +337,7 @@ def admitted(store: Store, person: str, task_set: str = "") -> bool:
         return bool(connection.execute(newest).scalar())
 
 
-def per_day(store: Store, task_set: str) -> list[tuple[str, str, int, float | None]]:
+def labels_per_day(store: Store, task_set: str) -> list[tuple[str, str, int, float | None]]:
     """(day in UTC, pseudonym, answers, mean seconds an answer) of a set, by day and person; corrections are not counted."""
     day = sa.cast(sa.func.floor(labels.c.created / 86400), sa.Integer)
     whole = leases.join(labels, labels.c.id == leases.c.label).join(people, people.c.id == labels.c.person)
@@ -353,12 +355,12 @@ def per_day(store: Store, task_set: str) -> list[tuple[str, str, int, float | No
         ]
 
 
-def set_of(store: Store, task: str) -> str:
-    """The name of a task's set. Raises Refusal for an unknown task."""
+def task_set_name(store: Store, task: str) -> str:
+    """The name of a task's set. Raises UserError for an unknown task."""
     with store.read() as connection:
         name = connection.execute(sa.select(tasks.c.task_set).where(tasks.c.id == task)).scalar()
     if name is None:
-        raise Refusal(f"there is no task {task}")
+        raise UserError(f"there is no task {task}")
     return str(name)
 
 

@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.store import leases as seats
 from biddable.store.database import disk_errors, engine_for, migrate
 from biddable.store.tables import guidelines, labels, leases, people, sets, tasks
-from biddable.store.types import Counts, Label, Lapsed, Person, Task, TaskSet
+from biddable.store.types import Counts, Label, LeaseExpired, Person, Task, TaskSet
 
 TRIES = 20
 """How often a step is begun anew when another process has just added the same row."""
@@ -61,7 +61,7 @@ class Store:
         self.close()
 
     def add_people(self, rows: Iterable[Person]) -> None:
-        """Add people who are not there yet. Raises Refusal when one is there with another pseudonym, panel or nature."""
+        """Add people who are not there yet. Raises UserError when one is there with another pseudonym, panel or nature."""
 
         def step(connection: sa.Connection) -> None:
             known = {row.id: _person(row) for row in connection.execute(sa.select(people))}
@@ -71,7 +71,7 @@ class Store:
                 if p.id in known and known[p.id] != p
             ]
             if wrong:
-                raise Refusal(wrong)
+                raise UserError(wrong)
             new = [{**vars(p), "created": self.clock()} for p in wanted if p.id not in known]
             if new:
                 connection.execute(sa.insert(people), new)
@@ -124,9 +124,9 @@ class Store:
                     connection.execute(
                         sa.update(tasks).where(tasks.c.id == task.id).values(overlap=task.overlap)
                     )
-            seats.keep_set(connection, task_set, now)
+            seats.upsert_task_set(connection, task_set, now)
             if not task_set.everybody:
-                seats.arrange(connection, task_set.name, wanted, now)
+                seats.fit_leases(connection, task_set.name, wanted, now)
 
         self.write(step)
 
@@ -137,13 +137,13 @@ class Store:
             return list(connection.execute(query).scalars())
 
     def question(self, task: str) -> tuple[str, str]:
-        """A task's kind and question. Raises Refusal for an unknown task."""
+        """A task's kind and question. Raises UserError for an unknown task."""
         with self.read() as connection:
             row = connection.execute(
                 sa.select(tasks.c.kind, tasks.c.question).where(tasks.c.id == task)
             ).first()
         if row is None:
-            raise Refusal(f"there is no task {task}")
+            raise UserError(f"there is no task {task}")
         return row.kind, row.question
 
     def lease(
@@ -154,11 +154,11 @@ class Store:
         Who holds a live lease gets the same task again, with the time prolonged. Nobody gets a task again that they answered
         or skipped. `chance`
         (uniform in [0, 1)) decides whether one of the set's gold tasks comes next.
-        Raises Refusal when the person is unknown or the set is for other people.
+        Raises UserError when the person is unknown or the set is for other people.
         """
 
         def step(connection: sa.Connection) -> tuple[str, float] | None:
-            return seats.take(connection, task_set, person, self.clock(), seconds, chance)
+            return seats.lease_next(connection, task_set, person, self.clock(), seconds, chance)
 
         return self.write(step)
 
@@ -173,7 +173,7 @@ class Store:
     ) -> str:
         """Keep an answer; returns its id. The same answer again returns the same id and adds nothing.
 
-        A first answer needs a live lease (else Lapsed); a correction names the person's newest label of the task in `replaces` (else Refusal).
+        A first answer needs a live lease (else Lapsed); a correction names the person's newest label of the task in `replaces` (else UserError).
         """
         return self.write(
             lambda connection: self.label_step(connection, task, person, answer, guideline, seconds, replaces)
@@ -200,7 +200,7 @@ class Store:
             return str(newest.id)
         if (newest is None and replaces is not None) or (newest is not None and newest.id != replaces):
             held = "none" if newest is None else newest.id
-            raise Refusal(
+            raise UserError(
                 f"task {task}: {person}'s newest label is {held}; a correction must replace that one"
             )
         row = {"id": new, "task": task, "person": person, "answer": answer, "guideline": guideline}
@@ -213,7 +213,9 @@ class Store:
                 sa.update(leases).where(seat, leases.c.until > now).values(label=new).returning(leases.c.id)
             )
             if connection.execute(taken).first() is None:
-                raise Lapsed(f"task {task}: the time to answer is over, or it was never given to {person}")
+                raise LeaseExpired(
+                    f"task {task}: the time to answer is over, or it was never given to {person}"
+                )
         return new
 
     def labels(self, task_set: str) -> list[Label]:
@@ -251,7 +253,7 @@ class Store:
             .order_by(sets.c.priority.desc(), sets.c.created, sets.c.name)
         )
         with self.read() as connection:
-            return [seats.task_set(row) for row in connection.execute(query)]
+            return [seats.task_set_from_row(row) for row in connection.execute(query)]
 
     def counts(self, task_set: str) -> Counts:
         """How far a set is."""
@@ -304,7 +306,7 @@ def open_store(where: str | Path, clock: Callable[[], float] = time.time, durabl
     """Open a store and bring its tables up to date. `where` is a file for SQLite or a URL (postgresql://user@host/name).
 
     `clock` gives seconds since 1970. Not `durable`: a power cut, unlike a killed process, may take the last writes to SQLite back, which is
-    several times faster and right for what can be made again. Raises Refusal when there is no such database, or one of a newer version.
+    several times faster and right for what can be made again. Raises UserError when there is no such database, or one of a newer version.
     """
     engine = engine_for(where, durable)
     try:
@@ -312,7 +314,7 @@ def open_store(where: str | Path, clock: Callable[[], float] = time.time, durabl
             migrate(connection, where)
     except sa.exc.DBAPIError as error:
         engine.dispose()
-        raise Refusal(
+        raise UserError(
             f"{where}: cannot be opened as a store: {str(error.orig).strip().splitlines()[0]}"
         ) from error
     except BaseException:

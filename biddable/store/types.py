@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 
 
 @dataclass(frozen=True)
@@ -69,5 +69,5 @@ class Counts:
     open: int
 
 
-class Lapsed(Refusal):
+class LeaseExpired(UserError):
     """An answer came without a live lease: somebody else may have the task by now."""

@@ -43,8 +43,8 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from biddable.run.config import Refusal
-from biddable.store.accounts import SESSION_SECONDS, Account, Accounts, Throttled
+from biddable.run.config import UserError
+from biddable.store.accounts import SESSION_SECONDS, Account, Accounts, TooManyAttempts
 
 HERE = Path(__file__).parent
 MOST_BYTES = 1 << 20
@@ -105,7 +105,7 @@ def app(
     site.state.templates = _templates(room)
     site.mount("/static", StaticFiles(directory=room / "static"), name="static")
     site.mount("/base", StaticFiles(directory=HERE / "static"), name="base")
-    for kind in (AnyHTTPException, RequestValidationError, Refusal):
+    for kind in (AnyHTTPException, RequestValidationError, UserError):
         site.add_exception_handler(kind, _told)
     site.add_middleware(_Limit, most=MOST_BYTES, paths=limits or {})
     site.add_middleware(_Headers, https=https)
@@ -209,16 +209,18 @@ def page(request: Request, template: str, status: int = 200, /, **context: Any) 
     text = request.app.state.templates.get_template(template).render(known | context)
     response = HTMLResponse(text, status)
     if visitor.fresh:
-        keep(request, response, visitor.token, None)
+        set_session_cookie(request, response, visitor.token, None)
     return response
 
 
-def go(where: str) -> Response:
+def redirect(where: str) -> Response:
     """Send the browser to another page of this site, by GET."""
     return RedirectResponse(where, 303)
 
 
-def keep(request: Request, response: Response, token: str, seconds: float | None = SESSION_SECONDS) -> None:
+def set_session_cookie(
+    request: Request, response: Response, token: str, seconds: float | None = SESSION_SECONDS
+) -> None:
     """Give the browser its cookie: signed, out of reach of scripts, and sent with nothing that comes from another site but plain links."""
     response.set_cookie(
         _cookie_name(request),
@@ -230,14 +232,14 @@ def keep(request: Request, response: Response, token: str, seconds: float | None
     )
 
 
-def forget(request: Request, response: Response) -> None:
+def delete_session_cookie(request: Request, response: Response) -> None:
     """Take the cookie back."""
     response.delete_cookie(
         _cookie_name(request), httponly=True, secure=request.app.state.https, samesite="lax"
     )
 
 
-def address(request: Request) -> str:
+def client_address(request: Request) -> str:
     """Where a request comes from; behind a proxy uvicorn has put the client's own address here."""
     return request.client.host if request.client else "unknown"
 
@@ -280,10 +282,10 @@ def _error(request: Request, status: int, said: list[str], headers: dict[str, st
 
 
 async def _told(request: Request, error: Exception) -> Response:
-    """What a page may raise to say that it will not: an HTTPException, a Refusal, or a form with missing fields."""
-    if isinstance(error, Refusal):
+    """What a page may raise to say that it will not: an HTTPException, a UserError, or a form with missing fields."""
+    if isinstance(error, UserError):
         return await run_in_threadpool(
-            _error, request, 429 if isinstance(error, Throttled) else 400, error.lines
+            _error, request, 429 if isinstance(error, TooManyAttempts) else 400, error.lines
         )
     if not isinstance(error, AnyHTTPException):
         return await run_in_threadpool(_error, request, 422, [])

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from biddable.cli import forget as forgetting
 from biddable.run import config
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.store import erase
 from biddable.store.store import Store, open_store
 from biddable.store.types import Person, Task, TaskSet
@@ -54,12 +54,12 @@ def test_postgresql_forgets_too(tmp_path: Path) -> None:
         str(tmp_path / "pg"), cleanup_mode="delete"
     )
     with filled(server.get_uri()) as store:
-        erase.person(store, 'o"dd %_ü', really=True)
+        erase.erase_person(store, 'o"dd %_ü', really=True)
         assert {task for task, _ in left(store)} == {"t1", "t3"}
         assert (
-            erase.person(store, "ann", really=False)["labels"] == 3
+            erase.erase_person(store, "ann", really=False)["labels"] == 3
         )  # hers on t1 with its correction, and hers on t3
-        erase.person(store, "ann", really=True)
+        erase.erase_person(store, "ann", really=True)
         assert left(store) == {("t1", "bob-id")}, "t3 showed a prompt of a user called ann"
         with pytest.raises(sa.exc.DBAPIError, match="append only"), store.engine.begin() as connection:
             connection.exec_driver_sql("DELETE FROM labels")
@@ -72,23 +72,25 @@ def left(store: Store) -> set[tuple[str, str]]:
 
 def test_a_labeler_goes_with_labels_and_the_seats_are_free_again(store: Store) -> None:
     before = left(store)
-    assert erase.person(store, "bob", really=False)["labels"] == sum(who == "bob-id" for _, who in before)
+    assert erase.erase_person(store, "bob", really=False)["labels"] == sum(
+        who == "bob-id" for _, who in before
+    )
     assert left(store) == before and len(store.people()) == 2
-    erase.person(store, "bob", really=True)
+    erase.erase_person(store, "bob", really=True)
     assert left(store) == {pair for pair in before if pair[1] == "ann-id"}
     assert [one.pseudonym for one in store.people()] == ["ann"]
     assert store.counts("s").open == sum(who == "bob-id" for _, who in before)
-    assert erase.person(store, "bob", really=True) == {}
+    assert erase.erase_person(store, "bob", really=True) == {}
 
 
 def test_a_user_goes_with_the_tasks_that_show_their_prompts(store: Store) -> None:
-    gone = erase.person(store, 'o"dd %_ü', really=True)
+    gone = erase.erase_person(store, 'o"dd %_ü', really=True)
     assert gone["tasks"] == 1 and {task for task, _ in left(store)} == {"t1", "t3"}
     assert len(store.people()) == 2
 
 
 def test_labels_cannot_be_changed_afterwards_either(store: Store) -> None:
-    erase.person(store, "jade-newt", really=True)
+    erase.erase_person(store, "jade-newt", really=True)
     for statement in ("DELETE FROM labels", "UPDATE labels SET answer = 'x'"):
         with pytest.raises(sa.exc.DBAPIError, match="append only"), store.engine.begin() as connection:
             connection.exec_driver_sql(statement)
@@ -97,7 +99,7 @@ def test_labels_cannot_be_changed_afterwards_either(store: Store) -> None:
 def test_nothing_of_the_person_is_left_in_the_file(tmp_path: Path) -> None:
     with open_store(tmp_path / "store.db") as store:
         store.put_tasks(TaskSet("s", "kind", "training", False), [Task("t", question("jade-newt-of-old"))])
-        erase.person(store, "jade-newt-of-old", really=True)
+        erase.erase_person(store, "jade-newt-of-old", really=True)
     assert all(b"jade-newt-of-old" not in path.read_bytes() for path in tmp_path.iterdir())
 
 
@@ -132,5 +134,5 @@ def test_folders_and_sources_are_listed(tmp_path: Path, monkeypatch: pytest.Monk
     assert not vault.exists()
     assert [place.path.name for place in found.holding] == ["collect.files", "curate.prompts"]
     assert [place.path for place in found.sources] == [Path("mine.jsonl")]
-    with pytest.raises(Refusal, match="nothing of such a person"):
+    with pytest.raises(UserError, match="nothing of such a person"):
         forgetting.forget(plan, "nobody", really=True)

@@ -204,7 +204,7 @@ def test_waiting_exits_with_3_and_a_bug_is_a_traceback(
 ) -> None:
     monkeypatch.chdir(folder)
 
-    def waits(cfg: object, here: object) -> None:
+    def waits(cfg: object, context: object) -> None:
         raise Waiting("163 of 200 comparisons to go")
 
     monkeypatch.setattr(runs, "module", lambda name: SimpleNamespace(run=waits))
@@ -213,7 +213,7 @@ def test_waiting_exits_with_3_and_a_bug_is_a_traceback(
     assert main(monkeypatch, "status", "my.toml") == 0
     assert "163 of 200" in capsys.readouterr().out
 
-    def breaks(cfg: object, here: object) -> None:
+    def breaks(cfg: object, context: object) -> None:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(runs, "module", lambda name: SimpleNamespace(run=breaks))

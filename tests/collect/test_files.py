@@ -14,14 +14,14 @@ import pytest
 from biddable.collect import files as stage
 from biddable.run import config, records
 from biddable.run import stages as runs
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Prompt
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 
-def here(folder: Path) -> Here:
+def context(folder: Path) -> StageContext:
     folder.mkdir(exist_ok=True)
-    return Here(folder, "collect.files", 1, lambda step, steps, numbers: None)
+    return StageContext(folder, "collect.files", 1, lambda step, steps, numbers: None)
 
 
 def row(name: str, text: str = "Why?", user: str = "amber-otter", **more: Any) -> dict[str, Any]:
@@ -38,8 +38,8 @@ def put(path: Path, *rows: Any) -> Path:
 
 
 def refused(cfg: stage.Config, folder: Path) -> list[str]:
-    out = here(folder)
-    with pytest.raises(Refusal) as refusal:
+    out = context(folder)
+    with pytest.raises(UserError) as refusal:
         stage.run(cfg, out)
     assert not [p for p in out.folder.iterdir() if p.name != "progress.json"], (
         "nothing is written by a refused stage"
@@ -54,7 +54,7 @@ def test_the_same_content_twice_is_added_once(tmp_path: Path) -> None:
         row("b", source="letters"),
         row("c", user="jade-newt", wishes=[{"kind": "sentences", "count": 1}]),
     )
-    out = here(tmp_path / "out")
+    out = context(tmp_path / "out")
     stage.run(stage.Config(files=(one, other, one)), out)
     found = records.read(out.path("prompts.jsonl"), Prompt)
     assert [prompt.id for prompt in found] == ["a", "b", "c"]
@@ -102,7 +102,7 @@ def test_columns_of_other_people(tmp_path: Path) -> None:
             "licence": "CC0",
         },
     )
-    out = here(tmp_path / "out")
+    out = context(tmp_path / "out")
     stage.run(
         stage.Config(files=(path,), columns={"text": "prompt", "user": "user_id", "use_case": "category"}),
         out,
@@ -136,13 +136,13 @@ def test_unknown_column_names_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     source = put(tmp_path / "q.jsonl", row("a"))
     path.write_text(f'[collect.files]\nfiles = ["{source}"]\ncolumns = {{txt = "prompt"}}\n')
-    with pytest.raises(Refusal, match=r"columns\.txt"):
+    with pytest.raises(UserError, match=r"columns\.txt"):
         config.load(path)
 
 
 def test_long_prompts_are_left_out_and_counted(tmp_path: Path) -> None:
     path = put(tmp_path / "one.jsonl", row("short", text="x" * 30), row("long", text="x" * 31))
-    out = here(tmp_path / "out")
+    out = context(tmp_path / "out")
     stage.run(stage.Config(files=(path,), max_prompt_characters=30), out)
     assert [one.id for one in records.read(out.path("prompts.jsonl"), Prompt)] == ["short"]
     assert out.summary["too_long"] == 1
@@ -185,7 +185,7 @@ def test_every_format_gives_the_same_prompts(tmp_path: Path) -> None:
     made = tables(tmp_path / "in")
     assert len(made) == 6
     columns = {"text": "prompt", "user": "user_id", "time": "asked"}
-    out = here(tmp_path / "out")
+    out = context(tmp_path / "out")
     stage.run(stage.Config(files=tuple(made), columns=columns, source="a shop", consent="terms-3"), out)
     found = records.read(out.path("prompts.jsonl"), Prompt)
     assert [(one.user, one.messages[0].content, one.time) for one in found] == CELLS
@@ -217,7 +217,7 @@ def test_numbers_name_users_and_dialogues_are_taken_over(tmp_path: Path) -> None
         {"role": "user", "content": "Why?"},
     ]
     path = put(tmp_path / "q.jsonl", {"who": 7, "talk": turns, "licence": "CC0"})
-    out = here(tmp_path / "out")
+    out = context(tmp_path / "out")
     stage.run(stage.Config(files=(path,), columns={"messages": "talk", "user": "who"}), out)
     (found,) = records.read(out.path("prompts.jsonl"), Prompt)
     assert found.user == "7" and len(found.messages) == 3 and found.licence == "CC0"
@@ -232,14 +232,14 @@ def test_a_file_that_changed_is_noticed(tmp_path: Path) -> None:
     assert runs.run(plan, plan.stages[0], lambda *_: None) is True
     assert runs.run(plan, plan.stages[0], lambda *_: None) is False
     put(source, row("a"), row("b"))
-    with pytest.raises(Refusal, match=r"its input files .* has other content than then"):
+    with pytest.raises(UserError, match=r"its input files .* has other content than then"):
         runs.run(plan, plan.stages[0], lambda *_: None)
 
 
 def test_a_missing_file_is_refused_with_the_settings(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text('[collect.files]\nfiles = ["no/such/file.jsonl"]\n')
-    with pytest.raises(Refusal, match="neither a table of this file nor a folder or file"):
+    with pytest.raises(UserError, match="neither a table of this file nor a folder or file"):
         config.load(path)
 
 
@@ -248,7 +248,7 @@ def test_real_prompts_load(tmp_path: Path) -> None:
     if not data:
         pytest.skip("set BIDDABLE_DATA to the folder with prompts_with_users.jsonl.gz")
     columns = {"text": "prompt", "user": "user_id", "use_case": "category"}
-    out = here(tmp_path / "out")
+    out = context(tmp_path / "out")
     stage.run(stage.Config(files=(Path(data) / "prompts_with_users.jsonl.gz",), columns=columns), out)
     assert out.summary["prompts"] == 799 and out.summary["users"] == 457
     lines = refused(

@@ -11,14 +11,14 @@ import pytest
 from biddable.collect import served as stage
 from biddable.curate import comparisons as joined
 from biddable.run import records, turn_log
-from biddable.run.config import Refusal, Waiting
+from biddable.run.config import UserError, Waiting
 from biddable.run.records import Answer, Comparison, Feedback, Message, Policy, Prompt, Sampling, Turn
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 
-def here(folder: Path, key: str = "collect.served") -> Here:
+def context(folder: Path, key: str = "collect.served") -> StageContext:
     folder.mkdir(exist_ok=True, parents=True)
-    return Here(folder, key, 1, lambda *_: None)
+    return StageContext(folder, key, 1, lambda *_: None)
 
 
 def turn(
@@ -42,9 +42,9 @@ def said(name: str, of: str, minute: int = 0, user: str = "jade-newt", **more: A
     return Feedback(id=name, turn=of, user=user, time=f"2026-11-21T11:{minute:02d}:00Z", **more)
 
 
-def collected(folder: Path, *rows: Turn | Feedback, **settings: Any) -> Here:
+def collected(folder: Path, *rows: Turn | Feedback, **settings: Any) -> StageContext:
     turn_log.append(folder / "turns", *rows)
-    out = here(folder / "out")
+    out = context(folder / "out")
     stage.run(stage.Config(turns=folder / "turns", **settings), out)
     return out
 
@@ -96,7 +96,7 @@ def test_only_what_was_agreed_to(tmp_path: Path) -> None:
     assert (
         out.summary["turns"] == 1 and out.summary["without_consent"] == 1 and out.summary["comparisons"] == 0
     )
-    with pytest.raises(Refusal, match="there are consent-1, consent-2"):
+    with pytest.raises(UserError, match="there are consent-1, consent-2"):
         collected(tmp_path, consents=("consent-9",))
 
 
@@ -109,11 +109,11 @@ def test_reports_are_listed_and_thumbs_counted(tmp_path: Path) -> None:
 
 def test_without_turns_it_waits(tmp_path: Path) -> None:
     with pytest.raises(Waiting, match="no turns yet"):
-        stage.run(stage.Config(), here(tmp_path / "out"))
+        stage.run(stage.Config(), context(tmp_path / "out"))
 
 
 def test_an_id_with_two_contents_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="there twice"):
+    with pytest.raises(UserError, match="there twice"):
         collected(tmp_path, turn("a"), turn("a", answer="Another."))
 
 
@@ -139,7 +139,7 @@ def test_comparisons_get_the_curated_prompt_and_lose_personal_data(tmp_path: Pat
     )
     (tmp_path / "curated").mkdir()
     records.write(tmp_path / "curated" / "prompts.jsonl", [clean])
-    done = here(tmp_path / "joined", "curate.comparisons")
+    done = context(tmp_path / "joined", "curate.comparisons")
     joined.run(joined.Config(prompts=tmp_path / "curated", served=(out.folder,)), done)
     (ranking,) = records.read(done.path("comparisons.jsonl"), Comparison)
     assert ranking.prompt == clean
@@ -148,7 +148,7 @@ def test_comparisons_get_the_curated_prompt_and_lose_personal_data(tmp_path: Pat
     assert done.summary["dropped_prompts"] == 1 and done.summary["masked_answers"] == 1
     joined.run(
         joined.Config(prompts=tmp_path / "curated", served=(), labelled=(done.folder, done.folder)),
-        here(tmp_path / "twice"),
+        context(tmp_path / "twice"),
     )
     assert [row.id for row in records.read(tmp_path / "twice" / "comparisons.jsonl", Comparison)] == [
         "served-a-b",
@@ -158,5 +158,5 @@ def test_comparisons_get_the_curated_prompt_and_lose_personal_data(tmp_path: Pat
 
 def test_no_ranking_at_all_is_refused(tmp_path: Path) -> None:
     out = collected(tmp_path, turn("a"))
-    with pytest.raises(Refusal, match="no ranking on a prompt that was kept"):
-        joined.run(joined.Config(prompts=out.folder, served=(out.folder,)), here(tmp_path / "joined"))
+    with pytest.raises(UserError, match="no ranking on a prompt that was kept"):
+        joined.run(joined.Config(prompts=out.folder, served=(out.folder,)), context(tmp_path / "joined"))

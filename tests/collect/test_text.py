@@ -13,20 +13,20 @@ import pytest
 from biddable.collect import text as stage
 from biddable.collect.text import docstrings
 from biddable.run import records
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Text
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 SENTENCE = "It was the {}th day of the journey, and the wind had turned to the north again. "
 
 
-def here(folder: Path) -> Here:
+def context(folder: Path) -> StageContext:
     folder.mkdir(exist_ok=True)
-    return Here(folder, "collect.text", 1, lambda step, steps, numbers: None)
+    return StageContext(folder, "collect.text", 1, lambda step, steps, numbers: None)
 
 
-def made(cfg: stage.Config, folder: Path) -> tuple[list[Text], Here]:
-    out = here(folder)
+def made(cfg: stage.Config, folder: Path) -> tuple[list[Text], StageContext]:
+    out = context(folder)
     stage.run(cfg, out)
     return records.read(out.path("text.jsonl"), Text), out
 
@@ -108,8 +108,8 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
     empty.write_text("\n")
     cfg = stage.Config(files=(bad, empty, tmp_path / "none.jsonl"), packages=("numpy", "nunpy", "os.path"))
-    out = here(tmp_path / "out")
-    with pytest.raises(Refusal) as refusal:
+    out = context(tmp_path / "out")
+    with pytest.raises(UserError) as refusal:
         stage.run(cfg, out)
     lines = refusal.value.lines
     assert [line.split(": ")[0] for line in lines[:7]] == [
@@ -124,11 +124,11 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
 
 
 def test_nothing_asked_for_and_an_empty_split_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="name at least one file or one package"):
-        stage.run(stage.Config(packages=()), here(tmp_path / "a"))
-    with pytest.raises(Refusal, match="no text for the split 'valid' from 1 documents"):
+    with pytest.raises(UserError, match="name at least one file or one package"):
+        stage.run(stage.Config(packages=()), context(tmp_path / "a"))
+    with pytest.raises(UserError, match="no text for the split 'valid' from 1 documents"):
         stage.run(
-            stage.Config(files=(book(tmp_path, 1),), packages=(), valid_share=0.001), here(tmp_path / "b")
+            stage.Config(files=(book(tmp_path, 1),), packages=(), valid_share=0.001), context(tmp_path / "b")
         )
 
 

@@ -14,9 +14,9 @@ from biddable.curate.personal_data import masking
 from biddable.curate.prompts import parallel
 from biddable.curate.prompts.dedup import Dropped
 from biddable.run import records
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Message, Prompt
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 WORDS = (
     *(
@@ -50,9 +50,9 @@ WORDS = (
 )
 
 
-def here(folder: Path) -> Here:
+def context(folder: Path) -> StageContext:
     folder.mkdir(exist_ok=True, parents=True)
-    return Here(folder, "curate.prompts", 1, lambda step, steps, numbers: None)
+    return StageContext(folder, "curate.prompts", 1, lambda step, steps, numbers: None)
 
 
 def prompt(number: int, user: str, text: str = "") -> Prompt:
@@ -73,7 +73,7 @@ def many(users: int = 60, each: int = 3) -> list[Prompt]:
 
 def test_splits_are_by_user_and_counted(tmp_path: Path) -> None:
     cfg = stage.Config(prompts=put(tmp_path / "in", many()))
-    out = here(tmp_path / "out")
+    out = context(tmp_path / "out")
     stage.run(cfg, out)
     placed = records.read(out.path("prompts.jsonl"), Prompt)
     assert [one.id for one in placed] == [one.id for one in many()]
@@ -88,7 +88,7 @@ def test_splits_are_by_user_and_counted(tmp_path: Path) -> None:
 
 
 def test_nobody_moves_when_users_come(tmp_path: Path) -> None:
-    before, after = here(tmp_path / "a"), here(tmp_path / "b")
+    before, after = context(tmp_path / "a"), context(tmp_path / "b")
     stage.run(stage.Config(prompts=put(tmp_path / "in", many(60))), before)
     stage.run(stage.Config(prompts=put(tmp_path / "in", list(reversed(many(200))))), after)
     then = {one.user: one.split for one in records.read(before.path("prompts.jsonl"), Prompt)}
@@ -98,7 +98,7 @@ def test_nobody_moves_when_users_come(tmp_path: Path) -> None:
 
 def test_the_run_s_seed_does_not_move_anybody(tmp_path: Path) -> None:
     folder = put(tmp_path / "in", many())
-    one, other = here(tmp_path / "a"), here(tmp_path / "b")
+    one, other = context(tmp_path / "a"), context(tmp_path / "b")
     other.seed = 99
     for out in (one, other):
         stage.run(stage.Config(prompts=folder), out)
@@ -114,9 +114,9 @@ def test_duplicates_go_before_the_cap(tmp_path: Path) -> None:
         prompt(903, "busy", "Three?"),
     ]
     cfg = stage.Config(prompts=put(tmp_path / "in", many() + mine), user_cap=2, prefix_characters=3)
-    out = here(tmp_path / "out")
+    out = context(tmp_path / "out")
     with pytest.raises(
-        Refusal
+        UserError
     ):  # "question 1..." prefixes are all alike at three characters: one prompt is left of them
         stage.run(cfg, out)
     cfg = cfg.model_copy(update={"prefix_characters": 100, "user_cap": 3})
@@ -131,8 +131,8 @@ def test_duplicates_go_before_the_cap(tmp_path: Path) -> None:
 
 def test_an_empty_split_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     folder = put(tmp_path / "in", [prompt(1, "only-one")])
-    out = here(tmp_path / "out")
-    with pytest.raises(Refusal) as refusal:
+    out = context(tmp_path / "out")
+    with pytest.raises(UserError) as refusal:
         stage.run(stage.Config(prompts=folder), out)
     assert len(refusal.value.lines) == 2
     assert all(
@@ -143,21 +143,21 @@ def test_an_empty_split_is_named_and_nothing_is_written(tmp_path: Path) -> None:
 
 def test_shares_that_leave_nothing_to_train_are_refused(tmp_path: Path) -> None:
     cfg = stage.Config(prompts=put(tmp_path / "in", many()), valid_share=0.5, test_share=0.5)
-    with pytest.raises(Refusal, match=r"valid_share \+ test_share = 1: less than 1"):
-        stage.run(cfg, here(tmp_path / "out"))
+    with pytest.raises(UserError, match=r"valid_share \+ test_share = 1: less than 1"):
+        stage.run(cfg, context(tmp_path / "out"))
 
 
 PERSONAL = "Please write to ann.lee@example.org or call (212) 555-0187 about it."
 
 
-def written(out: Here) -> dict[str, str]:
+def written(out: StageContext) -> dict[str, str]:
     return {p.id: p.messages[0].content for p in records.read(out.path("prompts.jsonl"), Prompt)}
 
 
 def test_personal_data_is_masked_in_every_split_and_kept_apart(tmp_path: Path) -> None:
     mine = [prompt(1000 + n, f"user-{n}", f"{word} {PERSONAL}") for n, word in enumerate(WORDS)]
     cfg = stage.Config(prompts=put(tmp_path / "in", many() + mine), near_share=0)
-    out = here(tmp_path / "run" / "curate.prompts")
+    out = context(tmp_path / "run" / "curate.prompts")
     stage.run(cfg, out)
     texts = written(out)
     assert all(texts[one.id].endswith("write to [email-1] or call [phone-1] about it.") for one in mine)
@@ -175,7 +175,7 @@ def test_the_paper_s_filter_drops_in_the_training_split_only(tmp_path: Path) -> 
     cfg = stage.Config(
         prompts=put(tmp_path / "in", many() + mine), near_share=0, personal="drop", personal_splits=("train",)
     )
-    out = here(tmp_path / "out")
+    out = context(tmp_path / "out")
     stage.run(cfg, out)
     split = {one.user: one.split for one in records.read(out.path("prompts.jsonl"), Prompt)}
     texts = written(out)
@@ -200,7 +200,7 @@ def test_empty_long_and_foreign_prompts_say_why(tmp_path: Path) -> None:
     cfg = stage.Config(
         prompts=put(tmp_path / "in", many() + mine), min_characters=2, max_characters=200, languages=("en",)
     )
-    out = here(tmp_path / "out")
+    out = context(tmp_path / "out")
     stage.run(cfg, out)
     dropped = [(one.id, one.reason, one.found) for one in records.read(out.path("dropped.jsonl"), Dropped)]
     wanted = [
@@ -213,8 +213,8 @@ def test_empty_long_and_foreign_prompts_say_why(tmp_path: Path) -> None:
 
 def test_an_unknown_language_or_model_is_refused(tmp_path: Path) -> None:
     folder = put(tmp_path / "in", many())
-    with pytest.raises(Refusal, match="languages: 'english': not among"):
-        stage.run(stage.Config(prompts=folder, languages=("english",)), here(tmp_path / "out"))
+    with pytest.raises(UserError, match="languages: 'english': not among"):
+        stage.run(stage.Config(prompts=folder, languages=("english",)), context(tmp_path / "out"))
 
 
 def test_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +227,7 @@ def test_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(parallel.pieces(folder / "prompts.jsonl")) > 2
     made = []
     for processes in (1, 2):
-        out = here(tmp_path / str(processes) / "curate.prompts")
+        out = context(tmp_path / str(processes) / "curate.prompts")
         stage.run(stage.Config(prompts=folder, processes=processes), out)
         made.append(
             {path.name: path.read_bytes() for path in out.folder.iterdir() if path.suffix == ".jsonl"}
@@ -244,19 +244,19 @@ def test_wrong_lines_are_told_with_their_numbers_wherever_they_are(
     lines[41] = "{"
     lines[57] = '{"id": "x"}'
     (folder / "prompts.jsonl").write_text("\n".join(lines) + "\n")
-    with pytest.raises(Refusal) as refusal:
-        stage.run(stage.Config(prompts=folder, processes=1), here(tmp_path / "out"))
+    with pytest.raises(UserError) as refusal:
+        stage.run(stage.Config(prompts=folder, processes=1), context(tmp_path / "out"))
     assert [line.split(": ")[0].rsplit(":", 1)[1] for line in refusal.value.lines] == ["42", "58", "58"]
     again = put(tmp_path / "again", many(2))
-    with pytest.raises(Refusal, match="'p0': there twice"):
-        stage.run(stage.Config(prompts=again, more=(again,), processes=1), here(tmp_path / "out"))
+    with pytest.raises(UserError, match="'p0': there twice"):
+        stage.run(stage.Config(prompts=again, more=(again,), processes=1), context(tmp_path / "out"))
 
 
 def test_more_folders_come_after_and_the_first_stays(tmp_path: Path) -> None:
     served = put(
         tmp_path / "served", [prompt(5000, "user-1", "QUESTION 7?"), prompt(5001, "user-1", "Something new?")]
     )
-    out = here(tmp_path / "out")
+    out = context(tmp_path / "out")
     stage.run(stage.Config(prompts=put(tmp_path / "in", many()), more=(served,)), out)
     assert "p5001" in written(out) and "p5000" not in written(out)
     assert records.read(out.path("dropped.jsonl"), Dropped)[0].like == "p7"
@@ -266,7 +266,7 @@ def test_the_page_shows_numbers_and_no_prompt(tmp_path: Path) -> None:
     hostile = prompt(900, "<script>alert(1)</script>", "A <b>secret</b> question?").model_copy(
         update={"use_case": "<img src=x>"}
     )
-    out = here(tmp_path / "out")
+    out = context(tmp_path / "out")
     stage.run(
         stage.Config(prompts=put(tmp_path / "in", [*many(), hostile, prompt(901, "u", "question 3?")])), out
     )
@@ -292,7 +292,7 @@ def test_real_prompts_of_real_users(tmp_path: Path) -> None:
         Prompt(id=row["id"], messages=turn, user=row["user_id"])
         for row, turn in zip(rows, turns, strict=True)
     ]
-    out = here(tmp_path / "out")
+    out = context(tmp_path / "out")
     stage.run(stage.Config(prompts=put(tmp_path / "in", found), user_cap=50), out)
     dropped = records.read(out.path("dropped.jsonl"), Dropped)
     kept = records.read(out.path("prompts.jsonl"), Prompt)

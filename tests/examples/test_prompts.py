@@ -14,7 +14,7 @@ from biddable.curate import prompts as stage
 from biddable.curate.prompts.dedup import Dropped
 from biddable.run import records
 from biddable.run.records import Prompt, Wish
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
 PAPER = {  # Ouyang et al. 2022, table 1, in %
@@ -123,12 +123,12 @@ def test_about_two_thirds_carry_a_wish_and_kinds_are_well_formed(prompts: list[P
 
 
 def test_curation_finds_what_was_planted_and_nothing_else(prompts: list[Prompt], tmp_path: Path) -> None:
-    here = Here(tmp_path / "out", "curate.prompts", 1, lambda *_: None)
-    here.folder.mkdir()
+    context = StageContext(tmp_path / "out", "curate.prompts", 1, lambda *_: None)
+    context.folder.mkdir()
     records.write(tmp_path / "prompts.jsonl", prompts)
-    stage.run(stage.Config(prompts=tmp_path), here)
-    dropped = records.read(here.path("dropped.jsonl"), Dropped)
+    stage.run(stage.Config(prompts=tmp_path), context)
+    dropped = records.read(context.path("dropped.jsonl"), Dropped)
     assert Counter(one.reason for one in dropped) == {"same_text": 8, "long_prefix": 8}
     assert {one.id for one in dropped} == {one.id for one in prompts[-16:]}
-    assert here.summary["prompts"] == 704
-    assert here.path("changed.jsonl").read_text() == ""
+    assert context.summary["prompts"] == 704
+    assert context.path("changed.jsonl").read_text() == ""

@@ -14,23 +14,23 @@ from hypothesis import strategies as st
 
 from biddable.label import exports, imports
 from biddable.run import records
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Answer, Comparison, Demonstration, Message, Prompt, Rating
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 from tests.label.test_agreement import DATA, RANKS
 
 
-def here_in(folder: Path, key: str = "label.imports") -> Here:
+def context_in(folder: Path, key: str = "label.imports") -> StageContext:
     (folder / key).mkdir(parents=True, exist_ok=True)
-    return Here(folder / key, key, 3, lambda step, steps, numbers: None)
+    return StageContext(folder / key, key, 3, lambda step, steps, numbers: None)
 
 
 def refused(cfg: imports.Config, folder: Path) -> list[str]:
     """The lines of the refusal; nothing was written."""
-    here = here_in(folder / "refused")
-    with pytest.raises(Refusal) as caught:
-        imports.run(cfg, here)
-    assert list(here.folder.iterdir()) == []
+    context = context_in(folder / "refused")
+    with pytest.raises(UserError) as caught:
+        imports.run(cfg, context)
+    assert list(context.folder.iterdir()) == []
     return [line.replace(f"{folder}/", "") for line in caught.value.lines]
 
 
@@ -54,12 +54,12 @@ def lines(path: Path, rows: list[Any]) -> Path:
 def test_our_own_file_comes_out_as_it_went_in(tmp_path: Path) -> None:
     rows = [comparison("b", (1, 2, 2)), comparison("a", (2, 1), "bob-1")]
     path = lines(tmp_path / "mine.jsonl", rows)
-    here = here_in(tmp_path)
-    imports.run(imports.Config(files=(path,)), here)
-    assert records.read(here.path("comparisons.jsonl"), Comparison) == [
+    context = context_in(tmp_path)
+    imports.run(imports.Config(files=(path,)), context)
+    assert records.read(context.path("comparisons.jsonl"), Comparison) == [
         Comparison(**row) for row in (rows[1], rows[0])
     ]
-    assert here.summary == {
+    assert context.summary == {
         "comparisons": 2,
         "prompts": 2,
         "labelers": 2,
@@ -113,16 +113,18 @@ def test_argillas_rankings_with_and_without_ties(tmp_path: Path) -> None:
     ]
     path = tmp_path / "export.json"
     path.write_text(json.dumps(rows, indent=2))
-    here = here_in(tmp_path)
-    imports.run(imports.Config(files=(path,), labelers={"7c3e": "ada-1", "other": "bob-1"}, **ARGILLA), here)  # type: ignore[arg-type]
-    found = {row.labeler: row for row in records.read(here.path("comparisons.jsonl"), Comparison)}
+    context = context_in(tmp_path)
+    imports.run(
+        imports.Config(files=(path,), labelers={"7c3e": "ada-1", "other": "bob-1"}, **ARGILLA), context
+    )  # type: ignore[arg-type]
+    found = {row.labeler: row for row in records.read(context.path("comparisons.jsonl"), Comparison)}
     assert found["ada-1"].ranks == (2, 3, 1) and found["bob-1"].ranks == (1, 2, 1)
     assert [one.text for one in found["ada-1"].answers] == ["An apple.", "Fruit.", "A pear."]
     assert found["ada-1"].prompt == found["bob-1"].prompt
-    text = here.path("comparisons.jsonl").read_text()
-    imports.run(imports.Config(files=(path,), **ARGILLA), here)  # type: ignore[arg-type]
+    text = context.path("comparisons.jsonl").read_text()
+    imports.run(imports.Config(files=(path,), **ARGILLA), context)  # type: ignore[arg-type]
     assert (
-        "7c3e" not in (again := here.path("comparisons.jsonl").read_text()) and again != text
+        "7c3e" not in (again := context.path("comparisons.jsonl").read_text()) and again != text
     )  # pseudonyms of our own
 
 
@@ -216,10 +218,10 @@ def test_label_studios_rankings(tmp_path: Path) -> None:
     ]
     path = tmp_path / "export.json"
     path.write_text(json.dumps(rows))
-    here = here_in(tmp_path)
+    context = context_in(tmp_path)
     names = {"1": "ada-1", "bo@example.org": "bob-1", "3": "cy-1"}
-    imports.run(imports.Config(files=(path,), labelers=names, **STUDIO), here)  # type: ignore[arg-type]
-    found = {row.labeler: row.ranks for row in records.read(here.path("comparisons.jsonl"), Comparison)}
+    imports.run(imports.Config(files=(path,), labelers=names, **STUDIO), context)  # type: ignore[arg-type]
+    found = {row.labeler: row.ranks for row in records.read(context.path("comparisons.jsonl"), Comparison)}
     assert found == {"ada-1": (2, 3, 1), "bob-1": (1, 2, 3), "cy-1": (2, 1, 2)}
     path.write_text(json.dumps([studio({"ranker": {"best": ["x"], "rest": ["y", "z"]}})]))
     (line,) = refused(imports.Config(files=(path,), **STUDIO), tmp_path)  # type: ignore[arg-type]
@@ -244,21 +246,21 @@ def test_label_studios_pairs_ratings_and_texts(tmp_path: Path) -> None:
     data = {"prompt": [{"role": "user", "content": "Name a fruit."}], "left": "An apple.", "right": "Fruit."}
     path = tmp_path / "export.json"
     path.write_text(json.dumps([studio({"selected": "right"}, data=data)]))
-    here = here_in(tmp_path)
-    imports.run(imports.Config(files=(path,), **{**STUDIO, "answers": ("left", "right")}), here)  # type: ignore[arg-type]
-    assert records.read(here.path("comparisons.jsonl"), Comparison)[0].ranks == (2, 1)
+    context = context_in(tmp_path)
+    imports.run(imports.Config(files=(path,), **{**STUDIO, "answers": ("left", "right")}), context)  # type: ignore[arg-type]
+    assert records.read(context.path("comparisons.jsonl"), Comparison)[0].ranks == (2, 1)
     path.write_text(json.dumps([studio({"rating": 3}, data=data)]))
     rating = {**STUDIO, "kind": "ratings", "answers": ("left",)}
-    imports.run(imports.Config(files=(path,), scale=4, **rating), here)  # type: ignore[arg-type]
-    assert records.read(here.path("ratings.jsonl"), Rating)[0].overall == 5  # 1 + 6 * (3 - 1) / (4 - 1)
-    with pytest.raises(Refusal, match="no whole number from 1 to 7"):
-        imports.run(imports.Config(files=(path,), scale=5 + 1, **rating), here)  # type: ignore[arg-type]
-    with pytest.raises(Refusal, match="a rating is a whole number from 1 to 2, not 3"):
-        imports.run(imports.Config(files=(path,), scale=2, **rating), here)  # type: ignore[arg-type]
+    imports.run(imports.Config(files=(path,), scale=4, **rating), context)  # type: ignore[arg-type]
+    assert records.read(context.path("ratings.jsonl"), Rating)[0].overall == 5  # 1 + 6 * (3 - 1) / (4 - 1)
+    with pytest.raises(UserError, match="no whole number from 1 to 7"):
+        imports.run(imports.Config(files=(path,), scale=5 + 1, **rating), context)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="a rating is a whole number from 1 to 2, not 3"):
+        imports.run(imports.Config(files=(path,), scale=2, **rating), context)  # type: ignore[arg-type]
     path.write_text(json.dumps([studio({"text": ["An apple,", "or a pear."]}, data=data)]))
-    imports.run(imports.Config(files=(path,), **{**STUDIO, "kind": "demonstrations", "answers": ()}), here)  # type: ignore[arg-type]
+    imports.run(imports.Config(files=(path,), **{**STUDIO, "kind": "demonstrations", "answers": ()}), context)  # type: ignore[arg-type]
     assert (
-        records.read(here.path("demonstrations.jsonl"), Demonstration)[0].answer.text
+        records.read(context.path("demonstrations.jsonl"), Demonstration)[0].answer.text
         == "An apple,\nor a pear."
     )
 
@@ -292,14 +294,14 @@ def test_real_labels_of_three_annotators(tmp_path: Path) -> None:
         rows.append({"id": row["id"], "fields": fields, "responses": {"choice": said}})
     path = lines(tmp_path / "export.jsonl", rows)
     names = {name: name for name in ("pandalm-a1", "pandalm-a2", "pandalm-a3")}
-    here = here_in(tmp_path)
+    context = context_in(tmp_path)
     imports.run(
         imports.Config(
             files=(path,), format="argilla", answers=("first", "second"), question="choice", labelers=names
         ),
-        here,
+        context,
     )
-    found = records.read(here.path("comparisons.jsonl"), Comparison)
+    found = records.read(context.path("comparisons.jsonl"), Comparison)
     got = collections.defaultdict(list)
     for label in found:
         got[label.prompt.messages[-1].content, label.labeler].append(label.ranks)
@@ -333,21 +335,21 @@ def test_exports_are_trls_conversational_formats(tmp_path: Path) -> None:
         tmp_path / "demonstrations.jsonl",
         [Demonstration(id="d", prompt=prompt, answer=Answer(text="A pear.", model="people"), **who)],
     )  # type: ignore[arg-type]
-    here = here_in(tmp_path, "label.exports")
-    exports.run(exports.Config(comparisons=path, demonstrations=tmp_path / "demonstrations.jsonl"), here)
+    context = context_in(tmp_path, "label.exports")
+    exports.run(exports.Config(comparisons=path, demonstrations=tmp_path / "demonstrations.jsonl"), context)
     user, prompt_ = {"role": "user", "content": "Name a fruit."}, [{"role": "user", "content": "x"}]
-    told = [json.loads(line) for line in here.path("preferences.jsonl").read_text().splitlines()]
+    told = [json.loads(line) for line in context.path("preferences.jsonl").read_text().splitlines()]
     worse = [{"role": "assistant", "content": "x 1"}]
     assert told == [
         {"prompt": prompt_, "chosen": [{"role": "assistant", "content": f"x {i}"}], "rejected": worse}
         for i in (0, 2)
     ]
-    assert json.loads(here.path("sft.jsonl").read_text()) == {
+    assert json.loads(context.path("sft.jsonl").read_text()) == {
         "messages": [user, {"role": "assistant", "content": "A pear."}]
     }
-    assert "ada" not in here.path("preferences.jsonl").read_text() + here.path("sft.jsonl").read_text()
-    assert here.summary == {"pairs": 2, "rankings": 1, "dialogues": 1, "simulated": False}
-    with pytest.raises(Refusal, match="no label belongs to test"):
-        exports.run(exports.Config(comparisons=path, demonstrations=None, splits=("test",)), here)
-    with pytest.raises(Refusal, match="at least one of them"):
-        exports.run(exports.Config(comparisons=None, demonstrations=None), here)
+    assert "ada" not in context.path("preferences.jsonl").read_text() + context.path("sft.jsonl").read_text()
+    assert context.summary == {"pairs": 2, "rankings": 1, "dialogues": 1, "simulated": False}
+    with pytest.raises(UserError, match="no label belongs to test"):
+        exports.run(exports.Config(comparisons=path, demonstrations=None, splits=("test",)), context)
+    with pytest.raises(UserError, match="at least one of them"):
+        exports.run(exports.Config(comparisons=None, demonstrations=None), context)

@@ -19,9 +19,9 @@ from pydantic import ValidationError
 from biddable.label import collection, comparisons, demonstrations, queue, ratings
 from biddable.label.simulated import labelers as people
 from biddable.run import records
-from biddable.run.config import Refusal, Waiting
+from biddable.run.config import UserError, Waiting
 from biddable.run.records import Answer, Comparison, Demonstration, Message, Prompt, Rating, Replies
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 from biddable.store.store import open_store
 from biddable.store.types import Person, Task
 
@@ -103,37 +103,37 @@ def make_replies(count: int, answers: int) -> list[Replies]:
     ]
 
 
-def setting(folder: Path, kind: str, count: int = 12, **settings: Any) -> tuple[Any, Here]:
-    """A kind's Config and Here in a run folder whose replies are written."""
+def setting(folder: Path, kind: str, count: int = 12, **settings: Any) -> tuple[Any, StageContext]:
+    """A kind's Config and StageContext in a run folder whose replies are written."""
     rows = make_replies(count, 1 if kind == "ratings" else 4)
     for place in ("replies", f"label.{kind}"):
         (folder / place).mkdir(parents=True, exist_ok=True)
     records.write(folder / "replies" / "replies.jsonl", rows)
     cfg = KINDS[kind][0].Config(replies=folder / "replies", **settings)
-    return cfg, Here(folder / f"label.{kind}", f"label.{kind}", 3, lambda step, steps, numbers: None)
+    return cfg, StageContext(folder / f"label.{kind}", f"label.{kind}", 3, lambda step, steps, numbers: None)
 
 
-def made(here: Here, kind: str) -> list[Any]:
-    return records.read(here.path(f"{kind}.jsonl"), KINDS[kind][1])
+def made(context: StageContext, kind: str) -> list[Any]:
+    return records.read(context.path(f"{kind}.jsonl"), KINDS[kind][1])
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_question_answer_record_and_back(kind: str, tmp_path: Path) -> None:
     module = KINDS[kind][0]
     rows = {row.prompt.id: row for row in make_replies(12, 1 if kind == "ratings" else 4)}
-    cfg, here = setting(tmp_path, kind, labelers="simulated", people=4)
-    module.run(cfg, here)
-    found = made(here, kind)
+    cfg, context = setting(tmp_path, kind, labelers="simulated", people=4)
+    module.run(cfg, context)
+    found = made(context, kind)
     assert [row.id for row in found] == sorted(row.id for row in found)
     assert {row.prompt.id for row in found} == set(rows)
     assert all(row.simulated and row.prompt == rows[row.prompt.id].prompt for row in found)
-    assert here.summary[kind] == len(found) and here.summary["simulated"] is True
-    assert here.summary["labelers"] == len({row.labeler for row in found}) == 4
+    assert context.summary[kind] == len(found) and context.summary["simulated"] is True
+    assert context.summary["labelers"] == len({row.labeler for row in found}) == 4
     name = "evaluation" if kind == "ratings" else "training"
-    assert here.summary["guideline"] == found[0].guideline and found[0].guideline.startswith(f"{name}-")
-    first = here.path(f"{kind}.jsonl").read_bytes()
-    module.run(cfg, here)  # again, with everything in the store
-    assert here.path(f"{kind}.jsonl").read_bytes() == first
+    assert context.summary["guideline"] == found[0].guideline and found[0].guideline.startswith(f"{name}-")
+    first = context.path(f"{kind}.jsonl").read_bytes()
+    module.run(cfg, context)  # again, with everything in the store
+    assert context.path(f"{kind}.jsonl").read_bytes() == first
     other_cfg, other = setting(tmp_path / "another_run", kind, labelers="simulated", people=4)
     module.run(other_cfg, other)
     assert other.path(f"{kind}.jsonl").read_bytes() == first  # nothing depends on the run's name
@@ -141,24 +141,24 @@ def test_question_answer_record_and_back(kind: str, tmp_path: Path) -> None:
 
 def test_what_is_said_of_an_answer_reaches_that_answer(tmp_path: Path) -> None:
     rows = {row.prompt.id: row for row in make_replies(12, 4)}
-    cfg, here = setting(tmp_path / "a", "demonstrations", labelers="simulated", people=3)
-    demonstrations.run(cfg, here)
-    for row in made(here, "demonstrations"):
+    cfg, context = setting(tmp_path / "a", "demonstrations", labelers="simulated", people=3)
+    demonstrations.run(cfg, context)
+    for row in made(context, "demonstrations"):
         assert len(row.answer.text) == max(len(one.text) for one in rows[row.prompt.id].answers)
         assert row.answer in rows[row.prompt.id].answers  # tokens, model and all
-    cfg, here = setting(tmp_path / "b", "comparisons", labelers="simulated", people=3)
-    comparisons.run(cfg, here)
-    for row in made(here, "comparisons"):
+    cfg, context = setting(tmp_path / "b", "comparisons", labelers="simulated", people=3)
+    comparisons.run(cfg, context)
+    for row in made(context, "comparisons"):
         assert row.answers == rows[row.prompt.id].answers
         assert row.ranks == rank(Fake("x"), row.prompt, row.answers)
-    cfg, here = setting(tmp_path / "c", "ratings", labelers="simulated", people=3)
-    ratings.run(cfg, here)
+    cfg, context = setting(tmp_path / "c", "ratings", labelers="simulated", people=3)
+    ratings.run(cfg, context)
     single = {row.prompt.id: row.answers[0] for row in make_replies(12, 1)}
-    found = made(here, "ratings")
+    found = made(context, "ratings")
     assert all(
         row.answer == single[row.prompt.id] and row.overall == 1 + len(row.answer.text) % 7 for row in found
     )
-    assert here.summary["overall"] == pytest.approx(sum(1 + len(a.text) % 7 for a in single.values()) / 12)
+    assert context.summary["overall"] == pytest.approx(sum(1 + len(a.text) % 7 for a in single.values()) / 12)
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -173,16 +173,16 @@ def test_the_question_is_blind(kind: str) -> None:
 
 
 def test_people_are_waited_for_and_their_answers_kept(tmp_path: Path) -> None:
-    cfg, here = setting(tmp_path, "comparisons", double_share=0.0)
+    cfg, context = setting(tmp_path, "comparisons", double_share=0.0)
     with pytest.raises(Waiting, match=r"^12 of 12 comparisons to go"):
-        comparisons.run(cfg, here)
-    assert not here.path("comparisons.jsonl").exists()
+        comparisons.run(cfg, context)
+    assert not context.path("comparisons.jsonl").exists()
     with open_store(tmp_path / "store.db") as store:
         store.add_people([Person("id-1", "ada-1", "training", False)])
         version = store.add_guideline(*collection.guideline("training"))
         rows = collection.read_replies(tmp_path / "replies")
         asked = [Task(name, row.model_dump_json(exclude_none=True)) for name, row in rows]
-        task_set = collection.task_set_name(here, cfg, asked)
+        task_set = collection.task_set_name(context, cfg, asked)
         for number in range(12):
             task = queue.next_task(store, task_set, "id-1")
             assert task is not None
@@ -192,71 +192,73 @@ def test_people_are_waited_for_and_their_answers_kept(tmp_path: Path) -> None:
             queue.submit(store, task, "id-1", said, version, 30.0)
             if number == 4:
                 with pytest.raises(Waiting, match=r"^7 of 12 comparisons to go"):
-                    comparisons.run(cfg, here)
-    comparisons.run(cfg, here)
-    found = made(here, "comparisons")
+                    comparisons.run(cfg, context)
+    comparisons.run(cfg, context)
+    found = made(context, "comparisons")
     assert (
         len(found) == 12
         and not any(row.simulated for row in found)
         and {row.labeler for row in found} == {"ada-1"}
     )
     assert all(row.ranks == rank(Fake("x"), row.prompt, row.answers) for row in found)
-    assert here.summary["simulated"] is False and "agreement" not in here.summary
+    assert context.summary["simulated"] is False and "agreement" not in context.summary
 
 
 def test_some_prompts_are_ranked_twice(tmp_path: Path) -> None:
-    cfg, here = setting(tmp_path, "comparisons", count=60, labelers="simulated", people=5, double_share=0.3)
-    comparisons.run(cfg, here)
-    double = sum(records.fraction("double", 3, f"p{number}") < 0.3 for number in range(60))
+    cfg, context = setting(
+        tmp_path, "comparisons", count=60, labelers="simulated", people=5, double_share=0.3
+    )
+    comparisons.run(cfg, context)
+    double = sum(records.hash_fraction("double", 3, f"p{number}") < 0.3 for number in range(60))
     assert 0 < double < 60
-    assert here.summary["comparisons"] == 60 + double and here.summary["prompts"] == 60
-    found = made(here, "comparisons")
+    assert context.summary["comparisons"] == 60 + double and context.summary["prompts"] == 60
+    found = made(context, "comparisons")
     assert len({(row.prompt.id, row.labeler) for row in found}) == 60 + double  # nobody twice
-    assert here.summary["agreement_pairs"] == 60 + double
+    assert context.summary["agreement_pairs"] == 60 + double
     pairs = [(a, b) for row in found for i, a in enumerate(row.ranks) for b in row.ranks[i + 1 :]]
-    assert here.summary["ties"] == pytest.approx(sum(a == b for a, b in pairs) / len(pairs))
+    assert context.summary["ties"] == pytest.approx(sum(a == b for a, b in pairs) / len(pairs))
     counts = [sum(row.labeler == f"training-{number:02d}" for row in found) for number in range(5)]
     assert max(counts) - min(counts) <= 1  # the work is shared evenly
 
 
 def test_every_labeler_ranks_everything_on_the_held_out_panel(tmp_path: Path) -> None:
-    cfg, here = setting(
+    cfg, context = setting(
         tmp_path, "comparisons", labelers="simulated", people=3, overlap=3, double_share=0.0, panel="held_out"
     )
-    comparisons.run(cfg, here)
-    found = made(here, "comparisons")
+    comparisons.run(cfg, context)
+    found = made(context, "comparisons")
     assert len(found) == 36 and {row.panel for row in found} == {"held_out"}
-    assert here.summary["guideline"].startswith("evaluation-")
+    assert context.summary["guideline"].startswith("evaluation-")
 
 
 def test_splits_and_limit_choose_prompts(tmp_path: Path) -> None:
-    cfg, here = setting(
+    cfg, context = setting(
         tmp_path, "comparisons", count=30, labelers="simulated", people=2, splits=("valid",), limit=4
     )
-    comparisons.run(cfg, here)
-    found = made(here, "comparisons")
+    comparisons.run(cfg, context)
+    found = made(context, "comparisons")
     assert {row.prompt.split for row in found} == {"valid"}
     by_hash = sorted(
-        (f"p{number}" for number in range(0, 30, 3)), key=lambda one: records.fraction("limit", 3, one)
+        (f"p{number}" for number in range(0, 30, 3)), key=lambda one: records.hash_fraction("limit", 3, one)
     )
     assert {row.prompt.id for row in found} == set(by_hash[:4])
 
 
 def test_mistakes_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    cfg, here = setting(tmp_path / "a", "comparisons", labelers="simulated", people=1)
-    with pytest.raises(Refusal, match=r"\[label.comparisons\] people = 1: some tasks go to 2 people"):
-        comparisons.run(cfg, here)
-    cfg, here = setting(tmp_path / "b", "comparisons", splits=("test",))
-    with pytest.raises(Refusal, match="no prompt belongs to test"):
-        comparisons.run(cfg, here)
-    cfg, here = setting(tmp_path / "c", "comparisons")
+    cfg, context = setting(tmp_path / "a", "comparisons", labelers="simulated", people=1)
+    with pytest.raises(UserError, match=r"\[label.comparisons\] people = 1: some tasks go to 2 people"):
+        comparisons.run(cfg, context)
+    cfg, context = setting(tmp_path / "b", "comparisons", splits=("test",))
+    with pytest.raises(UserError, match="no prompt belongs to test"):
+        comparisons.run(cfg, context)
+    cfg, context = setting(tmp_path / "c", "comparisons")
     records.write(tmp_path / "c" / "replies" / "replies.jsonl", make_replies(5, 1))
-    with pytest.raises(Refusal, match="5 of 5 prompts have one answer only, the first is p0"):
-        comparisons.run(cfg, here)
-    cfg, here = setting(tmp_path / "d", "ratings")
+    with pytest.raises(UserError, match="5 of 5 prompts have one answer only, the first is p0"):
+        comparisons.run(cfg, context)
+    cfg, context = setting(tmp_path / "d", "ratings")
     records.write(tmp_path / "d" / "replies" / "replies.jsonl", make_replies(5, 2))
-    with pytest.raises(Refusal, match="5 of 5 lines have several answers"):
-        ratings.run(cfg, here)
+    with pytest.raises(UserError, match="5 of 5 lines have several answers"):
+        ratings.run(cfg, context)
     assert not list(tmp_path.glob("*/store.db"))
 
 
@@ -268,14 +270,14 @@ def test_answers_check_themselves() -> None:
     question = comparisons.Question(
         prompt=make_replies(1, 2)[0].prompt, answers=make_replies(1, 2)[0].answers
     )
-    with pytest.raises(Refusal, match="one for each of the 2 answers"):
+    with pytest.raises(UserError, match="one for each of the 2 answers"):
         comparisons.check(question, comparisons.Answer(ranks=(1, 2, 3)))
     for nothing in ({}, {"text": " "}, {"text": "a", "best": 0}, {"best": -1}):
         with pytest.raises(ValidationError):
             demonstrations.Answer(**nothing)
     view = demonstrations.Question(prompt=question.prompt, answers=question.answers)
     demonstrations.check(view, demonstrations.Answer(text="my own words"))
-    with pytest.raises(Refusal, match="there are 2 answers"):
+    with pytest.raises(UserError, match="there are 2 answers"):
         demonstrations.check(view, demonstrations.Answer(best=2))
     for overall in (0, 8):
         with pytest.raises(ValidationError):
@@ -284,21 +286,21 @@ def test_answers_check_themselves() -> None:
 
 def test_killed_while_labeling_goes_on_without_loss_or_doubles(tmp_path: Path) -> None:
     settings = {"labelers": "simulated", "people": 5, "double_share": 0.3}
-    cfg, here = setting(tmp_path / "straight", "comparisons", count=40, **settings)
-    comparisons.run(cfg, here)
-    straight = here.path("comparisons.jsonl").read_bytes()
-    cfg, here = setting(tmp_path / "broken", "comparisons", count=40, **settings)
+    cfg, context = setting(tmp_path / "straight", "comparisons", count=40, **settings)
+    comparisons.run(cfg, context)
+    straight = context.path("comparisons.jsonl").read_bytes()
+    cfg, context = setting(tmp_path / "broken", "comparisons", count=40, **settings)
     for after in (5, 17, 31):
         child = subprocess.Popen([sys.executable, __file__, str(tmp_path / "broken"), json.dumps(settings)])
         while labels_there(tmp_path / "broken") < after and child.poll() is None:
             time.sleep(0.01)
         child.send_signal(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
-        assert not here.path("comparisons.jsonl").exists()
+        assert not context.path("comparisons.jsonl").exists()
     between = labels_there(tmp_path / "broken")
     assert between >= 31
-    comparisons.run(cfg, here)
-    assert here.path("comparisons.jsonl").read_bytes() == straight
+    comparisons.run(cfg, context)
+    assert context.path("comparisons.jsonl").read_bytes() == straight
 
 
 def labels_there(folder: Path) -> int:

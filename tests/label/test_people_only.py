@@ -10,16 +10,16 @@ from pydantic import BaseModel, ValidationError
 
 from biddable.label import probes, prompts, queue, rulechecks, rules
 from biddable.run import records
-from biddable.run.config import Refusal, Waiting
+from biddable.run.config import UserError, Waiting
 from biddable.run.records import Answer, Demonstration, Message, Probe, Prompt, Replies, RuleCheck, Text
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 from biddable.store.store import open_store
 from biddable.store.types import Person
 
 
-def here_in(folder: Path, key: str) -> Here:
+def context_in(folder: Path, key: str) -> StageContext:
     (folder / key).mkdir(parents=True, exist_ok=True)
-    return Here(folder / key, key, 3, lambda step, steps, numbers: None)
+    return StageContext(folder / key, key, 3, lambda step, steps, numbers: None)
 
 
 def work_through(folder: Path, answer: Any, most: int = 1000, people: tuple[str, ...] = ("ada",)) -> int:
@@ -40,9 +40,9 @@ def work_through(folder: Path, answer: Any, most: int = 1000, people: tuple[str,
 def test_prompts_of_three_forms(tmp_path: Path) -> None:
     records.write(tmp_path / "cases.jsonl", [Text(id="u1", text="somebody who runs a small shop")])
     cfg = prompts.Config(plain=2, few_shot=1, pairs=3, use_cases=tmp_path / "cases.jsonl", each=1)
-    here = here_in(tmp_path, "label.prompts")
+    context = context_in(tmp_path, "label.prompts")
     with pytest.raises(Waiting, match=r"^4 of 4 prompts to go: people of the panel training give them"):
-        prompts.run(cfg, here)
+        prompts.run(cfg, context)
 
     def answer(task: queue.Task) -> prompts.Answer:
         asked = prompts.question(task)
@@ -52,8 +52,8 @@ def test_prompts_of_three_forms(tmp_path: Path) -> None:
         return said
 
     assert work_through(tmp_path, answer) == 4
-    prompts.run(cfg, here)
-    found = {row.id: row for row in records.read(here.path("prompts.jsonl"), Prompt)}
+    prompts.run(cfg, context)
+    found = {row.id: row for row in records.read(context.path("prompts.jsonl"), Prompt)}
     assert sorted(found) == [
         "case-00001-1-ada-1",
         *(f"few-shot-00001-ada-1-{i}" for i in (1, 2, 3)),
@@ -62,7 +62,7 @@ def test_prompts_of_three_forms(tmp_path: Path) -> None:
     ]
     assert found["case-00001-1-ada-1"].messages[0].content == "write somebody who runs a small shop"
     # three pairs give three prompts; none holds its own answer, each holds the two others'
-    shots = {row.id: row for row in records.read(here.path("demonstrations.jsonl"), Demonstration)}
+    shots = {row.id: row for row in records.read(context.path("demonstrations.jsonl"), Demonstration)}
     for i in range(3):
         text = found[f"few-shot-00001-ada-1-{i + 1}"].messages[0].content
         assert text.startswith("write few_shot\n\n") and text.endswith(f"\n\nQuery: q{i}\nAnswer:")
@@ -70,9 +70,9 @@ def test_prompts_of_three_forms(tmp_path: Path) -> None:
         assert shots[f"few-shot-00001-ada-1-{i + 1}"].answer.text == f"a{i}"
     assert {row.user for row in found.values()} == {"ada-1"}
     assert (
-        here.summary["prompts"] == 6
-        and here.summary["demonstrations"] == 3
-        and here.summary["simulated"] is False
+        context.summary["prompts"] == 6
+        and context.summary["demonstrations"] == 3
+        and context.summary["simulated"] is False
     )
 
 
@@ -85,12 +85,12 @@ def test_wrong_prompts() -> None:
     ):
         with pytest.raises(ValidationError):
             prompts.Answer.model_validate(wrong)
-    with pytest.raises(Refusal, match="1 queries with answers; at least 2"):
+    with pytest.raises(UserError, match="1 queries with answers; at least 2"):
         prompts.check(
             prompts.Question(form="few_shot", pairs=2),
             prompts.Answer.model_validate({"text": "x", "pairs": [pair]}),
         )
-    with pytest.raises(Refusal, match="without queries"):
+    with pytest.raises(UserError, match="without queries"):
         prompts.check(
             prompts.Question(form="plain"), prompts.Answer.model_validate({"text": "x", "pairs": [pair]})
         )
@@ -98,7 +98,7 @@ def test_wrong_prompts() -> None:
 
 def test_all_mistakes_of_a_few_shot_prompt_at_once() -> None:
     fields = {"text": [" "], "query": ["a", "", "b", "a", ""], "answer": ["1", "2", "", "3", ""]}
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(UserError) as caught:
         prompts.form(prompts.Question(form="few_shot", pairs=3), fields)
     assert caught.value.lines == [
         "the instruction is empty",
@@ -107,7 +107,7 @@ def test_all_mistakes_of_a_few_shot_prompt_at_once() -> None:
         "2 queries with answers; at least 3 were expected",
         "two queries are the same",
     ]
-    with pytest.raises(Refusal, match="the prompt is empty"):
+    with pytest.raises(UserError, match="the prompt is empty"):
         prompts.form(prompts.Question(form="plain"), {"text": [""]})
 
 
@@ -126,9 +126,9 @@ def replies(folder: Path) -> Path:
 def test_rule_checks_until_enough(tmp_path: Path) -> None:
     """5 prompts with 2 answers and 2 rules each: 20 questions; enough = 0.5 asks for 10 of them."""
     cfg = rulechecks.Config(replies=replies(tmp_path), rules_each=2, enough=0.5)
-    here = here_in(tmp_path, "label.rulechecks")
+    context = context_in(tmp_path, "label.rulechecks")
     with pytest.raises(Waiting, match=r"^10 of 10 rulechecks to go"):
-        rulechecks.run(cfg, here)
+        rulechecks.run(cfg, context)
 
     def answer(task: queue.Task) -> rulechecks.Answer:
         asked = rulechecks.question(task)
@@ -139,17 +139,17 @@ def test_rule_checks_until_enough(tmp_path: Path) -> None:
 
     assert work_through(tmp_path, answer, most=9) == 9
     with pytest.raises(Waiting, match=r"^1 of 10 rulechecks to go"):
-        rulechecks.run(cfg, here)
+        rulechecks.run(cfg, context)
     assert work_through(tmp_path, answer, most=11) == 11
-    rulechecks.run(cfg, here)
-    found = records.read(here.path("rulechecks.jsonl"), RuleCheck)
+    rulechecks.run(cfg, context)
+    found = records.read(context.path("rulechecks.jsonl"), RuleCheck)
     assert len(found) == 20 and {row.answer.model for row in found} == {"secret"}
     assert len({(row.prompt.id, row.answer.text, row.rule) for row in found}) == 20
     assert all(
         row.level == ("probably_breaks" if row.answer.text.endswith("0") else "definitely_follows")
         for row in found
     )
-    assert (here.summary["broken"], here.summary["kept"], here.summary["unsure"]) == (0.5, 0.5, 0.0)
+    assert (context.summary["broken"], context.summary["kept"], context.summary["unsure"]) == (0.5, 0.5, 0.0)
 
 
 def test_probes(tmp_path: Path) -> None:
@@ -159,24 +159,24 @@ def test_probes(tmp_path: Path) -> None:
     cfg = probes.Config(
         rules=tmp_path / "rules.toml", dialogues=2, turns=2, model="secret", endpoint="http://10.0.0.1/v1"
     )
-    here = here_in(tmp_path, "label.probes")
+    context = context_in(tmp_path, "label.probes")
     with pytest.raises(Waiting, match=r"^2 of 2 probes to go"):
-        probes.run(cfg, here)
+        probes.run(cfg, context)
     said = (Message(role="user", content="hello"), Message(role="assistant", content="go away"))
 
     def answer(task: queue.Task) -> probes.Answer:
         asked = probes.question(task)
         assert "secret" not in asked.model_dump_json() and "10.0.0.1" not in asked.model_dump_json()
-        with pytest.raises(Refusal, match="3 turns; at most 2"):
+        with pytest.raises(UserError, match="3 turns; at most 2"):
             probes.check(asked, probes.Answer(messages=said * 3, level="unsure"))
         return probes.Answer(messages=said, level="definitely_breaks", turn=1)
 
     assert work_through(tmp_path, answer) == 2
-    probes.run(cfg, here)
-    found = records.read(here.path("probes.jsonl"), Probe)
+    probes.run(cfg, context)
+    found = records.read(context.path("probes.jsonl"), Probe)
     assert [row.id for row in found] == ["kind-0001", "kind-0002"] and found[0].messages == said
     assert (found[0].model, found[0].rule_text, found[0].turn) == ("secret", "Be kind.", 1)
-    assert here.summary["broken"] == 1.0
+    assert context.summary["broken"] == 1.0
     for wrong in ({"messages": said[::-1]}, {"messages": said, "turn": 0}, {"messages": said, "turn": 2}):
         with pytest.raises(ValidationError):
             probes.Answer.model_validate({"level": "unsure", **wrong})
@@ -190,7 +190,7 @@ def test_rules_are_read_and_all_mistakes_told(tmp_path: Path) -> None:
     path.write_text(
         '[[rule]]\nid = "A b"\ntext = "x"\n[[rule]]\nid = "ok"\ntext = "x"\nquestion = "?"\n[[rule]]\nid = "ok"\ntext = "x"\nquestion = "?"\n'
     )
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(UserError) as caught:
         rules.load(path)
     lines = [line.removeprefix(f"{path}: ") for line in caught.value.lines]
     assert (
@@ -200,7 +200,7 @@ def test_rules_are_read_and_all_mistakes_told(tmp_path: Path) -> None:
     )
     for text in ("", "x = 1", "not toml"):
         path.write_text(text)
-        with pytest.raises(Refusal):
+        with pytest.raises(UserError):
             rules.load(path)
 
 
@@ -208,9 +208,9 @@ def test_guidelines_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     cfg = rulechecks.Config(replies=replies(tmp_path), guidelines=tmp_path / "own")
     with pytest.raises(
-        Refusal, match=r"own/training.md: the guideline of the panel training was expected there"
+        UserError, match=r"own/training.md: the guideline of the panel training was expected there"
     ):
-        rulechecks.run(cfg, here_in(tmp_path, "label.rulechecks"))
+        rulechecks.run(cfg, context_in(tmp_path, "label.rulechecks"))
     (tmp_path / "own" / "training.md").write_text("Our rules.")
     with pytest.raises(Waiting):
-        rulechecks.run(cfg, here_in(tmp_path, "label.rulechecks"))
+        rulechecks.run(cfg, context_in(tmp_path, "label.rulechecks"))

@@ -12,10 +12,10 @@ import pytest
 from pydantic import BaseModel
 
 from biddable.label import queue
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.store import drafts
 from biddable.store.store import Store, open_store
-from biddable.store.types import Counts, Lapsed, Person, Task, TaskSet
+from biddable.store.types import Counts, LeaseExpired, Person, Task, TaskSet
 
 
 class Said(BaseModel):
@@ -75,7 +75,7 @@ def test_a_lapsed_lease_frees_its_place(where: str) -> None:
     one, version = opened(where, tasks=1)
     late = take(one, "p0", seconds=0.0)
     assert take(one, "p1").id == late.id
-    with pytest.raises(Lapsed, match="never given to p0"):
+    with pytest.raises(LeaseExpired, match="never given to p0"):
         queue.submit(one, late, "p0", Said(word="late"), version, 1.0)
     assert queue.next_task(one, "set", "p2") is None
     queue.submit(one, late, "p1", Said(word="in time"), version, 1.0)
@@ -89,24 +89,24 @@ def test_submitting_twice_keeps_one_and_a_correction_replaces(where: str) -> Non
     task = take(one, "p0")
     first = queue.submit(one, task, "p0", Said(word="a"), version, 1.0)
     assert queue.submit(one, task, "p0", Said(word="a"), version, 9.0) == first
-    with pytest.raises(Refusal, match="a correction must replace that one"):
+    with pytest.raises(UserError, match="a correction must replace that one"):
         queue.submit(one, task, "p0", Said(word="b"), version, 1.0)
     second = queue.submit(one, task, "p0", Said(word="b"), version, 1.0, replaces=first)
     assert queue.submit(one, task, "p0", Said(word="b"), version, 1.0, replaces=first) == second != first
     assert queue.progress(one, "set") == (1, 1)
     (row,) = queue.collected(one, "set")
     assert row.answer == '{"word": "b"}' and row.shown == task.shown
-    with pytest.raises(Refusal, match="newest label is none"):
+    with pytest.raises(UserError, match="newest label is none"):
         queue.submit(one, task, "p1", Said(word="b"), version, 1.0, replaces="77")
     one.close()
 
 
 def test_only_the_own_panel_and_known_people(where: str) -> None:
     one, _ = opened(where)
-    with pytest.raises(Refusal, match="for simulated people of the panel training"):
+    with pytest.raises(UserError, match="for simulated people of the panel training"):
         queue.next_task(one, "set", "stranger")
     assert queue.next_task(one, "no such set", "p0") is None
-    with pytest.raises(Refusal, match="nobody called nobody"):
+    with pytest.raises(UserError, match="nobody called nobody"):
         queue.next_task(one, "set", "nobody")
     one.close()
 
@@ -190,8 +190,8 @@ def labour(where: str, people: list[str], version: str, seed: int) -> None:
                 time.sleep(0.002)
             try:
                 queue.submit(one, task, person, Said(word=person), version, 0.0)
-            except Refusal as error:
-                assert isinstance(error, Lapsed) or "must replace" in str(error)
+            except UserError as error:
+                assert isinstance(error, LeaseExpired) or "must replace" in str(error)
 
 
 def check_all_answered(one: Store, tasks: int, overlap: int) -> None:

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 from biddable.label import comparisons, demonstrations, queue, screening
 from biddable.label.screening import Config, Flagged, Screened
 from biddable.run import records
-from biddable.run.config import Refusal, Waiting
+from biddable.run.config import UserError, Waiting
 from biddable.run.records import Answer, Comparison, Message, Prompt
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 from biddable.store import drafts, reviews
 from biddable.store.store import Store, open_store
 from biddable.store.types import Person
@@ -24,7 +24,7 @@ def prompt(name: str) -> Prompt:
     return Prompt(id=name, messages=(Message(role="user", content=f"say {name}"),), user="grey-heron")
 
 
-def setting(folder: Path, **more: Any) -> tuple[Config, Here]:
+def setting(folder: Path, **more: Any) -> tuple[Config, StageContext]:
     """Four texts (the first two sensitive), one ranking 1 2 2 of three answers, two prompts, two groups."""
     records.write(
         folder / "texts.jsonl", [Flagged(id=f"x{i}", text=f"text {i}", sensitive=i < 2) for i in range(4)]
@@ -41,13 +41,15 @@ def setting(folder: Path, **more: Any) -> tuple[Config, Here]:
     }
     cfg = Config(**{**files, "groups": ("old", "young"), "people": 1, **more})
     (folder / "label.screening").mkdir(exist_ok=True)
-    return cfg, Here(folder / "label.screening", "label.screening", 3, lambda step, steps, numbers: None)
+    return cfg, StageContext(
+        folder / "label.screening", "label.screening", 3, lambda step, steps, numbers: None
+    )
 
 
 def work_through(store: Store, person: str, flags: dict[str, bool], ranks: tuple[int, ...]) -> None:
     """Answer all parts; `ranks` belong to the answers as stored."""
     guideline = store.add_guideline("training", "be helpful")
-    for part in reviews.screenings(store):
+    for part in reviews.screening_parts(store):
         while (task := queue.next_task(store, part.task_set, person)) is not None:
             said: BaseModel
             if part.part == "sensitive":
@@ -67,34 +69,34 @@ def work_through(store: Store, person: str, flags: dict[str, bool], ranks: tuple
 def test_four_parts_and_a_decision(tmp_path: Path) -> None:
     """Ada flags three of four texts as the trusted did, and ranks 1 1 2 where they rank 1 2 2: of the pairs (0,1) and (0,2), which theirs
     orders, hers has a tie (1/2) and one alike (1): 1.5 of 2. Her demonstrations get 7 and 6. Bob reverses: 2 1 1: nothing right."""
-    cfg, here = setting(tmp_path)
+    cfg, context = setting(tmp_path)
     with pytest.raises(Waiting, match="1 of 1 people still to be taken on; 0 finished"):
-        screening.run(cfg, here)
+        screening.run(cfg, context)
     with open_store(tmp_path / "store.db") as store:
         store.add_people([Person(name, f"{name}-1", "training", False) for name in ("ada", "bob")])
         work_through(store, "ada", {"x0": True, "x1": False, "x2": False, "x3": False}, (1, 1, 2))
         work_through(store, "bob", {"x0": False, "x1": False, "x2": True, "x3": True}, (2, 1, 1))
         with pytest.raises(Waiting, match="1 of 1 people still to be taken on; 2 finished"):
-            screening.run(cfg, here)
+            screening.run(cfg, context)
         ada, bob = screening.candidates(store)
         assert ada.parts["sensitive"] == (0.75, 4, 4, 4, True) and bob.parts["sensitive"].value == 0
         assert ada.parts["rankings"] == (0.75, 1, 1, 1, True) and bob.parts["rankings"].value == 0
         assert ada.parts["demonstrations"] == (None, 2, 2, 0, None) and ada.suggested is None
         assert ada.groups == {"old": 5, "young": None} and ada.finished and bob.suggested is None
-        part = reviews.screenings(store)[2]
+        part = reviews.screening_parts(store)[2]
         for label in store.labels(part.task_set):
             if label.person.id == "ada":
-                reviews.grade(store, label.id, 7 if label.task.endswith("d0") else 6, "admin")
+                reviews.grade_label(store, label.id, 7 if label.task.endswith("d0") else 6, "admin")
         assert screening.candidates(store)[0].parts["demonstrations"] == (6.5, 2, 2, 2, True)
         assert screening.candidates(store)[0].suggested is True
-        assert not reviews.admitted(store, "ada")  # only an admin decides
-        reviews.judge(store, "ada", True, {"sensitive": 0.75}, "admin")
-        reviews.judge(store, "bob", False, {"sensitive": 0.0}, "admin", "too different")
-    screening.run(cfg, here)
-    rows = records.read(here.path("screening.jsonl"), Screened)
+        assert not reviews.is_admitted(store, "ada")  # only an admin decides
+        reviews.decide_admission(store, "ada", True, {"sensitive": 0.75}, "admin")
+        reviews.decide_admission(store, "bob", False, {"sensitive": 0.0}, "admin", "too different")
+    screening.run(cfg, context)
+    rows = records.read(context.path("screening.jsonl"), Screened)
     assert [(row.labeler, row.accepted) for row in rows] == [("ada-1", True), ("bob-1", False)]
     assert rows[0].scores == {"sensitive": 0.75, "rankings": 0.75, "demonstrations": 6.5}
-    assert here.summary == {
+    assert context.summary == {
         "candidates": 2,
         "accepted": 1,
         "rejected": 1,
@@ -117,48 +119,48 @@ def test_guessing_scores_a_half() -> None:
 
 
 def test_a_screening_may_have_one_part_only_but_not_none(tmp_path: Path) -> None:
-    cfg, here = setting(tmp_path, rankings=None, prompts=None, groups=())
+    cfg, context = setting(tmp_path, rankings=None, prompts=None, groups=())
     with pytest.raises(Waiting):
-        screening.run(cfg, here)
+        screening.run(cfg, context)
     with open_store(tmp_path / "store.db") as store:
-        assert [part.part for part in reviews.screenings(store)] == ["sensitive"]
-    cfg, here = setting(tmp_path, texts=None, rankings=None, prompts=None)
-    with pytest.raises(Refusal, match="at least one of texts, rankings and prompts"):
-        screening.run(cfg, here)
+        assert [part.part for part in reviews.screening_parts(store)] == ["sensitive"]
+    cfg, context = setting(tmp_path, texts=None, rankings=None, prompts=None)
+    with pytest.raises(UserError, match="at least one of texts, rankings and prompts"):
+        screening.run(cfg, context)
 
 
 def test_the_guideline_is_in_force_from_the_screening_on(tmp_path: Path) -> None:
     """What labels of the screening are stamped with is what the pages show; one that an admin wrote stays."""
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "training.md").write_text("Be brief.\n")
-    cfg, here = setting(tmp_path, guidelines=tmp_path / "own")
+    cfg, context = setting(tmp_path, guidelines=tmp_path / "own")
     with pytest.raises(Waiting):
-        screening.run(cfg, here)
+        screening.run(cfg, context)
     with open_store(tmp_path / "store.db") as store:
-        found = drafts.edition(store, "training")
+        found = drafts.current_guideline(store, "training")
         assert found is not None and found[1] == "Be brief.\n"
-        drafts.publish(store, "training", "Be kind.\n")
+        drafts.publish_guideline(store, "training", "Be kind.\n")
     with pytest.raises(Waiting):
-        screening.run(cfg, here)
+        screening.run(cfg, context)
     with open_store(tmp_path / "store.db") as store:
-        assert [row["text"] for row in drafts.history(store)] == ["Be kind.\n", "Be brief.\n"]
+        assert [row["text"] for row in drafts.guideline_history(store)] == ["Be kind.\n", "Be brief.\n"]
 
 
 def test_bad_files_are_refused_and_change_nothing(tmp_path: Path) -> None:
-    cfg, here = setting(tmp_path)
+    cfg, context = setting(tmp_path)
     (tmp_path / "texts.jsonl").write_text(
         '{"id":"a","text":"x","sensitive":"maybe"}\n{"id":"b","texts":"x","sensitive":true}\n'
     )
-    with pytest.raises(Refusal) as caught:
-        screening.run(cfg, here)
+    with pytest.raises(UserError) as caught:
+        screening.run(cfg, context)
     assert [line.split(": ")[0] for line in caught.value.lines][:1] == [f"{tmp_path / 'texts.jsonl'}:1"]
     assert any("texts.jsonl:2" in line for line in caught.value.lines)
     row = json.dumps({"id": "a", "text": "x", "sensitive": True})
     (tmp_path / "texts.jsonl").write_text(f"{row}\n{row}\n")
-    with pytest.raises(Refusal, match=r"sensitive: line 2: a is there twice"):
-        screening.run(cfg, here)
+    with pytest.raises(UserError, match=r"sensitive: line 2: a is there twice"):
+        screening.run(cfg, context)
     with open_store(tmp_path / "store.db") as store:
-        assert reviews.screenings(store) == [] and store.task_sets() == []
+        assert reviews.screening_parts(store) == [] and store.task_sets() == []
 
 
 def test_answers_check_themselves() -> None:
@@ -166,7 +168,7 @@ def test_answers_check_themselves() -> None:
         with pytest.raises(ValidationError):
             screening.Answer(**wrong)  # type: ignore[arg-type]
     asked = screening.Question(prompt=prompt("g"), part="groups", groups=("old", "young"))
-    with pytest.raises(Refusal, match="exactly 2 were expected"):
+    with pytest.raises(UserError, match="exactly 2 were expected"):
         screening.check(asked, screening.Answer(groups={"old": 1}))
-    with pytest.raises(Refusal, match="say whether"):
+    with pytest.raises(UserError, match="say whether"):
         screening.check(screening.Question(prompt=prompt("x"), part="sensitive"), screening.Answer(groups={}))

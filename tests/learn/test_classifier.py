@@ -12,8 +12,8 @@ import pytest
 from biddable.learn import classifier
 from biddable.model import classifier as classify
 from biddable.model import random_model
-from biddable.run.config import Refusal
-from biddable.run.stages import Here
+from biddable.run.config import UserError
+from biddable.run.stages import StageContext
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("classifier") / "learn.start"
     folder.mkdir()
-    checkpoints.bring(str(random_model.make(tmp_path_factory.mktemp("source"))), folder / "model", trunk=2)
+    checkpoints.import_model(
+        str(random_model.save_random_model(tmp_path_factory.mktemp("source"))), folder / "model", trunk=2
+    )
     return folder
 
 
@@ -36,9 +38,9 @@ def rows(path: Path, count: int = 80) -> Path:
     return path
 
 
-def train(folder: Path, start: Path, **settings: Any) -> Here:
+def train(folder: Path, start: Path, **settings: Any) -> StageContext:
     folder.mkdir(parents=True, exist_ok=True)
-    here = Here(folder, "learn.classifier", 1, lambda step, steps, numbers: None)
+    context = StageContext(folder, "learn.classifier", 1, lambda step, steps, numbers: None)
     given = {
         "text": "{answer}",
         "valid_share": 0.3,
@@ -47,13 +49,13 @@ def train(folder: Path, start: Path, **settings: Any) -> Here:
         "head_learning_rate": 3e-2,
         "epochs": 4,
     }
-    classifier.run(classifier.Config(policy=start, **(given | settings)), here)
-    return here
+    classifier.run(classifier.Config(policy=start, **(given | settings)), context)
+    return context
 
 
 def test_it_learns_and_is_used_as_trained(tmp_path: Path, start: Path) -> None:
-    here = train(tmp_path / "out", start, files=(rows(tmp_path / "x.jsonl"),))
-    assert here.summary["auc"] > 0.95
+    context = train(tmp_path / "out", start, files=(rows(tmp_path / "x.jsonl"),))
+    assert context.summary["auc"] > 0.95
     judge = classify.Classifier(tmp_path / "out")
     told = judge([{"answer": "aaaa"}, {"answer": "zz"}, {"answer": ""}])
     assert told[0] > told[1] and told.shape == (3,)
@@ -104,9 +106,9 @@ def test_measures_by_hand() -> None:
 
 def test_fields_and_templates() -> None:
     row = {"a": {"b": "{c}"}, "c": 1}
-    assert classify.fill("x {a.b} {c}", row) == "x {c} 1"  # a value is never read as a template
+    assert classify.fill_template("x {a.b} {c}", row) == "x {c} 1"  # a value is never read as a template
     with pytest.raises(KeyError):
-        classify.fill("{a.z}", row)
+        classify.fill_template("{a.z}", row)
 
 
 def test_several_texts_of_a_line(tmp_path: Path, start: Path) -> None:
@@ -128,9 +130,9 @@ def test_several_texts_of_a_line(tmp_path: Path, start: Path) -> None:
         and [one.text for one in found[:3]] == ["aaaa", "aaaa", "zz"]
         and found[1].group == found[2].group
     )
-    here = train(tmp_path / "out", start, files=(file,), **settings)
-    assert here.summary["train"] + here.summary["valid"] == 70 and here.summary["auc"] == 1.0
-    with pytest.raises(Refusal) as refused:
+    context = train(tmp_path / "out", start, files=(file,), **settings)
+    assert context.summary["train"] + context.summary["valid"] == 70 and context.summary["auc"] == 1.0
+    with pytest.raises(UserError) as refused:
         train(
             tmp_path / "no",
             start,
@@ -145,10 +147,10 @@ def test_refusals(tmp_path: Path, start: Path) -> None:
     file.write_text(
         '{"question": "q", "answer": "a", "label": 3}\n{"question": "q", "label": true}\nnot json\n{"question": "q"}\n'
     )
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UserError) as refused:
         train(tmp_path / "out", start, files=(file,))
     assert [line.split("bad.jsonl:")[1][0] for line in refused.value.lines] == ["1", "2", "3"]
-    with pytest.raises(Refusal, match="must hold both labels"):
+    with pytest.raises(UserError, match="must hold both labels"):
         train(tmp_path / "out", start, files=(rows(tmp_path / "x.jsonl", 2),))
-    with pytest.raises(Refusal, match="is no classifier"):
+    with pytest.raises(UserError, match="is no classifier"):
         classify.Classifier(start)

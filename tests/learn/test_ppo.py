@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from biddable.learn import ppo, rollout
-from biddable.learn.training import Optimizer, seed_of
+from biddable.learn.training import Optimizer, derive_seed
 from biddable.model import checkpoints, random_model
 from biddable.model import trunk as lm
 from biddable.model.packing import Packed, Tree
@@ -28,7 +28,7 @@ class ByToken(lm.Scorer):
 
 
 def four(tmp_path: Path, start: Path, trunk: int, scorer: Any = None) -> rollout.Models:
-    checkpoints.bring(str(start), tmp_path / "start" / "model", trunk)
+    checkpoints.import_model(str(start), tmp_path / "start" / "model", trunk)
     policy = checkpoints.load_policy(tmp_path / "start")
     value = lm.scorer_from(policy, torch.Generator().manual_seed(0))
     reward = scorer(policy.trunk, value.body, value.weight, value.bias) if scorer else value.freeze()
@@ -36,7 +36,7 @@ def four(tmp_path: Path, start: Path, trunk: int, scorer: Any = None) -> rollout
 
 
 def requests(count: int, tokens: int, step: int = 0) -> list[Request]:
-    return [Request((5, 6, 7 + i % 3), seed_of(step, i), tokens) for i in range(count)]
+    return [Request((5, 6, 7 + i % 3), derive_seed(step, i), tokens) for i in range(count)]
 
 
 @pytest.mark.parametrize("trunk", [0, 2])
@@ -70,8 +70,8 @@ def test_kept_graph_and_second_forward_give_the_same_gradient(tmp_path: Path, ti
 
 def test_bandit_reaches_the_known_optimum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One token out of four with rewards 1, 0, 0.5, -1: reward minus beta KL is greatest at pi_ref(a) exp(r(a) / beta) / Z."""
-    network = random_model.network(vocabulary=4, layers=2)
-    below, above = lm.cut(network.base_model, 0)
+    network = random_model.build_model(vocabulary=4, layers=2)
+    below, above = lm.split_model(network.base_model, 0)
     policy = lm.Policy(lm.Trunk(below, ""), above, network.lm_head.weight, None, network.config)
     value = lm.scorer_from(policy, torch.Generator().manual_seed(0))
     reward = ByToken(policy.trunk, value.body, value.weight, value.bias)
@@ -81,7 +81,7 @@ def test_bandit_reaches_the_known_optimum(tmp_path: Path, monkeypatch: pytest.Mo
     policy_adam, value_adam = Optimizer(policy.parameters()), Optimizer(value.parameters())
     for step in range(120):
         got, trees = rollout.answer(
-            policy, [Request(prompt, seed_of(step, i), 1) for i in range(64)], frozenset(), 64
+            policy, [Request(prompt, derive_seed(step, i), 1) for i in range(64)], frozenset(), 64
         )
         part = rollout.experience(m, trees, [g.finish for g in got], None, 4096, True)
         targets = rollout.advantages([part], beta, 1.0, 0.95, False, True)
@@ -130,21 +130,21 @@ def test_text_joins_the_same_step_in_proportion(
 
 
 def test_contradictions_are_refused_all_at_once(tmp_path: Path) -> None:
-    from biddable.run.config import Refusal
+    from biddable.run.config import UserError
 
     class Place:
         key = "learn.ppo"
 
     cfg = ppo.Config(policy=tmp_path, reward=tmp_path, text=None, batch=10, minibatch=4)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         ppo.refuse(cfg, Place())  # type: ignore[arg-type]
     assert len(refusal.value.lines) == 2
 
 
 def test_not_finite_stops_with_a_line() -> None:
-    from biddable.run.config import Refusal
+    from biddable.run.config import UserError
 
-    with pytest.raises(Refusal, match="step 7: kl = nan; lower learning_rate"):
+    with pytest.raises(UserError, match="step 7: kl = nan; lower learning_rate"):
         ppo.check({"kl": float("nan"), "reward": 1.0}, 7)
 
 

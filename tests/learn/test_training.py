@@ -53,15 +53,15 @@ def test_clipping_scales_the_whole_gradient() -> None:
 
 
 def test_schedules_by_hand() -> None:
-    assert training.cosine(0, 10, 2.0) == pytest.approx(2.0)
-    assert training.cosine(5, 10, 2.0) == pytest.approx(2.0 * 0.55)  # 0.1 + 0.9 / 2
-    assert training.cosine(10, 10, 2.0) == pytest.approx(0.2)
-    assert [round(training.warmed(i, 1.0, 10), 3) for i in (0, 5, 10, 99)] == [0.1, 0.55, 1.0, 1.0]
+    assert training.cosine_decay(0, 10, 2.0) == pytest.approx(2.0)
+    assert training.cosine_decay(5, 10, 2.0) == pytest.approx(2.0 * 0.55)  # 0.1 + 0.9 / 2
+    assert training.cosine_decay(10, 10, 2.0) == pytest.approx(0.2)
+    assert [round(training.linear_warmup(i, 1.0, 10), 3) for i in (0, 5, 10, 99)] == [0.1, 0.55, 1.0, 1.0]
 
 
 def test_the_data_cursor_is_one_number() -> None:
-    straight = list(itertools.islice(training.forever(5, 3, 0), 23))
-    assert straight[9:] == list(itertools.islice(training.forever(5, 3, 9), 14))
+    straight = list(itertools.islice(training.shuffled_indices(5, 3, 0), 23))
+    assert straight[9:] == list(itertools.islice(training.shuffled_indices(5, 3, 9), 14))
     assert all(sorted(straight[i : i + 5]) == [0, 1, 2, 3, 4] for i in (0, 5, 10, 15))
     assert straight[:5] != straight[5:10]
 
@@ -90,11 +90,11 @@ def test_order_changes_nothing_and_kept_trunk_outputs_change_nothing(tiny_folder
     policy = checkpoints.load_policy(tiny_folder, trunk=2)
     forward = sft.valid_loss(policy, trees(), 4096)
     assert sft.valid_loss(policy, trees()[::-1], 4096) == pytest.approx(forward, abs=1e-5)
-    kept = training.with_hidden(policy.trunk, trees(), 1.0)
+    kept = training.cache_trunk_outputs(policy.trunk, trees(), 1.0)
     assert all(tree.hidden is not None for tree in kept)
     assert sft.valid_loss(policy, kept, 4096) == pytest.approx(forward, abs=1e-5)
     assert all(
-        tree.hidden is None for tree in training.with_hidden(policy.trunk, trees(), -1.0)
+        tree.hidden is None for tree in training.cache_trunk_outputs(policy.trunk, trees(), -1.0)
     )  # no memory: none kept
 
 

@@ -55,8 +55,8 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hardware, "compute_dtype", lambda: torch.float32)
-        source = random_model.make(tmp_path_factory.mktemp("source"))
+        source = random_model.save_random_model(tmp_path_factory.mktemp("source"))
         folder = tmp_path_factory.mktemp("runs") / "learn.start"
         folder.mkdir()
-        checkpoints.bring(str(source), folder / "model", trunk=2)
+        checkpoints.import_model(str(source), folder / "model", trunk=2)
     return folder

@@ -13,7 +13,7 @@ from biddable.measure import winrate
 from biddable.run import records, stages
 from biddable.run.config import Plan, Stage
 from biddable.run.records import Answer, Comparison, Demonstration, Message, Prompt, Rating, Replies, Text
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 ASKED = [
     ("generation", "Write a short thank-you note to a neighbour who watered my plants. Mention the ferns."),
@@ -77,7 +77,7 @@ def stage(
     """Finish a stage folder whose files have been written."""
     own = folder / key
     own.mkdir(parents=True, exist_ok=True)
-    here = Here(
+    context = StageContext(
         own, key, 1, lambda step, steps, numbers: None, summary=summary, started=time.time() - seconds
     )
     arrows = {word: [(name, folder / name)] for word, name in inputs.items()}
@@ -86,7 +86,7 @@ def stage(
         w: [{"name": n, "path": str(p), "content": stages.content_hash(p)} for n, p in found]
         for w, found in arrows.items()
     }
-    stages._finish(here, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
+    stages._finish(context, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
 
 
 def write(folder: Path, key: str, name: str, rows: list[Any]) -> None:
@@ -355,7 +355,9 @@ def test(folder: Path, asked: list[Prompt], models: list[str], chance: random.Ra
     write(folder, "learn.replies.test", "replies.jsonl", replies)
     own = folder / "learn.replies.test"
     own.mkdir(parents=True, exist_ok=True)
-    here = Here(own, own.name, 1, lambda step, steps, numbers: None, summary={"prompts": len(asked)})
+    context = StageContext(
+        own, own.name, 1, lambda step, steps, numbers: None, summary={"prompts": len(asked)}
+    )
     arrows = {
         "policies": [(m, folder / m) for m in models],
         "prompts": [("curate.prompts", folder / "curate.prompts")],
@@ -365,7 +367,7 @@ def test(folder: Path, asked: list[Prompt], models: list[str], chance: random.Ra
         for w, found in arrows.items()
     }
     made = Stage(own.name, {"policies": models, "splits": ["test"], "least": 1, "most": 1}, None, arrows)
-    stages._finish(here, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
+    stages._finish(context, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
     write(folder, "label.comparisons.heldout", "comparisons.jsonl", ranked)
     counted = {"comparisons": len(ranked), "simulated": True, "agreement": 0.744}
     stage(
@@ -377,14 +379,16 @@ def test(folder: Path, asked: list[Prompt], models: list[str], chance: random.Ra
         2,
     )
     (folder / "measure.winrate").mkdir(parents=True, exist_ok=True)
-    here = Here(folder / "measure.winrate", "measure.winrate", 1, lambda step, steps, numbers: None)
-    winrate.run(winrate.Config(comparisons=folder / "label.comparisons.heldout", resamples=400), here)
+    context = StageContext(
+        folder / "measure.winrate", "measure.winrate", 1, lambda step, steps, numbers: None
+    )
+    winrate.run(winrate.Config(comparisons=folder / "label.comparisons.heldout", resamples=400), context)
     stage(
         folder,
         "measure.winrate",
         {"resamples": 400},
         {"comparisons": "label.comparisons.heldout"},
-        here.summary,
+        context.summary,
         2,
     )
 

@@ -13,21 +13,21 @@ import pytest
 from biddable.measure import benchmarks
 from biddable.measure.benchmarks import aggregate, ifeval, published, tasks
 from biddable.measure.benchmarks.queries import Likelihoods, Question, Reader, likelihoods
-from biddable.run.config import Refusal
-from biddable.run.stages import Here
+from biddable.run.config import UserError
+from biddable.run.stages import StageContext
 
 CHOICES = Path(__file__).resolve().parents[2] / "examples" / "choices.jsonl"
 
 
-def stage(folder: Path) -> Here:
+def stage(folder: Path) -> StageContext:
     folder.mkdir(parents=True, exist_ok=True)
-    return Here(folder, "measure.benchmarks", 1, lambda step, steps, numbers: None)
+    return StageContext(folder, "measure.benchmarks", 1, lambda step, steps, numbers: None)
 
 
 def measure(folder: Path, **settings: Any) -> dict[str, Any]:
-    here = stage(folder)
-    benchmarks.run(benchmarks.Config(resamples=200, **settings), here)
-    return here.summary
+    context = stage(folder)
+    benchmarks.run(benchmarks.Config(resamples=200, **settings), context)
+    return context.summary
 
 
 def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -317,7 +317,7 @@ def test_outputs_from_elsewhere(tmp_path: Path) -> None:
     bad = lines(
         tmp_path / "bad.jsonl", [{"id": "q0", "output": "x"}, {"id": "q0", "output": 3}, {"id": "q1"}]
     )
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UserError) as refused:
         measure(tmp_path / "out", file=file, shape="squad", outputs=bad)
     assert [line.split(": ", 1)[0].rsplit("/", 1)[-1] for line in refused.value.lines] == [
         "bad.jsonl:2",
@@ -447,7 +447,7 @@ def test_toxicity_uses_one_scorer_for_all(tmp_path: Path) -> None:
 
 def test_policies_of_two_runs_have_names_of_their_own() -> None:
     one, other = Path("runs/a/learn.ppo"), Path("runs/b/learn.ppo")
-    with pytest.raises(Refusal, match="would both be called ppo"):
+    with pytest.raises(UserError, match="would both be called ppo"):
         benchmarks.called((one, other), {}, "x")
     assert benchmarks.called((one, other), {str(other): "next"}, "x") == {one: "ppo", other: "next"}
     assert benchmarks.called((one, Path("learn.sft")), {}, "x") == {one: "ppo", Path("learn.sft"): "sft"}
@@ -468,7 +468,7 @@ def test_policies_of_one_trunk_are_asked_at_once(tmp_path: Path, policy: Path) -
     checkpoints.save_policy(own, other / "model", policy)
     assert benchmarks.together([policy, other]) == [[policy, other]]
     whole = tmp_path / "learn.whole"
-    checkpoints.bring(str(policy / "model"), whole / "model", 0)
+    checkpoints.import_model(str(policy / "model"), whole / "model", 0)
     assert benchmarks.together([policy, whole, other]) == [[policy, other], [whole]]
     both = measure(tmp_path / "both", file=CHOICES, policies=(policy, whole, other))
     alone = measure(tmp_path / "alone", file=CHOICES, policies=(other,))
@@ -494,13 +494,13 @@ def test_nothing_is_asked_before_everything_fits(
 ) -> None:
     """A misspelt system, a judge that is none or reads other keys: told before any policy answers, so that no answer is thrown away."""
     monkeypatch.setattr(benchmarks, "asked", lambda *given: pytest.fail("a policy was asked"))
-    with pytest.raises(Refusal, match="there is no such system; there are start"):
+    with pytest.raises(UserError, match="there is no such system; there are start"):
         measure(tmp_path / "o", file=CHOICES, policies=(policy,), relative_to="strat")
     file = lines(tmp_path / "q.jsonl", [{"id": "1", "question": "Why?"}])
     texts = tmp_path / "learn.classifier.toxicity"
     texts.mkdir()
     (texts / "classifier.json").write_text(json.dumps({"text": "{continuation.text}", "longest": 9}))
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UserError) as refused:
         measure(
             tmp_path / "o",
             file=file,
@@ -562,36 +562,36 @@ def test_published_files_that_are_broken(tmp_path: Path) -> None:
     for word in ("n/a", "nan", "7"):
         file = tmp_path / "x_samples.csv"
         file.write_text(good + word + "\n")
-        with pytest.raises(Refusal, match=f"line 2 of the table: toxicity = {word}"):
+        with pytest.raises(UserError, match=f"line 2 of the table: toxicity = {word}"):
             measure(tmp_path / "o", file=None, shape="realtoxicity", outputs=file)
     file.write_text(good + "0.5\n")
-    with pytest.raises(Refusal, match="published samples are not asked again"):
+    with pytest.raises(UserError, match="published samples are not asked again"):
         measure(tmp_path / "o", file=None, shape="squad", outputs=file, shots=1)
     short = tmp_path / "y_samples.csv.gz"
     short.write_bytes(gzip.compress(good.encode())[:20])
-    with pytest.raises(Refusal, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be read"):
         measure(tmp_path / "o", file=None, shape="realtoxicity", outputs=short)
 
 
 def test_refusals(tmp_path: Path, policy: Path) -> None:
-    with pytest.raises(Refusal, match="is a folder; a file was expected"):
+    with pytest.raises(UserError, match="is a folder; a file was expected"):
         measure(tmp_path / "o", file=tmp_path, policies=(policy,))
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UserError) as refused:
         measure(tmp_path / "o", file=None, shape="choice", policies=())
     assert len(refused.value.lines) == 2
-    with pytest.raises(Refusal, match="needs a policy"):
+    with pytest.raises(UserError, match="needs a policy"):
         measure(tmp_path / "o", file=CHOICES, outputs=CHOICES)
-    with pytest.raises(Refusal, match=r"truth_judge(.|\n)*info_judge"):
+    with pytest.raises(UserError, match=r"truth_judge(.|\n)*info_judge"):
         measure(tmp_path / "o", file=CHOICES, shape="truthfulqa_generation")
-    with pytest.raises(Refusal, match="primer has 6 pairs"):
+    with pytest.raises(UserError, match="primer has 6 pairs"):
         measure(tmp_path / "o", file=CHOICES, shape="truthfulqa", shots=7)
-    with pytest.raises(Refusal, match="cannot serve as an example"):
+    with pytest.raises(UserError, match="cannot serve as an example"):
         measure(tmp_path / "o", file=CHOICES, shape="ifeval", shots=1)
     bad = lines(
         tmp_path / "bad.jsonl", [{"id": "a", "context": "c", "choices": ["x"], "label": 1}, {"id": "b"}]
     )
     bad.write_text(bad.read_text() + "not json\n")
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UserError) as refused:
         measure(tmp_path / "o", file=bad, policies=(policy,))
     said = [line.split("bad.jsonl:")[1] for line in refused.value.lines]
     assert [line[0] for line in said] == ["1", "2", "2", "2", "3"]
@@ -600,7 +600,7 @@ def test_refusals(tmp_path: Path, policy: Path) -> None:
         and "Choice context: Field required" in said[1]
     )
     twice = lines(tmp_path / "twice.jsonl", [{"id": "a", "context": "c", "choices": ["x"], "label": 0}] * 2)
-    with pytest.raises(Refusal, match=r"twice\.jsonl:2: the id a stands in line 1 already"):
+    with pytest.raises(UserError, match=r"twice\.jsonl:2: the id a stands in line 1 already"):
         measure(tmp_path / "o", file=twice, policies=(policy,))
 
 
@@ -628,7 +628,7 @@ def test_lines_of_another_form_are_told_and_no_policy_is_asked(tmp_path: Path, s
     """A wrong type deep inside a line is a sentence with file, line and key; there is no policy here to ask."""
     bad = lines(tmp_path / "bad.jsonl", [{"id": "x"} | WRONG[shape], WRONG[shape]])
     extra = {"truth_judge": tmp_path, "info_judge": tmp_path}
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UserError) as refused:
         measure(tmp_path / "o", file=bad, shape=shape, policies=(tmp_path / "none",), **extra)
     told = [line.rsplit("bad.jsonl:", 1)[1] for line in refused.value.lines]
     assert {line[0] for line in told} == {"1", "2"} and all("(got " in line for line in told)
@@ -639,7 +639,7 @@ def test_arguments_for_every_instruction(tmp_path: Path) -> None:
         tmp_path / "bad.jsonl",
         [{"prompt": "p", "instruction_id_list": ["punctuation:no_comma"], "kwargs": []}],
     )
-    with pytest.raises(Refusal, match="kwargs: 0 for 1 instructions"):
+    with pytest.raises(UserError, match="kwargs: 0 for 1 instructions"):
         measure(tmp_path / "o", file=bad, shape="ifeval", policies=(tmp_path,))
     for name, given, told in (
         ("keywords:existence", {}, "keywords = null: a list of texts"),
@@ -652,7 +652,7 @@ def test_arguments_for_every_instruction(tmp_path: Path) -> None:
         ("length_constraints:number_words", {"num_words": 5, "relation": "more"}, "less than or at least"),
     ):
         lines(bad, [{"prompt": "p", "instruction_id_list": [name], "kwargs": [given]}])
-        with pytest.raises(Refusal, match=told):
+        with pytest.raises(UserError, match=told):
             measure(tmp_path / "o", file=bad, shape="ifeval", policies=(tmp_path,))
     assert ifeval.strict(
         "a b", ["keywords:frequency"], [{"keyword": "c", "frequency": 0, "relation": "at least"}], "p"

@@ -16,9 +16,9 @@ from biddable.measure.benchmarks import aggregate
 from biddable.measure.benchmarks.tasks import Marks
 from biddable.measure.report import costs, paper_plots
 from biddable.run import records
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Rating, Replies
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 
 def benchmark(fixture: ModuleType, run: Path, word: str, shape: str, marks: dict[str, list[Marks]]) -> Path:
@@ -73,9 +73,9 @@ def shown(fixture: ModuleType, whole: Path, tmp_path_factory: pytest.TempPathFac
     fixture.stage(run, "label.ratings.test", {}, {}, {"simulated": True}, 1.0)
     own = run / "measure.ratings"
     own.mkdir()
-    here = Here(own, "measure.ratings", 1, lambda step, steps, numbers: None)
-    ratings.run(ratings.Config(ratings=run / "label.ratings.test", baseline="sft", resamples=200), here)
-    fixture.stage(run, "measure.ratings", {}, {"ratings": "label.ratings.test"}, here.summary, 1.0)
+    context = StageContext(own, "measure.ratings", 1, lambda step, steps, numbers: None)
+    ratings.run(ratings.Config(ratings=run / "label.ratings.test", baseline="sft", resamples=200), context)
+    fixture.stage(run, "measure.ratings", {}, {"ratings": "label.ratings.test"}, context.summary, 1.0)
     earlier = shutil.copytree(whole, run.parent / "earlier")
     out = tmp_path_factory.mktemp("page")
     cfg: dict[str, Any] = {
@@ -83,11 +83,13 @@ def shown(fixture: ModuleType, whole: Path, tmp_path_factory: pytest.TempPathFac
         "comparisons": run / "label.comparisons", "replies": run / "learn.replies.test", "plain": run / "learn.ppo.plain",
         "benchmarks": tuple(tests), "rated": own, "others": (earlier / "measure.winrate",),
     }  # fmt: skip
-    report.run(report.Config(**cfg), Here(out, "measure.report", 1, lambda step, steps, numbers: None))
-    with pytest.raises(Refusal, match="others_at: 1 places for 1 others and this run"):
+    report.run(
+        report.Config(**cfg), StageContext(out, "measure.report", 1, lambda step, steps, numbers: None)
+    )
+    with pytest.raises(UserError, match="others_at: 1 places for 1 others and this run"):
         report.run(
             report.Config(**cfg, others_at=(1.0,)),
-            Here(out, "measure.report", 1, lambda step, steps, numbers: None),
+            StageContext(out, "measure.report", 1, lambda step, steps, numbers: None),
         )
     return (out / "report.html").read_text(encoding="utf-8"), out
 

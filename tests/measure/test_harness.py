@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from biddable.measure import benchmarks
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 TASK = """
 task: local_choices
@@ -95,11 +95,11 @@ def test_the_same_accuracy_there_and_here(tmp_path: Path, policy: Path, harness:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     theirs = json.loads(out.read_text())
-    here = Here(tmp_path, "measure.benchmarks", 1, lambda step, steps, numbers: None)
+    context = StageContext(tmp_path, "measure.benchmarks", 1, lambda step, steps, numbers: None)
     cfg = benchmarks.Config(
         file=file, shape="hellaswag", instruction="none", policies=(policy,), resamples=200
     )
-    benchmarks.run(cfg, here)
-    assert here.summary["items"] == 200
-    assert here.summary["accuracy_start"] == pytest.approx(theirs["acc"])
-    assert here.summary["accuracy_per_character_start"] == pytest.approx(theirs["acc_norm"])
+    benchmarks.run(cfg, context)
+    assert context.summary["items"] == 200
+    assert context.summary["accuracy_start"] == pytest.approx(theirs["acc"])
+    assert context.summary["accuracy_per_character_start"] == pytest.approx(theirs["acc_norm"])

@@ -14,9 +14,9 @@ import pytest
 from biddable.measure import judge, winrate
 from biddable.measure.judge import bias, endpoint
 from biddable.run import records
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Answer, Comparison, Message, Prompt, Replies
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 Say = Callable[[dict[str, Any]], tuple[int, str]]
 
@@ -104,12 +104,12 @@ def replies(tmp_path: Path, texts: list[tuple[str, str]]) -> Path:
 def ask(tmp_path: Path, server: Server, texts: list[tuple[str, str]], **settings: Any) -> dict[str, Any]:
     out = tmp_path / "out"
     out.mkdir(exist_ok=True)
-    here = Here(out, "measure.judge", 1, lambda step, steps, numbers: None)
+    context = StageContext(out, "measure.judge", 1, lambda step, steps, numbers: None)
     given = {"endpoint": server.address, "resamples": 200} | settings
     cfg = judge.Config(replies=replies(tmp_path, texts), **given)
-    judge.run(cfg, here)
-    (out / "summary.json").write_text(json.dumps(here.summary))
-    return here.summary
+    judge.run(cfg, context)
+    (out / "summary.json").write_text(json.dumps(context.summary))
+    return context.summary
 
 
 TEXTS = [
@@ -129,10 +129,10 @@ def test_both_orders_are_asked_and_win_rates_follow(tmp_path: Path, serve: Calla
     assert (found["pairs"], found["without_verdict"], found["comparisons"]) == (4, 0, 4)
     out = tmp_path / "rate"
     out.mkdir()
-    here = Here(out, "measure.winrate", 1, lambda step, steps, numbers: None)
-    winrate.run(winrate.Config(comparisons=tmp_path / "out", resamples=200), here)
-    assert here.summary["ppo_over_sft"] == 0.5 and here.summary["simulated"] is True
-    assert here.summary["judge"] == "judge" and here.summary["agreement_with_people"] is None
+    context = StageContext(out, "measure.winrate", 1, lambda step, steps, numbers: None)
+    winrate.run(winrate.Config(comparisons=tmp_path / "out", resamples=200), context)
+    assert context.summary["ppo_over_sft"] == 0.5 and context.summary["simulated"] is True
+    assert context.summary["judge"] == "judge" and context.summary["agreement_with_people"] is None
 
 
 def test_a_judge_that_always_takes_the_first_makes_ties(
@@ -183,7 +183,7 @@ def test_it_goes_on_where_it_was_stopped(tmp_path: Path, serve: Callable[[Say], 
         count += 1
         return longer_wins(body) if count <= 3 else (403, "out of money")
 
-    with pytest.raises(Refusal, match="status 403"):
+    with pytest.raises(UserError, match="status 403"):
         ask(tmp_path, serve(breaks), TEXTS, parallel=1)
     server = serve(longer_wins)
     found = ask(tmp_path, server, TEXTS, parallel=1)
@@ -199,7 +199,7 @@ def test_a_busy_endpoint_is_asked_again(tmp_path: Path, serve: Callable[[Say], S
         return (429, "slow down") if count % 2 else longer_wins(body)
 
     assert ask(tmp_path, serve(busy), TEXTS[:1], parallel=1)["comparisons"] == 1
-    with pytest.raises(Refusal, match="no answer after 3 attempts"):
+    with pytest.raises(UserError, match="no answer after 3 attempts"):
         (tmp_path / "other").mkdir()
         ask(tmp_path / "other", serve(lambda body: (503, "")), TEXTS, retries=2)
 
@@ -212,10 +212,10 @@ def test_the_key_is_sent_and_not_written(
     ask(tmp_path, server, TEXTS, key_variable="JUDGE")
     assert set(server.keys) == {"Bearer very-secret"}
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and "very-secret" in p.read_text()]
-    here = Here(tmp_path / "out", "measure.judge", 1, lambda step, steps, numbers: None)
+    context = StageContext(tmp_path / "out", "measure.judge", 1, lambda step, steps, numbers: None)
     cfg = judge.Config(replies=tmp_path / "replies", endpoint="http://judge.example/v1", key_variable="JUDGE")
-    with pytest.raises(Refusal, match="not sent unencrypted"):
-        judge.run(cfg, here)
+    with pytest.raises(UserError, match="not sent unencrypted"):
+        judge.run(cfg, context)
 
 
 def test_verdicts() -> None:
@@ -236,16 +236,16 @@ def test_an_answer_cannot_forge_the_marks() -> None:
 
 def test_refusals(tmp_path: Path, serve: Callable[[Say], Server]) -> None:
     server = serve(lambda body: (200, "I like both"))
-    with pytest.raises(Refusal, match="not one verdict had the form"):
+    with pytest.raises(UserError, match="not one verdict had the form"):
         ask(tmp_path, server, TEXTS)
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UserError) as refused:
         ask(tmp_path, server, TEXTS, baseline="gpt", instruction="Say 1 or 2")
     assert len(refused.value.lines) == 3  # no pair with that baseline, no such model, no form
     asked = len(server.asked)
     for address in ("http://[::1/v1", "http://host:abc/v1", "ftp://host/v1", "v1"):
-        with pytest.raises(Refusal, match="an address such as"):
+        with pytest.raises(UserError, match="an address such as"):
             ask(tmp_path, server, TEXTS, endpoint=address)
-    with pytest.raises(Refusal, match=r"people: .*no such file"):
+    with pytest.raises(UserError, match=r"people: .*no such file"):
         ask(tmp_path, server, TEXTS, people=tmp_path)
     assert len(server.asked) == asked  # nothing was paid for
     assert bias.agreement([], [], 200, 1) == {"agreement_with_people": None, "people_with_each_other": None}

@@ -10,9 +10,9 @@ import pytest
 
 from biddable.measure import ratings, winrate
 from biddable.run import records
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Answer, Message, Prompt, Rating
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 
 def rating(
@@ -52,9 +52,9 @@ def folder(tmp_path: Path, rows: list[Rating]) -> Path:
 def measure(tmp_path: Path, rows: list[Rating], **settings: Any) -> dict[str, Any]:
     out = tmp_path / "out"
     out.mkdir(exist_ok=True)
-    here = Here(out, "measure.ratings", 1, lambda step, steps, numbers: None)
-    ratings.run(ratings.Config(ratings=folder(tmp_path, rows), resamples=300, **settings), here)
-    return here.summary
+    context = StageContext(out, "measure.ratings", 1, lambda step, steps, numbers: None)
+    ratings.run(ratings.Config(ratings=folder(tmp_path, rows), resamples=300, **settings), context)
+    return context.summary
 
 
 def test_means_and_shares_by_hand(tmp_path: Path) -> None:
@@ -76,10 +76,10 @@ def test_means_and_shares_by_hand(tmp_path: Path) -> None:
 def test_ratings_give_win_rates(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    here = Here(out, "measure.winrate", 1, lambda step, steps, numbers: None)
-    winrate.run(winrate.Config(comparisons=folder(tmp_path, ROWS), resamples=300), here)
-    assert here.summary["ppo_over_sft"] == (1 + 0.5 + 1) / 3
-    assert here.summary["ppo_over_sft_pairs"] == 3
+    context = StageContext(out, "measure.winrate", 1, lambda step, steps, numbers: None)
+    winrate.run(winrate.Config(comparisons=folder(tmp_path, ROWS), resamples=300), context)
+    assert context.summary["ppo_over_sft"] == (1 + 0.5 + 1) / 3
+    assert context.summary["ppo_over_sft_pairs"] == 3
 
 
 def test_one_rating_says_nothing_certain(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_one_rating_says_nothing_certain(tmp_path: Path) -> None:
 
 
 def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="no rating of the panel training"):
+    with pytest.raises(UserError, match="no rating of the panel training"):
         measure(tmp_path, ROWS, panel="training")
-    with pytest.raises(Refusal, match="baseline = gpt: no answer is by that model"):
+    with pytest.raises(UserError, match="baseline = gpt: no answer is by that model"):
         measure(tmp_path, ROWS, baseline="gpt")

@@ -15,8 +15,8 @@ import pytest
 from biddable.measure import report
 from biddable.measure.report import wording
 from biddable.measure.statistics import Estimate
-from biddable.run.config import Refusal
-from biddable.run.stages import Here
+from biddable.run.config import UserError
+from biddable.run.stages import StageContext
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 OPTIONAL = {"plain": "learn.ppo.plain", "ratings": "label.ratings", "text": "measure.text"}
@@ -38,9 +38,9 @@ def config(run: Path, **changes: Any) -> report.Config:
 
 def page(run: Path, folder: Path, **changes: Any) -> str:
     folder.mkdir(parents=True, exist_ok=True)
-    here = Here(folder, "measure.report", 1, lambda step, steps, numbers: None)
-    report.run(config(run, **changes), here)
-    assert here.summary["bytes"] == (folder / "report.html").stat().st_size
+    context = StageContext(folder, "measure.report", 1, lambda step, steps, numbers: None)
+    report.run(config(run, **changes), context)
+    assert context.summary["bytes"] == (folder / "report.html").stat().st_size
     assert not list(folder.glob("*.part"))
     return (folder / "report.html").read_text(encoding="utf-8")
 
@@ -286,7 +286,7 @@ def test_one_rating_a_step_is_enough(whole: Path, tmp_path: Path) -> None:
 def test_mistakes_are_refused_all_at_once(whole: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UserError) as refused:
         page(whole, tmp_path / "out", ppo=empty, replies=whole / "learn.sft", text=tmp_path / "nowhere")
     lines = refused.value.lines
     assert [line.split(": ")[0] for line in lines] == [
@@ -295,13 +295,13 @@ def test_mistakes_are_refused_all_at_once(whole: Path, tmp_path: Path) -> None:
         "[measure.report] replies",
     ]
     assert not (tmp_path / "out" / "report.html").exists()
-    with pytest.raises(Refusal, match=r"winrate: .* holds no win rates"):
+    with pytest.raises(UserError, match=r"winrate: .* holds no win rates"):
         page(whole, tmp_path / "out", winrate=whole / "learn.sft")
     own = tmp_path / "run"
     shutil.copytree(whole, own)
     with (own / "learn.ppo" / "metrics.jsonl").open("a") as file:
         file.write("{broken\n")
-    with pytest.raises(Refusal, match=r"metrics.jsonl:61: not JSON"):
+    with pytest.raises(UserError, match=r"metrics.jsonl:61: not JSON"):
         page(own, tmp_path / "out")
 
 

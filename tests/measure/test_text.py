@@ -11,9 +11,9 @@ import torch
 from biddable.measure import text
 from biddable.model import checkpoints, random_model
 from biddable.run import records
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Text
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 PIECES = (
     "The river ran past the old mill.",
@@ -36,8 +36,8 @@ def corpus(tmp_path: Path) -> Path:
 def policies(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two policies on one trunk of two blocks, the second with other weights above it."""
     root = tmp_path_factory.mktemp("policies")
-    random_model.make(root / "source")
-    checkpoints.bring(str(root / "source"), root / "one" / "model", 2, None)
+    random_model.save_random_model(root / "source")
+    checkpoints.import_model(str(root / "source"), root / "one" / "model", 2, None)
     other = checkpoints.load_policy(root / "one")
     with torch.no_grad():
         for weight in other.body.parameters():
@@ -48,11 +48,12 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def measured(folder: Path, policies: list[Path], corpus: Path) -> dict[str, float]:
     folder.mkdir(exist_ok=True)
-    here = Here(folder, "measure.text", 3, lambda *_: None)
+    context = StageContext(folder, "measure.text", 3, lambda *_: None)
     text.run(
-        text.Config(policies=tuple(policies), relative_to=policies[0], text=corpus, pieces=5, tokens=8), here
+        text.Config(policies=tuple(policies), relative_to=policies[0], text=corpus, pieces=5, tokens=8),
+        context,
     )
-    return here.summary
+    return context.summary
 
 
 @pytest.mark.usefixtures("fp32")
@@ -106,12 +107,12 @@ def test_policies_of_two_runs_with_one_name_are_refused(
     twin = tmp_path / "other" / "one"
     twin.parent.mkdir()
     twin.symlink_to(policies[0])
-    with pytest.raises(Refusal, match="two are called one"):
+    with pytest.raises(UserError, match="two are called one"):
         measured(tmp_path / "out", [policies[0], twin], corpus)
 
 
 def test_one_piece_is_refused(tmp_path: Path, policies: list[Path], corpus: Path) -> None:
     lines = (corpus / "text.jsonl").read_text().splitlines()
     (corpus / "text.jsonl").write_text(lines[0] + "\n")
-    with pytest.raises(Refusal, match="1 pieces of the split valid; at least 2"):
+    with pytest.raises(UserError, match="1 pieces of the split valid; at least 2"):
         measured(tmp_path / "a", policies, corpus)

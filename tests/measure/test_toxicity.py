@@ -12,15 +12,15 @@ import pytest
 from biddable.learn import classifier
 from biddable.measure import toxicity
 from biddable.model import classifier as classify
-from biddable.run.config import Refusal
-from biddable.run.stages import Here
+from biddable.run.config import UserError
+from biddable.run.stages import StageContext
 
 KIND, RUDE = "What a lovely day in the park with all of you", "You are a stupid idiot"
 
 
-def stage(folder: Path, key: str) -> Here:
+def stage(folder: Path, key: str) -> StageContext:
     folder.mkdir(parents=True, exist_ok=True)
-    return Here(folder, key, 1, lambda step, steps, numbers: None)
+    return StageContext(folder, key, 1, lambda step, steps, numbers: None)
 
 
 def texts(path: Path, count: int = 40) -> Path:
@@ -38,10 +38,10 @@ def texts(path: Path, count: int = 40) -> Path:
 
 
 def measure(folder: Path, **settings: Any) -> dict[str, Any]:
-    here = stage(folder, "measure.toxicity")
+    context = stage(folder, "measure.toxicity")
     given = {"text": ("{piece.text}",), "label": ("piece.score",)}
-    toxicity.run(toxicity.Config(**(given | settings)), here)
-    return here.summary
+    toxicity.run(toxicity.Config(**(given | settings)), context)
+    return context.summary
 
 
 def test_figures_by_hand() -> None:
@@ -82,17 +82,17 @@ def test_the_default_and_one_trained_here(tmp_path: Path, policy: Path) -> None:
     assert (
         measure(tmp_path / "c", files=(file,), classifiers=(own.folder,))["texts_rude"] == 40
     )  # one of an older version
-    with pytest.raises(Refusal, match="it is their split"):
+    with pytest.raises(UserError, match="it is their split"):
         measure(tmp_path / "d", files=(file,), classifiers=(own.folder,), only="valid")
     assert toxicity.trained(own.folder)([RUDE]) > toxicity.trained(own.folder)([KIND])
 
 
 def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="0 keys for 1 of text"):
+    with pytest.raises(UserError, match="0 keys for 1 of text"):
         measure(tmp_path / "o", files=(texts(tmp_path / "a.jsonl"),), label=())
     twin = tmp_path / "x" / "a.jsonl"
     twin.parent.mkdir()
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UserError) as refused:
         measure(
             tmp_path / "o",
             files=(texts(tmp_path / "a.jsonl"), texts(twin)),
@@ -100,18 +100,18 @@ def test_refusals(tmp_path: Path) -> None:
             label=(),
         )
     assert len(refused.value.lines) == 3 and "two are called a" in refused.value.lines[1]
-    with pytest.raises(Refusal, match="give classifiers"):
+    with pytest.raises(UserError, match="give classifiers"):
         measure(tmp_path / "o", files=(tmp_path / "a.jsonl",), only="valid")
-    with pytest.raises(Refusal, match="9 labelled texts; at least ten"):
+    with pytest.raises(UserError, match="9 labelled texts; at least ten"):
         measure(tmp_path / "o", files=(texts(tmp_path / "b.jsonl", 9),))
     bad = tmp_path / "bad.jsonl"
     bad.write_text(
         '{"piece": {"text": "x", "score": "high"}}\n{"piece": {"score": 1}}\nnot json\n[]\n{"piece": {"score": 2, "text": ""}}\n'
     )
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UserError) as refused:
         measure(tmp_path / "o", files=(bad,))
     assert [line.rsplit("bad.jsonl:", 1)[1][0] for line in refused.value.lines] == ["1", "2", "3", "4", "5"]
 
 
 def test_area_counts_ties_half() -> None:
-    assert classify.area(np.array([1.0, 1.0]), np.array([0.2, 0.5])) == 0.5
+    assert classify.roc_auc(np.array([1.0, 1.0]), np.array([0.2, 0.5])) == 0.5

@@ -10,16 +10,16 @@ import pytest
 
 from biddable.measure import winrate
 from biddable.run import records
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Answer, Comparison, Message, Prompt
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 MODELS = ("learn.start", "learn.sft", "learn.ppo", "learn.ppo.plain")
 
 
-def here(folder: Path) -> Here:
+def context(folder: Path) -> StageContext:
     folder.mkdir(parents=True, exist_ok=True)
-    return Here(folder, "measure.winrate", 1, lambda step, steps, numbers: None)
+    return StageContext(folder, "measure.winrate", 1, lambda step, steps, numbers: None)
 
 
 def ranking(
@@ -64,7 +64,7 @@ def put(folder: Path, rows: list[Comparison]) -> Path:
 
 
 def measure(tmp_path: Path, rows: list[Comparison], **settings: Any) -> dict[str, Any]:
-    stage = here(tmp_path / "out")
+    stage = context(tmp_path / "out")
     winrate.run(winrate.Config(comparisons=put(tmp_path / "in", rows), resamples=300, **settings), stage)
     return stage.summary
 
@@ -176,13 +176,13 @@ def test_names_and_order(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     rows = [ranking(1, "t1", {"learn.sft": 2, "learn.ppo": 1}, panel="training")]
-    with pytest.raises(Refusal, match="no verdict of the panel held_out"):
+    with pytest.raises(UserError, match="no verdict of the panel held_out"):
         measure(tmp_path, rows)
     one = ranking(1, "w1", {"learn.sft": 2, "learn.ppo": 1})
     alone = one.model_copy(update={"answers": (one.answers[0], one.answers[0])})
-    with pytest.raises(Refusal, match="answers of one model only"):
+    with pytest.raises(UserError, match="answers of one model only"):
         measure(tmp_path, [alone])
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UserError) as refused:
         measure(tmp_path, [one], names={"learn.pppo": "x", "learn.sft": "ppo"})
     assert len(refused.value.lines) == 2
     assert "no answer is by the model learn.pppo" in refused.value.lines[0]
@@ -190,10 +190,10 @@ def test_refusals(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "comparisons.jsonl").write_text("")
-    with pytest.raises(Refusal, match="the file is empty"):
-        winrate.run(winrate.Config(comparisons=empty), here(tmp_path / "out"))
-    with pytest.raises(Refusal, match="no such file"):
-        winrate.run(winrate.Config(comparisons=tmp_path / "nowhere"), here(tmp_path / "out"))
+    with pytest.raises(UserError, match="the file is empty"):
+        winrate.run(winrate.Config(comparisons=empty), context(tmp_path / "out"))
+    with pytest.raises(UserError, match="no such file"):
+        winrate.run(winrate.Config(comparisons=tmp_path / "nowhere"), context(tmp_path / "out"))
 
 
 def test_the_other_panel_is_told_apart(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_published_win_rates(tmp_path: Path, data: Path) -> None:
     published = json.loads((data / "winrates_alpaca_example_published.json").read_text(encoding="utf-8"))[
         "models"
     ]
-    stage = here(tmp_path / "out")
+    stage = context(tmp_path / "out")
     winrate.run(winrate.Config(comparisons=file, resamples=200), stage)
     by_baseline = {"AlpacaEval 1 (GPT-4, binary)": "text_davinci_003"}
     for row in published:
@@ -258,8 +258,8 @@ def test_preferences_that_are_none(tmp_path: Path) -> None:
         good | {"len_model": "long"},
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(Refusal) as refused:
-        winrate.run(winrate.Config(comparisons=file), here(tmp_path / "out"))
+    with pytest.raises(UserError) as refused:
+        winrate.run(winrate.Config(comparisons=file), context(tmp_path / "out"))
     assert refused.value.lines == [
         f"{file}:3: preference = 3.0: 0, or a number from 1 to 2, was expected",
         f"{file}:4: the key 'preference' is missing; model, baseline, prompt_id and preference were expected",
@@ -277,11 +277,11 @@ def test_preferences_without_lengths_and_with_names(tmp_path: Path) -> None:
     file.write_text(
         "".join(json.dumps(row | ({"len_model": 9} if i else {})) + "\n" for i, row in enumerate(rows))
     )
-    stage = here(tmp_path / "out")
+    stage = context(tmp_path / "out")
     winrate.run(winrate.Config(comparisons=file, names={"b": "base"}), stage)
     assert stage.summary["gpt-3.5_over_base"] == 0.5 and "gpt-3.5_over_base_equal_length" not in stage.summary
-    with pytest.raises(Refusal, match="no answer is by the model c"):
-        winrate.run(winrate.Config(comparisons=file, names={"c": "base"}), here(tmp_path / "no"))
+    with pytest.raises(UserError, match="no answer is by the model c"):
+        winrate.run(winrate.Config(comparisons=file, names={"c": "base"}), context(tmp_path / "no"))
 
 
 def test_nothing_but_ties_is_one_half_everywhere(tmp_path: Path) -> None:

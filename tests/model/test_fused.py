@@ -19,7 +19,9 @@ LEAN = {"llama", "mistral", "qwen2"}
 @pytest.mark.parametrize("family", [f for f in random_model.FAMILIES if f != "gpt2"])
 @pytest.mark.parametrize("trunk", [0, 2])
 def test_frozen_gives_what_the_family_gives(tmp_path: Path, family: str, trunk: int) -> None:
-    policy = checkpoints.load_policy(random_model.make(tmp_path / family, family=family), trunk=trunk)
+    policy = checkpoints.load_policy(
+        random_model.save_random_model(tmp_path / family, family=family), trunk=trunk
+    )
     still = policy.freeze()
     assert (still.body.lean is not None) == (family in LEAN), "who is lean is decided by shape and comparison"
     packed = pack(TREES, 64)

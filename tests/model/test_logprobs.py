@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from biddable.model import logprobs
-from biddable.model.logprobs import Head, token_logp
+from biddable.model.logprobs import LMHead, token_logprobs
 
 
 @pytest.mark.parametrize(("scale", "softcap"), [(1.0, None), (0.25, None), (1.0, 2.0), (0.5, 1.5)])
@@ -20,8 +20,8 @@ def test_equals_log_softmax_with_gradients(
     weight = torch.randn(11, 5, generator=generator).requires_grad_(trains)
     target = torch.randint(0, 11, (8,), generator=generator)
     upstream = torch.randn(8, generator=generator)
-    spec = Head(weight, None, scale, softcap)
-    logp, entropy = token_logp(hidden, target, spec)
+    spec = LMHead(weight, None, scale, softcap)
+    logp, entropy = token_logprobs(hidden, target, spec)
     (logp * upstream).sum().backward()
     found = hidden.grad, weight.grad
     hidden.grad = weight.grad = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from biddable.model.packing import Tree, pack, padded, place
+from biddable.model.packing import Tree, bin_pack, pack, pad
 
 
 def test_one_tree_by_hand() -> None:
@@ -45,7 +45,7 @@ def test_trees_in_one_row_do_not_see_each_other() -> None:
 
 
 def test_place_fills_rows_without_overflow() -> None:
-    rows = place([5, 9, 3, 2, 7], 10)
+    rows = bin_pack([5, 9, 3, 2, 7], 10)
     assert sorted(i for row in rows for i in row) == [0, 1, 2, 3, 4]
     assert all(sum([5, 9, 3, 2, 7][i] for i in row) <= 10 for row in rows)
 
@@ -57,7 +57,7 @@ def test_rows_are_filled_as_wide_as_the_longest_tree_makes_them() -> None:
 
 
 def test_padded_and_its_mask() -> None:
-    grid, mask = padded(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0, 0, 1]), 2)
+    grid, mask = pad(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0, 0, 1]), 2)
     assert grid.tolist() == [[1.0, 2.0], [3.0, 0.0]]
     assert mask.tolist() == [[True, True], [True, False]]
 

@@ -11,7 +11,7 @@ from biddable.model import checkpoints, random_model
 from biddable.model import trunk as lm
 from biddable.model.packing import Tree, pack
 from biddable.model.sampler import Request, sample
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 
 SPLIT = [family for family in random_model.FAMILIES if family != "gpt2"]
 TREES = [Tree(tuple(range(10, 25)), (tuple(range(30, 50)), tuple(range(60, 70)))), Tree((5, 6, 7), ((8, 9),))]
@@ -20,7 +20,10 @@ TREES = [Tree(tuple(range(10, 25)), (tuple(range(30, 50)), tuple(range(60, 70)))
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("families")
-    return {family: random_model.make(root / family, family=family) for family in random_model.FAMILIES}
+    return {
+        family: random_model.save_random_model(root / family, family=family)
+        for family in random_model.FAMILIES
+    }
 
 
 @pytest.mark.usefixtures("fp32")
@@ -69,13 +72,13 @@ def test_greedy_decode_equals_generate(folders: dict[str, Path], family: str) ->
 
 
 def test_family_that_does_not_split_is_refused_by_name(folders: dict[str, Path]) -> None:
-    with pytest.raises(Refusal, match="gpt2 does not split exactly at block 2"):
+    with pytest.raises(UserError, match="gpt2 does not split exactly at block 2"):
         checkpoints.load_policy(folders["gpt2"], trunk=2)
     assert checkpoints.load_policy(folders["gpt2"], trunk=0).trunk.blocks == 0
 
 
 def test_trunk_out_of_range_is_refused(folders: dict[str, Path]) -> None:
-    with pytest.raises(Refusal, match="trunk = 4: this model has 4 blocks; choose 0 to 3"):
+    with pytest.raises(UserError, match="trunk = 4: this model has 4 blocks; choose 0 to 3"):
         checkpoints.load_policy(folders["llama"], trunk=4)
 
 
@@ -88,7 +91,7 @@ def test_training_leaves_the_trunk_alone_and_the_merged_folder_reloads(
 
     from biddable.learn.training import Optimizer
 
-    checkpoints.bring(str(tiny_folder), tmp_path / "start" / "model", trunk)
+    checkpoints.import_model(str(tiny_folder), tmp_path / "start" / "model", trunk)
     policy = checkpoints.load_policy(tmp_path / "start")
     before = (
         None
@@ -119,7 +122,7 @@ def test_training_leaves_the_trunk_alone_and_the_merged_folder_reloads(
 def test_scorer_survives_its_folder_and_is_read_alone_as_in_company(
     tmp_path: Path, tiny_folder: Path, trunk: int
 ) -> None:
-    checkpoints.bring(str(tiny_folder), tmp_path / "start" / "model", trunk)
+    checkpoints.import_model(str(tiny_folder), tmp_path / "start" / "model", trunk)
     scorer = lm.scorer_from(checkpoints.load_policy(tmp_path / "start"), torch.Generator().manual_seed(3))
     with torch.no_grad():
         scorer.bias.fill_(0.25)
@@ -134,25 +137,27 @@ def test_scorer_survives_its_folder_and_is_read_alone_as_in_company(
     with torch.no_grad():
         assert torch.equal(checkpoints.load_scorer(tmp_path / "scorer").scores(pack(TREES, 64)), together)
     (tmp_path / "scorer" / "model" / "head.safetensors").unlink()
-    with pytest.raises(Refusal, match="its head is missing"):
+    with pytest.raises(UserError, match="its head is missing"):
         checkpoints.load_scorer(tmp_path / "scorer")
 
 
 def test_branches_on_different_trunks_are_refused(tmp_path: Path) -> None:
     for seed in (1, 2):
-        checkpoints.bring(
-            str(random_model.make(tmp_path / f"t{seed}", seed=seed)), tmp_path / f"start{seed}" / "model", 2
+        checkpoints.import_model(
+            str(random_model.save_random_model(tmp_path / f"t{seed}", seed=seed)),
+            tmp_path / f"start{seed}" / "model",
+            2,
         )
     first = checkpoints.load_policy(tmp_path / "start1")
-    with pytest.raises(Refusal, match="its trunk is not the one the other models stand on"):
+    with pytest.raises(UserError, match="its trunk is not the one the other models stand on"):
         checkpoints.load_policy(tmp_path / "start2", shared=first.trunk)
 
 
 def test_model_without_chat_template_or_end_token_is_refused(tmp_path: Path) -> None:
-    folder = random_model.make(tmp_path / "plain")
+    folder = random_model.save_random_model(tmp_path / "plain")
     (folder / "chat_template.jinja").unlink(missing_ok=True)
-    with pytest.raises(Refusal, match="its tokenizer has no chat template"):
-        checkpoints.bring(str(folder), tmp_path / "start" / "model", 2)
+    with pytest.raises(UserError, match="its tokenizer has no chat template"):
+        checkpoints.import_model(str(folder), tmp_path / "start" / "model", 2)
     assert not (tmp_path / "start" / "model").exists()
 
 
@@ -161,7 +166,7 @@ def test_chat_template_adds_nothing_of_its_own(tiny_folder: Path) -> None:
     from biddable.run.records import Message
 
     words = checkpoints.tokenizer(tiny_folder)
-    ids = checkpoints.render(words, [Message(role="user", content="Hi")])
+    ids = checkpoints.encode_chat(words, [Message(role="user", content="Hi")])
     assert words.decode(ids) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     assert list(ids).count(words.convert_tokens_to_ids("<|im_start|>")) == 2
 
@@ -177,7 +182,7 @@ def test_trunk_cut_changes_nothing_of_the_forward(folders: dict[str, Path]) -> N
 
 
 def test_no_folder_no_model(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="holds no model"):
+    with pytest.raises(UserError, match="holds no model"):
         checkpoints.load_policy(tmp_path)
-    with pytest.raises(Refusal, match="this package is not installed"):
-        checkpoints.bring("package:no_such_package", tmp_path / "model", 0)
+    with pytest.raises(UserError, match="this package is not installed"):
+        checkpoints.import_model("package:no_such_package", tmp_path / "model", 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from biddable.run import config
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 
 PROMPTS = '{"id":"a","messages":[{"role":"user","content":"Why?"}],"user":"u"}\n'
 
@@ -26,7 +26,7 @@ def plan(text: str) -> config.Plan:
 
 
 def mistakes(text: str) -> list[str]:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         plan(text)
     return refusal.value.lines
 
@@ -126,10 +126,10 @@ def test_files_that_cannot_be_read(folder: Path) -> None:
         (Path("none.toml"), "no such file; `biddable new none.toml`"),
         (folder, "is a folder"),
     ):
-        with pytest.raises(Refusal, match=word):
+        with pytest.raises(UserError, match=word):
             config.load(path)
     Path("bytes.toml").write_bytes(b"name = '\xff'")
-    with pytest.raises(Refusal, match="not a TOML file"):
+    with pytest.raises(UserError, match="not a TOML file"):
         config.load(Path("bytes.toml"))
 
 
@@ -173,11 +173,11 @@ def test_exceptions_replace_settings_and_a_name_moves_one_stage(folder: Path) ->
     assert found.stages[0].config.prompts == Path(
         "runs/my/collect.files"
     )  # inputs stay those of the file's own run
-    with pytest.raises(Refusal, match=r"no table \[curate.prompt\]; did you mean 'curate.prompts'"):
+    with pytest.raises(UserError, match=r"no table \[curate.prompt\]; did you mean 'curate.prompts'"):
         config.load(Path("my.toml"), {"curate.prompt": {}})
-    with pytest.raises(Refusal, match="valid_shar"):
+    with pytest.raises(UserError, match="valid_shar"):
         config.load(Path("my.toml"), {"curate.prompts": {"valid_shar": 0.3}})
-    with pytest.raises(Refusal, match=r"name = 'a/b'"):
+    with pytest.raises(UserError, match=r"name = 'a/b'"):
         config.load(Path("my.toml"), None, "a/b", "curate.prompts")
 
 

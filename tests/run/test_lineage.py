@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from biddable.run import lineage
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.lineage import Lineage
 
 
@@ -84,15 +84,15 @@ def test_a_folder_that_no_stage_made_is_a_leaf(tmp_path: Path) -> None:
 
 def test_broken_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"loss": 2}\nnot json\n[1]\n')
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UserError) as refused:
         lineage.rows(tmp_path / "metrics.jsonl", ("step",))
     assert [line.split(": ", 1)[0].rsplit(":", 1)[1] for line in refused.value.lines] == ["2", "3", "4"]
     assert lineage.rows(tmp_path / "nowhere.jsonl") == []
-    with pytest.raises(Refusal, match="no such file"):
+    with pytest.raises(UserError, match="no such file"):
         lineage.summary(tmp_path)
     (tmp_path / "summary.json").write_text("{")
-    with pytest.raises(Refusal, match="not JSON"):
+    with pytest.raises(UserError, match="not JSON"):
         lineage.summary(tmp_path)
     (tmp_path / "summary.json").write_text("[]")
-    with pytest.raises(Refusal, match="names and numbers"):
+    with pytest.raises(UserError, match="names and numbers"):
         lineage.summary(tmp_path)

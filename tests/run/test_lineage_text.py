@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from biddable.run import lineage_text
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 
 
 def test_every_stage_is_told_once_and_then_only_named(whole: Path) -> None:
@@ -43,5 +43,5 @@ def test_what_has_changed_since_is_said(whole: Path, tmp_path: Path) -> None:
 
 def test_a_folder_that_no_stage_finished_is_refused(tmp_path: Path) -> None:
     for folder, why in ((tmp_path, "not done"), (tmp_path / "none", "no such folder")):
-        with pytest.raises(Refusal, match=why):
+        with pytest.raises(UserError, match=why):
             list(lineage_text.told(folder))

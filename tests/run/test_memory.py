@@ -54,5 +54,5 @@ def test_peak_is_measured_from_when_it_was_forgotten() -> None:
     block[::4096] = b"x" * len(block[::4096])
     high = memory.peak_gb()
     del block
-    memory.forget_peak()
+    memory.reset_peak()
     assert memory.peak_gb() < high - 0.1

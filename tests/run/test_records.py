@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from biddable.run import records
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Answer, Comparison, Message, Prompt, Text
 
 GOOD = '{"id":"a","messages":[{"role":"user","content":"Why?"}],"user":"u"}'
@@ -21,7 +21,7 @@ def prompt(name: str = "a") -> Prompt:
 
 
 def refused(path: Path, kind: type[records.Record] = Prompt) -> list[str]:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         records.read(path, kind)
     return refusal.value.lines
 
@@ -112,9 +112,9 @@ def test_a_full_disk_leaves_the_old_file_and_no_half_one(
 
 
 def test_a_fraction_depends_on_its_words_alone() -> None:
-    assert records.fraction("a", 1) == records.fraction("a", 1)
-    assert records.fraction("a", 1) != records.fraction("a", 2)
-    assert records.fraction("ab", "c") != records.fraction("a", "bc")
-    found = [records.fraction("x", i) for i in range(2000)]
+    assert records.hash_fraction("a", 1) == records.hash_fraction("a", 1)
+    assert records.hash_fraction("a", 1) != records.hash_fraction("a", 2)
+    assert records.hash_fraction("ab", "c") != records.hash_fraction("a", "bc")
+    found = [records.hash_fraction("x", i) for i in range(2000)]
     assert all(0 <= one < 1 for one in found)
     assert abs(sum(found) / 2000 - 0.5) < 0.03  # standard error 0.2887 / sqrt(2000) = 0.0065

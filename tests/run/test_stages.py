@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from biddable.run import stages as runs
-from biddable.run.config import Plan, Refusal, Settings, Stage, Waiting
-from biddable.run.stages import Here
+from biddable.run.config import Plan, Settings, Stage, UserError, Waiting
+from biddable.run.stages import StageContext
 
 TOY = '''
 import json, random, sys, time
@@ -28,10 +28,10 @@ from types import SimpleNamespace
 from biddable.run import stages as runs
 from biddable.run.config import Plan, Stage
 
-def run(cfg, here):
+def run(cfg, context):
     """A random walk of 60 steps: its generator and its place are what a checkpoint has to keep."""
-    rng, place, step = random.Random(here.seed), 0.0, 0
-    if found := here.restore():
+    rng, place, step = random.Random(context.seed), 0.0, 0
+    if found := context.restore():
         step, folder = found
         kept = json.loads((folder / "state.json").read_text())
         place = kept["place"]
@@ -39,15 +39,15 @@ def run(cfg, here):
     while step < 60:
         place += rng.gauss(0, 1)
         step += 1
-        here.log(step, place=place)
+        context.log(step, place=place)
         if step % 4 == 0:
-            here.append("samples.jsonl", {"step": step, "text": "x" * 50})
+            context.append("samples.jsonl", {"step": step, "text": "x" * 50})
         time.sleep(0.004)
         if step % 7 == 0:
-            here.checkpoint(step, lambda f: (f / "state.json").write_text(json.dumps({"place": place, "rng": rng.getstate()})))
-        here.progress(step, 60, place=place)
-    here.path("walk.json").write_text(json.dumps(place))
-    here.summary["place"] = place
+            context.checkpoint(step, lambda f: (f / "state.json").write_text(json.dumps({"place": place, "rng": rng.getstate()})))
+        context.progress(step, 60, place=place)
+    context.path("walk.json").write_text(json.dumps(place))
+    context.summary["place"] = place
 
 folder = Path(sys.argv[1])
 runs.module = lambda name: SimpleNamespace(run=run)
@@ -75,11 +75,11 @@ def go(plan: Plan) -> bool:
 def stage(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A stage whose `run` a test may replace; it writes one file."""
 
-    def run(cfg: Any, here: Here) -> None:
-        here.path("out.txt").write_text("made", encoding="utf-8")
-        here.progress(1, 2, loss=0.5)
-        here.log(1, loss=0.5)
-        here.summary["loss"] = 0.5
+    def run(cfg: Any, context: StageContext) -> None:
+        context.path("out.txt").write_text("made", encoding="utf-8")
+        context.progress(1, 2, loss=0.5)
+        context.log(1, loss=0.5)
+        context.summary["loss"] = 0.5
 
     made = SimpleNamespace(run=run)
     monkeypatch.setattr(runs, "module", lambda name: made)
@@ -89,7 +89,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def test_done_then_skipped_then_changed(tmp_path: Path, stage: SimpleNamespace) -> None:
     plan = toy(tmp_path / "r")
     folder = tmp_path / "r" / "learn.toy"
-    assert runs.state(plan, plan.stages[0]) == ("ready", "")
+    assert runs.stage_state(plan, plan.stages[0]) == ("ready", "")
     assert go(plan)
     assert sorted(p.name for p in folder.iterdir()) == [
         ".lock",
@@ -103,12 +103,12 @@ def test_done_then_skipped_then_changed(tmp_path: Path, stage: SimpleNamespace) 
     assert (manifest["seed"], manifest["stage"]) == (3, "learn.toy")
     assert set(manifest["files"]) == {"metrics.jsonl", "out.txt", "summary.json"}
     assert json.loads((folder / "summary.json").read_text()) == {"loss": 0.5}
-    assert runs.state(plan, plan.stages[0])[0] == "done"
+    assert runs.stage_state(plan, plan.stages[0])[0] == "done"
     assert not go(plan)
     other = toy(tmp_path / "r", {"a": 2})
-    assert runs.state(other, other.stages[0]) == ("changed", "a was 1, is 2")
+    assert runs.stage_state(other, other.stages[0]) == ("changed", "a was 1, is 2")
     with pytest.raises(
-        Refusal, match=rf"t.toml: \[learn.toy\] a was 1, is 2; to make it again: rm -r {folder}; to keep it"
+        UserError, match=rf"t.toml: \[learn.toy\] a was 1, is 2; to make it again: rm -r {folder}; to keep it"
     ):
         go(other)
 
@@ -123,11 +123,11 @@ def test_a_younger_setting_at_its_default_changes_nothing(tmp_path: Path, stage:
 
     go(plan({"a": 1}, Config()))  # as an older version wrote it
     now = plan({"a": 1, "later": 5}, Config())
-    assert runs.state(now, now.stages[0])[0] == "done"
+    assert runs.stage_state(now, now.stages[0])[0] == "done"
     now = plan({"a": 1, "later": 6}, Config(later=6))
-    assert runs.state(now, now.stages[0]) == ("changed", "later was None, is 6")
+    assert runs.stage_state(now, now.stages[0]) == ("changed", "later was None, is 6")
     now = plan({"later": 5}, Config())  # one that is gone
-    assert runs.state(now, now.stages[0]) == ("changed", "a was 1, is None")
+    assert runs.stage_state(now, now.stages[0]) == ("changed", "a was 1, is None")
 
 
 def test_the_manifest_comes_last_and_by_rename(
@@ -150,16 +150,16 @@ def test_an_input_that_is_not_done_or_has_changed(tmp_path: Path, stage: SimpleN
     (tmp_path / "r").mkdir()
     source = tmp_path / "r" / "collect.x"
     plan = toy(tmp_path / "r", inputs={"text": [("collect.x", source)]})
-    assert runs.state(plan, plan.stages[0]) == ("waiting", "for collect.x")
-    with pytest.raises(Refusal, match=r"\[learn.toy\] text: .* is not done; run \[collect.x\] first"):
+    assert runs.stage_state(plan, plan.stages[0]) == ("waiting", "for collect.x")
+    with pytest.raises(UserError, match=r"\[learn.toy\] text: .* is not done; run \[collect.x\] first"):
         go(plan)
     assert not (tmp_path / "r" / "learn.toy").exists()  # refused before anything was written
     source.mkdir()
     (source / "text.jsonl").write_text("one\n", encoding="utf-8")
     go(plan)
-    assert runs.state(plan, plan.stages[0])[0] == "done"
+    assert runs.stage_state(plan, plan.stages[0])[0] == "done"
     (source / "text.jsonl").write_text("two\n", encoding="utf-8")
-    known, why = runs.state(plan, plan.stages[0])
+    known, why = runs.stage_state(plan, plan.stages[0])
     assert known == "changed"
     assert "text (collect.x) has other content" in why
 
@@ -170,10 +170,10 @@ def test_a_folder_of_another_version(tmp_path: Path, stage: SimpleNamespace) -> 
     path = tmp_path / "r" / "learn.toy" / "manifest.json"
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps({**manifest, "format": 99}), encoding="utf-8")
-    with pytest.raises(Refusal, match=r"manifest.json: format 99, but this is biddable .* with format 1"):
+    with pytest.raises(UserError, match=r"manifest.json: format 99, but this is biddable .* with format 1"):
         go(plan)
     path.write_text("{half", encoding="utf-8")
-    with pytest.raises(Refusal, match="not a manifest of biddable"):
+    with pytest.raises(UserError, match="not a manifest of biddable"):
         go(plan)
 
 
@@ -188,13 +188,13 @@ def test_a_folder_of_another_version(tmp_path: Path, stage: SimpleNamespace) -> 
 def test_a_full_disk_is_one_line(tmp_path: Path, stage: SimpleNamespace, error: Exception) -> None:
     work = stage.run
 
-    def run(cfg: Any, here: Here) -> None:
-        here.log(1, loss=0.5)
+    def run(cfg: Any, context: StageContext) -> None:
+        context.log(1, loss=0.5)
         raise error
 
     stage.run = run
     plan = toy(tmp_path / "r")
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         go(plan)
     assert len(refusal.value.lines) == 1
     assert "the disk is full; make room and run again" in refusal.value.lines[0]
@@ -217,7 +217,7 @@ def test_a_full_disk_while_the_manifest_is_written(
 
     monkeypatch.setattr(os, "fsync", full)
     plan = toy(tmp_path / "r")
-    with pytest.raises(Refusal, match="the disk is full"):
+    with pytest.raises(UserError, match="the disk is full"):
         go(plan)
     names = {p.name for p in (tmp_path / "r" / "learn.toy").iterdir()}
     assert not {n for n in names if n.endswith(".part")}
@@ -227,7 +227,7 @@ def test_a_full_disk_while_the_manifest_is_written(
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path, stage: SimpleNamespace) -> None:
-    def run(cfg: Any, here: Here) -> None:
+    def run(cfg: Any, context: StageContext) -> None:
         raise FileNotFoundError(errno.ENOENT, "gone")
 
     stage.run = run
@@ -236,14 +236,14 @@ def test_other_errors_stay_what_they_are(tmp_path: Path, stage: SimpleNamespace)
 
 
 def test_waiting_for_people_is_a_state(tmp_path: Path, stage: SimpleNamespace) -> None:
-    def run(cfg: Any, here: Here) -> None:
+    def run(cfg: Any, context: StageContext) -> None:
         raise Waiting("163 of 200 comparisons to go")
 
     work, stage.run = stage.run, run
     plan = toy(tmp_path / "r")
     with pytest.raises(Waiting):
         go(plan)
-    assert runs.state(plan, plan.stages[0]) == ("waiting", "163 of 200 comparisons to go")
+    assert runs.stage_state(plan, plan.stages[0]) == ("waiting", "163 of 200 comparisons to go")
     stage.run = work
     assert go(plan)
 
@@ -251,10 +251,10 @@ def test_waiting_for_people_is_a_state(tmp_path: Path, stage: SimpleNamespace) -
 def test_a_broken_off_attempt_without_a_checkpoint_begins_in_an_empty_folder(
     tmp_path: Path, stage: SimpleNamespace
 ) -> None:
-    def run(cfg: Any, here: Here) -> None:
-        here.path("half.part").write_text("h", encoding="utf-8")
-        here.path("model").mkdir()
-        here.log(1, loss=9.0)
+    def run(cfg: Any, context: StageContext) -> None:
+        context.path("half.part").write_text("h", encoding="utf-8")
+        context.path("model").mkdir()
+        context.log(1, loss=9.0)
         raise ZeroDivisionError
 
     work, stage.run = stage.run, run
@@ -262,7 +262,7 @@ def test_a_broken_off_attempt_without_a_checkpoint_begins_in_an_empty_folder(
         go(toy(tmp_path / "r"))
     stage.run = work
     plan = toy(tmp_path / "r", {"a": 2})  # nothing was kept, so other settings are no contradiction
-    assert runs.state(plan, plan.stages[0])[0] == "begun"
+    assert runs.stage_state(plan, plan.stages[0])[0] == "begun"
     assert go(plan)
     files = json.loads((tmp_path / "r/learn.toy/manifest.json").read_text())["files"]
     assert set(files) == {"metrics.jsonl", "out.txt", "summary.json"}
@@ -270,49 +270,49 @@ def test_a_broken_off_attempt_without_a_checkpoint_begins_in_an_empty_folder(
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, stage: SimpleNamespace) -> None:
-    def run(cfg: Any, here: Here) -> None:
-        here.checkpoint(1, lambda folder: None)
+    def run(cfg: Any, context: StageContext) -> None:
+        context.checkpoint(1, lambda folder: None)
         raise ZeroDivisionError
 
     stage.run = run
     with pytest.raises(ZeroDivisionError):
         go(toy(tmp_path / "r"))
-    with pytest.raises(Refusal, match="was begun with other settings or inputs; to begin anew: rm -r"):
+    with pytest.raises(UserError, match="was begun with other settings or inputs; to begin anew: rm -r"):
         go(toy(tmp_path / "r", {"a": 2}))
 
 
 def test_how_the_work_is_done_may_change_under_way(tmp_path: Path, stage: SimpleNamespace) -> None:
     """A setting that a stage calls passing decides nothing about what comes out: neither begun nor finished work is thrown away for it."""
-    work, patient = stage.run, SimpleNamespace(passing=frozenset({"a"}))
+    work, patient = stage.run, SimpleNamespace(runtime_settings=frozenset({"a"}))
 
     def planned(a: int) -> Plan:
         made = toy(tmp_path / "r", {"a": a})
         return replace(made, stages=(replace(made.stages[0], config=patient),))
 
-    def run(cfg: Any, here: Here) -> None:
-        here.checkpoint(1, lambda folder: None)
+    def run(cfg: Any, context: StageContext) -> None:
+        context.checkpoint(1, lambda folder: None)
         raise ZeroDivisionError
 
     stage.run = run
     with pytest.raises(ZeroDivisionError):
         go(planned(1))
-    stage.run = lambda cfg, here: here.path("out.txt").write_text("x") and None
+    stage.run = lambda cfg, context: context.path("out.txt").write_text("x") and None
     assert go(planned(2))
-    assert runs.state(planned(3), planned(3).stages[0])[0] == "done"
+    assert runs.stage_state(planned(3), planned(3).stages[0])[0] == "done"
     stage.run = work
 
 
 def test_lines_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
-    here = Here(tmp_path, "learn.toy", 1, lambda step, steps, numbers: None)
+    context = StageContext(tmp_path, "learn.toy", 1, lambda step, steps, numbers: None)
     for step in (1, 2):
-        here.log(step, loss=1.0)
-    here.checkpoint(2, lambda folder: (folder / "state").write_text("2") and None)
-    here.checkpoint(3, lambda folder: (folder / "state").write_text("3") and None)
+        context.log(step, loss=1.0)
+    context.checkpoint(2, lambda folder: (folder / "state").write_text("2") and None)
+    context.checkpoint(3, lambda folder: (folder / "state").write_text("3") and None)
     assert [p.name for p in (tmp_path / "checkpoint").iterdir()] == ["000000003"]
-    here.log(4, loss=1.0)
-    here.append("samples.jsonl", {"step": 4})  # began after the checkpoint: nothing of it stays
+    context.log(4, loss=1.0)
+    context.append("samples.jsonl", {"step": 4})  # began after the checkpoint: nothing of it stays
     (tmp_path / "checkpoint" / "part").mkdir()  # a checkpoint that was being written
-    found = here.restore()
+    found = context.restore()
     assert found is not None
     assert (found[0], (found[1] / "state").read_text()) == (3, "3")
     assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [
@@ -325,12 +325,12 @@ def test_lines_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
 def test_progress_is_noted_at_most_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(runs.time, "monotonic", lambda: clock[0])
-    here = Here(tmp_path, "learn.toy", 1, lambda step, steps, numbers: None)
+    context = StageContext(tmp_path, "learn.toy", 1, lambda step, steps, numbers: None)
     first = {"step": 1, "steps": 9, "left": None, "loss": 0.25}
     third = {"step": 3, "steps": 9, "left": 3.0, "loss": 0.25}  # two steps took 1 s, six remain
     for step, now, told in ((1, 100.0, first), (2, 100.9, first), (3, 101.0, third)):
         clock[0] = now
-        here.progress(step, 9, loss=0.25)
+        context.progress(step, 9, loss=0.25)
         assert json.loads((tmp_path / "progress.json").read_text()) == told
 
 
@@ -384,10 +384,10 @@ def test_a_second_process_is_refused(tmp_path: Path, stage: SimpleNamespace) -> 
     process.send_signal(signal.SIGSTOP)
     plan = toy(tmp_path / "r")
     try:
-        assert runs.state(plan, plan.stages[0])[0] == "running"
-        with pytest.raises(Refusal, match="another process is running this stage; wait for it or stop it"):
+        assert runs.stage_state(plan, plan.stages[0])[0] == "running"
+        with pytest.raises(UserError, match="another process is running this stage; wait for it or stop it"):
             go(plan)
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=60)
-    assert runs.state(plan, plan.stages[0])[0] == "begun"  # the lock went with its process
+    assert runs.stage_state(plan, plan.stages[0])[0] == "begun"  # the lock went with its process

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from biddable.run import turn_log
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Answer, Feedback, Message, Policy, Sampling, Turn
 
 
@@ -83,5 +83,5 @@ def test_lines_that_are_no_turns_are_refused(tmp_path: Path) -> None:
     turn_log.append(tmp_path, turn("a"))
     with (tmp_path / turn_log.TURNS).open("a") as file:
         file.write('{"id":"x"}\n')
-    with pytest.raises(Refusal, match=r"turns\.jsonl:2"):
+    with pytest.raises(UserError, match=r"turns\.jsonl:2"):
         turn_log.read(tmp_path)

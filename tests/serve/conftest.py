@@ -25,8 +25,8 @@ def tiny_stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     run = tmp_path_factory.mktemp("served") / "tiny"
     run.mkdir()
-    random_model.make(run / "source")
-    checkpoints.bring(str(run / "source"), run / "learn.start", 2)
+    random_model.save_random_model(run / "source")
+    checkpoints.import_model(str(run / "source"), run / "learn.start", 2)
     policy = checkpoints.load_policy(run / "learn.start")
     scorer = scorer_from(policy, torch.Generator().manual_seed(5))
     checkpoints.save_scorer(scorer, run / "learn.reward", run / "learn.start")

@@ -353,13 +353,13 @@ def test_an_engine_behind_http(
 def test_an_engine_that_is_not_there_or_has_other_models(
     served: Any, monkeypatch: pytest.MonkeyPatch, tiny_stages: Path
 ) -> None:
-    from biddable.run.config import Refusal
+    from biddable.run.config import UserError
     from biddable.serve import api
 
-    with pytest.raises(Refusal, match="does not list models"):
+    with pytest.raises(UserError, match="does not list models"):
         api.sources(api.Config(engine="http://127.0.0.1:9", policies=(tiny_stages / "learn.ppo",)))
     monkeypatch.setenv("BIDDABLE_ENGINE_KEY", served.key)
-    with pytest.raises(Refusal, match="one of the engine's models"):
+    with pytest.raises(UserError, match="one of the engine's models"):
         api.sources(
             api.Config(engine=served.url, engine_models=("other",), policies=(tiny_stages / "learn.ppo",))
         )

@@ -19,7 +19,7 @@ import httpx2
 import pytest
 
 from biddable.run import turn_log
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.serve import api
 
 ASK = {"model": "learn.ppo", "messages": [{"role": "user", "content": "Name a fruit."}]}
@@ -100,20 +100,20 @@ def test_stopping_lets_answers_under_way_finish(tiny_stages: Path, tmp_path: Pat
 
 
 def test_what_cannot_be_served_is_refused(tiny_stages: Path, tmp_path: Path) -> None:
-    from biddable.run.stages import Here
+    from biddable.run.stages import StageContext
 
-    here = Here(tmp_path / "run" / "serve.api", "serve.api", 1, lambda step, steps, numbers: None)
-    with pytest.raises(Refusal, match=r"serve\.keys FILE add NAME"):
-        api.serve(api.Config(policies=(tiny_stages / "learn.ppo",)), here)
-    with pytest.raises(Refusal, match=r"best_of = 4: needs \[serve.api\] reward"):
+    context = StageContext(tmp_path / "run" / "serve.api", "serve.api", 1, lambda step, steps, numbers: None)
+    with pytest.raises(UserError, match=r"serve\.keys FILE add NAME"):
+        api.serve(api.Config(policies=(tiny_stages / "learn.ppo",)), context)
+    with pytest.raises(UserError, match=r"best_of = 4: needs \[serve.api\] reward"):
         api.sources(api.Config(policies=(tiny_stages / "learn.ppo",), best_of=4))
-    with pytest.raises(Refusal, match="each policy can be named once"):
+    with pytest.raises(UserError, match="each policy can be named once"):
         api.sources(api.Config(policies=(tiny_stages / "learn.ppo", tiny_stages / "learn.ppo")))
-    with pytest.raises(Refusal, match="is a scorer"):
+    with pytest.raises(UserError, match="is a scorer"):
         api.sources(api.Config(policies=(tiny_stages / "learn.reward",)))
     (tmp_path / "learn.ppo").mkdir()
     (tmp_path / "learn.ppo" / "begun.json").write_text("{}")
-    with pytest.raises(Refusal, match="is not done"):
+    with pytest.raises(UserError, match="is not done"):
         api.sources(api.Config(policies=(tmp_path / "learn.ppo",)))
     for wrong in ({"engine": "vllm"}, {"address": "chat.example.org"}, {"policies": ()}, {"best_of": 0}):
         with pytest.raises(ValueError):

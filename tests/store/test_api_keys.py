@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.serve.rate_limit import Rates
 from biddable.serve.recorder import Keeper
 from biddable.store import api_keys as module
@@ -26,15 +26,15 @@ def test_a_key_is_found_until_it_is_closed_and_kept_as_a_hash_only(
         found = keys.find(token)
         assert found is not None and found.name == "ada" and "ada" not in found.pseudonym
         assert keys.find(token[:-1]) is None and keys.find("") is None and keys.find("\ud800") is None
-        with pytest.raises(Refusal, match="ada has a key already"):
+        with pytest.raises(UserError, match="ada has a key already"):
             keys.add("ada")
         keys.close("ada")
         assert keys.find(token) is None
-        with pytest.raises(Refusal, match="no open key"):
+        with pytest.raises(UserError, match="no open key"):
             keys.close("ada")
         assert keys.find(keys.add("ada")) is not None
         for wrong in ("", "a\nb", "x" * 81):
-            with pytest.raises(Refusal, match="visible characters"):
+            with pytest.raises(UserError, match="visible characters"):
                 keys.add(wrong)
     assert token.encode() not in (tmp_path / "store.db").read_bytes()
 
@@ -62,7 +62,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert made.stdout.startswith("bid-") and "only time" in made.stdout
     assert module.command(store, []).startswith("ada ") and "open" in module.command(store, [])
     assert "closed the key" in module.command(store, ["close", "ada"])
-    with pytest.raises(Refusal, match="Usage"):
+    with pytest.raises(UserError, match="Usage"):
         module.command(store, ["drop", "ada"])
 
 

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from biddable.label import queue
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.store import reviews
 from biddable.store.reviews import Screening
 from biddable.store.store import Store, open_store
@@ -35,7 +35,7 @@ def answer(store: Store, person: str, word: str, version: str, task_set: str = "
 def test_a_label_that_is_sent_back_comes_first_and_is_missing_until_corrected(where: str) -> None:
     store, version = opened(where)
     first = answer(store, "ada", "hasty", version)
-    with pytest.raises(Refusal, match="say what is to be mended"):
+    with pytest.raises(UserError, match="say what is to be mended"):
         reviews.review(store, "t0", "returned", first, "admin", " ")
     reviews.review(store, "t0", "returned", first, "admin", "read the whole text")
     assert queue.progress(store, "set") == (4, 0)
@@ -45,7 +45,7 @@ def test_a_label_that_is_sent_back_comes_first_and_is_missing_until_corrected(wh
     second = answer(store, "ada", "careful", version)
     assert queue.progress(store, "set") == (4, 1)
     assert queue.next_task(store, "set", "ada").id == "t1"  # type: ignore[union-attr]
-    with pytest.raises(Refusal, match="was corrected meanwhile"):
+    with pytest.raises(UserError, match="was corrected meanwhile"):
         reviews.review(store, "t0", "stands", first, "admin")
     with store.engine.connect() as db:  # the original row stays
         assert {row[0] for row in db.execute(sa.text("SELECT id FROM labels"))} == {first, second}
@@ -72,14 +72,14 @@ def test_a_decision_chooses_what_goes_into_records(where: str) -> None:
     ]
     reviews.review(store, "t0", "open", None, "admin")
     assert [row.stands for row in queue.collected(store, "set")] == [True, True]
-    assert [one.decision for one in reviews.decisions(store, "set")["t0"]] == [
+    assert [one.decision for one in reviews.reviews_by_task(store, "set")["t0"]] == [
         "stands",
         "stands",
         "returned",
         "open",
     ]
     for task, decision, label in (("t0", "stands", "no such"), ("t9", "open", None), ("t0", "open", mine)):
-        with pytest.raises(Refusal):
+        with pytest.raises(UserError):
             reviews.review(store, task, decision, label, "admin")  # type: ignore[arg-type]
     store.close()
 
@@ -87,8 +87,8 @@ def test_a_decision_chooses_what_goes_into_records(where: str) -> None:
 def test_gold_is_mixed_in_once_a_person_and_counts_for_nothing(where: str) -> None:
     store, version = opened(where, overlap=1, tasks=40)
     known = [(Task(f"g{i}", '{"answers": [1, 2]}'), f'{{"word": "{i}"}}') for i in range(3)]
-    reviews.put_known(store, TaskSet("set/gold", "label.any", "training", False), known)
-    reviews.put_known(store, TaskSet("set/gold", "label.any", "training", False), known)  # twice is once
+    reviews.put_gold(store, TaskSet("set/gold", "label.any", "training", False), known)
+    reviews.put_gold(store, TaskSet("set/gold", "label.any", "training", False), known)  # twice is once
     mixed = TaskSet("set", "label.any", "training", False, gold="set/gold", gold_share=0.4)
     store.put_tasks(mixed, [Task(f"t{i}", '{"answers": [1, 2]}') for i in range(40)])
     assert store.task_sets() == [mixed]
@@ -107,15 +107,15 @@ def test_gold_is_mixed_in_once_a_person_and_counts_for_nothing(where: str) -> No
     assert all(tasks.index("g2") < 20 for tasks in had.values())  # among the rest, not after it
     assert store.lease("set", "ada", 60.0) is None
     assert store.counts("set") == Counts(40, 0, 0) and len(queue.collected(store, "set")) == 40
-    assert reviews.known_answers(store, "set/gold") == {task.id: key for task, key in known}
-    with pytest.raises(Refusal, match="another answer is known already"):
-        reviews.put_known(store, TaskSet("set/gold", "label.any", "training", False), [(known[0][0], "{}")])
+    assert reviews.gold_answers(store, "set/gold") == {task.id: key for task, key in known}
+    with pytest.raises(UserError, match="another answer is known already"):
+        reviews.put_gold(store, TaskSet("set/gold", "label.any", "training", False), [(known[0][0], "{}")])
     store.close()
 
 
 def test_a_lapsed_seat_at_a_task_for_everybody_waits_for_its_person(where: str) -> None:
     store, version = opened(where)
-    reviews.put_known(
+    reviews.put_gold(
         store, TaskSet("all", "label.any", "training", False), [(Task("g", '{"answers": []}'), "{}")]
     )
     assert store.lease("all", "ada", -1.0) is not None
@@ -123,37 +123,37 @@ def test_a_lapsed_seat_at_a_task_for_everybody_waits_for_its_person(where: str) 
     assert store.lease("all", "bob", 60.0) is not None
     answer(store, "ada", "x", version, "all")
     assert store.lease("all", "ada", 60.0) is None
-    with pytest.raises(Refusal, match="of the panel training"):
+    with pytest.raises(UserError, match="of the panel training"):
         store.lease("all", "eve", 60.0)
     store.close()
 
 
 def test_verdicts_and_who_may_work(where: str) -> None:
     store, version = opened(where)
-    assert reviews.admitted(store, "ada")
+    assert reviews.is_admitted(store, "ada")
     everybody = TaskSet("screen", "label.any", "training", False)
-    reviews.put_known(store, everybody, [(Task("s", '{"answers": []}'), "{}")])
-    reviews.put_screening(store, [Screening("screen", "rankings", 0.75)])
-    assert reviews.screenings(store) == [Screening("screen", "rankings", 0.75)]
-    assert not reviews.admitted(store, "ada") and reviews.admitted(
+    reviews.put_gold(store, everybody, [(Task("s", '{"answers": []}'), "{}")])
+    reviews.start_screening(store, [Screening("screen", "rankings", 0.75)])
+    assert reviews.screening_parts(store) == [Screening("screen", "rankings", 0.75)]
+    assert not reviews.is_admitted(store, "ada") and reviews.is_admitted(
         store, "eve"
     )  # held-out people are not screened
-    reviews.judge(store, "ada", True, {"rankings": 0.8}, "admin", "good")
-    assert reviews.admitted(store, "ada") and not reviews.admitted(store, "bob")
-    reviews.judge(store, "ada", False, {"rankings": 0.8}, "admin", "left")
-    assert not reviews.admitted(store, "ada")
-    assert [(v.accepted, v.scores, v.note) for v in reviews.verdicts_of(store)["ada"]] == [
+    reviews.decide_admission(store, "ada", True, {"rankings": 0.8}, "admin", "good")
+    assert reviews.is_admitted(store, "ada") and not reviews.is_admitted(store, "bob")
+    reviews.decide_admission(store, "ada", False, {"rankings": 0.8}, "admin", "left")
+    assert not reviews.is_admitted(store, "ada")
+    assert [(v.accepted, v.scores, v.note) for v in reviews.admissions(store)["ada"]] == [
         (True, {"rankings": 0.8}, "good"),
         (False, {"rankings": 0.8}, "left"),
     ]
-    with pytest.raises(Refusal, match="the screening comes first"):
+    with pytest.raises(UserError, match="the screening comes first"):
         queue.next_task(store, "set", "ada")
     label = answer(store, "ada", "my text", version, "screen")
-    reviews.grade(store, label, 5, "admin")
-    reviews.grade(store, label, 6, "admin", "better than I thought")
-    assert reviews.grades_of(store, "screen") == {label: 6}
-    with pytest.raises(Refusal, match="from 1 to 7"):
-        reviews.grade(store, label, 8, "admin")
+    reviews.grade_label(store, label, 5, "admin")
+    reviews.grade_label(store, label, 6, "admin", "better than I thought")
+    assert reviews.grades_by_label(store, "screen") == {label: 6}
+    with pytest.raises(UserError, match="from 1 to 7"):
+        reviews.grade_label(store, label, 8, "admin")
     store.close()
 
 
@@ -167,7 +167,10 @@ def test_answers_by_day_and_person(where: str) -> None:
     answer(store, "ada", "x", version)
     now[0] += 86400
     answer(store, "bob", "x", version)
-    assert reviews.per_day(store, "set") == [("1970-01-04", "ada", 2, 2.0), ("1970-01-05", "bob", 1, 2.0)]
+    assert reviews.labels_per_day(store, "set") == [
+        ("1970-01-04", "ada", 2, 2.0),
+        ("1970-01-05", "bob", 1, 2.0),
+    ]
     store.close()
 
 

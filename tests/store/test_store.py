@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.store.store import Store, open_store
 from biddable.store.types import Counts, Person, Task, TaskSet
 
@@ -38,7 +38,7 @@ def test_entering_twice_enters_once(where: str) -> None:
 def test_a_person_stays_in_one_panel(where: str) -> None:
     with open_store(where) as store:
         store.add_people([ADA])
-        with pytest.raises(Refusal, match="1 is in the store as"):
+        with pytest.raises(UserError, match="1 is in the store as"):
             store.add_people(
                 [Person("2", "bob-2", "held_out", False), Person("1", "ada-1", "held_out", False)]
             )
@@ -82,7 +82,7 @@ def test_fewer_tasks_take_no_labels_away(where: str) -> None:
 def test_opening_refuses_what_is_not_a_store(tmp_path: Path) -> None:
     (tmp_path / "letter.db").write_text("Dear reader, this is a letter and no database. " * 40)
     for where in (str(tmp_path / "letter.db"), "nosuch://host/name", "no url://"):
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(UserError) as caught:
             open_store(where)
         assert len(caught.value.lines) == 1 and "\n" not in caught.value.lines[0]
     assert (tmp_path / "letter.db").read_text().startswith("Dear reader")
@@ -94,7 +94,7 @@ def test_a_newer_store_is_refused(tmp_path: Path) -> None:
     connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.commit()
     connection.close()
-    with pytest.raises(Refusal, match="newer biddable"):
+    with pytest.raises(UserError, match="newer biddable"):
         open_store(tmp_path / "store.db")
 
 

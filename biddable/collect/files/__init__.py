@@ -17,9 +17,9 @@ from pydantic import Field, ValidationError
 
 from biddable.collect.files import formats
 from biddable.run import records
-from biddable.run.config import Input, Refusal, Settings, did_you_mean
-from biddable.run.records import Lines, Prompt
-from biddable.run.stages import Here
+from biddable.run.config import Input, Settings, UserError, suggestion
+from biddable.run.records import LineWriter, Prompt
+from biddable.run.stages import StageContext
 
 Word = Literal["text", "messages", "id", "user", "use_case", "source", "licence", "consent", "time"]
 OPTIONAL = ("use_case", "source", "licence", "consent", "time")
@@ -68,14 +68,14 @@ def mistakes(cfg: Config) -> list[str]:
     return _first(wrong)
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     """Read all files, refuse with every mistake of all of them, write prompts.jsonl in the files' order."""
     wrong: list[str] = []
     seen: dict[str, Seen] = {}
     users: set[str] = set()
     sources: set[str] = set()
     repeated, shortest = 0, None
-    with Lines(here.path("prompts.jsonl")) as out:
+    with LineWriter(context.path("prompts.jsonl")) as out:
         for number, named in enumerate(cfg.files):
             path = named / "prompts.jsonl" if named.is_dir() else named
             for where, prompt in _prompts(cfg, path, wrong):
@@ -95,16 +95,16 @@ def run(cfg: Config, here: Here) -> None:
                     users.add(prompt.user)
                     sources.add(prompt.source)
                 if len(seen) % 10_000 == 0:
-                    here.progress(number, len(cfg.files), prompts=out.count)
-            here.progress(number + 1, len(cfg.files), prompts=out.count)
+                    context.progress(number, len(cfg.files), prompts=out.count)
+            context.progress(number + 1, len(cfg.files), prompts=out.count)
         if not out.count and not wrong:
             wrong.append(
                 f"max_prompt_characters = {cfg.max_prompt_characters}: all {len(seen)} prompts are longer; "
                 f"the shortest has {shortest} characters"
             )
         if wrong:
-            raise Refusal(_first(wrong))
-    here.summary |= {
+            raise UserError(_first(wrong))
+    context.summary |= {
         "prompts": out.count,
         "users": len(users),
         "sources": len(sources),
@@ -135,15 +135,15 @@ def _prompts(cfg: Config, path: Path, wrong: list[str]) -> Iterator[tuple[str, P
         if empty:
             kind = "Prompt record" if plain else "row"
             wrong.append(f"{path}: the file is empty; at least one {kind} was expected")
-    except Refusal as refusal:
+    except UserError as refusal:
         wrong += refusal.lines
 
 
 def _records(path: Path) -> Iterator[tuple[str, Prompt | list[str]]]:
     if not path.is_file():
-        raise Refusal(f"{path}: no such file; a Prompt record a line was expected there")
+        raise UserError(f"{path}: no such file; a Prompt record a line was expected there")
     hinted = False
-    for number, line in records.lines(path):
+    for number, line in records.read_lines(path):
         where = f"{path}:{number}"
         if not line.strip():
             yield where, [f"{where}: empty line; one JSON record a line was expected"]
@@ -151,7 +151,7 @@ def _records(path: Path) -> Iterator[tuple[str, Prompt | list[str]]]:
         try:
             yield where, Prompt.model_validate_json(line)
         except ValidationError as error:
-            told = records.mistakes(where, Prompt, error)
+            told = records.validation_errors(where, Prompt, error)
             if not hinted and any(
                 mistake["type"] == "missing" and len(mistake["loc"]) == 1 for mistake in error.errors()
             ):
@@ -172,9 +172,9 @@ def _mapped(cfg: Config, path: Path) -> Iterator[tuple[str, Prompt | list[str]]]
         absent = [name for name in {*needed, *columns.values()} if name not in there]
         if absent:
             shown = ", ".join(there)
-            raise Refusal(
+            raise UserError(
                 [
-                    f"{path}: there is no column {name!r}{did_you_mean(name, there)}; it has {shown}"
+                    f"{path}: there is no column {name!r}{suggestion(name, there)}; it has {shown}"
                     for name in sorted(absent)
                 ]
             )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from biddable.run import records
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 
 LONGEST_CELL = 10_000_000
 """Characters in one cell of a CSV file."""
@@ -22,11 +22,11 @@ LONGEST_CELL = 10_000_000
 def rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
     """(where, row) for each row; where is `file:line`, for Parquet `file: row N`. A row that is none is told in words in its place.
 
-    The format is the name's ending: .csv or .parquet, anything else is JSONL; `.gz` after it: gzipped. Raises Refusal when a file cannot be
+    The format is the name's ending: .csv or .parquet, anything else is JSONL; `.gz` after it: gzipped. Raises UserError when a file cannot be
     read further.
     """
     if not path.is_file():
-        raise Refusal(f"{path}: no such file; a JSONL, CSV or Parquet file was expected there")
+        raise UserError(f"{path}: no such file; a JSONL, CSV or Parquet file was expected there")
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
     return {".csv": _csv, ".parquet": _parquet}.get(ending, _jsonl)(path)
 
@@ -42,7 +42,7 @@ def columns(path: Path) -> list[str] | None:
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    for number, line in records.lines(path):
+    for number, line in records.read_lines(path):
         where = f"{path}:{number}"
         try:
             row = json.loads(line)
@@ -64,7 +64,7 @@ def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
             names = next(reader, [])
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
-                raise Refusal(
+                raise UserError(
                     f"{path}:1: two columns are called {', '.join(map(repr, twice))}; give each a name of its own"
                 )
             line = reader.line_num + 1
@@ -75,13 +75,13 @@ def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
                 elif cells:
                     yield where, f"{len(cells)} cells, but the first row names {len(names)} columns"
     except csv.Error as error:
-        raise Refusal(f"{path}:{reader.line_num}: not CSV: {error}") from error
+        raise UserError(f"{path}:{reader.line_num}: not CSV: {error}") from error
     except UnicodeDecodeError as error:
-        raise Refusal(
+        raise UserError(
             f"{path}: not UTF-8 (byte {error.object[error.start]:#04x}); save the file as UTF-8"
         ) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise Refusal(f"{path}: the gzip file is broken ({error})") from error
+        raise UserError(f"{path}: the gzip file is broken ({error})") from error
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
@@ -93,7 +93,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
                 number += 1
                 yield f"{path}: row {number}", {name: _json(value) for name, value in row.items()}
     except (OSError, ValueError) as error:
-        raise Refusal(f"{path}: row {number + 1} cannot be read: {error}") from error
+        raise UserError(f"{path}: row {number + 1} cannot be read: {error}") from error
 
 
 def _open_parquet(path: Path) -> Any:
@@ -101,13 +101,15 @@ def _open_parquet(path: Path) -> Any:
         import pyarrow
         from pyarrow import parquet
     except ModuleNotFoundError:
-        raise Refusal(f"{path}: Parquet needs the package pyarrow: pip install 'biddable[collect]'") from None
+        raise UserError(
+            f"{path}: Parquet needs the package pyarrow: pip install 'biddable[collect]'"
+        ) from None
     try:
         if path.suffix == ".gz":
             return parquet.ParquetFile(pyarrow.BufferReader(gzip.decompress(path.read_bytes())))
         return parquet.ParquetFile(path)
     except (pyarrow.ArrowException, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise Refusal(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from error
 
 
 def _json(value: Any) -> Any:

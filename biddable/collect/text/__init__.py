@@ -22,9 +22,9 @@ from pydantic import Field
 
 from biddable.collect.text import docstrings as prose
 from biddable.run import records
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.records import Split, Text
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 _SKIPPED_FOLDERS = {
     "test",
@@ -65,7 +65,7 @@ class Document(NamedTuple):
     pieces: list[str]
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     """Read everything, refuse with every mistake, cut to pieces, write text.jsonl."""
     wrong: list[str] = []
     licences: dict[str, str] = {}
@@ -79,33 +79,35 @@ def run(cfg: Config, here: Here) -> None:
             documents += _from_file(
                 path / "text.jsonl" if path.is_dir() else path, cfg.piece_characters, licences
             )
-        except Refusal as refusal:
+        except UserError as refusal:
             wrong += refusal.lines
-        here.progress(number, steps, documents=len(documents))
+        context.progress(number, steps, documents=len(documents))
     missing = [name for name in cfg.packages if name != "python" and not _folder(name)]
     wrong += [f'packages: "{name}" is not installed; install it or take it out' for name in missing]
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     for number, name in enumerate(cfg.packages, len(cfg.files) + 1):
         for document in _from_package(name, cfg.piece_characters, said):
             if document.pieces:
                 documents.append(document)
-            here.progress(number - 1, steps, documents=len(documents))
+            context.progress(number - 1, steps, documents=len(documents))
         licences[name] = _licence(name)
-        here.progress(number, steps, documents=len(documents))
+        context.progress(number, steps, documents=len(documents))
     rows = _limited(_rows(documents, cfg.valid_share), cfg.limit)
     for split in ("train", "valid"):
         found = [row for row in rows if row.split == split]
-        here.summary[f"pieces_{split}"] = len(found)
-        here.summary[f"characters_{split}"] = sum(len(row.text) for row in found)
+        context.summary[f"pieces_{split}"] = len(found)
+        context.summary[f"characters_{split}"] = sum(len(row.text) for row in found)
         if not found:
-            raise Refusal(
+            raise UserError(
                 f"valid_share = {cfg.valid_share}: no text for the split {split!r} from {len(documents)} documents; "
                 "give more documents, another share or a higher limit"
             )
-    here.summary["documents"] = len({document.name for document in documents})
-    here.summary["licences"] = "; ".join(f"{name}: {licence}" for name, licence in sorted(licences.items()))
-    records.write(here.path("text.jsonl"), rows)
+    context.summary["documents"] = len({document.name for document in documents})
+    context.summary["licences"] = "; ".join(
+        f"{name}: {licence}" for name, licence in sorted(licences.items())
+    )
+    records.write(context.path("text.jsonl"), rows)
 
 
 def _rows(documents: list[Document], valid_share: float) -> list[Text]:
@@ -113,7 +115,7 @@ def _rows(documents: list[Document], valid_share: float) -> list[Text]:
     rows: list[Text] = []
     before: set[str] = set()
     for document in documents:
-        split: Split = "valid" if records.fraction("text", document.name) < valid_share else "train"
+        split: Split = "valid" if records.hash_fraction("text", document.name) < valid_share else "train"
         for number, piece in enumerate(document.pieces, 1):
             key = "".join(piece.lower().split())
             if key not in before:
@@ -127,23 +129,25 @@ def _rows(documents: list[Document], valid_share: float) -> list[Text]:
 def _limited(rows: list[Text], limit: int) -> list[Text]:
     if not limit or len(rows) <= limit:
         return rows
-    kept = {row.id for row in sorted(rows, key=lambda row: records.fraction("limit", row.id))[:limit]}
+    kept = {row.id for row in sorted(rows, key=lambda row: records.hash_fraction("limit", row.id))[:limit]}
     return [row for row in rows if row.id in kept]
 
 
 def _from_file(path: Path, characters: int, licences: dict[str, str]) -> Iterator[Document]:
-    """The documents of a file. Raises Refusal with all of its mistakes."""
+    """The documents of a file. Raises UserError with all of its mistakes."""
     if not path.is_file():
-        raise Refusal(f"{path}: no such file; JSONL with a field `text`, or a .txt file, was expected there")
+        raise UserError(
+            f"{path}: no such file; JSONL with a field `text`, or a .txt file, was expected there"
+        )
     if path.suffix == ".txt":
-        text = "".join(line for _, line in records.lines(path))
+        text = "".join(line for _, line in records.read_lines(path))
         if not text.strip():
-            raise Refusal(f"{path}: the file is empty; text was expected")
+            raise UserError(f"{path}: the file is empty; text was expected")
         yield _document(path, path.name, text, characters)
         return
     wrong: list[str] = []
     number = 0
-    for number, line in records.lines(path):
+    for number, line in records.read_lines(path):
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
@@ -161,7 +165,7 @@ def _from_file(path: Path, characters: int, licences: dict[str, str]) -> Iterato
     if not number:
         wrong.append(f"{path}: the file is empty; at least one JSON object with a field `text` was expected")
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
 
 
 def _broken(text: str) -> bool:

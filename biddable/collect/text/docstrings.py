@@ -176,13 +176,13 @@ def _chunks(block: list[str]) -> Iterator[list[str]]:
     indent = 0
     for line in block:
         bullet = _BULLET.match(line)
-        here = len(line) - len(line.lstrip())
-        if bullet or (chunk and here != indent):
+        context = len(line) - len(line.lstrip())
+        if bullet or (chunk and context != indent):
             if chunk:
                 yield chunk
             chunk = []
         if not chunk:
-            indent = bullet.end() if bullet else here
+            indent = bullet.end() if bullet else context
         chunk.append(line[bullet.end() :] if bullet else line)
     if chunk:
         yield chunk

@@ -13,7 +13,7 @@ from typing import Any
 
 from biddable.curate.personal_data import detect
 from biddable.curate.personal_data.detect import Found
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Message, Prompt, Record
 
 Finder = Callable[[str], Iterator[Found]]
@@ -74,7 +74,7 @@ def unmasked(prompt: Prompt, values: dict[str, str]) -> Prompt:
 
 
 def finders(names: str | None, presidio: Sequence[str]) -> list[Finder]:
-    """Finders of names and of what presidio-analyzer knows. Raises Refusal for what is not installed or does not exist."""
+    """Finders of names and of what presidio-analyzer knows. Raises UserError for what is not installed or does not exist."""
     found: list[Finder] = [partial(_people, _language_model(names))] if names else []
     return found + [partial(_presidio, _recogniser(name)) for name in presidio]
 
@@ -84,13 +84,13 @@ def _language_model(name: str) -> Any:
     try:
         import spacy
     except ModuleNotFoundError:
-        raise Refusal(
+        raise UserError(
             "names need the package spacy: pip install 'biddable[names]'; or leave `names` out"
         ) from None
     try:
         return spacy.load(name)
     except OSError:
-        raise Refusal(
+        raise UserError(
             f"names = {name!r}: neither an installed spaCy model nor a folder of one; install it, or leave `names` out"
         ) from None
 
@@ -106,11 +106,11 @@ def _recogniser(name: str) -> Any:
     try:
         module = importlib.import_module("presidio_analyzer.predefined_recognizers")
     except ModuleNotFoundError:
-        raise Refusal(
+        raise UserError(
             "presidio needs the package presidio-analyzer: pip install 'biddable[names]'; or set presidio = []"
         ) from None
     if not isinstance(kind := getattr(module, name, None), type):
-        raise Refusal(
+        raise UserError(
             f"presidio: {name!r}: presidio-analyzer has no such recogniser; its class name was expected, as UkNinoRecognizer"
         )
     return kind()

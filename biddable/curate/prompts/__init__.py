@@ -19,9 +19,9 @@ from biddable.curate.personal_data import masking
 from biddable.curate.prompts import dedup, filters, language, page, parallel
 from biddable.curate.prompts.dedup import Dropped, Reason
 from biddable.curate.prompts.parallel import Scanned
-from biddable.run.config import Input, Refusal, Settings
-from biddable.run.records import Lines, Split
-from biddable.run.stages import Here
+from biddable.run.config import Input, Settings, UserError
+from biddable.run.records import LineWriter, Split
+from biddable.run.stages import StageContext
 
 Kind = Literal["key", "email", "account", "card", "ssn", "ip", "phone", "address"]
 ROWS = 20_000
@@ -75,30 +75,32 @@ class Config(Settings):
     """Processes for what can be done prompt by prompt; none: one a core. They change nothing but the time."""
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     """Two passes over the prompts, the rules across prompts between them; refuse when a split is empty."""
     _refuse(cfg)
     files = [folder / "prompts.jsonl" if folder.is_dir() else folder for folder in (cfg.prompts, *cfg.more)]
     cores = (cfg.processes or os.cpu_count() or 1) if _large(files) else 1
-    seen, starts = _scan(cfg, files, here, cores)
+    seen, starts = _scan(cfg, files, context, cores)
     rest = filters.apply(
         seen,
         cfg.prefix_characters,
         cfg.prefix_share,
         cfg.near_share,
         cfg.user_cap,
-        lambda: here.progress(1, 3),
+        lambda: context.progress(1, 3),
     )
     users = {seen.users[index] for index in rest.left}
     splits = {user: dedup.split_of(user, cfg.valid_share, cfg.test_share, cfg.split_seed) for user in users}
     _refuse_empty(cfg, files[0], splits)
     placed = {index: splits[seen.users[index]] for index in rest.left}
-    kinds = _finish(cfg, files, starts, seen, rest, placed, here, cores)
+    kinds = _finish(cfg, files, starts, seen, rest, placed, context, cores)
     gone = {one.id for one in rest.dropped if one.reason == "personal_data"}
     placed = {index: split for index, split in placed.items() if seen.ids[index] not in gone}
-    here.summary |= _summary(seen, rest.dropped, placed, kinds)
-    page.write(here.path("report.html"), here.folder.parent.name, seen, rest.dropped, placed, here.summary)
-    here.progress(3, 3, prompts=here.summary["prompts"])
+    context.summary |= _summary(seen, rest.dropped, placed, kinds)
+    page.write(
+        context.path("report.html"), context.folder.parent.name, seen, rest.dropped, placed, context.summary
+    )
+    context.progress(3, 3, prompts=context.summary["prompts"])
 
 
 def _large(files: Sequence[Path]) -> bool:
@@ -117,13 +119,13 @@ def _refuse(cfg: Config) -> None:
         told = ", ".join(sorted(known))
         wrong += [f"languages: {code!r}: not among {told}" for code in cfg.languages if code not in known]
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     if cfg.personal != "keep":
         masking.finders(cfg.names, cfg.presidio)
 
 
-def _scan(cfg: Config, files: Sequence[Path], here: Here, cores: int) -> tuple[Scanned, list[int]]:
-    """First pass over all files; and where each file's prompts begin (one more at the end). Raises Refusal with every mistake."""
+def _scan(cfg: Config, files: Sequence[Path], context: StageContext, cores: int) -> tuple[Scanned, list[int]]:
+    """First pass over all files; and where each file's prompts begin (one more at the end). Raises UserError with every mistake."""
     wrong = [
         f"{path}: no such file; a Prompt record a line was expected there"
         for path in files
@@ -135,7 +137,7 @@ def _scan(cfg: Config, files: Sequence[Path], here: Here, cores: int) -> tuple[S
         if path.is_file() and not path.stat().st_size
     ]
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     looks = [
         parallel.Look(
             path, cfg.min_characters, cfg.max_characters, cfg.languages, cfg.language_sure, cfg.near_share > 0
@@ -146,7 +148,7 @@ def _scan(cfg: Config, files: Sequence[Path], here: Here, cores: int) -> tuple[S
     parts = [Scanned() for _ in files]
     for (look, _, _), part in zip(jobs, parallel.each(parallel.scan, jobs, cores), strict=True):
         parts[files.index(look.path)].add(part)
-        here.progress(0, 3, prompts=sum(len(one.ids) for one in parts))
+        context.progress(0, 3, prompts=sum(len(one.ids) for one in parts))
     seen, starts = Scanned(), [0]
     for path, part in zip(files, parts, strict=True):
         wrong += [f"{path}:{line}{text}" for line, said in part.wrong for text in said]
@@ -158,7 +160,7 @@ def _scan(cfg: Config, files: Sequence[Path], here: Here, cores: int) -> tuple[S
         for name in twice
     ]
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     return seen, starts
 
 
@@ -166,7 +168,7 @@ def _refuse_empty(cfg: Config, path: Path, splits: dict[str, Split]) -> None:
     empty = [split for split in SPLITS if split not in splits.values()]
     if empty:
         shown = f"valid_share = {cfg.valid_share:g}, test_share = {cfg.test_share:g}, split_seed = {cfg.split_seed}"
-        raise Refusal(
+        raise UserError(
             [
                 f"{path}: no prompts for the split {split!r}: {len(splits)} users, {shown}; "
                 "add prompts of more users, or change the shares or the seed"
@@ -182,7 +184,7 @@ def _finish(
     seen: Scanned,
     rest: filters.Rest,
     placed: dict[int, Split],
-    here: Here,
+    context: StageContext,
     cores: int,
 ) -> Counter[str]:
     """Second pass: masks and writes what stays; returns how often each kind of personal data was found."""
@@ -196,12 +198,12 @@ def _finish(
             rows = [(seen.offsets[i], placed[i], seen.languages[i]) for i in own[begin : begin + ROWS]]
             jobs.append((change, rows))
     kinds: Counter[str] = Counter()
-    apart = here.folder.parent / "personal"
+    apart = context.folder.parent / "personal"
     with (
-        Lines(here.path("prompts.jsonl")) as prompts,
-        Lines(here.path("changed.jsonl")) as changed,
-        Lines(here.path("dropped.jsonl")) as dropped,
-        Lines(apart / f"{here.key}.jsonl", private=True) as originals,
+        LineWriter(context.path("prompts.jsonl")) as prompts,
+        LineWriter(context.path("changed.jsonl")) as changed,
+        LineWriter(context.path("dropped.jsonl")) as dropped,
+        LineWriter(apart / f"{context.key}.jsonl", private=True) as originals,
     ):
         for done in parallel.each(parallel.finish, jobs, cores):
             prompts.add(done.prompts)
@@ -209,7 +211,7 @@ def _finish(
             originals.add(done.originals)
             rest.dropped += done.dropped
             kinds.update(done.kinds)
-            here.progress(2, 3, prompts=prompts.count)
+            context.progress(2, 3, prompts=prompts.count)
         dropped.add(one.model_dump_json(exclude_none=True) + "\n" for one in rest.dropped)
     return kinds
 

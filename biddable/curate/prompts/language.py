@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 
 TOGETHER = 256
 """Texts that are looked at together."""
@@ -22,7 +22,7 @@ def _model() -> Any:
     try:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
     except ModuleNotFoundError:
-        raise Refusal(
+        raise UserError(
             "languages need the package py3langid: pip install 'biddable[curate]'; or set languages = []"
         ) from None
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 
 PIECE = 5
 """Letters of a piece: words of a language have about so many, so a changed word changes about ten pieces."""
@@ -62,13 +62,13 @@ def pieces(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bands(texts: Sequence[str]) -> np.ndarray:
-    """(texts, BANDS) hashes: two texts that share one are candidates. Raises Refusal when rensa is not installed."""
+    """(texts, BANDS) hashes: two texts that share one are candidates. Raises UserError when rensa is not installed."""
     if not texts:
         return np.zeros((0, BANDS), dtype=np.uint64)
     try:
         from rensa import RMinHash
     except ModuleNotFoundError:
-        raise Refusal(
+        raise UserError(
             "near-duplicates need the package rensa: pip install 'biddable[curate]'; or set near_share = 0"
         ) from None
     hashes, starts = pieces(texts)

@@ -123,7 +123,7 @@ def scan(job: tuple[Look, int, int]) -> Scanned:
             try:
                 prompt = Prompt.model_validate_json(raw)
             except ValidationError as error:
-                found.wrong.append((found.lines, records.mistakes("", Prompt, error)))
+                found.wrong.append((found.lines, records.validation_errors("", Prompt, error)))
                 offset += len(raw)
                 continue
             asked.append(note(found, look, prompt, offset))

@@ -14,9 +14,9 @@ from pydantic import Field, ValidationError
 
 from biddable.label.imports import formats
 from biddable.label.imports.formats import Columns, Said, Wrong
-from biddable.run.config import Input, Refusal, Settings, did_you_mean
+from biddable.run.config import Input, Settings, UserError, suggestion
 from biddable.run.records import Answer, Comparison, Demonstration, Prompt, Rating, read, write
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 KINDS: dict[str, type[Comparison] | type[Demonstration] | type[Rating]] = {
     "comparisons": Comparison,
@@ -55,22 +55,24 @@ class Config(Settings):
 Kept = Comparison | Demonstration | Rating
 
 
-def run(cfg: Config, here: Here) -> None:
-    _complete(cfg, here.key)
+def run(cfg: Config, context: StageContext) -> None:
+    _complete(cfg, context.key)
     wrong: list[str] = []
     found: list[tuple[str, Kept]] = []
     for path in cfg.files:
-        found += _own(path, cfg, wrong) if cfg.format == "biddable" else _others(path, cfg, here.seed, wrong)
+        found += (
+            _own(path, cfg, wrong) if cfg.format == "biddable" else _others(path, cfg, context.seed, wrong)
+        )
     _doubles(found, wrong)
     if not found and not wrong:
         wrong.append(
-            f"[{here.key}] files: there is not one label in {', '.join(str(path) for path in cfg.files)}"
+            f"[{context.key}] files: there is not one label in {', '.join(str(path) for path in cfg.files)}"
         )
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     rows = sorted((row for _, row in found), key=lambda row: row.id)
-    write(here.path(f"{cfg.kind}.jsonl"), rows)
-    here.summary = {
+    write(context.path(f"{cfg.kind}.jsonl"), rows)
+    context.summary = {
         cfg.kind: len(rows),
         "prompts": len({row.prompt.id for row in rows}),
         "labelers": len({row.labeler for row in rows}),
@@ -91,14 +93,14 @@ def _complete(cfg: Config, key: str) -> None:
     if len(set(cfg.labelers.values())) < len(cfg.labelers):
         wrong.append(f"[{key}] labelers: two names have the same pseudonym")
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
 
 
 def _own(path: Path, cfg: Config, wrong: list[str]) -> list[tuple[str, Kept]]:
     """Our own records; ranks and names are checked, everything else the records check themselves."""
     try:
         rows = read(path, KINDS[cfg.kind])
-    except Refusal as refusal:
+    except UserError as refusal:
         wrong += refusal.lines
         return []
     found: list[tuple[str, Kept]] = []
@@ -132,7 +134,7 @@ def _others(path: Path, cfg: Config, seed: int, wrong: list[str]) -> list[tuple[
                 wrong.append(f"{place}: {error}")
             except ValidationError as error:
                 wrong += [f"{place}: {one['msg']}" for one in error.errors(include_url=False)]
-    except Refusal as refusal:
+    except UserError as refusal:
         wrong += refusal.lines
     return found
 
@@ -202,7 +204,7 @@ def _doubles(found: list[tuple[str, Kept]], wrong: list[str]) -> None:
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    return f"unknown labeler {name!r}; labelers names {len(known)}{did_you_mean(name, known)}"
+    return f"unknown labeler {name!r}; labelers names {len(known)}{suggestion(name, known)}"
 
 
 def _hash(*words: str) -> str:

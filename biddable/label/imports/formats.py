@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Message
 
 
@@ -49,12 +49,12 @@ class Columns:
 def items(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each object of a JSON list, or of a file with one JSON object a line, with its file:line.
 
-    Raises Refusal when the file is neither.
+    Raises UserError when the file is neither.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise Refusal(f"{path}: cannot be read as UTF-8 text: {error}") from error
+        raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from error
     decoder = json.JSONDecoder()
     skip = re.compile(r"[\s,]*")
     at = skip.match(text).end()  # type: ignore[union-attr]
@@ -66,9 +66,9 @@ def items(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             value, end = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
-            raise Refusal(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+            raise UserError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
         if not isinstance(value, dict):
-            raise Refusal(f"{path}:{number}: an object was expected, not {json.dumps(value)[:60]}")
+            raise UserError(f"{path}:{number}: an object was expected, not {json.dumps(value)[:60]}")
         yield f"{path}:{number}", value
         at = skip.match(text, end).end()  # type: ignore[union-attr]
 

@@ -16,9 +16,9 @@ from biddable.label.form import Fields, made, number, one
 from biddable.label.queue import Label, Task
 from biddable.label.rulechecks import shares
 from biddable.label.rules import Rule, load
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.records import Level, Message, Probe, Record, write
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 from biddable.store.types import Task as Asked
 
 
@@ -99,17 +99,17 @@ def question(task: Task) -> Question:
 
 
 def check(question: Question, answer: Answer) -> None:
-    """Raises Refusal when the answer does not fit the question."""
+    """Raises UserError when the answer does not fit the question."""
     if len(answer.messages) > 2 * question.turns:
-        raise Refusal(f"{len(answer.messages) // 2} turns; at most {question.turns} were expected")
+        raise UserError(f"{len(answer.messages) // 2} turns; at most {question.turns} were expected")
 
 
 def form(question: Question, fields: Fields) -> Answer:
-    """What the page sent, with the dialogue that the site kept. Raises Refusal without a dialogue or a level."""
+    """What the page sent, with the dialogue that the site kept. Raises UserError without a dialogue or a level."""
     if not fields.get("said"):
-        raise Refusal("talk with the model first")
+        raise UserError("talk with the model first")
     if one(fields, "level") is None:
-        raise Refusal("say whether the rule is broken or followed")
+        raise UserError("say whether the rule is broken or followed")
     return made(Answer, messages=dialogue(fields), level=one(fields, "level"), turn=number(fields, "turn"))
 
 
@@ -141,7 +141,7 @@ def records(labels: Sequence[Label]) -> list[Probe]:
     return found
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     asked = []
     for rule in load(cfg.rules):
         whole = Kept(rule=rule, endpoint=cfg.endpoint, model=cfg.model, turns=cfg.turns).model_dump_json()
@@ -152,13 +152,13 @@ def run(cfg: Config, here: Here) -> None:
         cfg.guidelines,
         cfg.enough,
         cfg.priority,
-        collection.task_set_name(here, cfg, asked),
+        collection.task_set_name(context, cfg, asked),
         asked,
-        here,
+        context,
     )
     found = sorted(records([label for label in labels if label.stands]), key=lambda row: row.id)
-    write(here.path("probes.jsonl"), found)
-    here.summary = {
+    write(context.path("probes.jsonl"), found)
+    context.summary = {
         "probes": len(found),
         "labelers": len({row.labeler for row in found}),
         "simulated": False,

@@ -9,7 +9,7 @@ import urllib.request
 
 from biddable.label import form, probes
 from biddable.label.queue import Task
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Message
 from biddable.store import drafts
 from biddable.store.store import Store
@@ -21,20 +21,22 @@ MOST_BYTES = 1 << 20
 
 
 def say(store: Store, task: Task, person: str, fields: dict[str, list[str]], guideline: str) -> None:
-    """Send the labeler's next message and keep it with the model's answer. Raises Refusal when nothing was said or the model is not there."""
+    """Send the labeler's next message and keep it with the model's answer. Raises UserError when nothing was said or the model is not there."""
     text = form.one(fields, "message")
     kept = probes.kept(task)
     said = list(fields.get("said", ()))
     if text is None:
-        raise Refusal("write something to the model first")
+        raise UserError("write something to the model first")
     if len(said) >= 2 * kept.turns:
-        raise Refusal(f"the dialogue may have {kept.turns} turns; now say how it went")
+        raise UserError(f"the dialogue may have {kept.turns} turns; now say how it went")
     answered = ask(kept.endpoint, kept.model, (*probes.dialogue(fields), Message(role="user", content=text)))
-    drafts.save(store, task.id, person, {**fields, "said": [*said, text, answered], "message": []}, guideline)
+    drafts.save_draft(
+        store, task.id, person, {**fields, "said": [*said, text, answered], "message": []}, guideline
+    )
 
 
 def ask(endpoint: str, model: str, messages: tuple[Message, ...]) -> str:
-    """The model's answer to a dialogue. Raises Refusal when the endpoint does not give one."""
+    """The model's answer to a dialogue. Raises UserError when the endpoint does not give one."""
     body = json.dumps({"model": model, "messages": [one.model_dump() for one in messages]}).encode()
     headers = {"content-type": "application/json"}
     if key := os.environ.get(KEY):
@@ -46,9 +48,9 @@ def ask(endpoint: str, model: str, messages: tuple[Message, ...]) -> str:
         with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as response:
             answer = json.loads(response.read(MOST_BYTES))["choices"][0]["message"]["content"]
     except (OSError, ValueError, LookupError, TypeError, urllib.error.URLError):
-        raise Refusal(
+        raise UserError(
             "the model does not answer at the moment; what you wrote is kept, try again in a while"
         ) from None
     if not isinstance(answer, str) or not answer.strip():
-        raise Refusal("the model answered nothing; say it in another way")
+        raise UserError("the model answered nothing; say it in another way")
     return answer

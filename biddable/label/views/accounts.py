@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import Request
 from starlette.responses import Response
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.web import app as web
 
 pages = web.router(prefix="/admin")
@@ -26,7 +26,7 @@ def invite(request: Request, known: web.Known, me: web.Admin, form: web.Form) ->
     """Make an invitation; its link is shown this once."""
     role, panel = form.get("role"), form.get("panel")
     if role not in ("admin", "labeler") or panel not in ("training", "held_out"):
-        raise Refusal("a role (admin or labeler) and a panel (training or held_out) were expected")
+        raise UserError("a role (admin or labeler) and a panel (training or held_out) were expected")
     token = known.invite(me.id, role, panel, str(form.get("note", "")))  # type: ignore[arg-type]
     begin = request.app.state.address or str(request.base_url).rstrip("/")
     return _people(request, known, f"{begin}/invitation/{token}")
@@ -35,7 +35,7 @@ def invite(request: Request, known: web.Known, me: web.Admin, form: web.Form) ->
 @pages.post("/withdraw")
 def withdraw(known: web.Known, me: web.Admin, form: web.Form) -> Response:
     known.withdraw(str(form.get("invitation", "")), me.id)
-    return web.go("/admin")
+    return web.redirect("/admin")
 
 
 @pages.post("/account")
@@ -44,15 +44,15 @@ def account(known: web.Known, me: web.Admin, form: web.Form) -> Response:
     which, action = str(form.get("account", "")), form.get("action")
     if action == "close":
         if which == me.id:
-            raise Refusal("you cannot close your own account: ask another admin")
+            raise UserError("you cannot close your own account: ask another admin")
         known.close(which, me.id)
     elif action == "reopen":
         known.reopen(which, me.id)
     elif action == "revoke":
         known.revoke(which, None, me.id)
     else:
-        raise Refusal("close, reopen or revoke was expected")
-    return web.go("/admin")
+        raise UserError("close, reopen or revoke was expected")
+    return web.redirect("/admin")
 
 
 @pages.get("/log")

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from biddable.label import comparisons, probes, queue
 from biddable.label.views import tasks
 from biddable.label.views.tasks import Assignment
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.store import drafts, reviews
 from biddable.store.accounts import Account
 from biddable.store.store import Store
@@ -21,19 +21,19 @@ pages = web.router(prefix="/admin/review")
 
 
 def _assignment(store: Store, me: Account, task: str) -> Assignment:
-    """The task as this admin would see it as a labeler. Raises Refusal for another panel's task, and for a dialogue with a model."""
+    """The task as this admin would see it as a labeler. Raises UserError for another panel's task, and for a dialogue with a model."""
     kind, question = store.question(task)
-    name = reviews.set_of(store, task)
+    name = reviews.task_set_name(store, task)
     whole = next((one for one in store.task_sets() if one.name == name), None)
     code, title = tasks.KINDS.get(kind, (probes, ""))
     if whole is None or whole.everybody or code is probes:
-        raise Refusal("a task of this kind cannot be decided by an own answer")
+        raise UserError("a task of this kind cannot be decided by an own answer")
     if (whole.panel, whole.simulated) != (me.person.panel, False):
-        raise Refusal(
+        raise UserError(
             f"this task belongs to {'simulated people' if whole.simulated else 'the panel ' + whole.panel.replace('_', ' ')}; you belong to the panel {me.person.panel.replace('_', ' ')}"
         )
     held = queue.seen(task, kind, question, me.person.id)
-    seat = drafts.Seat(
+    seat = drafts.Lease(
         task, kind, question, whole, float("inf"), None, None, drafts.Draft({}, "", None, 0.0, 0.0)
     )
     return Assignment(held, seat, whole, code, title, code.question(held))
@@ -54,16 +54,16 @@ def decide(request: Request, known: web.Known, me: web.Admin, sent: web.Form) ->
     try:
         said = work.code.form(work.question, fields)
         work.code.check(work.question, said)
-    except Refusal as refusal:
+    except UserError as refusal:
         return tasks.page_of(
             request, store, me, work, fields, refusal.lines, 400, send_to="/admin/review/own"
         )
     hints = comparisons.contradictions(said) if work.code is comparisons and "seen" not in sent else []
     if hints:
         return tasks.page_of(request, store, me, work, fields, [], hints=hints, send_to="/admin/review/own")
-    if not drafts.is_guideline(store, version):
+    if not drafts.guideline_exists(store, version):
         version = tasks.guideline(store, work.task_set.panel)[0]
     text = json.dumps({"answer": said.model_dump(mode="json"), "shown": work.task.shown}, ensure_ascii=False)
-    reviews.decide(store, work.task.id, me.person.id, text, version, me.id)
+    reviews.adjudicate(store, work.task.id, me.person.id, text, version, me.id)
     known.note(me.id, "review: own answer", work.task.id)
-    return web.go(f"/admin/review/task?task={quote(work.task.id, safe='')}")
+    return web.redirect(f"/admin/review/task?task={quote(work.task.id, safe='')}")

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from biddable.label import collection, form
 from biddable.label.views import markup, tasks
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.store import drafts
 from biddable.web import app as web
 
@@ -24,9 +24,13 @@ def guideline(request: Request, known: web.Known, me: web.Member) -> Response:
 def guidelines(request: Request, known: web.Known, me: web.Admin) -> Response:
     panels: tuple[collection.Panel, ...] = ("training", "held_out")
     inforce = [(collection.GUIDELINES[panel], *tasks.guideline(known.store, panel)) for panel in panels]
-    flagged = [(one, markup.line(one.reason)) for one in drafts.skipped(known.store)]
+    flagged = [(one, markup.line(one.reason)) for one in drafts.list_skips(known.store)]
     return web.page(
-        request, "guidelines.html", inforce=inforce, history=drafts.history(known.store), flagged=flagged
+        request,
+        "guidelines.html",
+        inforce=inforce,
+        history=drafts.guideline_history(known.store),
+        flagged=flagged,
     )
 
 
@@ -34,7 +38,7 @@ def guidelines(request: Request, known: web.Known, me: web.Admin) -> Response:
 def publish(known: web.Known, me: web.Admin, sent: web.Form) -> Response:
     name, text = str(sent.get("name", "")), form.one({"text": [str(sent.get("text", ""))]}, "text")
     if name not in collection.GUIDELINES.values() or text is None:
-        raise Refusal("a guideline's name (training or evaluation) and its text were expected")
-    version = drafts.publish(known.store, name, text.strip() + "\n", me.id)
+        raise UserError("a guideline's name (training or evaluation) and its text were expected")
+    version = drafts.publish_guideline(known.store, name, text.strip() + "\n", me.id)
     known.note(me.id, "guideline in force", version)
-    return web.go("/admin/guidelines")
+    return web.redirect("/admin/guidelines")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import HTTPException, Request
 from starlette.responses import Response
 
-from biddable.run.config import Refusal
-from biddable.store.accounts import LEAST_PASSWORD, Throttled
+from biddable.run.config import UserError
+from biddable.store.accounts import LEAST_PASSWORD, TooManyAttempts
 from biddable.web import app as web
 
 pages = web.router()
@@ -15,7 +15,7 @@ pages = web.router()
 @pages.get("/login")
 def login_page(request: Request, visit: web.Visit) -> Response:
     if visit.account is not None:
-        return web.go("/")
+        return web.redirect("/")
     return web.page(request, "login.html", wrong=[], name="")
 
 
@@ -24,20 +24,20 @@ def login(request: Request, known: web.Known, form: web.Form) -> Response:
     name = str(form.get("name", ""))
     try:
         agent = request.headers.get("user-agent", "")
-        token = known.login(name, str(form.get("password", "")), web.address(request), agent)
-    except Refusal as refusal:
-        status = 429 if isinstance(refusal, Throttled) else 403
+        token = known.login(name, str(form.get("password", "")), web.client_address(request), agent)
+    except UserError as refusal:
+        status = 429 if isinstance(refusal, TooManyAttempts) else 403
         return web.page(request, "login.html", status, wrong=refusal.lines, name=name[:64])
-    response = web.go("/")
-    web.keep(request, response, token)
+    response = web.redirect("/")
+    web.set_session_cookie(request, response, token)
     return response
 
 
 @pages.post("/logout")
 def logout(request: Request, known: web.Known, visit: web.Visit, me: web.Member) -> Response:
     known.leave(visit.token)
-    response = web.go("/login")
-    web.forget(request, response)
+    response = web.redirect("/login")
+    web.delete_session_cookie(request, response)
     return response
 
 
@@ -53,13 +53,13 @@ def accept(request: Request, known: web.Known, token: str, form: web.Form) -> Re
         return _invitation(request, known, token, ["the two passwords differ"], name)
     try:
         account = known.accept(token, name, password)
-    except Refusal as refusal:
+    except UserError as refusal:
         return _invitation(request, known, token, refusal.lines, name)
     session = known.login(
-        account.login, password, web.address(request), request.headers.get("user-agent", "")
+        account.login, password, web.client_address(request), request.headers.get("user-agent", "")
     )
-    response = web.go("/")
-    web.keep(request, response, session)
+    response = web.redirect("/")
+    web.set_session_cookie(request, response, session)
     return response
 
 
@@ -96,11 +96,11 @@ def change_password(request: Request, known: web.Known, me: web.Member, form: we
     new = str(form.get("password", ""))
     try:
         if new != form.get("again"):
-            raise Refusal("the two new passwords differ")
+            raise UserError("the two new passwords differ")
         known.change_password(me, str(form.get("old", "")), new)
-    except Refusal as refusal:
+    except UserError as refusal:
         return _profile(request, known, me, refusal.lines)
-    return web.go("/login")
+    return web.redirect("/login")
 
 
 @pages.post("/profile/sessions")
@@ -108,14 +108,14 @@ def end_sessions(known: web.Known, me: web.Member, form: web.Form) -> Response:
     """End one session of one's own, or all."""
     which = form.get("session")
     known.revoke(me.id, str(which) if which else None, me.id)
-    return web.go("/profile")
+    return web.redirect("/profile")
 
 
 @pages.post("/theme")
 def theme(request: Request, visit: web.Visit, form: web.Form) -> Response:
     """Remember light or dark in this browser."""
     chosen = form.get("theme")
-    response = web.go("/profile" if visit.account else "/login")
+    response = web.redirect("/profile" if visit.account else "/login")
     if chosen in ("light", "dark"):
         response.set_cookie(
             "theme", str(chosen), max_age=31536000, samesite="lax", secure=request.app.state.https
@@ -128,7 +128,7 @@ def theme(request: Request, visit: web.Visit, form: web.Form) -> Response:
 @pages.post("/keys")
 def keys(request: Request, me: web.Member, form: web.Form) -> Response:
     """Remember in this browser whether single keys do something: who speaks to the computer, or shakes, may want them off (WCAG 2.1.4)."""
-    response = web.go("/profile")
+    response = web.redirect("/profile")
     if form.get("keys") == "off":
         response.set_cookie("keys", "off", max_age=31536000, samesite="lax", secure=request.app.state.https)
     else:

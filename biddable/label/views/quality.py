@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from biddable.label import queue, screening
 from biddable.label.views import markup
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.store import drafts
 from biddable.store import reviews as judgments
 from biddable.store.store import Store
@@ -64,7 +64,7 @@ def progress(request: Request, known: web.Known, me: web.Admin) -> Response:
 
     store = known.store
     found = [quality_data.progress(store, one) for one in store.task_sets() if not one.everybody]
-    given_back = {one.task_set.name: drafts.skipped(store, one.task_set.name) for one in found}
+    given_back = {one.task_set.name: drafts.list_skips(store, one.task_set.name) for one in found}
     return web.page(request, "progress.html", sets=found, given_back=given_back, bars=DAY_BARS)
 
 
@@ -88,7 +88,7 @@ def reviews(request: Request, known: web.Known, me: web.Admin, set: str = "") ->
     sets, wanted = _chosen(known.store, set, tuple({one.kind for one in known.store.task_sets()}))
     rows = [(one, dispute) for one in wanted for dispute in quality_data.disputes(known.store, one)]
     rows.sort(key=lambda row: (row[1].state != "", -row[1].distance, row[1].task))
-    flags = [flag for one in wanted for flag in drafts.skipped(known.store, one.name) if flag.flag]
+    flags = [flag for one in wanted for flag in drafts.list_skips(known.store, one.name) if flag.flag]
     shown = {d.task: _first_line(known.store, d.task) for _, d in rows[:SHOWN_DISPUTES]}
     shown |= {flag.task: _first_line(known.store, flag.task) for flag in flags[:SHOWN_DISPUTES]}
     context = {
@@ -121,7 +121,7 @@ def review(request: Request, known: web.Known, me: web.Admin, task: str) -> Resp
     store = known.store
     kind, text = store.question(task)
     question = json.loads(text)
-    labels = [row for row in queue.collected(store, judgments.set_of(store, task)) if row.task == task]
+    labels = [row for row in queue.collected(store, judgments.task_set_name(store, task)) if row.task == task]
     asked = (
         question["prompt"]["messages"]
         if "prompt" in question
@@ -130,10 +130,10 @@ def review(request: Request, known: web.Known, me: web.Admin, task: str) -> Resp
     turns = [(turn["role"], markup.rich(turn["content"])) for turn in asked]
     answers = [markup.rich(one["text"]) for one in question.get("answers", ())]
     said = [(row, _told(row)) for row in labels]
-    history = judgments.decisions(store, judgments.set_of(store, task)).get(task, [])
+    history = judgments.reviews_by_task(store, judgments.task_set_name(store, task)).get(task, [])
     names = {account.id: account.login for account in known.all()}
-    back = {one.label for one in judgments.returned(store, judgments.set_of(store, task))}
-    whole = next((one for one in store.task_sets() if one.name == judgments.set_of(store, task)), None)
+    back = {one.label for one in judgments.returned_labels(store, judgments.task_set_name(store, task))}
+    whole = next((one for one in store.task_sets() if one.name == judgments.task_set_name(store, task)), None)
     may_answer = (
         whole is not None
         and not whole.everybody
@@ -149,7 +149,9 @@ def review(request: Request, known: web.Known, me: web.Admin, task: str) -> Resp
         "names": names,
         "back": back,
     }
-    flags = [flag for flag in drafts.skipped(store, judgments.set_of(store, task)) if flag.task == task]
+    flags = [
+        flag for flag in drafts.list_skips(store, judgments.task_set_name(store, task)) if flag.task == task
+    ]
     return web.page(request, "review.html", task=task, kind=kind, flags=flags, **context)
 
 
@@ -179,11 +181,11 @@ def decide(known: web.Known, me: web.Admin, form: web.Form) -> Response:
     """A label stands, goes back to its person, or the task is open again."""
     task, action = str(form.get("task", "")), str(form.get("action", ""))
     if action not in ("stands", "returned", "open"):
-        raise Refusal("stands, returned or open was expected")
+        raise UserError("stands, returned or open was expected")
     label = None if action == "open" else str(form.get("label", ""))
     judgments.review(known.store, task, action, label, me.id, str(form.get("note", ""))[:2000])  # type: ignore[arg-type]
     known.note(me.id, f"review: {action}", task)
-    return web.go(f"/admin/review/task?{_query(task=task)}")
+    return web.redirect(f"/admin/review/task?{_query(task=task)}")
 
 
 def _query(**words: str) -> str:
@@ -195,7 +197,7 @@ def _query(**words: str) -> str:
 @pages.get("/screening")
 def screenings(request: Request, known: web.Known, me: web.Admin) -> Response:
     store = known.store
-    parts = judgments.screenings(store)
+    parts = judgments.screening_parts(store)
     names = {account.person.pseudonym: account.login for account in known.all()}
     return web.page(
         request,
@@ -213,13 +215,13 @@ def candidate(request: Request, known: web.Known, me: web.Admin, name: str) -> R
     one = next((one for one in screening.candidates(store) if one.pseudonym == name), None)
     if one is None:
         raise HTTPException(404)
-    part = next((part for part in judgments.screenings(store) if part.part == "demonstrations"), None)
+    part = next((part for part in judgments.screening_parts(store) if part.part == "demonstrations"), None)
     written = (
         []
         if part is None
         else [row for row in queue.collected(store, part.task_set) if row.person.id == one.person]
     )
-    grades = {} if part is None else judgments.grades_of(store, part.task_set)
+    grades = {} if part is None else judgments.grades_by_label(store, part.task_set)
     texts = [
         (
             row,
@@ -228,7 +230,7 @@ def candidate(request: Request, known: web.Known, me: web.Admin, name: str) -> R
         )
         for row in written
     ]
-    history = judgments.verdicts_of(store).get(one.person, [])
+    history = judgments.admissions(store).get(one.person, [])
     return web.page(
         request, "candidate.html", one=one, titles=PARTS, texts=texts, grades=grades, history=history
     )
@@ -239,11 +241,11 @@ def grade(known: web.Known, me: web.Admin, form: web.Form) -> Response:
     """Grade what somebody wrote."""
     given = str(form.get("grade", ""))
     if not given.isascii() or not given.isdigit():
-        raise Refusal("a grade from 1 to 7 was expected")
-    judgments.grade(
+        raise UserError("a grade from 1 to 7 was expected")
+    judgments.grade_label(
         known.store, str(form.get("label", "")), int(given[:3]), me.id, str(form.get("note", ""))[:2000]
     )
-    return web.go(f"/admin/screening/person?{_query(name=str(form.get('name', '')))}")
+    return web.redirect(f"/admin/screening/person?{_query(name=str(form.get('name', '')))}")
 
 
 @pages.post("/screening/verdict")
@@ -252,10 +254,10 @@ def verdict(known: web.Known, me: web.Admin, form: web.Form) -> Response:
     name, accepted = str(form.get("name", "")), form.get("accepted")
     one = next((one for one in screening.candidates(known.store) if one.pseudonym == name), None)
     if one is None or accepted not in ("yes", "no"):
-        raise Refusal("somebody who has begun the screening, and yes or no, were expected")
+        raise UserError("somebody who has begun the screening, and yes or no, were expected")
     scores = {str(part): score.value for part, score in one.parts.items() if score.value is not None}
-    judgments.judge(
+    judgments.decide_admission(
         known.store, one.person, accepted == "yes", scores, me.id, str(form.get("note", ""))[:2000]
     )
     known.note(me.id, "taken on" if accepted == "yes" else "not taken on", name)
-    return web.go("/admin/screening")
+    return web.redirect("/admin/screening")

@@ -84,7 +84,7 @@ class Dispute(NamedTuple):
 
 def sets_of(store: Store, kinds: Iterable[str]) -> list[TaskSet]:
     """Real people's sets of some kinds; simulated people's only where there are no others. The screening is not among them."""
-    parts = {part.task_set for part in reviews.screenings(store)}
+    parts = {part.task_set for part in reviews.screening_parts(store)}
     found = [
         one for one in store.task_sets() if one.kind in kinds and one.name not in parts and not one.everybody
     ]
@@ -201,10 +201,10 @@ def _judged(row: Label) -> list[tuple[str, int | None, dict[str, bool | None]]]:
 
 def progress(store: Store, one: TaskSet) -> Progress:
     """How far a set is, who did how much on which day, and when it will be done at the pace of the last days."""
-    counts, back = store.counts(one.name), len(reviews.returned(store, one.name))
+    counts, back = store.counts(one.name), len(reviews.returned_labels(store, one.name))
     days: dict[str, dict[str, int]] = {}
     seconds, answers = 0.0, 0
-    for day, name, number, mean in reviews.per_day(store, one.name):
+    for day, name, number, mean in reviews.labels_per_day(store, one.name):
         days.setdefault(day, {})[name] = number
         if mean is not None:
             seconds, answers = seconds + mean * number, answers + number
@@ -231,7 +231,7 @@ def gold(store: Store, one: TaskSet) -> list[Gold]:
     """How everybody does on a set's gold, the worst first."""
     if one.gold is None:
         return []
-    keys = reviews.known_answers(store, one.gold)
+    keys = reviews.gold_answers(store, one.gold)
     scores: dict[str, list[tuple[str, float]]] = {}
     for row in queue.collected(store, one.gold):
         if row.task in keys and (score := _on_gold(row, json.loads(keys[row.task]))) is not None:
@@ -261,7 +261,7 @@ def disputes(store: Store, one: TaskSet) -> list[Dispute]:
     by_task: dict[str, list[Label]] = {}
     for row in queue.collected(store, one.name):
         by_task.setdefault(row.task, []).append(row)
-    decided = {task: rows[-1].decision for task, rows in reviews.decisions(store, one.name).items()}
+    decided = {task: rows[-1].decision for task, rows in reviews.reviews_by_task(store, one.name).items()}
     found = []
     for task, rows in by_task.items():
         state = decided.get(task, "open")

@@ -28,11 +28,11 @@ from biddable.label import (
 )
 from biddable.label.probes import conversation
 from biddable.label.views import markup
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.store import drafts, reviews
 from biddable.store.accounts import Account
 from biddable.store.store import Store
-from biddable.store.types import Lapsed, TaskSet
+from biddable.store.types import LeaseExpired, TaskSet
 from biddable.web import app as web
 
 KINDS: dict[str, tuple[ModuleType, str]] = {
@@ -54,7 +54,7 @@ class Assignment(NamedTuple):
     """A task on somebody's desk."""
 
     task: queue.Task
-    seat: drafts.Seat
+    seat: drafts.Lease
     task_set: TaskSet
     code: ModuleType
     title: str
@@ -82,15 +82,15 @@ def home(request: Request, known: web.Known, me: web.Member, nothing: bool = Fal
 def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
     """The sets for this person, and whether some wait for the screening."""
     found, locked = [], False
-    counted = drafts.counted(store, me.person.id)
+    counted = drafts.answers_per_set(store, me.person.id)
     for one in store.task_sets():
         if (one.panel, one.simulated) != (me.person.panel, False) or one.kind not in KINDS:
             continue
-        if not reviews.admitted(store, me.person.id, one.name):
+        if not reviews.is_admitted(store, me.person.id, one.name):
             locked = True
             continue
         mine = counted.get(one.name, 0) + (counted.get(one.gold, 0) if one.gold else 0)
-        back = len(reviews.returned(store, one.name, me.person.id))
+        back = len(reviews.returned_labels(store, one.name, me.person.id))
         if one.everybody:
             done, wanted = mine, len(store.tasks(one.name))
         else:
@@ -118,8 +118,8 @@ def next_task(request: Request, known: web.Known, me: web.Member, sent: web.Form
 def _next(request: Request, store: Store, me: Account, name: str, saved: str = "") -> Response:
     task = queue.next_task(store, name, me.person.id, request.app.state.lease_seconds)
     if task is None:
-        return web.go("/?nothing=1")
-    return web.go(_link(task.id) + (f"&saved={quote(saved, safe='')}" if saved else ""))
+        return web.redirect("/?nothing=1")
+    return web.redirect(_link(task.id) + (f"&saved={quote(saved, safe='')}" if saved else ""))
 
 
 def _link(task: str) -> str:
@@ -128,7 +128,7 @@ def _link(task: str) -> str:
 
 def _assignment(store: Store, me: Account, task: str) -> Assignment:
     """The task, if it is this person's. Raises 404 otherwise: whether there is such a task is nobody else's business."""
-    seat = drafts.seat(store, task, me.person.id)
+    seat = drafts.find_lease(store, task, me.person.id)
     if seat is None:
         raise HTTPException(404)
     held = queue.seen(task, seat.kind, seat.question, me.person.id)
@@ -142,8 +142,8 @@ def _assignment(store: Store, me: Account, task: str) -> Assignment:
 def guideline(store: Store, panel: collection.Panel) -> tuple[str, str]:
     """Version and text of the guideline that is in force for a panel; ours until somebody puts another one in force."""
     name, text = collection.guideline(panel)
-    found = drafts.edition(store, name)
-    return found if found is not None else (drafts.publish(store, name, text), text)
+    found = drafts.current_guideline(store, name)
+    return found if found is not None else (drafts.publish_guideline(store, name, text), text)
 
 
 @pages.get("/task")
@@ -152,7 +152,7 @@ def taskpage_of(request: Request, known: web.Known, me: web.Member, id: str, sav
     if (
         assignment.seat.label is None and assignment.seat.until < known.store.clock() + 0.9 * seconds
     ):  # not when it was taken just now
-        drafts.hold(known.store, id, me.person.id, seconds)
+        drafts.extend_lease(known.store, id, me.person.id, seconds)
     return page_of(
         request,
         known.store,
@@ -177,7 +177,7 @@ def page_of(
     """A task's page. `fields` is what its form holds, `wrong` what has to be mended; `more` says otherwise than usual."""
     version, text = guideline(store, assignment.task_set.panel)
     if assignment.seat.draft is None and request.method == "GET":
-        drafts.save(store, assignment.task.id, me.person.id, {}, version)  # from here on time counts
+        drafts.save_draft(store, assignment.task.id, me.person.id, {}, version)  # from here on time counts
     wanted, done = _progress(request, store, assignment.task_set.name)
     known = {
         "work": assignment,
@@ -235,7 +235,7 @@ def fields_of(sent: web.Form) -> dict[str, list[str]]:
 
 def _keep(
     request: Request, store: Store, me: Account, assignment: Assignment, sent: web.Form
-) -> tuple[dict[str, list[str]], str, drafts.Kept]:
+) -> tuple[dict[str, list[str]], str, drafts.SavedDraft]:
     """Keep the form as a draft and the task for this person; returns the fields, the guideline that the page showed, and how that went."""
     fields, version, draft = fields_of(sent), str(sent.get("guideline", "")), assignment.seat.draft
     if assignment.code is probes and draft is not None:
@@ -243,8 +243,8 @@ def _keep(
     elif assignment.code is probes:
         fields.pop("said", None)
     if sum(len(one) for values in fields.values() for one in values) > 4 * form.MOST_TEXT:
-        raise Refusal("this is too long to be kept; shorten it")
-    if not drafts.is_guideline(store, version):
+        raise UserError("this is too long to be kept; shorten it")
+    if not drafts.guideline_exists(store, version):
         version = guideline(store, assignment.task_set.panel)[0]
     told = str(sent.get("seconds", ""))
     seconds = min(float(told), MOST_SECONDS) if told.isascii() and told.isdigit() and len(told) < 8 else None
@@ -252,7 +252,7 @@ def _keep(
     return (
         fields,
         version,
-        drafts.save(store, assignment.task.id, me.person.id, fields, version, seconds, lease_seconds),
+        drafts.save_draft(store, assignment.task.id, me.person.id, fields, version, seconds, lease_seconds),
     )
 
 
@@ -263,7 +263,7 @@ def save_draft(request: Request, known: web.Known, me: web.Member, sent: web.For
     _, _, kept = _keep(request, known.store, me, assignment, sent)
     if "application/json" in request.headers.get("accept", ""):
         return JSONResponse({"saved": time.strftime("%H:%M", time.gmtime()), "held": kept.held})
-    return web.go(_link(assignment.task.id))
+    return web.redirect(_link(assignment.task.id))
 
 
 @pages.post("/answer")
@@ -275,13 +275,13 @@ def answer(request: Request, known: web.Known, me: web.Member, sent: web.Form) -
     if sent.get("action") == "say":
         try:
             conversation.say(store, assignment.task, person, fields, version)
-        except Refusal as refusal:
+        except UserError as refusal:
             return page_of(request, store, me, assignment, fields, refusal.lines, 400)
-        return web.go(_link(assignment.task.id) + "#end")
+        return web.redirect(_link(assignment.task.id) + "#end")
     try:
         said = assignment.code.form(assignment.question, fields)
         assignment.code.check(assignment.question, said)
-    except Refusal as refusal:
+    except UserError as refusal:
         return page_of(
             request, store, me, assignment, fields, refusal.lines, 400, seconds=int(kept.seconds or 0)
         )
@@ -292,13 +292,13 @@ def answer(request: Request, known: web.Known, me: web.Member, sent: web.Form) -
         )
     try:
         queue.submit(store, assignment.task, person, said, version, kept.seconds, assignment.seat.label)
-    except Lapsed:
+    except LeaseExpired:
         lost = [
             "Your time was over and somebody else has this task now. What you wrote is kept as a draft; your answer was not counted."
         ]
         return page_of(request, store, me, assignment, fields, lost, 409)
     if assignment.seat.label is not None and assignment.task.replaces is None:
-        return web.go("/mine")
+        return web.redirect("/mine")
     return _next(request, store, me, assignment.task_set.name, assignment.task.id)
 
 
@@ -307,11 +307,11 @@ def skip(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> 
     """Give a task back, with a reason; flagged, an admin looks at it."""
     assignment = _assignment(known.store, me, str(sent.get("id", "")))
     if assignment.seat.label is not None:
-        raise Refusal("you have answered this task already; correct your answer instead")
+        raise UserError("you have answered this task already; correct your answer instead")
     flag = sent.get("action") == "flag"
     reason = (form.one({"reason": [str(sent.get("reason", ""))]}, "reason") or "").strip()
     if flag and not reason:
-        raise Refusal("say in a few words what is wrong with the task")
+        raise UserError("say in a few words what is wrong with the task")
     drafts.skip(known.store, assignment.task.id, me.person.id, flag, reason)
     return _next(request, known.store, me, assignment.task_set.name)
 
@@ -321,7 +321,7 @@ def mine(request: Request, known: web.Known, me: web.Member) -> Response:
     """A person's own answers and days."""
     given = [
         (one, KINDS[one.kind][1], _link(one.task))
-        for one in drafts.given(known.store, me.person.id)
+        for one in drafts.own_answers(known.store, me.person.id)
         if one.kind in KINDS
     ]
-    return web.page(request, "mine.html", given=given, days=drafts.days(known.store, me.person.id))
+    return web.page(request, "mine.html", given=given, days=drafts.answers_per_day(known.store, me.person.id))

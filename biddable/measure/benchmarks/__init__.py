@@ -26,9 +26,9 @@ from biddable.model import checkpoints, classifier
 from biddable.model.classifier import Classifier
 from biddable.model.packing import Tree
 from biddable.run import records
-from biddable.run.config import Input, Refusal, Settings
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.manifest import hash_file
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 CHUNK = 128
 """Items between two notes of what is done. Chunks are the same whether or not a run was broken off, so that the numbers are."""
@@ -83,51 +83,51 @@ def mistakes(cfg: Config) -> list[str]:
             return settings
         if all(path.exists() for path in there):
             load(cfg, 0)
-    except Refusal as refusal:
+    except UserError as refusal:
         return refusal.lines
     return []
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     started = time.monotonic()
     try:
-        rows, systems = load(cfg, here.seed)
+        rows, systems = load(cfg, context.seed)
         judges_fit(cfg)
-    except Refusal as refusal:
-        raise Refusal([f"[{here.key}] {line}" for line in refusal.lines]) from None
+    except UserError as refusal:
+        raise UserError([f"[{context.key}] {line}" for line in refusal.lines]) from None
     shot = tasks.examples(cfg.shape, rows, cfg.shots) if cfg.shots else []
     own_pairs = cfg.shape.startswith("truthfulqa")
     if cfg.shots and not own_pairs:
         rows = rows[cfg.shots :]
         systems = {name: given[cfg.shots :] for name, given in systems.items()}
     given: dict[str, list[Any]] = dict(systems)
-    names = list(given) or list(called(cfg.policies, cfg.names, here.key).values())
+    names = list(given) or list(called(cfg.policies, cfg.names, context.key).values())
     if (base := cfg.relative_to or names[0]) not in names:
-        raise Refusal(
-            f"[{here.key}] relative_to = {base}: there is no such system; there are {', '.join(names)}"
+        raise UserError(
+            f"[{context.key}] relative_to = {base}: there is no such system; there are {', '.join(names)}"
         )
     if not systems:
         spoken = tasks.instruction(cfg.shape, cfg.instruction)
         questions = [tasks.question(cfg.shape, row, spoken, shot) for row in rows]
-        given = asked(cfg, here, rows, questions)
+        given = asked(cfg, context, rows, questions)
     marks = marked(cfg, rows, given)
     shape = SHAPES[cfg.shape]
     results = aggregate.table(
-        marks, [shape.cluster(row) for row in rows], base, lowered(shape), cfg.resamples, here.seed
+        marks, [shape.cluster(row) for row in rows], base, lowered(shape), cfg.resamples, context.seed
     )
-    here.path("results.jsonl").write_text(
+    context.path("results.jsonl").write_text(
         "".join(json.dumps(row) + "\n" for row in results), encoding="utf-8"
     )
     for row in results:
         name = f"{row['metric']}_{row['model']}"
-        here.summary |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
-        here.summary |= {f"{name}_{end}": row[end] for end in ("exact_low", "exact_high") if end in row}
+        context.summary |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+        context.summary |= {f"{name}_{end}": row[end] for end in ("exact_low", "exact_high") if end in row}
         if "change" in row:
-            here.summary |= {
+            context.summary |= {
                 f"{name}_change{end}": row[f"change{end}"] for end in ("", "_low", "_high", "_p")
             }
     source = cfg.outputs if cfg.file is None or published.is_csv(cfg.outputs or Path()) else cfg.file
-    here.summary |= {
+    context.summary |= {
         "shape": cfg.shape,
         "items": len(rows),
         "sha256": hash_file(source) if source else "",
@@ -143,9 +143,9 @@ def lowered(shape: tasks.Shape) -> list[str]:
 
 
 def load(cfg: Config, seed: int) -> tuple[list[Row], dict[str, list[Row]]]:
-    """Items and, when they are given, outputs by system. Raises Refusal with every mistake of settings and files."""
+    """Items and, when they are given, outputs by system. Raises UserError with every mistake of settings and files."""
     if wrong := settings_mistakes(cfg):
-        raise Refusal(wrong)
+        raise UserError(wrong)
     if cfg.outputs is not None and published.is_csv(cfg.outputs):
         rows, systems = published.read(cfg.outputs, cfg.shape)
         chosen = drawn([str(row["id"]) for row in rows], cfg.limit, seed)
@@ -161,10 +161,10 @@ def load(cfg: Config, seed: int) -> tuple[list[Row], dict[str, list[Row]]]:
     try:
         if cfg.outputs:
             outputs = published.outputs(cfg.outputs, [] if wrong else [str(row["id"]) for row in rows])
-    except Refusal as refusal:
+    except UserError as refusal:
         wrong += refusal.lines
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     return rows, outputs
 
 
@@ -172,11 +172,11 @@ def items(file: Path, name: str) -> tuple[list[Row], list[str]]:
     """The lines of a file that have the shape's form, and what is wrong with the others."""
     form, rows, wrong = SHAPES[name].form, [], []
     seen: dict[str, int] = {}
-    for number, line in records.lines(file):
+    for number, line in records.read_lines(file):
         try:
             form.model_validate_json(line)
         except ValidationError as error:
-            wrong += records.mistakes(f"{file}:{number}", form, error)
+            wrong += records.validation_errors(f"{file}:{number}", form, error)
             continue
         row = {"id": f"{number}"} | json.loads(line)
         if (first := seen.setdefault(str(row["id"]), number)) != number:
@@ -192,7 +192,7 @@ def drawn(names: Sequence[str], limit: int | None, seed: int) -> list[int]:
     if limit is None or limit >= len(names):
         return list(range(len(names)))
     return sorted(
-        sorted(range(len(names)), key=lambda i: (records.fraction(f"item {seed}", names[i]), i))[:limit]
+        sorted(range(len(names)), key=lambda i: (records.hash_fraction(f"item {seed}", names[i]), i))[:limit]
     )
 
 
@@ -225,13 +225,13 @@ def settings_mistakes(cfg: Config) -> list[str]:
 
 
 def judges_fit(cfg: Config) -> None:
-    """Raises Refusal unless the classifiers are some, and read what they will be given."""
+    """Raises UserError unless the classifiers are some, and read what they will be given."""
     wrong = []
     fields = (("truth_judge", cfg.truth_judge), ("info_judge", cfg.info_judge), ("toxicity", cfg.toxicity))
     for word, folder in fields:
         try:
-            asked_for = classifier.fields(folder) if folder is not None else []
-        except Refusal as refusal:
+            asked_for = classifier.template_fields(folder) if folder is not None else []
+        except UserError as refusal:
             wrong += [f"{word}: {line}" for line in refusal.lines]
             continue
         if word == "toxicity" and len(asked_for) > 1:
@@ -243,18 +243,18 @@ def judges_fit(cfg: Config) -> None:
                 f"{word}: {folder} reads {', '.join(sorted(strange))}; a judge of answers reads question and answer"
             )
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
 
 
 def asked(
-    cfg: Config, here: Here, rows: Sequence[Row], questions: Sequence[Question]
+    cfg: Config, context: StageContext, rows: Sequence[Row], questions: Sequence[Question]
 ) -> dict[str, list[Result]]:
     """Put all questions to all policies, chunk by chunk, the longest first; goes on where a broken-off run was."""
     names = [str(row["id"]) for row in rows]
-    short = called(cfg.policies, cfg.names, here.key)
+    short = called(cfg.policies, cfg.names, context.key)
     groups = together(cfg.policies)
     starts = range(0, len(questions), CHUNK)
-    kept = here.restore()
+    kept = context.restore()
     done, noted = kept[0] if kept else 0, time.monotonic()
     for number, folders in enumerate(groups):
         if done >= (number + 1) * len(starts):
@@ -262,23 +262,23 @@ def asked(
         readers = loaded(folders, cfg.style)
         trees = [readers[0].tree(question) for question in questions]
         for reader in readers:
-            reader.refuse(trees, names, cfg.max_tokens, here.key)
+            reader.refuse(trees, names, cfg.max_tokens, context.key)
         order = sorted(range(len(trees)), key=lambda i: (-len(trees[i]), tuple(trees[i].prompt), i))
         for at, start in enumerate(starts, number * len(starts)):
             if at < done:
                 continue
             part = order[start : start + CHUNK]
-            told = answered(cfg, here, readers, [names[i] for i in part], [trees[i] for i in part])
+            told = answered(cfg, context, readers, [names[i] for i in part], [trees[i] for i in part])
             for reader, results in zip(readers, told, strict=True):
                 for i, got in zip(part, results, strict=True):
                     said = {"output": got} if isinstance(got, str) else got._asdict()
-                    here.append("answers.jsonl", {"model": short[reader.folder], "id": names[i]} | said)
-            here.progress(at + 1, len(starts) * len(groups))
+                    context.append("answers.jsonl", {"model": short[reader.folder], "id": names[i]} | said)
+            context.progress(at + 1, len(starts) * len(groups))
             if time.monotonic() - noted > NOTE_SECONDS:
                 noted = time.monotonic()
-                here.checkpoint(at + 1, lambda folder: None)
+                context.checkpoint(at + 1, lambda folder: None)
     found: dict[str, dict[str, Result]] = {short[folder]: {} for folder in cfg.policies}
-    for _, line in records.lines(here.path("answers.jsonl")):
+    for _, line in records.read_lines(context.path("answers.jsonl")):
         row = json.loads(line)
         got = row["output"] if "output" in row else Likelihoods(tuple(row["logp"]), tuple(row["tokens"]))
         found[row["model"]][row["id"]] = got
@@ -297,7 +297,7 @@ def together(folders: Sequence[Path]) -> list[list[Path]]:
     """Policies in groups of those with the same trunk and tokenizer: they are asked at once, and the trunk runs once for all of them."""
     groups: dict[tuple[str, ...], list[Path]] = {}
     for folder in folders:
-        facts, where = checkpoints.about(folder), checkpoints.model_folder(folder)
+        facts, where = checkpoints.model_info(folder), checkpoints.model_folder(folder)
         words = [where / name for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")]
         alike = (str(facts["fingerprint"]), *(hash_file(path) for path in words if path.is_file()))
         groups.setdefault(alike if facts["trunk"] else (str(folder),), []).append(folder)
@@ -314,13 +314,13 @@ def loaded(folders: Sequence[Path], style: Style) -> list[Reader]:
 
 
 def answered(
-    cfg: Config, here: Here, readers: Sequence[Reader], names: Sequence[str], trees: Sequence[Tree]
+    cfg: Config, context: StageContext, readers: Sequence[Reader], names: Sequence[str], trees: Sequence[Tree]
 ) -> Sequence[Sequence[Result]]:
     """Each policy's likelihoods or answers of one chunk. Seeds depend on the item alone."""
     shape = SHAPES[cfg.shape]
     if shape.continuations is not None:
         return likelihoods([reader.policy for reader in readers], trees)
-    words = [hashlib.blake2b(f"{here.seed} {name}".encode(), digest_size=7).digest() for name in names]
+    words = [hashlib.blake2b(f"{context.seed} {name}".encode(), digest_size=7).digest() for name in names]
     seeds = [int.from_bytes(word, "big") for word in words]
     prompts = [tree.prompt for tree in trees]
     return [reader.answers(prompts, seeds, cfg.max_tokens, cfg.temperature, shape.line) for reader in readers]

@@ -124,7 +124,7 @@ def exactly(sums: Array, metric: str, clusters: Sequence[str]) -> Estimate | Non
 def weighty(sums: Array, clusters: Sequence[str]) -> tuple[Array, list[str]]:
     """Which items have a say in a metric (N,), and their clusters."""
     counted = sums[:, 1] > 0
-    return counted, [cluster for cluster, here in zip(clusters, counted, strict=True) if here]
+    return counted, [cluster for cluster, context in zip(clusters, counted, strict=True) if context]
 
 
 def difference(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from biddable.run import records
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 
 Row = dict[str, Any]
 NO_ANSWER = "Not in background."
@@ -34,22 +34,22 @@ def is_csv(path: Path) -> bool:
 def read(path: Path, shape: str) -> tuple[list[Row], dict[str, list[Row]]]:
     """(items, outputs by system): items in our own rows for `shape`; each system's outputs in the items' order, `output` and published scores.
 
-    A system is called MODEL or MODEL:PROMPT. Raises Refusal when systems do not answer the same items.
+    A system is called MODEL or MODEL:PROMPT. Raises UserError when systems do not answer the same items.
     """
     csv.field_size_limit(2**24)
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         lines = list(csv.DictReader(io.StringIO(raw.decode("utf-8"), newline="")))
     except UnicodeDecodeError as error:
-        raise Refusal(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
     except (OSError, EOFError, zlib.error, csv.Error) as error:
-        raise Refusal(f"{path}: cannot be read ({error}); bring the file anew") from None
+        raise UserError(f"{path}: cannot be read ({error}); bring the file anew") from None
     reply = "answer" if shape.startswith("truthfulqa") else "sample"
     asked = "question" if shape.startswith("truthfulqa") else "context"
     wanted = {"model_type", asked, reply} | ({SHAPES[shape]} if shape in SHAPES else set())
     if not lines or (missing := wanted - set(lines[0])):
         told = ", ".join(sorted(missing)) if lines else "all"
-        raise Refusal(
+        raise UserError(
             f"{path}: not a file of published samples for shape = {shape!r}; columns missing: {told}"
         )
     systems: dict[str, list[Row]] = {}
@@ -69,7 +69,7 @@ def read(path: Path, shape: str) -> tuple[list[Row], dict[str, list[Row]]]:
         if [line[asked] for line in own] != [line[asked] for line in first]
     ]
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     items = [item(number, line, shape) for number, line in enumerate(first)]
     outputs = {
         name: [
@@ -119,17 +119,17 @@ def item(number: int, line: Row, shape: str) -> Row:
             return found | {"prompt": {"text": line["context"]}}
         case "truthfulqa_generation":
             return found | {"question": line["question"]}
-    raise Refusal(f"shape = {shape!r}: no samples of this kind were published")
+    raise UserError(f"shape = {shape!r}: no samples of this kind were published")
 
 
 def outputs(path: Path, names: Sequence[str]) -> dict[str, list[Row]]:
     """Outputs made elsewhere, one JSON object a line: `id`, `output` and, where several systems answer, `model`. In the order of the items' `names`.
 
-    Raises Refusal with a line for every wrong row and every system that leaves items out.
+    Raises UserError with a line for every wrong row and every system that leaves items out.
     """
     found: dict[str, dict[str, Row]] = {}
     wrong = []
-    for number, line in records.lines(path):
+    for number, line in records.read_lines(path):
         try:
             row = json.loads(line)
             name = str(row.get("model", path.name.split(".")[0]))
@@ -149,5 +149,5 @@ def outputs(path: Path, names: Sequence[str]) -> dict[str, list[Row]]:
     if not found and not wrong:
         wrong.append(f"{path}: the file is empty; one output a line was expected")
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     return {name: [own[key] for key in names] for name, own in found.items()}

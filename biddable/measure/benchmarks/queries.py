@@ -18,7 +18,7 @@ from biddable.model import checkpoints, sampler
 from biddable.model.packing import Ids, Tree, pack
 from biddable.model.sampler import Request
 from biddable.model.trunk import Policy
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Message
 
 Style = Literal["text", "chat"]
@@ -51,13 +51,15 @@ class Reader:
         self.policy, self.style, self.folder = policy, style, folder
         self.tokenizer = checkpoints.tokenizer(folder)
         self.eos = checkpoints.eos_ids(folder, self.tokenizer)
-        self.context = checkpoints.context(folder)
+        self.context = checkpoints.context_length(folder)
         self._breaks: frozenset[int] | None = None
 
     def ids(self, question: Question) -> Tree:
         """Context and continuations as token ids. An empty context is the beginning-of-sequence token (or the end's, without one)."""
         if self.style == "chat":
-            context = checkpoints.render(self.tokenizer, [Message(role="user", content=question.context)])
+            context = checkpoints.encode_chat(
+                self.tokenizer, [Message(role="user", content=question.context)]
+            )
             return Tree(context, tuple(self._encode(one) for one in question.continuations))
         text = question.context
         stripped = text.rstrip()
@@ -101,7 +103,7 @@ class Reader:
     def prompt(self, text: str) -> tuple[int, ...]:
         """What an answer goes on from."""
         if self.style == "chat":
-            return checkpoints.render(self.tokenizer, [Message(role="user", content=text)])
+            return checkpoints.encode_chat(self.tokenizer, [Message(role="user", content=text)])
         return self._encode(text.rstrip()) or (
             int(self.tokenizer.bos_token_id or self.tokenizer.eos_token_id),
         )
@@ -127,7 +129,7 @@ class Reader:
                     f"[{key}] item {name}: {longest} tokens, but the context of {self.folder} holds {self.context}; take it out of the file"
                 )
         if wrong:
-            raise Refusal(wrong)
+            raise UserError(wrong)
 
 
 @torch.no_grad()

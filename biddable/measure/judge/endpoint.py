@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 
 BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """Statuses that may pass: the question is asked again."""
@@ -35,7 +35,7 @@ class Endpoint:
         self.client.close()
 
     def answer(self, model: str, messages: list[dict[str, str]], temperature: float, max_tokens: int) -> str:
-        """The reply's text. Raises Refusal when the endpoint refuses, or is still busy or silent after all attempts."""
+        """The reply's text. Raises UserError when the endpoint refuses, or is still busy or silent after all attempts."""
         import httpx2
 
         body = {"model": model, "messages": messages, "temperature": temperature, "max_tokens": max_tokens}
@@ -52,9 +52,9 @@ class Endpoint:
                 trouble, wait = f"status {got.status_code}", _retry_after(got) or 2.0**attempt
                 continue
             if got.status_code != 200:
-                raise Refusal(f"{self.address}: status {got.status_code}: {got.text[:200].strip()}")
+                raise UserError(f"{self.address}: status {got.status_code}: {got.text[:200].strip()}")
             return self._text(got)
-        raise Refusal(
+        raise UserError(
             f"{self.address}: no answer after {self.retries + 1} attempts ({trouble}); what is done is kept: run again later"
         )
 
@@ -62,7 +62,7 @@ class Endpoint:
         try:
             return str(got.json()["choices"][0]["message"]["content"] or "")
         except (ValueError, KeyError, IndexError, TypeError):
-            raise Refusal(f"{self.address}: not a chat completion: {got.text[:200].strip()}") from None
+            raise UserError(f"{self.address}: not a chat completion: {got.text[:200].strip()}") from None
 
 
 def _retry_after(got: Any) -> float | None:

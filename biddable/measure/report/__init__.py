@@ -13,10 +13,10 @@ from typing import Any
 from pydantic import Field
 
 from biddable.run import records
-from biddable.run.config import PACKAGE, Input, Refusal, Settings
+from biddable.run.config import PACKAGE, Input, Settings, UserError
 from biddable.run.lineage import Lineage, Node, summary
 from biddable.run.records import Comparison, Rating, Replies
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 
 
 class Config(Settings):
@@ -52,16 +52,16 @@ class Config(Settings):
     """Prompts shown with all models' answers; drawn by chance, use cases in turn."""
 
 
-def run(cfg: Config, here: Here) -> None:
-    refuse(cfg, here)
-    page = render(cfg, here)
-    side = here.path("report.html.part")
+def run(cfg: Config, context: StageContext) -> None:
+    refuse(cfg, context)
+    page = render(cfg, context)
+    side = context.path("report.html.part")
     side.write_text(page, encoding="utf-8")
-    side.replace(here.path("report.html"))
-    here.summary |= {"bytes": len(page.encode()), "plots": page.count("<svg ")}
+    side.replace(context.path("report.html"))
+    context.summary |= {"bytes": len(page.encode()), "plots": page.count("<svg ")}
 
 
-def refuse(cfg: Config, here: Here) -> None:
+def refuse(cfg: Config, context: StageContext) -> None:
     """Refuse folders that cannot be what their setting says, all at once, and an installation that cannot draw."""
     wrong: list[str] = []
     named = [*_inputs(cfg).items(), ("rated", cfg.rated)]
@@ -73,7 +73,7 @@ def refuse(cfg: Config, here: Here) -> None:
             continue
         try:
             summary(folder)
-        except Refusal as refusal:
+        except UserError as refusal:
             wrong += [f"{word}: {line}" for line in refusal.lines]
     for word, folder, file, kind in (
         ("comparisons", cfg.comparisons, "comparisons.jsonl", Comparison),
@@ -82,7 +82,7 @@ def refuse(cfg: Config, here: Here) -> None:
     ):
         try:
             _ = folder and records.read(folder / file, kind)
-        except Refusal as refusal:
+        except UserError as refusal:
             wrong += [f"{word}: {line}" for line in refusal.lines]
     if not wrong and not any("_over_" in key for key in summary(cfg.winrate)):
         wrong.append(f"winrate: {cfg.winrate} holds no win rates; name the folder of a [measure.winrate]")
@@ -97,7 +97,7 @@ def refuse(cfg: Config, here: Here) -> None:
     except ImportError:
         wrong.append("matplotlib is missing: pip install 'biddable[measure]'")
     if wrong:
-        raise Refusal([f"[{here.key}] {line}" for line in wrong])
+        raise UserError([f"[{context.key}] {line}" for line in wrong])
 
 
 def _inputs(cfg: Config) -> dict[str, Path | None]:
@@ -114,7 +114,7 @@ def _inputs(cfg: Config) -> dict[str, Path | None]:
     }
 
 
-def render(cfg: Config, here: Here) -> str:
+def render(cfg: Config, context: StageContext) -> str:
     """The page as text."""
     import jinja2
 
@@ -132,7 +132,7 @@ def render(cfg: Config, here: Here) -> str:
             chapters.win_rates,
             chapters.reward_model,
             chapters.learning,
-            lambda given: chapters.over_optimisation(given, here.seed),
+            lambda given: chapters.over_optimisation(given, context.seed),
             chapters.tax,
             lambda given: costs.benchmarks(given, [walked.of(folder) for folder in cfg.benchmarks]),
             lambda given: costs.rated(given, walked.of(cfg.rated) if cfg.rated else None),
@@ -145,7 +145,7 @@ def render(cfg: Config, here: Here) -> str:
         )
     ):
         parts.append(part(e))
-        here.progress(number + 1, 11)
+        context.progress(number + 1, 11)
     sentence, tiles = story.headline(e)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([Path(__file__).parent, PACKAGE / "run"]),
@@ -162,7 +162,7 @@ def render(cfg: Config, here: Here) -> str:
         "count": wording.count,
     }
     return environment.get_template("report.html").render(
-        run=run_name(e.ppo, here),
+        run=run_name(e.ppo, context),
         finished=max((str(n.manifest.get("finished", "")) for n in walked.nodes.values()), default=""),
         simulated=e.simulated,
         random=any(
@@ -184,6 +184,6 @@ def render(cfg: Config, here: Here) -> str:
     )
 
 
-def run_name(node: Node, here: Here) -> str:
+def run_name(node: Node, context: StageContext) -> str:
     """The run that the page is about."""
-    return str(node.manifest.get("run") or here.folder.parent.name)
+    return str(node.manifest.get("run") or context.folder.parent.name)

@@ -177,7 +177,7 @@ def samples(e: Evidence, most: int) -> list[Sample]:
     left_out = e.plain.name if e.plain else None
     opinions = ranks(e)
     by_use_case: dict[str, list[Replies]] = collections.defaultdict(list)
-    for row in sorted(rows, key=lambda row: records.fraction("sample", row.prompt.id)):
+    for row in sorted(rows, key=lambda row: records.hash_fraction("sample", row.prompt.id)):
         by_use_case[row.prompt.use_case or ""].append(row)
     turns = itertools.zip_longest(*by_use_case.values())
     drawn = [row for turn in turns for row in turn if row is not None][:most]

@@ -20,8 +20,8 @@ from pydantic import Field
 from biddable.measure import statistics
 from biddable.measure.winrate import bradley_terry, verdicts
 from biddable.measure.winrate.verdicts import Judged, Pair, length
-from biddable.run.config import Input, Refusal, Settings
-from biddable.run.stages import Here
+from biddable.run.config import Input, Settings, UserError
+from biddable.run.stages import StageContext
 
 
 class Config(Settings):
@@ -39,11 +39,11 @@ class Config(Settings):
     """Bootstrap resamples of prompts and of labelers."""
 
 
-def run(cfg: Config, here: Here) -> None:
+def run(cfg: Config, context: StageContext) -> None:
     if cfg.comparisons.is_file():
-        pairs = named(verdicts.preferences(cfg.comparisons), cfg.names, here.key)
-        measure(pairs, [], cfg.resamples, here)
-        here.summary |= {
+        pairs = named(verdicts.preferences(cfg.comparisons), cfg.names, context.key)
+        measure(pairs, [], cfg.resamples, context)
+        context.summary |= {
             "simulated": True,
             "panel": cfg.panel,
             "rankings": len(pairs),
@@ -55,16 +55,16 @@ def run(cfg: Config, here: Here) -> None:
     everything = verdicts.read(cfg.comparisons)
     rows = [row for row in everything if row.panel == cfg.panel]
     if not rows:
-        raise Refusal(
-            f"[{here.key}] comparisons: {cfg.comparisons} holds no verdict of the panel {cfg.panel}; set panel or ask that panel"
+        raise UserError(
+            f"[{context.key}] comparisons: {cfg.comparisons} holds no verdict of the panel {cfg.panel}; set panel or ask that panel"
         )
-    names = short_names(sorted({s.model for row in everything for s in row.sides}), cfg.names, here.key)
+    names = short_names(sorted({s.model for row in everything for s in row.sides}), cfg.names, context.key)
     in_tokens = all(s.answer.tokens for row in rows for s in row.sides)
     order = ranked(names.values(), cfg.order)
     pairs = [pair for row in rows for pair in verdicts.pairs_of(row, names, order, in_tokens)]
     if not pairs:
-        raise Refusal(
-            f"[{here.key}] comparisons: {cfg.comparisons} compares answers of one model only ({', '.join(names)}); "
+        raise UserError(
+            f"[{context.key}] comparisons: {cfg.comparisons} compares answers of one model only ({', '.join(names)}); "
             "answers of at least two are needed: see policies of [learn.replies]"
         )
     others = [
@@ -73,9 +73,9 @@ def run(cfg: Config, here: Here) -> None:
         if row.panel != cfg.panel
         for p in verdicts.pairs_of(row, names, order, in_tokens)
     ]
-    measure(pairs, others, cfg.resamples, here)
-    here.summary |= by_model(rows, names, in_tokens)
-    here.summary |= {
+    measure(pairs, others, cfg.resamples, context)
+    context.summary |= by_model(rows, names, in_tokens)
+    context.summary |= {
         "simulated": any(row.simulated for row in rows),
         "panel": cfg.panel,
         "rankings": len(rows),
@@ -83,11 +83,11 @@ def run(cfg: Config, here: Here) -> None:
         "labelers": len({row.labeler for row in rows}),
         "length_unit": "tokens" if in_tokens else "words",
     }
-    here.summary |= of_the_judge(cfg.comparisons)
+    context.summary |= of_the_judge(cfg.comparisons)
 
 
 def named(pairs: Sequence[Pair], names: dict[str, str], key: str) -> list[Pair]:
-    """Pairs of a file of preferences with the names that were given. Raises Refusal for a name that no model has."""
+    """Pairs of a file of preferences with the names that were given. Raises UserError for a name that no model has."""
     models = sorted({model for pair in pairs for model in (pair.first, pair.second)})
     short = short_names(models, {model: model for model in models} | names, key)
     return [pair._replace(first=short[pair.first], second=short[pair.second]) for pair in pairs]
@@ -106,7 +106,7 @@ def of_the_judge(folder: Path) -> dict[str, Any]:
     return {"judge": told["judge"]} | {key: told.get(key) for key in wanted} if "judge" in told else {}
 
 
-def measure(pairs: Sequence[Pair], others: Sequence[Pair], resamples: int, here: Here) -> None:
+def measure(pairs: Sequence[Pair], others: Sequence[Pair], resamples: int, context: StageContext) -> None:
     """Everything that follows from pairs: rates, use cases, the other panel, paired tests and the ladder."""
     groups = {
         name: [pair for pair in pairs if pair.names == name]
@@ -114,43 +114,43 @@ def measure(pairs: Sequence[Pair], others: Sequence[Pair], resamples: int, here:
     }
     use_cases: list[dict[str, Any]] = []
     for number, (name, own) in enumerate(groups.items()):
-        numbers = measured(own, resamples, here.seed) | at_equal_length(own, resamples, here.seed)
-        here.summary[name] = numbers.pop("rate")
-        here.summary |= {f"{name}_{key}": value for key, value in numbers.items()}
+        numbers = measured(own, resamples, context.seed) | at_equal_length(own, resamples, context.seed)
+        context.summary[name] = numbers.pop("rate")
+        context.summary |= {f"{name}_{key}": value for key, value in numbers.items()}
         if apart := [pair for pair in others if pair.names == name]:
-            told = measured(apart, resamples, here.seed)
-            here.summary |= {f"{name}_other_panel": told["rate"]}
-            here.summary |= {f"{name}_other_panel_{key}": told[key] for key in ("low", "high")}
-            here.summary[f"{name}_other_panel_verdicts"] = told["pairs"]
+            told = measured(apart, resamples, context.seed)
+            context.summary |= {f"{name}_other_panel": told["rate"]}
+            context.summary |= {f"{name}_other_panel_{key}": told[key] for key in ("low", "high")}
+            context.summary[f"{name}_other_panel_verdicts"] = told["pairs"]
         for use_case in sorted({pair.use_case for pair in own}):
             part = [pair for pair in own if pair.use_case == use_case]
-            use_cases.append({"pair": name, "use_case": use_case} | measured(part, resamples, here.seed))
-        here.progress(number + 1, len(groups), rate=here.summary[name])
-    _lines(here, "use_cases.jsonl", use_cases)
-    _lines(here, "tests.jsonl", paired(pairs, resamples, here.seed))
-    if rungs := climbed(pairs, resamples, here):
-        _lines(here, "ladder.jsonl", rungs)
+            use_cases.append({"pair": name, "use_case": use_case} | measured(part, resamples, context.seed))
+        context.progress(number + 1, len(groups), rate=context.summary[name])
+    _lines(context, "use_cases.jsonl", use_cases)
+    _lines(context, "tests.jsonl", paired(pairs, resamples, context.seed))
+    if rungs := climbed(pairs, resamples, context):
+        _lines(context, "ladder.jsonl", rungs)
 
 
-def _lines(here: Here, name: str, rows: Sequence[dict[str, Any]]) -> None:
-    here.path(name).write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+def _lines(context: StageContext, name: str, rows: Sequence[dict[str, Any]]) -> None:
+    context.path(name).write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
 
 
-def climbed(pairs: Sequence[Pair], resamples: int, here: Here) -> list[dict[str, Any]]:
+def climbed(pairs: Sequence[Pair], resamples: int, context: StageContext) -> list[dict[str, Any]]:
     """The ladder's rungs, the strongest model first; none when there are only two models, or groups that never met."""
     if len({pair.first for pair in pairs} | {pair.second for pair in pairs}) < 3:
         return []
     first, second, outcomes, _, prompts, labelers, _ = zip(*pairs, strict=True)
     try:
-        found = bradley_terry.ladder(first, second, outcomes, prompts, labelers, resamples, here.seed)
+        found = bradley_terry.ladder(first, second, outcomes, prompts, labelers, resamples, context.seed)
     except ValueError as error:
-        here.summary["ladder"] = str(error)
+        context.summary["ladder"] = str(error)
         return []
     if not all(math.isfinite(p.low) for p in found.values()):
-        here.summary["ladder"] = "one person's verdicts on one prompt: nothing tells what others would say"
+        context.summary["ladder"] = "one person's verdicts on one prompt: nothing tells what others would say"
         return []
     for name, points in found.items():
-        here.summary |= {
+        context.summary |= {
             f"elo_{name}": points.value,
             f"elo_{name}_low": points.low,
             f"elo_{name}_high": points.high,
@@ -183,7 +183,7 @@ def paired(pairs: Sequence[Pair], resamples: int, seed: int) -> list[dict[str, A
 
 
 def short_names(models: Sequence[str], given: dict[str, str], key: str) -> dict[str, str]:
-    """Model -> short name. Raises Refusal when a given name fits no model or when two models share one name."""
+    """Model -> short name. Raises UserError when a given name fits no model or when two models share one name."""
     names = {model: given.get(model, model.rsplit(".", 1)[-1]) for model in models}
     wrong = [
         f"[{key}] names: no answer is by the model {model}; the models are {', '.join(models)}"
@@ -197,7 +197,7 @@ def short_names(models: Sequence[str], given: dict[str, str], key: str) -> dict[
                 f"[{key}] names: {' and '.join(twins)} would both be called {name}; give them other names"
             )
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     return names
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from biddable.run import records
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Answer, Comparison, Rating
 
 
@@ -57,7 +57,7 @@ class Pair(NamedTuple):
 
 
 def read(folder: Path) -> list[Judged]:
-    """All verdicts of a stage folder: its rankings, or its ratings. Raises Refusal when it holds neither."""
+    """All verdicts of a stage folder: its rankings, or its ratings. Raises UserError when it holds neither."""
     if (folder / "ratings.jsonl").is_file() and not (folder / "comparisons.jsonl").is_file():
         return from_ratings(records.read(folder / "ratings.jsonl", Rating))
     return [from_comparison(row) for row in records.read(folder / "comparisons.jsonl", Comparison)]
@@ -118,10 +118,10 @@ def preferences(path: Path) -> list[Pair]:
     baseline is better, 2: the model; 1.5 or 0: a tie; anything between 1 and 2: 1 plus the judge's probability; null: no verdict, left out), and, where
     lengths are known, `len_model`, `len_baseline` and `dataset`.
 
-    Raises Refusal with a line for every row that is none of these.
+    Raises UserError with a line for every row that is none of these.
     """
     found, wrong = [], []
-    for number, line in records.lines(path):
+    for number, line in records.read_lines(path):
         try:
             row: dict[str, Any] = json.loads(line)
             if row["preference"] is None:
@@ -151,5 +151,5 @@ def preferences(path: Path) -> list[Pair]:
     if not found and not wrong:
         wrong.append(f"{path}: holds no preference; one JSON object a line was expected")
     if wrong:
-        raise Refusal(wrong)
+        raise UserError(wrong)
     return found

@@ -66,7 +66,7 @@ def _guest(request: Request, visit: web.Visit) -> Guest | None:
         key = server.keys.find(request.cookies.get(_cookie(request), ""))
         return None if key is None else Guest(key.pseudonym, key.id)
     user = server.keeper.pseudonym("browser", visit.token) if server.keeper else "nobody"
-    return Guest(user, web.address(request))
+    return Guest(user, web.client_address(request))
 
 
 def _known(guest: Annotated[Guest | None, Depends(_guest)]) -> Guest:
@@ -133,10 +133,10 @@ def enter(request: Request, form: web.Form) -> Response:
     """Take a key and remember it in a cookie that no script can read."""
     server: Server = request.app.state.server
     key = str(form.get("key", "")).strip()
-    wait = server.rates.take(f"enter {web.address(request)}")
+    wait = server.rates.take(f"enter {web.client_address(request)}")
     if wait or server.keys is None or server.keys.find(key) is None:
-        return web.go("/?key=wrong")
-    response = web.go("/")
+        return web.redirect("/?key=wrong")
+    response = web.redirect("/")
     https = request.app.state.https
     response.set_cookie(
         _cookie(request), key, max_age=int(YEAR), httponly=True, secure=https, samesite="strict"
@@ -147,7 +147,7 @@ def enter(request: Request, form: web.Form) -> Response:
 @pages.post("/leave")
 def leave(request: Request) -> Response:
     """Forget the key in this browser."""
-    response = web.go("/")
+    response = web.redirect("/")
     response.delete_cookie(_cookie(request), httponly=True, secure=request.app.state.https, samesite="strict")
     return response
 
@@ -259,7 +259,7 @@ async def consent(request: Request, visit: web.Visit, guest: Somebody) -> Respon
         raise Wrong("this question has changed; load the page again", 409)
     await run_in_threadpool(chat.consents.note, guest.user, said.given)
     response = JSONResponse({"given": said.given})
-    web.keep(request, response, visit.token, YEAR)
+    web.set_session_cookie(request, response, visit.token, YEAR)
     return response
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from biddable.model import hardware
-from biddable.model.attention import Slots
+from biddable.model.attention import KVCache
 from biddable.model.sampler import PREFILL_TOKENS, Prefilled, draw, prefill
 from biddable.model.trunk import Policy, Scorer
 from biddable.run.records import Finish
@@ -56,7 +56,7 @@ class _Live:
     since: float = field(default_factory=time.monotonic)
 
 
-class Seats(Slots):
+class Seats(KVCache):
     """The sampler's cache with the rows in use at the front; it grows when more rows or longer answers come."""
 
     def fit(self, rows: int, length: int) -> None:

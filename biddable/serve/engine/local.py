@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from biddable.model import checkpoints
 from biddable.model.trunk import Trunk
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Message
 from biddable.run.records import Policy as Answerer
 from biddable.serve.engine.backend import Ask, Stream
@@ -119,7 +119,7 @@ class Local:
         for number, message in enumerate(messages):
             self._clean(message.content, f"messages.{number}.content")
         try:
-            return checkpoints.render(self.tokenizer, messages)
+            return checkpoints.encode_chat(self.tokenizer, messages)
         except TemplateError as error:
             raise Wrong(
                 f"this model's chat template refuses the dialogue: {error}", param="messages"
@@ -170,11 +170,11 @@ class Limits:
 def load(
     policies: Mapping[str, Path], answerers: Sequence[Answerer], reward: Path | None, limits: Limits
 ) -> tuple[dict[str, Local], Engine]:
-    """Each policy on a deck of one engine. Raises Refusal for folders that hold none, and for a reward model on another trunk."""
+    """Each policy on a deck of one engine. Raises UserError for folders that hold none, and for a reward model on another trunk."""
     shared: Trunk | None = None
     decks, contexts = {}, {}
     for name, folder in policies.items():
-        mark = str(checkpoints.about(folder).get("fingerprint"))
+        mark = str(checkpoints.model_info(folder).get("fingerprint"))
         policy = checkpoints.load_policy(
             folder, shared=shared if shared is not None and mark == shared.fingerprint else None
         )
@@ -182,15 +182,15 @@ def load(
         tokenizer = checkpoints.tokenizer(folder)
         scorer = None
         if reward is not None:
-            if checkpoints.about(reward).get("fingerprint") != policy.trunk.fingerprint:
-                raise Refusal(
+            if checkpoints.model_info(reward).get("fingerprint") != policy.trunk.fingerprint:
+                raise UserError(
                     f"{reward}: stands on another trunk than {folder}; both must come from one [learn.start]"
                 )
             scorer = checkpoints.load_scorer(reward, shared=policy.trunk).freeze()
         decks[name] = Deck(
             policy.freeze(), tokenizer, checkpoints.eos_ids(folder, tokenizer), limits.slots, scorer
         )
-        contexts[name] = min(limits.context, checkpoints.context(folder))
+        contexts[name] = min(limits.context, checkpoints.context_length(folder))
     engine = Engine(decks, limits.queue)
     found = {}
     for (name, deck), answerer in zip(decks.items(), answerers, strict=True):

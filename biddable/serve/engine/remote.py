@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 
-from biddable.run.config import Refusal
+from biddable.run.config import UserError
 from biddable.run.records import Finish
 from biddable.run.records import Policy as Answerer
 from biddable.serve.engine.backend import Ask
@@ -30,14 +30,14 @@ def client(url: str, key: str | None, seconds: float) -> httpx2.AsyncClient:
 
 
 def names(url: str, key: str | None) -> list[str]:
-    """The models that the server has. Raises Refusal when it does not answer as such a server would."""
+    """The models that the server has. Raises UserError when it does not answer as such a server would."""
     where = url.rstrip("/").removesuffix("/v1") + "/v1/models"
     try:
         told = httpx2.get(where, headers={"authorization": f"Bearer {key}"} if key else {}, timeout=10)
         told.raise_for_status()
         return [str(one["id"]) for one in told.json()["data"]]
     except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
-        raise Refusal(f'[serve.api] engine = "{url}": {where} does not list models: {error}') from error
+        raise UserError(f'[serve.api] engine = "{url}": {where} does not list models: {error}') from error
 
 
 class _Events:

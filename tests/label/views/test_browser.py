@@ -19,7 +19,7 @@ from biddable.label import comparisons, exports, queue, screening
 from biddable.run import records
 from biddable.run.config import Waiting
 from biddable.run.records import Answer, Comparison, Message, Prompt, Replies
-from biddable.run.stages import Here
+from biddable.run.stages import StageContext
 from biddable.store import reviews
 from biddable.store.accounts import Accounts
 from tests.label.test_screening import setting
@@ -87,9 +87,9 @@ def opened(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
     assert not problems
 
 
-def here_in(folder: Path, key: str) -> Here:
+def context_in(folder: Path, key: str) -> StageContext:
     (folder / key).mkdir()
-    return Here(folder / key, key, 3, lambda step, steps, numbers: None)
+    return StageContext(folder / key, key, 3, lambda step, steps, numbers: None)
 
 
 def start(page: Any) -> None:
@@ -206,7 +206,7 @@ def test_what_is_clicked_is_what_is_kept_frozen_and_exported(
     cfg = comparisons.Config(
         replies=tmp_path / "replies.jsonl", double_share=0.0, store=str(tmp_path / "store.db")
     )
-    freeze, out = here_in(tmp_path, "label.comparisons"), here_in(tmp_path, "label.exports")
+    freeze, out = context_in(tmp_path, "label.comparisons"), context_in(tmp_path, "label.exports")
     with pytest.raises(Waiting):
         comparisons.run(cfg, freeze)
     (name,) = [one.name for one in accounts.store.task_sets()]
@@ -243,9 +243,9 @@ def test_what_is_clicked_is_what_is_kept_frozen_and_exported(
 
 
 def test_the_screening_by_keys(accounts: Accounts, opened: Callable[..., Any], tmp_path: Path) -> None:
-    cfg, here = setting(tmp_path, prompts=None)
+    cfg, context = setting(tmp_path, prompts=None)
     with pytest.raises(Waiting):
-        screening.run(cfg, here)
+        screening.run(cfg, context)
     put(accounts, "comparisons")
     page = opened("ada")
     assert page.locator(
@@ -345,5 +345,5 @@ def test_invited_answered_looked_at(accounts: Accounts, opened: Callable[..., An
     boss.fill("#note1", "look at C again")
     boss.click("text=Send back >> nth=0")
     boss.wait_for_selector("text=sent back")
-    (back,) = reviews.returned(accounts.store, name)
+    (back,) = reviews.returned_labels(accounts.store, name)
     assert back.note == "look at C again"

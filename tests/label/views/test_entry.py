@@ -57,21 +57,22 @@ def test_an_invitation_can_be_taken_back_and_grows_old(app: FastAPI, accounts: A
 
 
 def test_log_out_and_log_out_everywhere(app: FastAPI, logged_in: Enter) -> None:
-    here, there = logged_in("ada"), logged_in("ada")
-    assert here.get("/profile").text.count("a test") == 2
-    here.post("/logout")
-    assert here.get("/").headers["location"] == "/login"
+    context, there = logged_in("ada"), logged_in("ada")
+    assert context.get("/profile").text.count("a test") == 2
+    context.post("/logout")
+    assert context.get("/").headers["location"] == "/login"
     assert there.get("/").status_code == 200
     there.post("/profile/sessions")
     assert there.get("/").headers["location"] == "/login"
 
 
 def test_another_password_ends_all_sessions(app: FastAPI, logged_in: Enter) -> None:
-    here, there = logged_in("ada"), logged_in("ada")
+    context, there = logged_in("ada"), logged_in("ada")
     new = "eleven loud geese"
-    assert here.post("/profile/password", old="wrong", password=new, again=new).status_code == 400
+    assert context.post("/profile/password", old="wrong", password=new, again=new).status_code == 400
     assert (
-        here.post("/profile/password", old=PASSWORD, password=new, again=new).headers["location"] == "/login"
+        context.post("/profile/password", old=PASSWORD, password=new, again=new).headers["location"]
+        == "/login"
     )
     assert there.get("/").headers["location"] == "/login"
     assert Browser(app).login("ada").status_code == 403

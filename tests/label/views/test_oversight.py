@@ -169,7 +169,7 @@ def test_gold(worked: Any, logged_in: Callable[[str], Browser]) -> None:
     )
     key = comparisons.Answer(ranks=(1, 2, 3)).model_dump_json()
     gold = TaskSet("run/set/gold", "label.comparisons", "training", False)
-    reviews.put_known(store, gold, [(Task("run/set#g", question("g", 3)), key)])
+    reviews.put_gold(store, gold, [(Task("run/set#g", question("g", 3)), key)])
     store.put_tasks(one, [Task(f"run/set#t{i}", question(f"p{i}", 3), 2) for i in range(3)])
     rank(store, "run/set", who, (1, 1, 2), store.add_guideline("training", "be helpful"))
     (found,) = quality_data.gold(store, one)
@@ -205,7 +205,7 @@ def test_screening_is_graded_and_decided(
         boss.post("/admin/screening/verdict", name=ada.pseudonym, accepted="yes", note="fine").status_code
         == 303
     )
-    assert reviews.admitted(accounts.store, ada.id)
+    assert reviews.is_admitted(accounts.store, ada.id)
     assert boss.post("/admin/screening/verdict", name="nobody", accepted="yes").status_code == 400
     assert boss.get("/admin/screening/person?name=nobody").status_code == 404
 
