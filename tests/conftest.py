@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -105,3 +107,27 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     yield server.replace("/postgres?", f"/{name}?")
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def fixture() -> ModuleType:
+    """tests/made_up_run.py as a module."""
+    place = Path(__file__).with_name("made_up_run.py")
+    spec = importlib.util.spec_from_file_location("made_up_run", place)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def whole(fixture: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with every optional part. Tests must not write into it."""
+    return Path(fixture.make(tmp_path_factory.mktemp("whole")))
+
+
+@pytest.fixture(scope="session")
+def bare(fixture: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without plain PPO, ratings and text measurement, and without the pretraining mix."""
+    return Path(fixture.make(tmp_path_factory.mktemp("bare"), steps=3, prompts=8, optional=False, ptx=False))

@@ -129,12 +129,15 @@ def test_the_site_starts_without_what_only_few_pages_need(tmp_path: Path) -> Non
         assert done.stdout.strip() == expected, done.stderr
 
 
+LONGEST_FILE = 450
+
+
 def test_files_and_functions_stay_short() -> None:
     wrong = []
     for path in FILES:
         text = path.read_text(encoding="utf-8")
-        if (lines := text.count("\n")) > 400:
-            wrong.append(f"{path.relative_to(ROOT)}: {lines} lines, at most 400")
+        if (lines := text.count("\n")) > LONGEST_FILE:
+            wrong.append(f"{path.relative_to(ROOT)}: {lines} lines, at most {LONGEST_FILE}")
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1

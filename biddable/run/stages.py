@@ -219,7 +219,7 @@ def _differences(plan: Plan, stage: Stage, manifest: dict[str, Any]) -> str:
         f"{k} was {then.get(k)!r}, is {now.get(k)!r}"
         for k in sorted({*then, *now})
         if then.get(k) != now.get(k)
-        and k not in getattr(stage.config, "passing", ())
+        and k not in getattr(stage.config, "runtime_settings", ())
         # a setting younger than the manifest: its default is what the stage did before there was a choice
         and not (
             k not in then
@@ -331,7 +331,7 @@ def _begin(folder: Path, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> No
         then = json.loads(begun.read_text(encoding="utf-8"))
         same = {
             word: stage.settings[word]
-            for word in getattr(stage.config, "passing", ())
+            for word in getattr(stage.config, "runtime_settings", ())
             if word in stage.settings
         }
         settings = _todays_names(stage, then["settings"])

@@ -270,7 +270,7 @@ def test_help_and_new_import_neither_torch_nor_a_stage(tmp_path: Path) -> None:
     """Half a second for help is only possible without torch, which alone takes longer."""
     for arguments in (["--help"], ["learn.ppo", "--help"], ["new", str(tmp_path / "my.toml")]):
         code = (
-            "import sys; from biddable import cli\n"
+            "import sys; from biddable.cli import main as cli\n"
             f"sys.argv = ['biddable', *{arguments!r}]\n"
             "try: cli.main()\n"
             "except SystemExit as end: assert not end.code, end.code\n"

@@ -311,7 +311,7 @@ def labels_there(folder: Path) -> int:
 
 
 def test_no_torch_is_loaded() -> None:
-    names = ", ".join(f"biddable.label.{name}" for name in (*KINDS, "queue", "work"))
+    names = ", ".join(f"biddable.label.{name}" for name in (*KINDS, "queue", "collection"))
     code = f"import sys, {names}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -64,7 +64,7 @@ def test_it_learns_and_is_used_as_trained(tmp_path: Path, start: Path) -> None:
 def test_it_goes_on_to_the_same_bytes(tmp_path: Path, start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = rows(tmp_path / "x.jsonl", 40)
     train(tmp_path / "straight", start, files=(file,), epochs=2)
-    real, calls = classifier.chunks, []
+    real, calls = classifier.microbatches, []
 
     def dies(*given: Any) -> Any:
         calls.append(1)
@@ -72,7 +72,7 @@ def test_it_goes_on_to_the_same_bytes(tmp_path: Path, start: Path, monkeypatch: 
             raise KeyboardInterrupt
         return real(*given)
 
-    monkeypatch.setattr(classifier, "chunks", dies)
+    monkeypatch.setattr(classifier, "microbatches", dies)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "broken", start, files=(file,), epochs=2, checkpoint_seconds=0)
     train(tmp_path / "broken", start, files=(file,), epochs=2, checkpoint_seconds=0)

@@ -1,4 +1,4 @@
-"""The made-up run of fixture.py, made once."""
+"""What tests of measurements share: a peer's Python, a random policy."""
 
 from __future__ import annotations
 
@@ -6,21 +6,8 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-
-
-@pytest.fixture(scope="session")
-def fixture() -> ModuleType:
-    """tests/measure/fixture.py as a module."""
-    place = Path(__file__).with_name("fixture.py")
-    spec = importlib.util.spec_from_file_location("measure_fixture", place)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")
@@ -32,18 +19,6 @@ def harness() -> str:
     if not other.exists():
         pytest.skip("lm-eval is not installed: pip install lm-eval, or bench/peers.sh and BIDDABLE_PEERS")
     return str(other)
-
-
-@pytest.fixture(scope="session")
-def whole(fixture: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with every optional part. Tests must not write into it."""
-    return Path(fixture.make(tmp_path_factory.mktemp("whole")))
-
-
-@pytest.fixture(scope="session")
-def bare(fixture: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run without plain PPO, ratings and text measurement, and without the pretraining mix."""
-    return Path(fixture.make(tmp_path_factory.mktemp("bare"), steps=3, prompts=8, optional=False, ptx=False))
 
 
 @pytest.fixture(scope="session")

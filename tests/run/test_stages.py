@@ -282,7 +282,7 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, stage: Simple
 
 
 def test_how_the_work_is_done_may_change_under_way(tmp_path: Path, stage: SimpleNamespace) -> None:
-    """A setting that a stage calls passing decides nothing about what comes out: neither begun nor finished work is thrown away for it."""
+    """A setting that a stage calls a runtime setting decides nothing about what comes out: neither begun nor finished work is thrown away for it."""
     work, patient = stage.run, SimpleNamespace(runtime_settings=frozenset({"a"}))
 
     def planned(a: int) -> Plan:

@@ -15,9 +15,10 @@ from biddable.model import checkpoints
 from biddable.model.packing import Tree, pack
 from biddable.model.sampler import Request, sample
 from biddable.model.trunk import Policy, scorer_from
+from biddable.serve.engine import best_of_n
 from biddable.serve.engine.batch import Deck
 from biddable.serve.engine.requests import Closed, Full, Job, Order, Piece, TooLate
-from biddable.serve.engine.thread import Engine, best_of_n
+from biddable.serve.engine.thread import Engine
 
 pytestmark = pytest.mark.usefixtures("fp32")
 NEVER = frozenset({-1})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from biddable.cli import keys
 from biddable.run.config import UserError
 from biddable.serve.rate_limit import Rates
 from biddable.serve.recorder import Keeper
@@ -56,14 +57,14 @@ def test_the_command(tmp_path: Path) -> None:
     file.write_text(f'runs = "{tmp_path}"\n[serve.api]\npolicies = ["{tmp_path}"]\naccess = "key"\n')
 
     store = tmp_path / "my" / "store.db"
-    assert module.command(store, []) == "no keys yet"
+    assert keys.command(store, []) == "no keys yet"
     command = [sys.executable, "-m", "biddable.cli", "serve.keys", str(file), "add", "ada"]
     made = subprocess.run(command, capture_output=True, text=True, check=True)
     assert made.stdout.startswith("bid-") and "only time" in made.stdout
-    assert module.command(store, []).startswith("ada ") and "open" in module.command(store, [])
-    assert "closed the key" in module.command(store, ["close", "ada"])
+    assert keys.command(store, []).startswith("ada ") and "open" in keys.command(store, [])
+    assert "closed the key" in keys.command(store, ["close", "ada"])
     with pytest.raises(UserError, match="Usage"):
-        module.command(store, ["drop", "ada"])
+        keys.command(store, ["drop", "ada"])
 
 
 def test_a_bucket_fills_evenly() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.label.site.conftest import Browser
 
 from biddable.label import comparisons, queue, ratings, screening
 from biddable.label.views import quality_data
@@ -18,6 +17,7 @@ from biddable.store.accounts import Accounts
 from biddable.store.store import Store
 from biddable.store.types import Person, Task, TaskSet
 from tests.label.test_screening import setting, work_through
+from tests.label.views.conftest import Browser
 
 PATHS = ("/admin/agreement", "/admin/progress", "/admin/gold", "/admin/review", "/admin/screening")
 HOSTILE = "<script>alert(1)</script>"
