@@ -110,7 +110,6 @@ def given(store: Store, task_set: str) -> dict[str, int]:
 
 def collected(store: Store, task_set: str) -> list[Label]:
     """All labels of a task set, of corrected ones the last, in the order of task and person."""
-    questions: dict[str, str] = {}
     found = []
     labels = store.labels(task_set)
     standing, decided = (
@@ -118,14 +117,12 @@ def collected(store: Store, task_set: str) -> list[Label]:
         reviews.labels_without_lease(store, task_set),
     )
     for label in labels:
-        if label.task not in questions:
-            questions[label.task] = store.question(label.task)[1]
         kept = json.loads(label.answer)
         answer = json.dumps(kept["answer"], ensure_ascii=False)
         found.append(
             Label(
                 label.task,
-                questions[label.task],
+                label.question,
                 answer,
                 tuple(kept["shown"]),
                 label.person,
