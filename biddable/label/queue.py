@@ -112,7 +112,6 @@ def answers_by_person(store: Store, task_set: str) -> dict[str, int]:
 
 def collected_labels(store: Store, task_set: str) -> list[CollectedLabel]:
     """All labels of a task set, of corrected ones the last, in the order of task and person."""
-    questions: dict[str, str] = {}
     found = []
     labels = store.labels(task_set)
     standing, decided = (
@@ -120,14 +119,12 @@ def collected_labels(store: Store, task_set: str) -> list[CollectedLabel]:
         reviews.labels_without_lease(store, task_set),
     )
     for label in labels:
-        if label.task not in questions:
-            questions[label.task] = store.question(label.task)[1]
         kept = json.loads(label.answer)
         answer = json.dumps(kept["answer"], ensure_ascii=False)
         found.append(
             CollectedLabel(
                 label.task,
-                questions[label.task],
+                label.question,
                 answer,
                 tuple(kept["shown"]),
                 label.person,
