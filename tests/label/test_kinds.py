@@ -165,7 +165,7 @@ def test_what_is_said_of_an_answer_reaches_that_answer(tmp_path: Path) -> None:
 def test_the_question_is_blind(kind: str) -> None:
     replies = make_replies(1, 1 if kind == "ratings" else 4)[0]
     shown = tuple(reversed(range(len(replies.answers))))
-    view = KINDS[kind][0].question(queue.Task("set#p0", kind, replies.model_dump_json(), shown))
+    view = KINDS[kind][0].question(queue.AssignedTask("set#p0", kind, replies.model_dump_json(), shown))
     text = view.model_dump_json()
     assert SECRET not in text and "0.25" not in text and '"step":null' in text and '"tokens":null' in text
     if kind != "ratings":

@@ -44,7 +44,7 @@ def test_prompts_of_three_forms(tmp_path: Path) -> None:
     with pytest.raises(Waiting, match=r"^4 of 4 prompts to go: people of the panel training give them"):
         prompts.run(cfg, context)
 
-    def answer(task: queue.Task) -> prompts.Answer:
+    def answer(task: queue.AssignedTask) -> prompts.Answer:
         asked = prompts.question(task)
         pairs = tuple(prompts.Pair(query=f"q{i}", answer=f"a{i}") for i in range(asked.pairs))
         said = prompts.Answer(text=f"write {asked.use_case or asked.form}", pairs=pairs)
@@ -130,7 +130,7 @@ def test_rule_checks_until_enough(tmp_path: Path) -> None:
     with pytest.raises(Waiting, match=r"^10 of 10 rulechecks to go"):
         rulechecks.run(cfg, context)
 
-    def answer(task: queue.Task) -> rulechecks.Answer:
+    def answer(task: queue.AssignedTask) -> rulechecks.Answer:
         asked = rulechecks.question(task)
         assert "secret" not in asked.model_dump_json()
         return rulechecks.Answer(
@@ -164,7 +164,7 @@ def test_probes(tmp_path: Path) -> None:
         probes.run(cfg, context)
     said = (Message(role="user", content="hello"), Message(role="assistant", content="go away"))
 
-    def answer(task: queue.Task) -> probes.Answer:
+    def answer(task: queue.AssignedTask) -> probes.Answer:
         asked = probes.question(task)
         assert "secret" not in asked.model_dump_json() and "10.0.0.1" not in asked.model_dump_json()
         with pytest.raises(UserError, match="3 turns; at most 2"):

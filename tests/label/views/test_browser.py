@@ -101,7 +101,7 @@ def ranks(accounts: Accounts, name: str) -> list[list[int]]:
     """What is kept of each label, in the order shown."""
     return [
         list(comparisons.Answer.model_validate_json(row.answer).ranks or ())
-        for row in queue.collected(accounts.store, name)
+        for row in queue.collected_labels(accounts.store, name)
     ]
 
 
@@ -223,7 +223,7 @@ def test_what_is_clicked_is_what_is_kept_frozen_and_exported(
         before = page.url
         page.click("button[value=send]")
         page.wait_for_url(lambda url, before=before: url != before)
-    rows = queue.collected(accounts.store, name)
+    rows = queue.collected_labels(accounts.store, name)
     assert {row.task: tuple(found) for row, found in zip(rows, ranks(accounts, name), strict=True)} == clicked
     comparisons.run(cfg, freeze)
     frozen = jsonl.read(freeze.path("comparisons.jsonl"), Comparison)
@@ -312,7 +312,7 @@ def test_an_admin_decides_by_an_own_answer(accounts: Accounts, opened: Callable[
     for key in ("d", "c", "b", "a", "Enter"):
         boss.keyboard.press(key)
     boss.wait_for_selector("text=stands >> nth=0")
-    rows = queue.collected(accounts.store, name)
+    rows = queue.collected_labels(accounts.store, name)
     assert sorted((row.stands, comparisons.Answer.model_validate_json(row.answer).ranks) for row in rows) == [
         (False, (1, 2, 3, 4)),
         (True, (4, 3, 2, 1)),
