@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from biddable.measure import winrate
-from biddable.run import records, stages
-from biddable.run.config import Plan, Stage
+from biddable.run import jsonl, stages
+from biddable.run.context import StageContext
+from biddable.run.manifest import content_hash
+from biddable.run.plan import Plan, Stage
 from biddable.run.records import Answer, Comparison, Demonstration, Message, Prompt, Rating, Replies, Text
-from biddable.run.stages import StageContext
 
 ASKED = [
     ("generation", "Write a short thank-you note to a neighbour who watered my plants. Mention the ferns."),
@@ -83,7 +84,7 @@ def stage(
     arrows = {word: [(name, folder / name)] for word, name in inputs.items()}
     made = Stage(key, settings | inputs, None, arrows)
     hashes = {
-        w: [{"name": n, "path": str(p), "content": stages.content_hash(p)} for n, p in found]
+        w: [{"name": n, "path": str(p), "content": content_hash(p)} for n, p in found]
         for w, found in arrows.items()
     }
     stages._finish(context, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
@@ -91,7 +92,7 @@ def stage(
 
 def write(folder: Path, key: str, name: str, rows: list[Any]) -> None:
     (folder / key).mkdir(parents=True, exist_ok=True)
-    records.write(folder / key / name, rows)
+    jsonl.write(folder / key / name, rows)
 
 
 def log(folder: Path, key: str, name: str, rows: list[dict[str, Any]]) -> None:
@@ -370,7 +371,7 @@ def test(folder: Path, asked: list[Prompt], models: list[str], chance: random.Ra
         "prompts": [("curate.prompts", folder / "curate.prompts")],
     }
     hashes = {
-        w: [{"name": n, "path": str(q), "content": stages.content_hash(q)} for n, q in found]
+        w: [{"name": n, "path": str(q), "content": content_hash(q)} for n, q in found]
         for w, found in arrows.items()
     }
     made = Stage(
@@ -405,7 +406,7 @@ def test(folder: Path, asked: list[Prompt], models: list[str], chance: random.Ra
 def gold(folder: Path, chance: random.Random) -> None:
     """Ratings of PPO's answers at several steps: rising, then falling, while the reward model's own score rises on."""
     rated = []
-    for row in records.read(folder / "learn.ppo" / "replies.jsonl", Replies):
+    for row in jsonl.read(folder / "learn.ppo" / "replies.jsonl", Replies):
         (one,) = row.answers
         truth = 3.4 + 0.38 * (one.kl or 0) - 0.022 * (one.kl or 0) ** 2
         for labeler in range(3):

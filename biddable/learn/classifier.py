@@ -30,7 +30,7 @@ from biddable.model import checkpoints, classifier
 from biddable.model.packing import Tree
 from biddable.model.trunk import Scorer, scorer_from
 from biddable.run.config import Input, Settings, UserError
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
 
 
 class Config(Settings):

@@ -36,10 +36,10 @@ from biddable.learn.training import (
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
 from biddable.model.sampler import Request, Sampled
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Prompt, Replies
-from biddable.run.stages import StageContext
 
 
 class Config(Settings):
@@ -225,7 +225,7 @@ def prompts_of(
     cfg: Config, tokenizer: Any, context: StageContext
 ) -> tuple[list[tuple[Prompt, tuple[int, ...]]], list[tuple[Prompt, tuple[int, ...]]]]:
     """Training prompts and the validation prompts to look at, with their ids."""
-    rows = records.read(cfg.prompts / "prompts.jsonl", Prompt)
+    rows = jsonl.read(cfg.prompts / "prompts.jsonl", Prompt)
     wrong: list[str] = []
     room = checkpoints.context_length(cfg.policy) - cfg.max_tokens
     found = {

@@ -13,10 +13,10 @@ from biddable.learn.training import derive_seed, prompt_ids
 from biddable.model import checkpoints
 from biddable.model.sampler import Request, Sampled, sample
 from biddable.model.trunk import Trunk
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Prompt, Replies, Split
-from biddable.run.stages import StageContext
 
 
 class Config(Settings):
@@ -50,7 +50,7 @@ def run(cfg: Config, context: StageContext) -> None:
         raise UserError(
             f"[{context.key}] min_answers = {cfg.min_answers}, max_answers = {cfg.max_answers}: min_answers must not exceed max_answers"
         )
-    every = records.read(cfg.prompts / "prompts.jsonl", Prompt)
+    every = jsonl.read(cfg.prompts / "prompts.jsonl", Prompt)
     if cfg.sources:
         every = [prompt for prompt in every if prompt.source in cfg.sources]
     prompts = chosen(every, cfg.splits, cfg.limit, context.key)
@@ -74,7 +74,7 @@ def run(cfg: Config, context: StageContext) -> None:
         ):
             answers[owner].append(answer(tokenizer, got, folder.name))
     rows = [Replies(prompt=p, answers=tuple(a)) for p, a in zip(prompts, answers, strict=True)]
-    records.write(context.path("replies.jsonl"), rows)
+    jsonl.write(context.path("replies.jsonl"), rows)
     everything = [a for row in rows for a in row.answers]
     context.summary = {
         "prompts": len(rows),

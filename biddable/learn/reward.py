@@ -34,10 +34,10 @@ from biddable.learn.training import (
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
 from biddable.model.trunk import Scorer, scorer_from
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Comparison, Demonstration
-from biddable.run.stages import StageContext
 
 
 class Config(Settings):
@@ -82,9 +82,9 @@ def run(cfg: Config, context: StageContext) -> None:
     tokenizer = checkpoints.tokenizer(cfg.policy)
     generator = torch.Generator().manual_seed(derive_seed("head", context.seed))
     scorer = scorer_from(policy, generator, cfg.head_std)
-    rows = records.read(cfg.comparisons / "comparisons.jsonl", Comparison)
+    rows = jsonl.read(cfg.comparisons / "comparisons.jsonl", Comparison)
     train, valid = ([r for r in rows if r.prompt.split == split] for split in ("train", "valid"))
-    strangers = records.read(cfg.held_out / "comparisons.jsonl", Comparison) if cfg.held_out else []
+    strangers = jsonl.read(cfg.held_out / "comparisons.jsonl", Comparison) if cfg.held_out else []
     strangers = [r for r in strangers if r.prompt.split == "valid"]
     refuse(context, train, valid, strangers)
     groups = alike(train)
@@ -281,7 +281,7 @@ def tables(rows: Sequence[Comparison], scores: Sequence[np.ndarray[Any, Any]]) -
 def mean_of_demonstrations(scorer: Scorer, cfg: Config, tokenizer: Any, context: StageContext) -> float:
     """What demonstrations score on average before the bias (3.5)."""
     assert cfg.demonstrations is not None
-    rows = records.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration)
+    rows = jsonl.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration)
     wrong: list[str] = []
     room = checkpoints.context_length(cfg.policy)
     trees = []

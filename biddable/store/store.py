@@ -219,21 +219,26 @@ class Store:
         return new
 
     def labels(self, task_set: str) -> list[Label]:
-        """The labels of a set that no correction has replaced, in the order of task and person."""
+        """The labels of a set that no correction has replaced, with their questions, in the order of task and person."""
         twin = labels.alias()
         replaced = sa.exists().where(twin.c.replaces == labels.c.id)
         whole = labels.join(tasks, tasks.c.id == labels.c.task).join(people, people.c.id == labels.c.person)
+        columns = (tasks.c.kind, tasks.c.question, people.c.pseudonym, people.c.panel, people.c.simulated)
         query = (
-            sa.select(labels, people.c.pseudonym, people.c.panel, people.c.simulated)
+            sa.select(labels, *columns)
             .select_from(whole)
             .where(tasks.c.task_set == task_set, ~replaced)
             .order_by(labels.c.task, labels.c.person)
         )
+        # a question comes with each of its labels: keep one string of it, not one for every person who answered
+        questions: dict[str, str] = {}
         with self.read() as connection:
             return [
                 Label(
                     row.id,
                     row.task,
+                    row.kind,
+                    questions.setdefault(row.task, row.question),
                     Person(row.person, row.pseudonym, row.panel, row.simulated),
                     row.answer,
                     row.guideline,

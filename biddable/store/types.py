@@ -48,10 +48,12 @@ class TaskSet:
 
 @dataclass(frozen=True)
 class Label:
-    """What one person answered; `replaces` names the person's earlier answer that this one corrects."""
+    """What one person answered to which question; `replaces` names the person's earlier answer that this one corrects."""
 
     id: str
     task: str
+    kind: str
+    question: str
     person: Person
     answer: str
     guideline: str

@@ -72,6 +72,32 @@ def test_labels_are_only_added(where: str) -> None:
             assert db.exec_driver_sql("SELECT count(*) FROM labels").scalar() == 2
 
 
+def test_labels_come_with_their_questions_in_one_query(where: str) -> None:
+    with open_store(where) as store:
+        store.add_people([ADA, Person("2", "bob-2", "training", False)])
+        store.put_tasks(SET, [Task("a", '{"a": 1}', overlap=2), Task("b", '{"b": 2}', overlap=2)])
+        version = store.add_guideline("training", "be helpful")
+        for person in ("1", "2"):
+            for task in ("a", "b"):
+                assert store.lease("set", person, 60.0) is not None
+                store.add_label(task, person, "yes", version, 1.0)
+        statements: list[str] = []
+
+        @sa.event.listens_for(store.engine, "before_cursor_execute")
+        def _count(_: sa.Connection, __: object, statement: str, *___: object) -> None:
+            if statement.startswith("SELECT"):
+                statements.append(statement)
+
+        labels = store.labels("set")
+        assert [(label.task, label.person.id, label.kind, label.question) for label in labels] == [
+            ("a", "1", "label.any", '{"a": 1}'),
+            ("a", "2", "label.any", '{"a": 1}'),
+            ("b", "1", "label.any", '{"b": 2}'),
+            ("b", "2", "label.any", '{"b": 2}'),
+        ]
+        assert len(statements) == 1
+
+
 def test_fewer_tasks_take_no_labels_away(where: str) -> None:
     with open_store(where) as store:
         labeled(store)
