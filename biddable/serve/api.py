@@ -21,9 +21,9 @@ from pydantic import Field, field_validator
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
 from biddable.run.manifest import content_hash, read_manifest
 from biddable.run.records import Policy as Answerer
-from biddable.run.stages import StageContext
 from biddable.serve.chat import routes as chat
 from biddable.serve.engine.backend import ServedModel
 from biddable.serve.exchange import ServerState

@@ -12,11 +12,12 @@ from typing import Any
 
 from pydantic import Field
 
-from biddable.run import records
-from biddable.run.config import PACKAGE, Input, Settings, UserError
-from biddable.run.lineage import Lineage, Node, summary
+from biddable.run import html, jsonl
+from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
+from biddable.run.lineage import Lineage, Node
+from biddable.run.manifest import read_summary
 from biddable.run.records import Comparison, Rating, Replies
-from biddable.run.stages import StageContext
 
 
 class Config(Settings):
@@ -55,9 +56,7 @@ class Config(Settings):
 def run(cfg: Config, context: StageContext) -> None:
     refuse(cfg, context)
     page = render(cfg, context)
-    side = context.path("report.html.part")
-    side.write_text(page, encoding="utf-8")
-    side.replace(context.path("report.html"))
+    html.write_page(context.path("report.html"), page)
     context.summary |= {"bytes": len(page.encode()), "plots": page.count("<svg ")}
 
 
@@ -72,7 +71,7 @@ def refuse(cfg: Config, context: StageContext) -> None:
         if folder is None:
             continue
         try:
-            summary(folder)
+            read_summary(folder)
         except UserError as refusal:
             wrong += [f"{word}: {line}" for line in refusal.lines]
     for word, folder, file, kind in (
@@ -81,10 +80,10 @@ def refuse(cfg: Config, context: StageContext) -> None:
         ("ratings", cfg.ratings, "ratings.jsonl", Rating),
     ):
         try:
-            _ = folder and records.read(folder / file, kind)
+            _ = folder and jsonl.read(folder / file, kind)
         except UserError as refusal:
             wrong += [f"{word}: {line}" for line in refusal.lines]
-    if not wrong and not any("_over_" in key for key in summary(cfg.winrate)):
+    if not wrong and not any("_over_" in key for key in read_summary(cfg.winrate)):
         wrong.append(f"winrate: {cfg.winrate} holds no win rates; name the folder of a [measure.winrate]")
     if cfg.winrate.resolve() in {folder.resolve() for folder in cfg.others}:
         wrong.append(f"others: {cfg.winrate} is this run's own, which stands last by itself; leave it out")
@@ -116,11 +115,9 @@ def _inputs(cfg: Config) -> dict[str, Path | None]:
 
 def render(cfg: Config, context: StageContext) -> str:
     """The page as text."""
-    import jinja2
-
     from biddable.measure.report import chapters, costs, health, lineage_picture, story, wording
     from biddable.measure.report.evidence import Evidence
-    from biddable.run import lineage_text
+    from biddable.run.lineage import code_versions
 
     folders = _inputs(cfg)
     walked = Lineage(costs.folders(*folders.values(), cfg.rated, cfg.benchmarks, cfg.others))
@@ -147,14 +144,7 @@ def render(cfg: Config, context: StageContext) -> str:
         parts.append(part(e))
         context.progress(number + 1, 11)
     sentence, tiles = story.headline(e)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([Path(__file__).parent, PACKAGE / "run"]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=wording.printable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html.environment(Path(__file__).parent, finalize=wording.printable)
     environment.filters |= {
         "clean": wording.clean,
         "number": wording.number,
@@ -177,7 +167,7 @@ def render(cfg: Config, context: StageContext) -> str:
         policy=e.title(e.short(e.ppo)),
         walk=story.walk(e),
         picture=lineage_picture.draw(walked, e.winrate),
-        code=lineage_text.code(walked),
+        code=code_versions(walked),
         tree=story.tree(e, e.winrate, set()),
         crowd=list(story.crowd(e)),
         nodes=list(walked.nodes.values()),

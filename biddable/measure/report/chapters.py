@@ -14,7 +14,7 @@ from biddable.measure.report.evidence import Chapter, Evidence, Figure, Metrics,
 from biddable.measure.report.plots import Curve, Dot
 from biddable.measure.report.wording import between, count, percent, signed, with_interval
 from biddable.measure.statistics import Estimate
-from biddable.run import lineage, records
+from biddable.run import jsonl
 from biddable.run.records import Rating
 
 KL = "KL to the SFT policy (nats per answer)"
@@ -64,7 +64,7 @@ def use_cases(e: Evidence) -> list[Figure]:
     key = f"{e.short(e.ppo)}_over_{e.short(e.sft)}"
     rows = [
         row
-        for row in lineage.rows(e.winrate.folder / "use_cases.jsonl", ("pair", "rate"))
+        for row in jsonl.read_objects(e.winrate.folder / "use_cases.jsonl", ("pair", "rate"))
         if row["pair"] == key
     ]
     if len(rows) < 2:
@@ -240,7 +240,7 @@ def margin_figures(reward: Node) -> list[Figure]:
                 (reward.name,),
             )
         )
-    steps, loss = series(lineage.rows(reward.folder / "metrics.jsonl", ("step",)), "loss")
+    steps, loss = series(jsonl.read_objects(reward.folder / "metrics.jsonl", ("step",)), "loss")
     if len(steps) > 1:
         curve = Curve("loss", steps, loss, "sft")
         figures.append(
@@ -336,7 +336,7 @@ def over_optimisation(e: Evidence, seed: int) -> Chapter:
             [opening],
             left_out=["This is left out: the run has no ratings of the policy’s answers at several steps."],
         )
-    rated = [r for r in records.read(e.ratings.folder / "ratings.jsonl", Rating) if r.answer.step is not None]
+    rated = [r for r in jsonl.read(e.ratings.folder / "ratings.jsonl", Rating) if r.answer.step is not None]
     own = [r for r in rated if r.answer.model.split("@")[0] == e.ppo.name] or rated
     steps = sorted({int(r.answer.step or 0) for r in own})
     if len(steps) < 2 or any(r.answer.kl is None or r.answer.score is None for r in own):

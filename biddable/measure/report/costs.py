@@ -13,7 +13,7 @@ from biddable.measure.report.paper_plots import Bars, Line
 from biddable.measure.report.plots import Dot
 from biddable.measure.report.wording import count
 from biddable.measure.statistics import Estimate
-from biddable.run import lineage
+from biddable.run import jsonl
 from biddable.run.lineage import Node
 
 SHARES = (
@@ -82,7 +82,8 @@ def benchmarks(e: Evidence, nodes: Sequence[Node]) -> Chapter:
             anchor, title, [opening], left_out=["This is left out: the run has no [measure.benchmarks]."]
         )
     results = [
-        (node, lineage.rows(node.folder / "results.jsonl", ("metric", "model", "value"))) for node in nodes
+        (node, jsonl.read_objects(node.folder / "results.jsonl", ("metric", "model", "value")))
+        for node in nodes
     ]
     models = list(dict.fromkeys(str(row["model"]) for _, rows in results for row in rows))
     head = ("benchmark and metric", *(e.title(model) for model in models))
@@ -141,7 +142,7 @@ def cell(metric: str, row: dict[str, Any]) -> str:
 
 def ladder(e: Evidence) -> list[Figure]:
     """All models on one scale."""
-    rows = lineage.rows(e.winrate.folder / "ladder.jsonl", ("model", "elo"))
+    rows = jsonl.read_objects(e.winrate.folder / "ladder.jsonl", ("model", "elo"))
     if len(rows) < 3:
         return []
     dots = [

@@ -11,7 +11,7 @@ from biddable.measure.report.chapters import policy_curves
 from biddable.measure.report.evidence import Chapter, Evidence, Figure, Table, series
 from biddable.measure.report.plots import Curve
 from biddable.measure.report.wording import count
-from biddable.run import lineage
+from biddable.run import jsonl
 from biddable.run.lineage import Node
 
 SIGNS: tuple[tuple[str, str, str, float], ...] = (
@@ -118,7 +118,11 @@ def gradients(e: Evidence) -> list[Figure]:
 
 def supervised(e: Evidence) -> Chapter:
     """The curve of fine-tuning and why its epoch was chosen."""
-    rows, own, summary = lineage.rows(e.sft.folder / "metrics.jsonl", ("step",)), (e.sft.name,), e.sft.summary
+    rows, own, summary = (
+        jsonl.read_objects(e.sft.folder / "metrics.jsonl", ("step",)),
+        (e.sft.name,),
+        e.sft.summary,
+    )
     paragraphs = [
         "Before anything is optimised the model learns from demonstrations: answers that labelers want to see."
     ]

@@ -11,7 +11,7 @@ from biddable.measure.report import wording
 from biddable.measure.report.evidence import Evidence, estimate
 from biddable.measure.report.wording import count, percent, signed
 from biddable.measure.statistics import Estimate
-from biddable.run import lineage, records
+from biddable.run import jsonl, records
 from biddable.run.lineage import Node
 from biddable.run.records import Answer, Comparison, Prompt, Replies
 
@@ -173,7 +173,7 @@ def pairs(e: Evidence) -> tuple[str, str] | None:
 
 def samples(e: Evidence, most: int) -> list[Sample]:
     """Prompts drawn by chance, use cases in turn, with every model's first answer; plain PPO is left to the numbers."""
-    rows = records.read(e.replies.folder / "replies.jsonl", Replies)
+    rows = jsonl.read(e.replies.folder / "replies.jsonl", Replies)
     left_out = e.plain.name if e.plain else None
     opinions = ranks(e)
     by_use_case: dict[str, list[Replies]] = collections.defaultdict(list)
@@ -204,7 +204,7 @@ def ranks(e: Evidence) -> dict[tuple[str, str, str], str]:
     if node is None or "comparisons.jsonl" not in node.rows:
         return {}
     held: dict[tuple[str, str, str], list[tuple[int, int]]] = collections.defaultdict(list)
-    for row in records.read(node.folder / "comparisons.jsonl", Comparison):
+    for row in jsonl.read(node.folder / "comparisons.jsonl", Comparison):
         for answer, rank in zip(row.answers, row.ranks, strict=True):
             held[row.prompt.id, answer.model, answer.text].append((rank, len(row.answers)))
     return {
@@ -215,7 +215,7 @@ def ranks(e: Evidence) -> dict[tuple[str, str, str], str]:
 
 def practice(e: Evidence) -> list[tuple[int, list[dict[str, Any]]]]:
     """What the policy wrote while it learned: samples of its first, middle and last step."""
-    rows = lineage.rows(e.ppo.folder / "samples.jsonl", ("step", "prompt", "answer"))
+    rows = jsonl.read_objects(e.ppo.folder / "samples.jsonl", ("step", "prompt", "answer"))
     steps = sorted({int(row["step"]) for row in rows})
     kept = sorted({steps[0], steps[len(steps) // 2], steps[-1]}) if steps else []
     return [(step, [row for row in rows if row["step"] == step][:3]) for step in kept]
