@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from biddable.measure.benchmarks import aggregate
 from biddable.measure.report import paper_plots, plots
 from biddable.measure.report.evidence import Chapter, Evidence, Figure, Table, estimate
 from biddable.measure.report.paper_plots import Bars, Line
@@ -94,7 +93,7 @@ def benchmarks(e: Evidence, nodes: Sequence[Node]) -> Chapter:
             if not own:
                 continue
             first = next(iter(own.values()))
-            aim = aggregate.AIMS.get(metric)
+            aim = first.get("aim")
             worse = (
                 f"{aim:g}: no bias"
                 if aim is not None
