@@ -12,12 +12,12 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 from pydantic import BaseModel
 
 from biddable.label import queue
-from biddable.label.queue import Label, Task
+from biddable.label.queue import AssignedTask, CollectedLabel
 from biddable.label.simulated import labelers as people
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import Settings, UserError, Waiting
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Prompt, Replies, Split, hash_fraction
-from biddable.run.stages import StageContext
 from biddable.store import drafts, reviews
 from biddable.store.store import Store, open_store
 from biddable.store.types import Person as Member
@@ -62,7 +62,7 @@ def read_replies(where: Path) -> list[tuple[str, Replies]]:
 
     The hash comes first, and tasks are given in the order of their ids: neighbours in the file do not go to neighbours in the panel.
     """
-    rows = records.read(where if where.is_file() else where / "replies.jsonl", Replies)
+    rows = jsonl.read(where if where.is_file() else where / "replies.jsonl", Replies)
     found: dict[str, Replies] = {}
     for row in rows:
         name, copies = task_name(row), 1
@@ -172,9 +172,9 @@ def done_by(
     crew: Crew,
     task_set: str,
     asked: Sequence[Asked],
-    answer: Callable[[people.Person, Task], BaseModel],
+    answer: Callable[[people.Person, AssignedTask], BaseModel],
     context: StageContext,
-) -> list[Label]:
+) -> list[CollectedLabel]:
     """Put the tasks to the crew and give back all labels, sorted by task and person.
 
     `answer` is a simulated person's. Raises Waiting while real people still have to answer, UserError when the panel is too small.
@@ -207,7 +207,7 @@ def done_by(
             raise Waiting(
                 f"{needed - there} of {needed} {noun} to go: people of the panel {crew.panel} give them"
             )
-        return queue.collected(store, task_set)
+        return queue.collected_labels(store, task_set)
 
 
 def asked_of_people(
@@ -219,14 +219,14 @@ def asked_of_people(
     task_set: str,
     asked: Sequence[Asked],
     context: StageContext,
-) -> list[Label]:
+) -> list[CollectedLabel]:
     """As `done_by`, of a kind that only real people can answer."""
     return done_by(
         Crew(panel, "people", 0, store, guidelines, enough, priority), task_set, asked, _nobody, context
     )
 
 
-def _nobody(person: people.Person, task: Task) -> BaseModel:
+def _nobody(person: people.Person, task: AssignedTask) -> BaseModel:
     raise AssertionError(f"{person.id} was asked for {task.kind}")
 
 
@@ -235,14 +235,14 @@ def simulate(
     task_set: str,
     panel: Sequence[people.Person],
     guideline_version: str,
-    answer: Callable[[people.Person, Task], BaseModel],
+    answer: Callable[[people.Person, AssignedTask], BaseModel],
     context: StageContext,
 ) -> None:
     """Simulated people take tasks in turn until none is left.
 
     Whose turn it is follows from the labels in the store alone (who gave fewest), so work that was broken off goes on as if it had not been.
     """
-    counts = queue.given(store, task_set)
+    counts = queue.answers_by_person(store, task_set)
     working = {person.id: person for person in panel}
     wanted, there = queue.progress(store, task_set)
     while working:

@@ -15,22 +15,13 @@ from pydantic import Field, model_validator
 
 from biddable.label import collection, queue
 from biddable.label.form import LETTERS, Fields, made, metadata, number, one
-from biddable.label.queue import Label, Task
+from biddable.label.queue import AssignedTask, CollectedLabel
 from biddable.label.simulated import labelers as people
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
+from biddable.run.jsonl import read, write
 from biddable.run.records import Answer as Given
-from biddable.run.records import (
-    Comparison,
-    Demonstration,
-    Prompt,
-    Record,
-    Replies,
-    Split,
-    hash_fraction,
-    read,
-    write,
-)
-from biddable.run.stages import StageContext
+from biddable.run.records import Comparison, Demonstration, Prompt, Record, Replies, Split, hash_fraction
 from biddable.store.types import Task as Asked
 
 Value = TypeVar("Value")
@@ -105,7 +96,7 @@ def dense(ranks: Sequence[int]) -> tuple[int, ...]:
     return tuple(place[rank] for rank in ranks)
 
 
-def question(task: Task) -> Question:
+def question(task: AssignedTask) -> Question:
     """The blind view of a task."""
     replies = Replies.model_validate_json(task.question)
     return Question(prompt=replies.prompt, answers=collection.blind(replies.answers, task.shown))
@@ -158,7 +149,7 @@ def simulated(person: people.Person, question: Question) -> Answer:
     return Answer(ranks=people.rank(person, question.prompt, question.answers))
 
 
-def records(labels: Sequence[Label]) -> list[Comparison]:
+def records(labels: Sequence[CollectedLabel]) -> list[Comparison]:
     """Labels as records, the ranks brought from the order shown back to the order of the replies."""
     found = []
     for label in labels:
@@ -169,7 +160,7 @@ def records(labels: Sequence[Label]) -> list[Comparison]:
         assert ranks is not None
         found.append(
             Comparison(
-                id=f"{queue.name(label.task)}-{label.person.pseudonym}",
+                id=f"{queue.id_in_set(label.task)}-{label.person.pseudonym}",
                 prompt=replies.prompt,
                 answers=replies.answers,
                 ranks=ranks,
@@ -194,7 +185,7 @@ def _stored(shown: Sequence[int], said: Sequence[Value] | None) -> tuple[Value, 
     return tuple(by_answer[i] for i in range(len(by_answer)))
 
 
-def written(labels: Sequence[Label]) -> list[Demonstration]:
+def written(labels: Sequence[CollectedLabel]) -> list[Demonstration]:
     """The better answers that labelers wrote, as demonstrations."""
     found = []
     for label in labels:
@@ -202,7 +193,7 @@ def written(labels: Sequence[Label]) -> list[Demonstration]:
         if said.better is not None:
             found.append(
                 Demonstration(
-                    id=f"{queue.name(label.task)}-{label.person.pseudonym}",
+                    id=f"{queue.id_in_set(label.task)}-{label.person.pseudonym}",
                     prompt=Replies.model_validate_json(label.question).prompt,
                     answer=Given(text=said.better, model="people"),
                     labeler=label.person.pseudonym,
@@ -271,7 +262,7 @@ def ranked(rows: Sequence[tuple[str, Replies]], context: StageContext) -> Sequen
     return rows
 
 
-def _answer(person: people.Person, task: Task) -> Answer:
+def _answer(person: people.Person, task: AssignedTask) -> Answer:
     asked = question(task)
     said = simulated(person, asked)
     check(asked, said)

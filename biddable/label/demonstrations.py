@@ -12,12 +12,13 @@ from pydantic import Field, model_validator
 
 from biddable.label import collection, queue
 from biddable.label.form import Fields, made, number, one
-from biddable.label.queue import Label, Task
+from biddable.label.queue import AssignedTask, CollectedLabel
 from biddable.label.simulated import labelers as people
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
+from biddable.run.jsonl import read, write
 from biddable.run.records import Answer as Given
-from biddable.run.records import Demonstration, Prompt, Record, Split, read, write
-from biddable.run.stages import StageContext
+from biddable.run.records import Demonstration, Prompt, Record, Split
 from biddable.store.types import Task as Asked
 
 
@@ -64,7 +65,7 @@ class Answer(Record):
         return self
 
 
-def question(task: Task) -> Question:
+def question(task: AssignedTask) -> Question:
     """The blind view of a task."""
     whole = Question.model_validate_json(task.question)
     return Question(prompt=whole.prompt, answers=collection.blind(whole.answers, task.shown))
@@ -90,7 +91,7 @@ def simulated(person: people.Person, question: Question) -> Answer:
     return Answer(best=people.choose(person, question.prompt, question.answers))
 
 
-def records(labels: Sequence[Label]) -> list[Demonstration]:
+def records(labels: Sequence[CollectedLabel]) -> list[Demonstration]:
     """Labels as records; a chosen answer keeps its token ids and its model."""
     found = []
     for label in labels:
@@ -101,7 +102,7 @@ def records(labels: Sequence[Label]) -> list[Demonstration]:
             given = Given(text=said.text or "", model="people")
         found.append(
             Demonstration(
-                id=queue.name(label.task),
+                id=queue.id_in_set(label.task),
                 prompt=whole.prompt,
                 answer=given,
                 labeler=label.person.pseudonym,
@@ -147,7 +148,7 @@ def run(cfg: Config, context: StageContext) -> None:
     }
 
 
-def _answer(person: people.Person, task: Task) -> Answer:
+def _answer(person: people.Person, task: AssignedTask) -> Answer:
     asked = question(task)
     said = simulated(person, asked)
     check(asked, said)

@@ -14,11 +14,12 @@ from pydantic import Field, model_validator
 
 from biddable.label import collection, queue
 from biddable.label.form import Fields, made, one
-from biddable.label.queue import Label, Task
+from biddable.label.queue import AssignedTask, CollectedLabel
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
+from biddable.run.jsonl import read, write
 from biddable.run.records import Answer as Given
-from biddable.run.records import Demonstration, Message, Prompt, Record, Text, read, write
-from biddable.run.stages import StageContext
+from biddable.run.records import Demonstration, Message, Prompt, Record, Text
 from biddable.store.types import Task as Asked
 
 Form = Literal["plain", "few_shot", "user_based"]
@@ -77,7 +78,7 @@ class Answer(Record):
         return self
 
 
-def question(task: Task) -> Question:
+def question(task: AssignedTask) -> Question:
     """What the labeler sees."""
     return Question.model_validate_json(task.question)
 
@@ -131,12 +132,12 @@ def few_shot(text: str, pairs: Sequence[Pair], asked: int) -> str:
     return "\n\n".join([text.strip(), *shown, f"Query: {pairs[asked].query.strip()}\nAnswer:"])
 
 
-def records(labels: Sequence[Label]) -> tuple[list[Prompt], list[Demonstration]]:
+def records(labels: Sequence[CollectedLabel]) -> tuple[list[Prompt], list[Demonstration]]:
     """Labels as prompts, and as demonstrations where the labeler gave the answers too."""
     prompts: list[Prompt] = []
     demonstrations: list[Demonstration] = []
     for label in labels:
-        said, name, who = Answer.model_validate_json(label.answer), queue.name(label.task), label.person
+        said, name, who = Answer.model_validate_json(label.answer), queue.id_in_set(label.task), label.person
         form = Question.model_validate_json(label.question).form
         texts = [few_shot(said.text, said.pairs, i) for i in range(len(said.pairs))] or [said.text]
         for number, text in enumerate(texts, 1):

@@ -19,7 +19,7 @@ from biddable.store.store import Store
 from biddable.store.types import Person
 
 
-class Task(NamedTuple):
+class AssignedTask(NamedTuple):
     """A task as one person holds it."""
 
     id: str
@@ -30,7 +30,7 @@ class Task(NamedTuple):
     note: str = ""  # and why
 
 
-class Label(NamedTuple):
+class CollectedLabel(NamedTuple):
     """What one person said about one task, corrections applied."""
 
     task: str
@@ -45,7 +45,7 @@ class Label(NamedTuple):
     decided: bool = False  # an admin's own answer, given in the review: it says nothing about agreement
 
 
-def next_task(store: Store, task_set: str, person: str, lease_seconds: float = 1800.0) -> Task | None:
+def next_task(store: Store, task_set: str, person: str, lease_seconds: float = 1800.0) -> AssignedTask | None:
     """What an admin sent back to this person, else the task they still hold (its time begins anew), else the next free one; None when there is none.
 
     Raises UserError for a person the store does not know, for one the task set is not for, and for one who has not passed the screening.
@@ -53,34 +53,36 @@ def next_task(store: Store, task_set: str, person: str, lease_seconds: float = 1
     if not reviews.is_admitted(store, person, task_set):
         raise UserError("the screening comes first; an admin decides after it")
     for back in reviews.returned_labels(store, task_set, person):
-        return held(store, back.task, person)._replace(replaces=back.label, note=back.note)
+        return load_task(store, back.task, person)._replace(replaces=back.label, note=back.note)
     leased = store.lease(task_set, person, lease_seconds)
-    return None if leased is None else held(store, leased[0], person)
+    return None if leased is None else load_task(store, leased[0], person)
 
 
-def held(store: Store, task: str, person: str) -> Task:
+def load_task(store: Store, task: str, person: str) -> AssignedTask:
     """A task as this person sees it. Raises UserError for an unknown one."""
-    return seen(task, *store.question(task), person)
+    return task_for(task, *store.question(task), person)
 
 
-def seen(task: str, kind: str, question: str, person: str) -> Task:
+def task_for(task: str, kind: str, question: str, person: str) -> AssignedTask:
     """A task of this kind with this question as this person sees it."""
-    return Task(task, kind, question, order(task, person, len(json.loads(question).get("answers", ()))))
+    return AssignedTask(
+        task, kind, question, display_order(task, person, len(json.loads(question).get("answers", ())))
+    )
 
 
-def order(task: str, person: str, answers: int) -> tuple[int, ...]:
+def display_order(task: str, person: str, answers: int) -> tuple[int, ...]:
     """The order in which a person sees a task's answers: by hash, so neither the place nor the neighbours tell the model."""
-    return tuple(sorted(range(answers), key=lambda i: hash_fraction("shown", name(task), person, i)))
+    return tuple(sorted(range(answers), key=lambda i: hash_fraction("shown", id_in_set(task), person, i)))
 
 
-def name(task: str) -> str:
+def id_in_set(task: str) -> str:
     """A task's id without its task set's, which holds the run's name: the same questions get the same order in every run."""
     return task.rsplit("#", 1)[-1]
 
 
 def submit(
     store: Store,
-    task: Task,
+    task: AssignedTask,
     person: str,
     answer: BaseModel,
     guideline: str,
@@ -103,12 +105,12 @@ def progress(store: Store, task_set: str) -> tuple[int, int]:
     return counts.done + counts.waiting + counts.open, counts.done - back
 
 
-def given(store: Store, task_set: str) -> dict[str, int]:
+def answers_by_person(store: Store, task_set: str) -> dict[str, int]:
     """How many tasks of the set each person has answered."""
     return dict(collections.Counter(label.person.id for label in store.labels(task_set)))
 
 
-def collected(store: Store, task_set: str) -> list[Label]:
+def collected_labels(store: Store, task_set: str) -> list[CollectedLabel]:
     """All labels of a task set, of corrected ones the last, in the order of task and person."""
     found = []
     labels = store.labels(task_set)
@@ -120,7 +122,7 @@ def collected(store: Store, task_set: str) -> list[Label]:
         kept = json.loads(label.answer)
         answer = json.dumps(kept["answer"], ensure_ascii=False)
         found.append(
-            Label(
+            CollectedLabel(
                 label.task,
                 label.question,
                 answer,

@@ -13,12 +13,13 @@ from pydantic import Field
 
 from biddable.label import collection, queue
 from biddable.label.form import Fields, made, metadata, number
-from biddable.label.queue import Label, Task
+from biddable.label.queue import AssignedTask, CollectedLabel
 from biddable.label.simulated import labelers as people
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
+from biddable.run.jsonl import read, write
 from biddable.run.records import Answer as Given
-from biddable.run.records import Prompt, Rating, Record, Replies, read, write
-from biddable.run.stages import StageContext
+from biddable.run.records import Prompt, Rating, Record, Replies
 from biddable.store.types import Task as Asked
 
 
@@ -61,7 +62,7 @@ class Answer(Record):
     metadata: dict[str, bool | None] = Field(default={})
 
 
-def question(task: Task) -> Question:
+def question(task: AssignedTask) -> Question:
     """The blind view of a task."""
     replies = Replies.model_validate_json(task.question)
     return Question(prompt=replies.prompt, answer=collection.blind(replies.answers, task.shown)[0])
@@ -85,14 +86,14 @@ def simulated(person: people.Person, question: Question) -> Answer:
     return Answer(overall=overall, metadata=metadata)
 
 
-def records(labels: Sequence[Label]) -> list[Rating]:
+def records(labels: Sequence[CollectedLabel]) -> list[Rating]:
     """Labels as records; the answer keeps its model, step, divergence and learned score."""
     found = []
     for label in labels:
         replies, said = Replies.model_validate_json(label.question), Answer.model_validate_json(label.answer)
         found.append(
             Rating(
-                id=f"{queue.name(label.task)}-{label.person.pseudonym}",
+                id=f"{queue.id_in_set(label.task)}-{label.person.pseudonym}",
                 prompt=replies.prompt,
                 answer=replies.answers[0],
                 overall=said.overall,
@@ -138,5 +139,5 @@ def run(cfg: Config, context: StageContext) -> None:
     }
 
 
-def _answer(person: people.Person, task: Task) -> Answer:
+def _answer(person: people.Person, task: AssignedTask) -> Answer:
     return simulated(person, question(task))

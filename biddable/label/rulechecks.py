@@ -13,12 +13,13 @@ from pydantic import Field
 
 from biddable.label import collection, queue
 from biddable.label.form import Fields, made, number, one
-from biddable.label.queue import Label, Task
+from biddable.label.queue import AssignedTask, CollectedLabel
 from biddable.label.rules import Rule, load
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
+from biddable.run.jsonl import write
 from biddable.run.records import Answer as Given
-from biddable.run.records import Level, Prompt, Record, Replies, RuleCheck, Split, hash_fraction, write
-from biddable.run.stages import StageContext
+from biddable.run.records import Level, Prompt, Record, Replies, RuleCheck, Split, hash_fraction
 from biddable.store.types import Task as Asked
 
 
@@ -70,7 +71,7 @@ class Answer(Record):
     turn: int | None = Field(default=None, ge=0)
 
 
-def question(task: Task) -> Question:
+def question(task: AssignedTask) -> Question:
     """The blind view of a task."""
     kept = Kept.model_validate_json(task.question)
     return Question(prompt=kept.prompt, answer=collection.blind(kept.answers, (0,))[0], rule=kept.rule)
@@ -91,14 +92,14 @@ def form(question: Question, fields: Fields) -> Answer:
     return made(Answer, level=one(fields, "level"), turn=number(fields, "turn"))
 
 
-def records(labels: Sequence[Label]) -> list[RuleCheck]:
+def records(labels: Sequence[CollectedLabel]) -> list[RuleCheck]:
     """Labels as records."""
     found = []
     for label in labels:
         kept, said = Kept.model_validate_json(label.question), Answer.model_validate_json(label.answer)
         found.append(
             RuleCheck(
-                id=f"{queue.name(label.task)}-{label.person.pseudonym}",
+                id=f"{queue.id_in_set(label.task)}-{label.person.pseudonym}",
                 prompt=kept.prompt,
                 answer=kept.answers[0],
                 rule=kept.rule.id,

@@ -21,7 +21,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from biddable.label.views import accounts as admin
 from biddable.label.views import adjudication, guidelines, login, quality, tasks
 from biddable.run.config import Settings, UserError
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
 from biddable.store.accounts import Accounts
 from biddable.store.store import open_store
 from biddable.web import app as web

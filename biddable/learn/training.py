@@ -17,8 +17,8 @@ from biddable.model.checkpoints import encode_chat
 from biddable.model.packing import Packed, Tree, pack
 from biddable.model.trunk import Body, Trunk
 from biddable.run.config import UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Message
-from biddable.run.stages import StageContext
 
 
 class Optimizer:

@@ -34,7 +34,7 @@ def opened(where: str, people: int = 3, tasks: int = 4, overlap: int = 1) -> tup
     return one, one.add_guideline("training", "be helpful")
 
 
-def take(one: Store, person: str, seconds: float = 100.0) -> queue.Task:
+def take(one: Store, person: str, seconds: float = 100.0) -> queue.AssignedTask:
     task = queue.next_task(one, "set", person, seconds)
     assert task is not None
     return task
@@ -50,14 +50,16 @@ def test_each_task_goes_to_overlap_different_people(where: str) -> None:
     # p0 and p1 answer all four, then nothing is left for p2
     assert dict(had) == {f"t{i}": ["p0", "p1"] for i in range(4)}
     assert queue.progress(one, "set") == (8, 8)
-    assert queue.given(one, "set") == {"p0": 4, "p1": 4}
-    found = queue.collected(one, "set")
+    assert queue.answers_by_person(one, "set") == {"p0": 4, "p1": 4}
+    found = queue.collected_labels(one, "set")
     assert [(row.task, row.person.id) for row in found] == [
         (f"t{i}", p) for i in range(4) for p in ("p0", "p1")
     ]
     person = Person("p0", "p0", "training", True)
     question = '{"answers": [1, 2, 3, 4, 0]}'
-    first = queue.Label("t0", question, '{"word": "p0"}', queue.order("t0", "p0", 5), person, version)
+    first = queue.CollectedLabel(
+        "t0", question, '{"word": "p0"}', queue.display_order("t0", "p0", 5), person, version
+    )
     assert found[0] == first._replace(id=found[0].id, created=found[0].created)
     one.close()
 
@@ -79,7 +81,7 @@ def test_a_lapsed_lease_frees_its_place(where: str) -> None:
         queue.submit(one, late, "p0", Said(word="late"), version, 1.0)
     assert queue.next_task(one, "set", "p2") is None
     queue.submit(one, late, "p1", Said(word="in time"), version, 1.0)
-    assert [row.answer for row in queue.collected(one, "set")] == ['{"word": "in time"}']
+    assert [row.answer for row in queue.collected_labels(one, "set")] == ['{"word": "in time"}']
     assert one.counts("set") == Counts(done=1, waiting=0, open=0)
     one.close()
 
@@ -94,7 +96,7 @@ def test_submitting_twice_keeps_one_and_a_correction_replaces(where: str) -> Non
     second = queue.submit(one, task, "p0", Said(word="b"), version, 1.0, replaces=first)
     assert queue.submit(one, task, "p0", Said(word="b"), version, 1.0, replaces=first) == second != first
     assert queue.progress(one, "set") == (1, 1)
-    (row,) = queue.collected(one, "set")
+    (row,) = queue.collected_labels(one, "set")
     assert row.answer == '{"word": "b"}' and row.shown == task.shown
     with pytest.raises(UserError, match="newest label is none"):
         queue.submit(one, task, "p1", Said(word="b"), version, 1.0, replaces="77")
@@ -131,7 +133,7 @@ def test_who_is_far_ahead_gets_what_others_would_get(where: str) -> None:
     for _ in range(30):
         queue.submit(one, take(one, "p0"), "p0", Said(word="x"), version, 0.0)
     names = sorted(one.tasks("set"))
-    assert sorted({row.task for row in queue.collected(one, "set")}) == names[:30]
+    assert sorted({row.task for row in queue.collected_labels(one, "set")}) == names[:30]
     drafts.skip(one, take(one, "p0").id, "p0", False, "")
     assert take(one, "p0").id == names[31]  # the next after the skipped one
     assert take(one, "p1").id == names[0]  # nobody's progress moves anybody else on
@@ -165,11 +167,11 @@ def test_sets_of_higher_priority_are_offered_first(where: str) -> None:
 
 
 def test_the_order_shown_is_a_lasting_shuffle() -> None:
-    orders = [queue.order(f"t{i}", "p0", 4) for i in range(400)]
+    orders = [queue.display_order(f"t{i}", "p0", 4) for i in range(400)]
     assert all(sorted(one) == [0, 1, 2, 3] for one in orders)
-    assert orders[0] == queue.order("t0", "p0", 4)
-    assert orders[0] == queue.order("another run/label.any/hash#t0", "p0", 4)
-    assert any(queue.order(f"t{i}", "p1", 4) != orders[i] for i in range(10))
+    assert orders[0] == queue.display_order("t0", "p0", 4)
+    assert orders[0] == queue.display_order("another run/label.any/hash#t0", "p0", 4)
+    assert any(queue.display_order(f"t{i}", "p1", 4) != orders[i] for i in range(10))
     firsts = collections.Counter(one[0] for one in orders)
     # 400 draws with p = 1/4: mean 100, standard deviation sqrt(400 * 0.25 * 0.75) = 8.7; four of them are 35
     assert all(abs(firsts[i] - 100) < 35 for i in range(4))
@@ -196,7 +198,7 @@ def labour(where: str, people: list[str], version: str, seed: int) -> None:
 
 def check_all_answered(one: Store, tasks: int, overlap: int) -> None:
     by_task = collections.defaultdict(list)
-    for row in queue.collected(one, "set"):
+    for row in queue.collected_labels(one, "set"):
         by_task[row.task].append(row.person.id)
     assert len(by_task) == tasks
     assert all(len(people) == len(set(people)) == overlap for people in by_task.values())

@@ -14,7 +14,8 @@ from biddable.measure import benchmarks
 from biddable.measure.benchmarks import aggregate, ifeval, published, tasks
 from biddable.measure.benchmarks.queries import Likelihoods, Question, Reader, likelihoods
 from biddable.run.config import UserError
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
+from biddable.run.plan import load_plan
 
 CHOICES = Path(__file__).resolve().parents[2] / "examples" / "choices.jsonl"
 
@@ -519,7 +520,6 @@ def test_nothing_is_asked_before_everything_fits(
 def test_outputs_through_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newcomer's example in docs/evaluation.md: no policy, no run, two lines."""
     from biddable.cli import display
-    from biddable.run import config
     from biddable.run import stages as runs
 
     rows = [
@@ -548,13 +548,13 @@ def test_outputs_through_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.
     toml = tmp_path / "mine.toml"
     toml.write_text(f'[measure.benchmarks.squad]\nfile = "{items}"\nshape = "squad"\noutputs = "{theirs}"\n')
     monkeypatch.chdir(tmp_path)
-    plan = config.load(toml)
+    plan = load_plan(toml)
     assert display.plan(plan)[1] == []
     assert runs.run(plan, plan.stages[0], lambda step, steps, numbers: None)
     found = json.loads((tmp_path / "runs/mine/measure.benchmarks.squad/summary.json").read_text())
     assert found["f1_theirs"] == pytest.approx((2 / 3 + 1) / 2)
     items.write_text(items.read_text() + '{"id": "2", "title": "Tea"}\n')
-    assert any("items.jsonl:3" in line for line in display.plan(config.load(toml))[1])
+    assert any("items.jsonl:3" in line for line in display.plan(load_plan(toml))[1])
 
 
 def test_published_files_that_are_broken(tmp_path: Path) -> None:

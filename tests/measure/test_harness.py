@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from biddable.measure import benchmarks
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
 
 TASK = """
 task: local_choices

@@ -17,10 +17,10 @@ from biddable.measure.benchmarks.tasks import Marks
 from biddable.measure.report import paper_plots
 from biddable.measure.report.chapters import benchmarks
 from biddable.measure.report.chapters.ratings import question_of
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Rating, Replies
-from biddable.run.stages import StageContext
 
 
 def benchmark(fixture: ModuleType, run: Path, word: str, shape: str, marks: dict[str, list[Marks]]) -> Path:
@@ -60,7 +60,7 @@ def shown(fixture: ModuleType, whole: Path, tmp_path_factory: pytest.TempPathFac
         benchmark(fixture, run, "hellaswag", "hellaswag", choice),
         benchmark(fixture, run, "toxicity<b>"[:8], "realtoxicity", toxic),
     ]
-    rows = records.read(run / "learn.replies.test" / "replies.jsonl", Replies)
+    rows = jsonl.read(run / "learn.replies.test" / "replies.jsonl", Replies)
     rated = [
         Rating(
             id=f"{row.prompt.id}-{a.model}-{w}", prompt=row.prompt, answer=a, overall=chance.randint(1, 7), panel="held_out",

@@ -10,10 +10,10 @@ import torch
 
 from biddable.measure import text
 from biddable.model import checkpoints, random_model
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Text
-from biddable.run.stages import StageContext
 
 PIECES = (
     "The river ran past the old mill.",
@@ -28,7 +28,7 @@ PIECES = (
 def corpus(tmp_path: Path) -> Path:
     (tmp_path / "corpus").mkdir()
     rows = [Text(id=str(i), text=words, source="test", split="valid") for i, words in enumerate(PIECES)]
-    records.write(tmp_path / "corpus" / "text.jsonl", rows)
+    jsonl.write(tmp_path / "corpus" / "text.jsonl", rows)
     return tmp_path / "corpus"
 
 

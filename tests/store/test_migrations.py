@@ -169,7 +169,7 @@ def test_a_store_of_an_earlier_schema(where: str, revision: str, monkeypatch: py
         assert task is not None
         queue.submit(store, task, "bob", Said(word="second"), "v", 1.0)
         assert store.counts("old") == Counts(2, 0, 0)
-        rows = queue.collected(store, "old")
+        rows = queue.collected_labels(store, "old")
         assert [(row.person.id, row.answer) for row in rows] == [
             ("ada", '{"word": "first"}'),
             ("bob", '{"word": "second"}'),

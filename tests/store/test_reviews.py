@@ -57,21 +57,24 @@ def test_a_label_that_is_sent_back_comes_first_and_is_missing_until_corrected(wh
 def test_a_decision_chooses_what_goes_into_records(where: str) -> None:
     store, version = opened(where, tasks=1)
     mine, other = answer(store, "ada", "a", version), answer(store, "bob", "b", version)
-    assert [row.stands for row in queue.collected(store, "set")] == [True, True]
+    assert [row.stands for row in queue.collected_labels(store, "set")] == [True, True]
     reviews.review(store, "t0", "stands", other, "admin")
-    assert [(row.id, row.stands) for row in queue.collected(store, "set")] == [(mine, False), (other, True)]
+    assert [(row.id, row.stands) for row in queue.collected_labels(store, "set")] == [
+        (mine, False),
+        (other, True),
+    ]
     reviews.review(store, "t0", "stands", mine, "admin")
-    assert [row.stands for row in queue.collected(store, "set")] == [True, False]
+    assert [row.stands for row in queue.collected_labels(store, "set")] == [True, False]
     reviews.review(store, "t0", "returned", mine, "admin", "once more")
     corrected = answer(
         store, "ada", "aa", version
     )  # the decision was for ada, and holds for what she says now
-    assert [(row.id, row.stands) for row in queue.collected(store, "set")] == [
+    assert [(row.id, row.stands) for row in queue.collected_labels(store, "set")] == [
         (corrected, True),
         (other, False),
     ]
     reviews.review(store, "t0", "open", None, "admin")
-    assert [row.stands for row in queue.collected(store, "set")] == [True, True]
+    assert [row.stands for row in queue.collected_labels(store, "set")] == [True, True]
     assert [one.decision for one in reviews.reviews_by_task(store, "set")["t0"]] == [
         "stands",
         "stands",
@@ -106,7 +109,7 @@ def test_gold_is_mixed_in_once_a_person_and_counts_for_nothing(where: str) -> No
     }
     assert all(tasks.index("g2") < 20 for tasks in had.values())  # among the rest, not after it
     assert store.lease("set", "ada", 60.0) is None
-    assert store.counts("set") == Counts(40, 0, 0) and len(queue.collected(store, "set")) == 40
+    assert store.counts("set") == Counts(40, 0, 0) and len(queue.collected_labels(store, "set")) == 40
     assert reviews.gold_answers(store, "set/gold") == {task.id: key for task, key in known}
     with pytest.raises(UserError, match="another answer is known already"):
         reviews.put_gold(store, TaskSet("set/gold", "label.any", "training", False), [(known[0][0], "{}")])

@@ -13,12 +13,13 @@ from pydantic import Field, field_validator, model_validator
 
 from biddable.label import collection, queue
 from biddable.label.form import Fields, made, number, one
-from biddable.label.queue import Label, Task
+from biddable.label.queue import AssignedTask, CollectedLabel
 from biddable.label.rulechecks import shares
 from biddable.label.rules import Rule, load
 from biddable.run.config import Input, Settings, UserError
-from biddable.run.records import Level, Message, Probe, Record, write
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
+from biddable.run.jsonl import write
+from biddable.run.records import Level, Message, Probe, Record
 from biddable.store.types import Task as Asked
 
 
@@ -87,12 +88,12 @@ class Answer(Record):
         return self
 
 
-def kept(task: Task) -> Kept:
+def kept(task: AssignedTask) -> Kept:
     """Where the model of a task is asked."""
     return Kept.model_validate_json(task.question)
 
 
-def question(task: Task) -> Question:
+def question(task: AssignedTask) -> Question:
     """The blind view of a task."""
     whole = kept(task)
     return Question(rule=whole.rule, turns=whole.turns)
@@ -119,14 +120,14 @@ def dialogue(fields: Fields) -> tuple[Message, ...]:
     return tuple(Message(role=roles[i % 2], content=text) for i, text in enumerate(fields.get("said", ())))  # type: ignore[arg-type]
 
 
-def records(labels: Sequence[Label]) -> list[Probe]:
+def records(labels: Sequence[CollectedLabel]) -> list[Probe]:
     """Labels as records."""
     found = []
     for label in labels:
         whole, said = Kept.model_validate_json(label.question), Answer.model_validate_json(label.answer)
         found.append(
             Probe(
-                id=queue.name(label.task),
+                id=queue.id_in_set(label.task),
                 messages=said.messages,
                 model=whole.model,
                 rule=whole.rule.id,

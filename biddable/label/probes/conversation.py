@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 
 from biddable.label import form, probes
-from biddable.label.queue import Task
+from biddable.label.queue import AssignedTask
 from biddable.run.config import UserError
 from biddable.run.records import Message
 from biddable.store import drafts
@@ -20,7 +20,7 @@ WAIT_SECONDS = 60.0
 MOST_BYTES = 1 << 20
 
 
-def say(store: Store, task: Task, person: str, fields: dict[str, list[str]], guideline: str) -> None:
+def say(store: Store, task: AssignedTask, person: str, fields: dict[str, list[str]], guideline: str) -> None:
     """Send the labeler's next message and keep it with the model's answer. Raises UserError when nothing was said or the model is not there."""
     text = form.one(fields, "message")
     kept = probes.kept(task)

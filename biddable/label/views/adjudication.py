@@ -32,7 +32,7 @@ def _assignment(store: Store, me: Account, task: str) -> Assignment:
         raise UserError(
             f"this task belongs to {'simulated people' if whole.simulated else 'the panel ' + whole.panel.replace('_', ' ')}; you belong to the panel {me.person.panel.replace('_', ' ')}"
         )
-    held = queue.seen(task, kind, question, me.person.id)
+    held = queue.task_for(task, kind, question, me.person.id)
     seat = drafts.Lease(
         task, kind, question, whole, float("inf"), None, None, drafts.Draft({}, "", None, 0.0, 0.0)
     )

@@ -121,7 +121,9 @@ def review(request: Request, known: web.Known, me: web.Admin, task: str) -> Resp
     store = known.store
     kind, text = store.question(task)
     question = json.loads(text)
-    labels = [row for row in queue.collected(store, judgments.task_set_name(store, task)) if row.task == task]
+    labels = [
+        row for row in queue.collected_labels(store, judgments.task_set_name(store, task)) if row.task == task
+    ]
     asked = (
         question["prompt"]["messages"]
         if "prompt" in question
@@ -155,7 +157,7 @@ def review(request: Request, known: web.Known, me: web.Admin, task: str) -> Resp
     return web.page(request, "review.html", task=task, kind=kind, flags=flags, **context)
 
 
-def _told(row: queue.Label) -> dict[str, Any]:
+def _told(row: queue.CollectedLabel) -> dict[str, Any]:
     """A label in parts that a page can show: ranks or scores by stored answer, a text, and whatever else it holds as name and value."""
     from biddable.label.views import (
         quality_data,  # here: the statistics load slowly, and nobody who labels needs them
@@ -219,7 +221,7 @@ def candidate(request: Request, known: web.Known, me: web.Admin, name: str) -> R
     written = (
         []
         if part is None
-        else [row for row in queue.collected(store, part.task_set) if row.person.id == one.person]
+        else [row for row in queue.collected_labels(store, part.task_set) if row.person.id == one.person]
     )
     grades = {} if part is None else judgments.grades_by_label(store, part.task_set)
     texts = [

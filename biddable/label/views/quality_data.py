@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from biddable.label import agreement, queue, screening
 from biddable.label.agreement import Couple, Figure, Ranking
-from biddable.label.queue import Label
+from biddable.label.queue import CollectedLabel
 from biddable.store import reviews
 from biddable.store.store import Store
 from biddable.store.types import TaskSet
@@ -77,7 +77,7 @@ class Dispute(NamedTuple):
     """A task that several people answered, with how far they differ: 0 not at all, 1 as far as possible."""
 
     task: str
-    labels: list[Label]
+    labels: list[CollectedLabel]
     distance: float
     state: str  # "", "stands" or "returned"
 
@@ -91,7 +91,7 @@ def sets_of(store: Store, kinds: Iterable[str]) -> list[TaskSet]:
     return [one for one in found if not one.simulated] or found
 
 
-def stored(label: Label) -> tuple[int, ...]:
+def stored(label: CollectedLabel) -> tuple[int, ...]:
     """A ranking's ranks, brought from the order shown to the order of the replies; answers that were not ranked are all alike."""
     ranks = dict(zip(label.shown, json.loads(label.answer)["ranks"] or [1] * len(label.shown), strict=True))
     return tuple(ranks[i] for i in range(len(ranks)))
@@ -102,7 +102,7 @@ def rankings(store: Store, sets: Sequence[TaskSet]) -> list[Ranking]:
     return [
         Ranking(row.task, row.person.pseudonym, stored(row), row.person.panel, row.guideline, row.created)
         for one in sets
-        for row in queue.collected(store, one.name)
+        for row in queue.collected_labels(store, one.name)
         if json.loads(row.answer).get("ranks") and not row.decided
     ]
 
@@ -163,7 +163,7 @@ def rating_tables(store: Store, sets: Sequence[TaskSet]) -> list[Table]:
     overall: dict[str, list[tuple[str, str, float]]] = {}
     marks: dict[tuple[str, str], list[tuple[str, str, float]]] = {}
     for one in sets:
-        for row in (row for row in queue.collected(store, one.name) if not row.decided):
+        for row in (row for row in queue.collected_labels(store, one.name) if not row.decided):
             for item, score, form in _judged(row):
                 who = row.person.pseudonym
                 if score is not None:
@@ -185,7 +185,7 @@ def rating_tables(store: Store, sets: Sequence[TaskSet]) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def _judged(row: Label) -> list[tuple[str, int | None, dict[str, bool | None]]]:
+def _judged(row: CollectedLabel) -> list[tuple[str, int | None, dict[str, bool | None]]]:
     """(item, 1 to 7, yes/no marks) of each answer that a label says something of."""
     said = json.loads(row.answer)
     if isinstance(said.get("overall"), int):
@@ -233,7 +233,7 @@ def gold(store: Store, one: TaskSet) -> list[Gold]:
         return []
     keys = reviews.gold_answers(store, one.gold)
     scores: dict[str, list[tuple[str, float]]] = {}
-    for row in queue.collected(store, one.gold):
+    for row in queue.collected_labels(store, one.gold):
         if row.task in keys and (score := _on_gold(row, json.loads(keys[row.task]))) is not None:
             scores.setdefault(row.person.pseudonym, []).append((row.task, score))
     found = [
@@ -248,7 +248,7 @@ def gold(store: Store, one: TaskSet) -> list[Gold]:
     return sorted(found, key=lambda who: (who.score or 0.0, who.pseudonym))
 
 
-def _on_gold(row: Label, key: dict[str, object]) -> float | None:
+def _on_gold(row: CollectedLabel, key: dict[str, object]) -> float | None:
     if "ranks" in key:
         return screening.rankings_score([(stored(row), key["ranks"])])  # type: ignore[list-item]
     if "overall" in key:
@@ -258,8 +258,8 @@ def _on_gold(row: Label, key: dict[str, object]) -> float | None:
 
 def disputes(store: Store, one: TaskSet) -> list[Dispute]:
     """Tasks with several answers, those that people differ most on first. Undecided ones come before decided ones."""
-    by_task: dict[str, list[Label]] = {}
-    for row in queue.collected(store, one.name):
+    by_task: dict[str, list[CollectedLabel]] = {}
+    for row in queue.collected_labels(store, one.name):
         by_task.setdefault(row.task, []).append(row)
     decided = {task: rows[-1].decision for task, rows in reviews.reviews_by_task(store, one.name).items()}
     found = []
@@ -270,7 +270,7 @@ def disputes(store: Store, one: TaskSet) -> list[Dispute]:
     return sorted(found, key=lambda dispute: (dispute.state != "", -dispute.distance, dispute.task))
 
 
-def distance(rows: Sequence[Label]) -> float:
+def distance(rows: Sequence[CollectedLabel]) -> float:
     """How far the answers to one task differ, from 0 to 1: rankings by tau-b, ratings by their span, anything else not at all."""
     rows = [row for row in rows if not row.decided]
     said = [json.loads(row.answer) for row in rows]

@@ -53,7 +53,7 @@ pages = web.router()
 class Assignment(NamedTuple):
     """A task on somebody's desk."""
 
-    task: queue.Task
+    task: queue.AssignedTask
     seat: drafts.Lease
     task_set: TaskSet
     code: ModuleType
@@ -131,7 +131,7 @@ def _assignment(store: Store, me: Account, task: str) -> Assignment:
     seat = drafts.find_lease(store, task, me.person.id)
     if seat is None:
         raise HTTPException(404)
-    held = queue.seen(task, seat.kind, seat.question, me.person.id)
+    held = queue.task_for(task, seat.kind, seat.question, me.person.id)
     if seat.returned is not None:
         held = held._replace(replaces=seat.returned.label, note=seat.returned.note)
     code, title = KINDS[held.kind]

@@ -25,10 +25,10 @@ from biddable.measure.winrate import short_names
 from biddable.model import checkpoints, classifier
 from biddable.model.classifier import Classifier
 from biddable.model.packing import Tree
-from biddable.run import records
+from biddable.run import jsonl, records
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
 from biddable.run.manifest import hash_file
-from biddable.run.stages import StageContext
 
 CHUNK = 128
 """Items between two notes of what is done. Chunks are the same whether or not a run was broken off, so that the numbers are."""
@@ -172,11 +172,11 @@ def items(file: Path, name: str) -> tuple[list[Row], list[str]]:
     """The lines of a file that have the shape's form, and what is wrong with the others."""
     form, rows, wrong = SHAPES[name].form, [], []
     seen: dict[str, int] = {}
-    for number, line in records.read_lines(file):
+    for number, line in jsonl.read_lines(file):
         try:
             form.model_validate_json(line)
         except ValidationError as error:
-            wrong += records.validation_errors(f"{file}:{number}", form, error)
+            wrong += jsonl.validation_errors(f"{file}:{number}", form, error)
             continue
         row = {"id": f"{number}"} | json.loads(line)
         if (first := seen.setdefault(str(row["id"]), number)) != number:
@@ -278,7 +278,7 @@ def asked(
                 noted = time.monotonic()
                 context.checkpoint(at + 1, lambda folder: None)
     found: dict[str, dict[str, Result]] = {short[folder]: {} for folder in cfg.policies}
-    for _, line in records.read_lines(context.path("answers.jsonl")):
+    for _, line in jsonl.read_lines(context.path("answers.jsonl")):
         row = json.loads(line)
         got = row["output"] if "output" in row else Likelihoods(tuple(row["logp"]), tuple(row["tokens"]))
         found[row["model"]][row["id"]] = got

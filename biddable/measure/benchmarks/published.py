@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import UserError
 
 Row = dict[str, Any]
@@ -129,7 +129,7 @@ def outputs(path: Path, names: Sequence[str]) -> dict[str, list[Row]]:
     """
     found: dict[str, dict[str, Row]] = {}
     wrong = []
-    for number, line in records.read_lines(path):
+    for number, line in jsonl.read_lines(path):
         try:
             row = json.loads(line)
             name = str(row.get("model", path.name.split(".")[0]))

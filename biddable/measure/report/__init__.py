@@ -13,11 +13,12 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from biddable.run import records
-from biddable.run.config import PACKAGE, Input, Settings, UserError
-from biddable.run.lineage import Lineage, Node, summary
+from biddable.run import html, jsonl
+from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
+from biddable.run.lineage import Lineage, Node
+from biddable.run.manifest import read_summary
 from biddable.run.records import Comparison, Rating, Replies
-from biddable.run.stages import StageContext
 
 
 class Config(Settings):
@@ -67,9 +68,7 @@ def run(cfg: Config, context: StageContext) -> None:
     """Check every input, draw the page, and put it in place whole."""
     check_inputs(cfg, context)
     page = render(cfg, context)
-    part = context.path("report.html.part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(context.path("report.html"))
+    html.write_page(context.path("report.html"), page)
     context.summary |= {"bytes": len(page.encode()), "plots": page.count("<svg ")}
 
 
@@ -78,7 +77,7 @@ def check_inputs(cfg: Config, context: StageContext) -> None:
     errors: list[str] = []
     for setting, folder in input_folders(cfg):
         try:
-            summary(folder)
+            read_summary(folder)
         except UserError as error:
             errors += [f"{setting}: {line}" for line in error.lines]
     for setting, value, file, kind in (
@@ -88,10 +87,10 @@ def check_inputs(cfg: Config, context: StageContext) -> None:
     ):
         try:
             if value:
-                records.read(value / file, kind)
+                jsonl.read(value / file, kind)
         except UserError as error:
             errors += [f"{setting}: {line}" for line in error.lines]
-    if not errors and not any("_over_" in key for key in summary(cfg.winrate)):
+    if not errors and not any("_over_" in key for key in read_summary(cfg.winrate)):
         errors.append(f"winrate: {cfg.winrate} holds no win rates; name the folder of a [measure.winrate]")
     if cfg.winrate.resolve() in {folder.resolve() for folder in cfg.other_winrates}:
         errors.append(
@@ -133,9 +132,7 @@ def input_folders(cfg: Config) -> Iterator[tuple[str, Path]]:
 
 def render(cfg: Config, context: StageContext) -> str:
     """The page as text."""
-    # Imported here: matplotlib and jinja2 are needed by nothing else, and `biddable check` only reads `Config`.
-    import jinja2
-
+    # Imported here: `biddable check` needs `Config` only, and not the drawing.
     from biddable.measure.report import (
         chapters,
         headline,
@@ -146,7 +143,7 @@ def render(cfg: Config, context: StageContext) -> str:
         wording,
     )
     from biddable.measure.report.evidence import Evidence
-    from biddable.run import lineage_text
+    from biddable.run.lineage import code_versions
 
     lineage = Lineage([folder for _, folder in input_folders(cfg)])
     evidence = Evidence.of(cfg, lineage, context.seed)
@@ -155,14 +152,7 @@ def render(cfg: Config, context: StageContext) -> str:
         drawn.append(chapter(evidence))
         context.progress(number, len(chapters.CHAPTERS))
     sentence, tiles = headline.headline(evidence)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([Path(__file__).parent, PACKAGE / "run"]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=wording.printable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html.environment(Path(__file__).parent, finalize=wording.printable)
     environment.filters |= {
         "clean": wording.clean,
         "number": wording.number,
@@ -184,7 +174,7 @@ def render(cfg: Config, context: StageContext) -> str:
         policy=evidence.node_title(evidence.ppo),
         walk=provenance.walk(evidence),
         picture=lineage_picture.draw(lineage, evidence.winrate),
-        code=lineage_text.code(lineage),
+        code=code_versions(lineage),
         tree=provenance.tree(evidence, evidence.winrate, set()),
         labelers=list(provenance.labeler_rows(evidence)),
         nodes=nodes,

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from biddable.measure.report import wording
 from biddable.measure.statistics import Estimate
-from biddable.run import lineage
+from biddable.run import jsonl
 from biddable.run.lineage import Lineage, Node
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class Evidence:
     def policies(self) -> list[tuple[Node, Metrics]]:
         """The PPO policies with their metrics, the main one first."""
         nodes = [self.ppo, *([self.plain] if self.plain else [])]
-        return [(node, lineage.rows(node.folder / "metrics.jsonl", ("step",))) for node in nodes]
+        return [(node, jsonl.read_objects(node.folder / "metrics.jsonl", ("step",))) for node in nodes]
 
     def start(self) -> str | None:
         """Short name of the model that fine-tuning began with."""

@@ -7,7 +7,7 @@ import itertools
 from typing import Any, NamedTuple
 
 from biddable.measure.report.evidence import Evidence
-from biddable.run import lineage, records
+from biddable.run import jsonl, records
 from biddable.run.records import Answer, Comparison, Prompt, Replies
 
 
@@ -20,7 +20,7 @@ class Sample(NamedTuple):
 
 def samples(evidence: Evidence, most: int) -> list[Sample]:
     """Prompts drawn by chance, use cases in turn, with every model's first answer; plain PPO is left to the numbers."""
-    rows = records.read(evidence.replies.folder / "replies.jsonl", Replies)
+    rows = jsonl.read(evidence.replies.folder / "replies.jsonl", Replies)
     left_out = evidence.plain.name if evidence.plain else None
     opinions = mean_ranks(evidence)
     by_use_case: dict[str, list[Replies]] = collections.defaultdict(list)
@@ -51,7 +51,7 @@ def mean_ranks(evidence: Evidence) -> dict[tuple[str, str, str], str]:
     if node is None or "comparisons.jsonl" not in node.rows:
         return {}
     held: dict[tuple[str, str, str], list[tuple[int, int]]] = collections.defaultdict(list)
-    for row in records.read(node.folder / "comparisons.jsonl", Comparison):
+    for row in jsonl.read(node.folder / "comparisons.jsonl", Comparison):
         for answer, rank in zip(row.answers, row.ranks, strict=True):
             held[row.prompt.id, answer.model, answer.text].append((rank, len(row.answers)))
     return {
@@ -62,7 +62,7 @@ def mean_ranks(evidence: Evidence) -> dict[tuple[str, str, str], str]:
 
 def training_samples(evidence: Evidence) -> list[tuple[int, list[dict[str, Any]]]]:
     """What the policy wrote while it learned: samples of its first, middle and last step."""
-    rows = lineage.rows(evidence.ppo.folder / "samples.jsonl", ("step", "prompt", "answer"))
+    rows = jsonl.read_objects(evidence.ppo.folder / "samples.jsonl", ("step", "prompt", "answer"))
     steps = sorted({int(row["step"]) for row in rows})
     kept = sorted({steps[0], steps[len(steps) // 2], steps[-1]}) if steps else []
     return [(step, [row for row in rows if row["step"] == step][:3]) for step in kept]

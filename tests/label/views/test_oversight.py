@@ -93,7 +93,7 @@ def test_an_admin_decides_and_sends_back(worked: Any, logged_in: Callable[[str],
     assert page.status_code == 200 and HOSTILE not in page.text and "secret" not in page.text
     fields = {"task": "run/set#t1", "label": labels[1]}
     assert boss.post("/admin/review", action="stands", **fields).status_code == 303
-    standing = {(row.task, row.id): row.stands for row in queue.collected(store, "run/set")}
+    standing = {(row.task, row.id): row.stands for row in queue.collected_labels(store, "run/set")}
     assert standing[("run/set#t1", labels[1])] and not standing[("run/set#t1", labels[3])]
     assert boss.post("/admin/review", action="returned", **fields).status_code == 400  # a reason is needed
     assert boss.post("/admin/review", action="returned", note="read again", **fields).status_code == 303
@@ -101,7 +101,7 @@ def test_an_admin_decides_and_sends_back(worked: Any, logged_in: Callable[[str],
     assert back is not None and (back.id, back.note) == ("run/set#t1", "read again")
     assert "sent back" in boss.get("/admin/review/task", params={"task": "run/set#t1"}).text
     assert boss.post("/admin/review", action="open", task="run/set#t1").status_code == 303
-    assert all(row.stands for row in queue.collected(store, "run/set"))
+    assert all(row.stands for row in queue.collected_labels(store, "run/set"))
     assert boss.post("/admin/review", action="stands", task="run/set#t0", label=labels[1]).status_code == 400
     assert boss.get("/admin/review/task", params={"task": "nothing"}).status_code == 400
     assert (
@@ -134,7 +134,7 @@ def test_an_admins_own_answer_stands(worked: Any, logged_in: Callable[[str], Bro
         .headers["location"]
         .startswith("/admin/review/task?task=")
     )
-    rows = queue.collected(store, "run/set")
+    rows = queue.collected_labels(store, "run/set")
     assert set(labels) < {row.id for row in rows}
     (own,) = [row for row in rows if row.decided]
     assert own.person.id not in {row.person.id for row in rows if not row.decided}
@@ -147,7 +147,7 @@ def test_an_admins_own_answer_stands(worked: Any, logged_in: Callable[[str], Bro
     again = {"rank-0": "2", "rank-1": "1", "rank-2": "1"}
     assert boss.post("/admin/review/own", **sent, **again).status_code == 303
     (record,) = comparisons.records(
-        [row for row in queue.collected(store, "run/set") if row.task == "run/set#t1" and row.stands]
+        [row for row in queue.collected_labels(store, "run/set") if row.task == "run/set#t1" and row.stands]
     )
     assert tuple(record.ranks[i] for i in own.shown) == (2, 1, 1)
     task = queue.next_task(store, "run/set", own.person.id)
@@ -236,8 +236,8 @@ def test_alpha_of_ratings_and_of_simulated_sets(
 def test_how_far_people_are_apart() -> None:
     person = Person("a", "a", "training", False), Person("b", "b", "training", False)
 
-    def said(who: int, answer: str, shown: tuple[int, ...] = (0, 1, 2)) -> queue.Label:
-        return queue.Label("t", "", answer, shown, person[who], "g")
+    def said(who: int, answer: str, shown: tuple[int, ...] = (0, 1, 2)) -> queue.CollectedLabel:
+        return queue.CollectedLabel("t", "", answer, shown, person[who], "g")
 
     # ranks 1 2 3 in stored order, and the same seen in another order: nothing apart; reversed: everything
     assert (

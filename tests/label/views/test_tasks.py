@@ -113,7 +113,7 @@ def test_what_was_sent_is_what_is_kept(kind: str, accounts: Accounts, logged_in:
     assert empty.status_code == 400
     sent = ada.post("/answer", id=task, guideline=version, seconds="3", seen="1", **fields)
     assert sent.headers["location"] == "/?nothing=1"
-    (label,) = queue.collected(accounts.store, name)
+    (label,) = queue.collected_labels(accounts.store, name)
     said = CODE[kind].Answer.model_validate_json(label.answer)
     assert {key: getattr(said, key) for key in expected} == expected
     assert label.guideline == version and label.person.pseudonym
@@ -160,7 +160,7 @@ def test_a_draft_comes_back_and_a_correction_is_a_new_row(accounts: Accounts, lo
     again = ada.get("/task", params={"id": task}).text
     assert "You answered this already" in again and "An apple.</textarea>" in again
     assert ada.post("/answer", id=task, guideline=version, text="A pear.").headers["location"] == "/mine"
-    (label,) = queue.collected(accounts.store, name)
+    (label,) = queue.collected_labels(accounts.store, name)
     assert "A pear." in label.answer
     with accounts.store.engine.connect() as db:
         assert db.exec_driver_sql("SELECT count(*) FROM labels").scalar() == 2
@@ -198,7 +198,7 @@ def test_two_people_on_one_item_see_it_in_their_own_order(accounts: Accounts, lo
         browser = logged_in(login)
         task, _, version = begin(browser, name)
         browser.post("/answer", id=task, guideline=version, **{f"rank-{i}": str(i + 1) for i in range(4)})
-    rows = queue.collected(accounts.store, name)
+    rows = queue.collected_labels(accounts.store, name)
     assert len(rows) == 2
     for row, record in zip(rows, comparisons.records(rows), strict=True):
         assert [record.ranks[i] for i in row.shown] == [1, 2, 3, 4]
@@ -212,7 +212,7 @@ def test_a_new_guideline_is_stamped_on_later_labels(accounts: Accounts, logged_i
         task, page, version = begin(ada, name)
         assert (text is None) or "Be kind" in page
         ada.post("/answer", id=task, guideline=version, **{"overall-0": "4"})
-    assert len({row.guideline for row in queue.collected(accounts.store, name)}) == 2
+    assert len({row.guideline for row in queue.collected_labels(accounts.store, name)}) == 2
 
 
 def test_a_probe_talks_with_an_endpoint(
@@ -241,7 +241,7 @@ def test_a_probe_talks_with_an_endpoint(
         )
     assert "I heard Again" in ada.get("/task", params={"id": task}).text
     ada.post("/answer", id=task, guideline=version, level="probably_follows", turn="3")
-    (row,) = probes.records(queue.collected(accounts.store, name))
+    (row,) = probes.records(queue.collected_labels(accounts.store, name))
     assert [one.content for one in row.messages] == [
         "Hello",
         "I heard Hello",

@@ -7,7 +7,7 @@ from typing import Any
 from biddable.measure.benchmarks import aggregate
 from biddable.measure.report.evidence import Chapter, Evidence, Table
 from biddable.measure.report.wording import count
-from biddable.run import lineage
+from biddable.run import jsonl
 from biddable.run.lineage import Node
 
 SHARES = (
@@ -64,7 +64,8 @@ def chapter(evidence: Evidence) -> Chapter:
             anchor, title, [opening], left_out=["This is left out: the run has no [measure.benchmarks]."]
         )
     results = [
-        (node, lineage.rows(node.folder / "results.jsonl", ("metric", "model", "value"))) for node in nodes
+        (node, jsonl.read_objects(node.folder / "results.jsonl", ("metric", "model", "value")))
+        for node in nodes
     ]
     models = list(dict.fromkeys(str(row["model"]) for _, rows in results for row in rows))
     head = ("benchmark and metric", *(evidence.title(model) for model in models))

@@ -11,7 +11,7 @@ from biddable.measure.report.chapters.ppo import KL_AXIS
 from biddable.measure.report.evidence import Chapter, Evidence, Figure
 from biddable.measure.report.plots import Curve
 from biddable.measure.report.wording import count
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.records import Rating
 
 
@@ -32,7 +32,7 @@ def chapter(evidence: Evidence) -> Chapter:
         )
     rated = [
         r
-        for r in records.read(evidence.ratings_by_step.folder / "ratings.jsonl", Rating)
+        for r in jsonl.read(evidence.ratings_by_step.folder / "ratings.jsonl", Rating)
         if r.answer.step is not None
     ]
     own = [r for r in rated if r.answer.model.split("@")[0] == evidence.ppo.name] or rated

@@ -9,7 +9,7 @@ from biddable.measure.report import plots, wording
 from biddable.measure.report.evidence import Chapter, Evidence, Figure, Table, estimate, series
 from biddable.measure.report.plots import Curve, Dot
 from biddable.measure.report.wording import between, percent, signed, with_interval
-from biddable.run import lineage
+from biddable.run import jsonl
 from biddable.run.lineage import Node
 
 
@@ -112,7 +112,7 @@ def margin_figures(reward: Node) -> list[Figure]:
                 (reward.name,),
             )
         )
-    steps, loss = series(lineage.rows(reward.folder / "metrics.jsonl", ("step",)), "loss")
+    steps, loss = series(jsonl.read_objects(reward.folder / "metrics.jsonl", ("step",)), "loss")
     if len(steps) > 1:
         curve = Curve("loss", steps, loss, "sft")
         figures.append(

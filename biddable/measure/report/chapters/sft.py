@@ -6,13 +6,13 @@ from biddable.measure.report import plots
 from biddable.measure.report.evidence import Chapter, Evidence, Figure, series
 from biddable.measure.report.plots import Curve
 from biddable.measure.report.wording import count
-from biddable.run import lineage
+from biddable.run import jsonl
 
 
 def chapter(evidence: Evidence) -> Chapter:
     """The curve of fine-tuning and why its epoch was chosen."""
     rows, own, summary = (
-        lineage.rows(evidence.sft.folder / "metrics.jsonl", ("step",)),
+        jsonl.read_objects(evidence.sft.folder / "metrics.jsonl", ("step",)),
         (evidence.sft.name,),
         evidence.sft.summary,
     )

@@ -7,7 +7,7 @@ from biddable.measure.report.evidence import Chapter, Evidence, Figure, Table, e
 from biddable.measure.report.plots import Dot
 from biddable.measure.report.wording import between, count, percent, signed, with_interval
 from biddable.measure.statistics import Estimate
-from biddable.run import lineage
+from biddable.run import jsonl
 
 
 def chapter(evidence: Evidence) -> Chapter:
@@ -58,7 +58,7 @@ def use_case_figures(evidence: Evidence) -> list[Figure]:
     key = f"{evidence.short(evidence.ppo)}_over_{evidence.short(evidence.sft)}"
     rows = [
         row
-        for row in lineage.rows(evidence.winrate.folder / "use_cases.jsonl", ("pair", "rate"))
+        for row in jsonl.read_objects(evidence.winrate.folder / "use_cases.jsonl", ("pair", "rate"))
         if row["pair"] == key
     ]
     if len(rows) < 2:
@@ -85,7 +85,7 @@ def use_case_figures(evidence: Evidence) -> list[Figure]:
 
 def elo_figures(evidence: Evidence) -> list[Figure]:
     """All models on one scale."""
-    rows = lineage.rows(evidence.winrate.folder / "ladder.jsonl", ("model", "elo"))
+    rows = jsonl.read_objects(evidence.winrate.folder / "ladder.jsonl", ("model", "elo"))
     if len(rows) < 3:
         return []
     dots = [

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from biddable.run.config import UserError
-from biddable.run.lineage import Lineage, Node, People
+from biddable.run.lineage import Lineage, Node, People, code_versions
 
 
-def told(folder: Path) -> Iterator[str]:
+def describe(folder: Path) -> Iterator[str]:
     """Lines to print. Raises UserError for a folder that no finished stage made."""
     if not (folder / "manifest.json").is_file():
         hint = "the stage is not done" if folder.is_dir() else "there is no such folder"
@@ -22,7 +22,7 @@ def told(folder: Path) -> Iterator[str]:
     guidelines = sorted({version for one in walked.people() for version in one.guidelines})
     yield f"guidelines: {', '.join(guidelines) or 'none'}"
     yield from _prompts(walked)
-    yield f"code: {code(walked)}"
+    yield f"code: {code_versions(walked)}"
     changed = [
         f"{node.name} reads {arrow.name}"
         for node in walked.nodes.values()
@@ -89,10 +89,3 @@ def _prompts(walked: Lineage) -> Iterator[str]:
             by = f" by {users} users" if users else ""
             files = ", ".join(arrow.name for arrow in node.arrows)
             yield f"prompts: {node.rows['prompts.jsonl']}{by} in {node.folder}{f', from {files}' if files else ''}"
-
-
-def code(walked: Lineage) -> str:
-    """Which versions of the code made how many stages."""
-    made = [node.manifest["code"] for node in walked.nodes.values() if node.manifest]
-    found = Counter(f"{one['version']} {one.get('commit', '')}".strip() for one in made)
-    return ", ".join(f"{name} ({count} stages)" for name, count in sorted(found.items()))
