@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from biddable.measure.report.evidence import Evidence
 from biddable.run import html, jsonl
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
@@ -111,23 +112,43 @@ def check_inputs(cfg: Config, context: StageContext) -> None:
 
 def input_folders(cfg: Config) -> Iterator[tuple[str, Path]]:
     """(setting, folder) of every input, one pair a folder; the order decides how the lineage is drawn."""
-    for setting in (
-        "winrate",
-        "ppo",
-        "plain",
-        "reward",
-        "sft",
-        "comparisons",
-        "ratings_by_step",
-        "text",
-        "replies",
-        "ratings_by_model",
-        "benchmarks",
-        "other_winrates",
-    ):
-        value: Path | tuple[Path, ...] | None = getattr(cfg, setting)
-        folders = () if value is None else (value,) if isinstance(value, Path) else value
-        yield from ((setting, folder) for folder in folders)
+    single = {
+        "winrate": cfg.winrate,
+        "ppo": cfg.ppo,
+        "plain": cfg.plain,
+        "reward": cfg.reward,
+        "sft": cfg.sft,
+        "comparisons": cfg.comparisons,
+        "ratings_by_step": cfg.ratings_by_step,
+        "text": cfg.text,
+        "replies": cfg.replies,
+        "ratings_by_model": cfg.ratings_by_model,
+    }
+    yield from ((setting, folder) for setting, folder in single.items() if folder)
+    yield from (("benchmarks", folder) for folder in cfg.benchmarks)
+    yield from (("other_winrates", folder) for folder in cfg.other_winrates)
+
+
+def gather(cfg: Config, lineage: Lineage, seed: int) -> Evidence:
+    """The settings' folders as nodes of a lineage that has walked all of them."""
+    return Evidence(
+        lineage=lineage,
+        winrate=lineage.of(cfg.winrate),
+        ppo=lineage.of(cfg.ppo),
+        plain=lineage.of(cfg.plain) if cfg.plain else None,
+        reward=lineage.of(cfg.reward),
+        sft=lineage.of(cfg.sft),
+        comparisons=lineage.of(cfg.comparisons),
+        ratings_by_step=lineage.of(cfg.ratings_by_step) if cfg.ratings_by_step else None,
+        text=lineage.of(cfg.text) if cfg.text else None,
+        replies=lineage.of(cfg.replies),
+        ratings_by_model=lineage.of(cfg.ratings_by_model) if cfg.ratings_by_model else None,
+        benchmarks=[lineage.of(folder) for folder in cfg.benchmarks],
+        other_winrates=[lineage.of(folder) for folder in cfg.other_winrates],
+        axis_values=cfg.axis_values,
+        axis_label=cfg.axis_label,
+        seed=seed,
+    )
 
 
 def render(cfg: Config, context: StageContext) -> str:
@@ -142,11 +163,10 @@ def render(cfg: Config, context: StageContext) -> str:
         samples,
         wording,
     )
-    from biddable.measure.report.evidence import Evidence
     from biddable.run.lineage import code_versions
 
     lineage = Lineage([folder for _, folder in input_folders(cfg)])
-    evidence = Evidence.of(cfg, lineage, context.seed)
+    evidence = gather(cfg, lineage, context.seed)
     drawn = []
     for number, chapter in enumerate(chapters.CHAPTERS, 1):
         drawn.append(chapter(evidence))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -13,9 +13,6 @@ from biddable.measure.report import wording
 from biddable.measure.statistics import Estimate
 from biddable.run import jsonl
 from biddable.run.lineage import Lineage, Node
-
-if TYPE_CHECKING:
-    from biddable.measure.report import Config
 
 Metrics = list[dict[str, Any]]
 """Lines of a stage's metrics.jsonl."""
@@ -75,28 +72,6 @@ class Evidence:
     axis_values: Sequence[float]
     axis_label: str
     seed: int  # of the bootstrap
-
-    @classmethod
-    def of(cls, cfg: Config, lineage: Lineage, seed: int) -> Evidence:
-        """The settings' folders as nodes of a lineage that has walked all of them."""
-        return cls(
-            lineage=lineage,
-            winrate=lineage.of(cfg.winrate),
-            ppo=lineage.of(cfg.ppo),
-            plain=lineage.of(cfg.plain) if cfg.plain else None,
-            reward=lineage.of(cfg.reward),
-            sft=lineage.of(cfg.sft),
-            comparisons=lineage.of(cfg.comparisons),
-            ratings_by_step=lineage.of(cfg.ratings_by_step) if cfg.ratings_by_step else None,
-            text=lineage.of(cfg.text) if cfg.text else None,
-            replies=lineage.of(cfg.replies),
-            ratings_by_model=lineage.of(cfg.ratings_by_model) if cfg.ratings_by_model else None,
-            benchmarks=[lineage.of(folder) for folder in cfg.benchmarks],
-            other_winrates=[lineage.of(folder) for folder in cfg.other_winrates],
-            axis_values=cfg.axis_values,
-            axis_label=cfg.axis_label,
-            seed=seed,
-        )
 
     @cached_property
     def names(self) -> dict[str, str]:
