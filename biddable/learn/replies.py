@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ from biddable.run.records import Answer, Prompt, Replies, Split
 
 
 class Config(Settings):
+    renamed: ClassVar[dict[str, str]] = {"least": "min_answers", "most": "max_answers"}
     policies: tuple[Input, ...] = (Path("learn.sft"),)
     """The policies that answer. With several, every one answers every prompt."""
     prompts: Input = Path("curate.prompts")
@@ -30,9 +31,9 @@ class Config(Settings):
     """Only prompts of these sources, such as "served"; empty: all."""
     limit: int | None = Field(default=None, ge=1)
     """At most so many prompts of each split, in the prompts' order; none: all."""
-    least: int = Field(default=4, ge=1)
+    min_answers: int = Field(default=4, ge=1)
     """Fewest answers per prompt and policy (K = 4 to 9: Ouyang et al. 2022, 3.5)."""
-    most: int = Field(default=9, ge=1)
+    max_answers: int = Field(default=9, ge=1)
     """Most answers per prompt and policy; each prompt's number is drawn evenly between the two."""
     temperature: float = Field(default=1.0, ge=0)
     """Sampling temperature; 0 takes the likeliest token."""
@@ -45,16 +46,17 @@ class Config(Settings):
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    if cfg.most < cfg.least:
+    if cfg.max_answers < cfg.min_answers:
         raise UserError(
-            f"[{context.key}] least = {cfg.least}, most = {cfg.most}: least must not be above most"
+            f"[{context.key}] min_answers = {cfg.min_answers}, max_answers = {cfg.max_answers}: min_answers must not exceed max_answers"
         )
     every = jsonl.read(cfg.prompts / "prompts.jsonl", Prompt)
     if cfg.sources:
         every = [prompt for prompt in every if prompt.source in cfg.sources]
     prompts = chosen(every, cfg.splits, cfg.limit, context.key)
     count = [
-        random.Random(derive_seed("k", context.seed, p.id)).randint(cfg.least, cfg.most) for p in prompts
+        random.Random(derive_seed("k", context.seed, p.id)).randint(cfg.min_answers, cfg.max_answers)
+        for p in prompts
     ]
     answers: list[list[Answer]] = [[] for _ in prompts]
     shared: Trunk | None = None

@@ -11,7 +11,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ from biddable.run.records import Comparison, Demonstration
 
 class Config(Settings):
     runtime_settings = frozenset({"checkpoint_seconds"})
+    renamed: ClassVar[dict[str, str]] = {"head_deviation": "head_std"}
     policy: Input = Path("learn.sft")
     """The model it starts from (3.5: the SFT model)."""
     comparisons: Input = Path("label.comparisons")
@@ -58,7 +59,7 @@ class Config(Settings):
     """Peak for the branch, decaying along a cosine to a tenth (C.2: 9e-6)."""
     head_learning_rate: float = Field(default=9e-6, gt=0)
     """Peak for the scalar head, which starts from random numbers and may want more."""
-    head_deviation: float | None = Field(default=None, gt=0)
+    head_std: float | None = Field(default=None, gt=0)
     """Standard deviation of the new head's weights; none: 1/sqrt(d + 1) (Stiennon et al. 2020, code). Less, where final states are large."""
     warmup: int = Field(default=0, ge=0)
     """Updates over which both rates rise from nothing (the paper names none; few updates at high rates want some)."""
@@ -80,7 +81,7 @@ def run(cfg: Config, context: StageContext) -> None:
     policy = checkpoints.load_policy(cfg.policy)
     tokenizer = checkpoints.tokenizer(cfg.policy)
     generator = torch.Generator().manual_seed(derive_seed("head", context.seed))
-    scorer = scorer_from(policy, generator, cfg.head_deviation)
+    scorer = scorer_from(policy, generator, cfg.head_std)
     rows = jsonl.read(cfg.comparisons / "comparisons.jsonl", Comparison)
     train, valid = ([r for r in rows if r.prompt.split == split] for split in ("train", "valid"))
     strangers = jsonl.read(cfg.held_out / "comparisons.jsonl", Comparison) if cfg.held_out else []

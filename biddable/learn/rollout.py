@@ -116,8 +116,8 @@ def experience(
 def advantages(
     parts: Sequence[Minibatch],
     kl_coef: float,
-    discount: float,
-    smoothing: float,
+    gamma: float,
+    gae_lambda: float,
     whiten_rewards: bool,
     whiten: bool,
 ) -> list[Advantages]:
@@ -133,7 +133,7 @@ def advantages(
         joined = torch.cat([r[m] for r, _, m in grids])
         flat = losses.whiten(joined, torch.ones_like(joined, dtype=torch.bool), False)
         grids = _put_back(grids, flat)
-    estimated = [losses.gae(rewards, values, mask, discount, smoothing) for rewards, values, mask in grids]
+    estimated = [losses.gae(rewards, values, mask, gamma, gae_lambda) for rewards, values, mask in grids]
     out = [(a[mask], r[mask]) for (a, r), (_, _, mask) in zip(estimated, grids, strict=True)]
     if whiten:
         joined = torch.cat([a for a, _ in out])
