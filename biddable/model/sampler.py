@@ -199,7 +199,7 @@ def prefill(policy: Policy, prompts: Sequence[Ids], keep_trunk: bool) -> list[Pr
     packed = pack(trees, row_tokens=128)
     trunk: Any = policy.trunk.blocks
     body: Any = policy.branch
-    low, high = PrefillCache(policy.trunk.depth), PrefillCache(body.blocks)
+    low, high = PrefillCache(policy.trunk.depth), PrefillCache(body.depth)
     states = (trunk or body).embed(packed.tokens)
     if trunk is not None:
         states = trunk(states, packed.positions, trunk.masks(packed.mask), low)
