@@ -113,7 +113,7 @@ def fit(
     cfg: Config, context: StageContext, scorer: Scorer, trees: list[Tree], labels: np.ndarray[Any, Any]
 ) -> None:
     """Minimise the mean cross-entropy of σ(score) and label."""
-    branch, head = Optimizer(scorer.body.parameters()), Optimizer([scorer.weight, scorer.bias])
+    branch, head = Optimizer(scorer.branch.parameters()), Optimizer([scorer.weight, scorer.bias])
     per_epoch = -(-len(trees) // cfg.batch)
     steps, step = cfg.epochs * per_epoch, 0
     if kept := resume(context):

@@ -35,7 +35,7 @@ from biddable.learn.training import (
 )
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
-from biddable.model.sampler import Request, Sampled
+from biddable.model.sampler import Request, SampledAnswer
 from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
@@ -217,7 +217,7 @@ def load(cfg: Config) -> tuple[rollout.Models, Any]:
     reward = checkpoints.load_scorer(cfg.reward, policy.trunk)
     value = checkpoints.load_scorer(cfg.reward, policy.trunk)
     return rollout.Models(
-        policy, policy.twin().requires_grad_(False), value, reward.freeze()
+        policy, policy.copy().requires_grad_(False), value, reward.freeze()
     ), checkpoints.tokenizer(cfg.policy)
 
 
@@ -302,7 +302,7 @@ def summarise(
     parts: list[rollout.Minibatch],
     targets: list[rollout.Advantages],
     seen: list[dict[str, float]],
-    got: list[Sampled],
+    got: list[SampledAnswer],
     kl_coef: float,
 ) -> dict[str, float]:
     """One step's metrics; each name is explained in docs/flow.md."""
@@ -344,7 +344,7 @@ def keep_samples(
     step: int,
     tokenizer: Any,
     asked: list[Request],
-    got: list[Sampled],
+    got: list[SampledAnswer],
     parts: list[rollout.Minibatch],
     groups: list[list[int]],
 ) -> None:

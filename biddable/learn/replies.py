@@ -11,7 +11,7 @@ from pydantic import Field
 
 from biddable.learn.training import derive_seed, prompt_ids
 from biddable.model import checkpoints
-from biddable.model.sampler import Request, Sampled, sample
+from biddable.model.sampler import Request, SampledAnswer, sample
 from biddable.model.trunk import Trunk
 from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
@@ -69,7 +69,7 @@ def run(cfg: Config, context: StageContext) -> None:
         done = offset_progress(context, number * len(owners), len(cfg.policies) * len(owners))
         for owner, got in zip(
             owners,
-            sample(policy, requests, checkpoints.eos_ids(folder, tokenizer), cfg.slots, done=done),
+            sample(policy, requests, checkpoints.eos_ids(folder, tokenizer), cfg.slots, progress=done),
             strict=True,
         ):
             answers[owner].append(answer(tokenizer, got, folder.name))
@@ -127,7 +127,7 @@ def offset_progress(context: StageContext, before: int, total: int) -> Any:
     return lambda finished, tokens: context.progress(before + finished, total)
 
 
-def answer(tokenizer: Any, got: Sampled, model: str, step: int | None = None) -> Answer:
+def answer(tokenizer: Any, got: SampledAnswer, model: str, step: int | None = None) -> Answer:
     """A sampled answer as a record: its ids as they are, its text without the token that ended it."""
     ids = got.tokens[:-1] if got.finish == "stop" else got.tokens
     text = tokenizer.decode(ids, skip_special_tokens=True)

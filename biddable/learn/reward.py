@@ -93,7 +93,7 @@ def run(cfg: Config, context: StageContext) -> None:
     parts = [trees_of(part, tokenizer, cfg, context) for part in (first, valid, strangers)]
     trees = cache_trunk_outputs(policy.trunk, parts[0], cfg.trunk_cache_gb, context)
     del policy
-    branch, head = Optimizer(scorer.body.parameters(), cfg.weight_decay), Optimizer([scorer.weight])
+    branch, head = Optimizer(scorer.branch.parameters(), cfg.weight_decay), Optimizer([scorer.weight])
     per_epoch = -(-len(trees) // cfg.batch)
     steps, step = cfg.epochs * per_epoch, 0
     if kept := resume(context):

@@ -92,7 +92,7 @@ def run(cfg: Config, context: StageContext) -> None:
         optimizer.restore(state["optimizer"])
         best = state["best"]
     clock = CheckpointTimer(cfg.checkpoint_seconds)
-    with residual_dropout(policy.body, cfg.dropout):
+    with residual_dropout(policy.branch, cfg.dropout):
         while step < steps:
             epoch, at = divmod(step, per_epoch)
             order = epoch_order(len(train), context.seed, epoch)[at * cfg.batch : (at + 1) * cfg.batch]
@@ -203,8 +203,8 @@ def judge(
             Request(t.prompt, derive_seed(context.seed, "judge", i), cfg.max_tokens)
             for i, t in enumerate(valid)
         ]
-        got = sample(dropout_off, requests, eos, keep_trunk=policy.trunk.blocks > 0)
-        kept = [(g.hidden,) if g.hidden is not None and policy.trunk.blocks else None for g in got]
+        got = sample(dropout_off, requests, eos, keep_trunk=policy.trunk.depth > 0)
+        kept = [(g.hidden,) if g.hidden is not None and policy.trunk.depth else None for g in got]
         answered = [Tree(t.prompt, (g.tokens,), h) for t, g, h in zip(valid, got, kept, strict=True)]
         with torch.no_grad():
             quality = float(

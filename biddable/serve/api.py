@@ -35,7 +35,7 @@ from biddable.serve.recorder import TurnRecorder
 from biddable.store.accounts import Accounts
 from biddable.store.api_keys import Keys
 from biddable.store.store import Store, open_store
-from biddable.web import app as web
+from biddable.web.app import create_app
 
 KERNELS = "256"
 """Compiled matrix products that torch keeps on a CPU, one for each shape. Its own 1024 fill up over hours, as lengths keep changing."""
@@ -192,11 +192,11 @@ def application(cfg: Config, run: Path, answering: Mapping[str, ServedModel], st
     api = routes.application(server)
     if not cfg.page:
         return api
-    site = web.app(
+    site = create_app(
         cfg.title, Path(__file__).with_name("chat"), accounts, https, {"/chat/": cfg.max_request_kb * 1024}
     )
     site.state.server, site.state.chat = server, chat.ChatState(store, cfg.side_by_side)
-    site.include_router(chat.pages)
+    site.include_router(chat.router)
     for kind in REFUSALS:
         site.add_exception_handler(kind, error_response)
     return _both(api, site)

@@ -463,7 +463,7 @@ def test_policies_of_one_trunk_are_asked_at_once(tmp_path: Path, policy: Path) -
 
     own = checkpoints.load_policy(policy)
     with torch.no_grad():
-        for parameter in own.body.parameters():
+        for parameter in own.branch.parameters():
             parameter.mul_(1.5)
     other = tmp_path / "learn.other"
     checkpoints.save_policy(own, other / "model", policy)

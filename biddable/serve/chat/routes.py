@@ -25,9 +25,11 @@ from biddable.serve.openai.protocol import APIError, ChatMessage, RequestBody
 from biddable.serve.recorder import Requester
 from biddable.store.consents import Consents
 from biddable.store.store import Store
-from biddable.web import app as web
+from biddable.web.forms import Form, guarded_router
+from biddable.web.pages import redirect, render
+from biddable.web.sessions import Visit, client_address, set_session_cookie
 
-CONSENT = (Path(__file__).parent / "pages" / "consent.txt").read_text(encoding="utf-8").strip()
+CONSENT = Path(__file__).with_name("consent.txt").read_text(encoding="utf-8").strip()
 """What people are asked, word for word; its version is part of every turn that is kept."""
 REASONS = (
     "right",
@@ -41,7 +43,7 @@ REASONS = (
     "rude",
 )
 YEAR = 365 * 86400.0
-pages = web.router()
+router = guarded_router()
 
 
 class ChatState:
@@ -59,14 +61,14 @@ class Guest:
     rate: str
 
 
-def _guest(request: Request, visit: web.Visit) -> Guest | None:
+def _guest(request: Request, visitor: Visit) -> Guest | None:
     """The owner of the key in the browser's cookie, or, where no key is needed, the browser itself; None: a key is needed."""
     server: ServerState = request.app.state.server
     if server.keys is not None:
         key = server.keys.find(request.cookies.get(_cookie(request), ""))
         return None if key is None else Guest(key.pseudonym, key.id)
-    user = server.recorder.pseudonym("browser", visit.token) if server.recorder else "nobody"
-    return Guest(user, web.client_address(request))
+    user = server.recorder.pseudonym("browser", visitor.token) if server.recorder else "nobody"
+    return Guest(user, client_address(request))
 
 
 def _known(guest: Annotated[Guest | None, Depends(_guest)]) -> Guest:
@@ -109,11 +111,11 @@ class Agreement(RequestBody):
     version: str
 
 
-@pages.get("/")
+@router.get("/")
 def home(request: Request, guest: Annotated[Guest | None, Depends(_guest)]) -> Response:
     """The page, or the question for a key."""
     if guest is None:
-        return web.page(request, "key.html", wrong="key" in request.query_params)
+        return render(request, "key.html", wrong="key" in request.query_params)
     chat: ChatState = request.app.state.chat
     server: ServerState = request.app.state.server
     known = {"agreed": bool(chat.consents.agreed(guest.user)), "asked": chat.consents.asked(guest.user)}
@@ -125,18 +127,18 @@ def home(request: Request, guest: Annotated[Guest | None, Depends(_guest)]) -> R
         "version": chat.consents.version,
         "keeps": server.recorder is not None,
     }
-    return web.page(request, "chat.html", reasons=REASONS, keyed=server.keys is not None, **context, **known)
+    return render(request, "chat.html", reasons=REASONS, keyed=server.keys is not None, **context, **known)
 
 
-@pages.post("/enter")
-def enter(request: Request, form: web.Form) -> Response:
+@router.post("/enter")
+def enter(request: Request, form: Form) -> Response:
     """Take a key and remember it in a cookie that no script can read."""
     server: ServerState = request.app.state.server
     key = str(form.get("key", "")).strip()
-    wait = server.rate_limiter.take(f"enter {web.client_address(request)}")
+    wait = server.rate_limiter.take(f"enter {client_address(request)}")
     if wait or server.keys is None or server.keys.find(key) is None:
-        return web.redirect("/?key=wrong")
-    response = web.redirect("/")
+        return redirect("/?key=wrong")
+    response = redirect("/")
     https = request.app.state.https
     response.set_cookie(
         _cookie(request), key, max_age=int(YEAR), httponly=True, secure=https, samesite="strict"
@@ -144,10 +146,10 @@ def enter(request: Request, form: web.Form) -> Response:
     return response
 
 
-@pages.post("/leave")
+@router.post("/leave")
 def leave(request: Request) -> Response:
     """Forget the key in this browser."""
-    response = web.redirect("/")
+    response = redirect("/")
     response.delete_cookie(_cookie(request), httponly=True, secure=request.app.state.https, samesite="strict")
     return response
 
@@ -156,7 +158,7 @@ def _cookie(request: Request) -> str:
     return "__Host-biddable-key" if request.app.state.https else "biddable-key"
 
 
-@pages.post("/chat/answer")
+@router.post("/chat/answer")
 async def answer(request: Request, guest: Somebody) -> Response:
     """One answer, or two side by side, as events: {"answers": n, "conversation"}, {"answer", "text"}, {"answer", "finish", "turn"}, {"done"}."""
     server, chat = _state(request)
@@ -227,7 +229,7 @@ async def _events(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@pages.post("/chat/feedback")
+@router.post("/chat/feedback")
 async def feedback(request: Request, guest: Somebody) -> Response:
     """Thumbs, reasons, or a report about a kept turn of this user."""
     server, _ = _state(request)
@@ -240,7 +242,7 @@ async def feedback(request: Request, guest: Somebody) -> Response:
     return JSONResponse({"kept": True})
 
 
-@pages.post("/chat/prefer")
+@router.post("/chat/prefer")
 async def prefer(request: Request, guest: Somebody) -> Response:
     """Which of two kept turns of this user is better; `collect.served` makes a comparison of it."""
     server, _ = _state(request)
@@ -254,8 +256,8 @@ async def prefer(request: Request, guest: Somebody) -> Response:
     return JSONResponse({"kept": True})
 
 
-@pages.post("/chat/consent")
-async def consent(request: Request, visit: web.Visit, guest: Somebody) -> Response:
+@router.post("/chat/consent")
+async def consent(request: Request, visitor: Visit, guest: Somebody) -> Response:
     """Yes or no to keeping what one writes. The browser is remembered for a year, so that its user can come back and delete."""
     server, chat = _state(request)
     said = _parsed(Agreement, await read_body(request, server.max_request_bytes))
@@ -263,11 +265,11 @@ async def consent(request: Request, visit: web.Visit, guest: Somebody) -> Respon
         raise APIError("this question has changed; load the page again", 409)
     await run_in_threadpool(chat.consents.note, guest.user, said.given)
     response = JSONResponse({"given": said.given})
-    web.set_session_cookie(request, response, visit.token, YEAR)
+    set_session_cookie(request, response, visitor.token, YEAR)
     return response
 
 
-@pages.post("/chat/forget")
+@router.post("/chat/forget")
 async def forget(request: Request, guest: Somebody) -> Response:
     """Take out everything of this user, and keep nothing more of theirs."""
     server, chat = _state(request)
