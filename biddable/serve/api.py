@@ -168,7 +168,7 @@ def _remote(
         )
     client = remote.client(cfg.engine, key, cfg.seconds)
     found: dict[str, ServedModel] = {
-        name: remote.Remote(name, answerer, client, model, cfg.max_tokens)
+        name: remote.RemoteModel(name, answerer, client, model, cfg.max_tokens)
         for name, answerer, model in zip(called, answerers, theirs, strict=True)
     }
     return found, client.aclose
