@@ -180,7 +180,7 @@ def application(cfg: Config, run: Path, answering: Mapping[str, Source], store: 
     keys = Keys(store) if cfg.access == "key" else None
     server = Server(
         answering,
-        Keeper(run / "turns", accounts.secret()) if cfg.keep else None,
+        Keeper(run / "turns", accounts.cookie_secret()) if cfg.keep else None,
         keys,
         Rates(cfg.requests_per_minute),
         Meters(),

@@ -44,7 +44,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from biddable.run.config import UserError
-from biddable.store.accounts import SESSION_SECONDS, Account, Accounts, TooManyAttempts
+from biddable.store.accounts import Accounts
+from biddable.store.sessions import SESSION_SECONDS, TooManyAttempts, session_account
+from biddable.store.types import Account
 
 HERE = Path(__file__).parent
 MOST_BYTES = 1 << 20
@@ -100,7 +102,7 @@ def app(
         title,
         accounts,
         https,
-        accounts.secret(),
+        accounts.cookie_secret(),
     )
     site.state.templates = _templates(room)
     site.mount("/static", StaticFiles(directory=room / "static"), name="static")
@@ -127,7 +129,7 @@ def _visitor(request: Request) -> Visitor:
         token = Signer(state.secret, salt="cookie").unsign(kept).decode()
     except (BadSignature, UnicodeError):
         return Visitor(secrets.token_urlsafe(32), None, True)
-    return Visitor(token, state.accounts.enter(token), False)
+    return Visitor(token, session_account(state.accounts.store, token), False)
 
 
 Visit = Annotated[Visitor, Depends(visit)]

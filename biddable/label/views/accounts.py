@@ -6,6 +6,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from biddable.run.config import UserError
+from biddable.store import audit, invitations, sessions
 from biddable.web import app as web
 
 pages = web.router(prefix="/admin")
@@ -17,7 +18,11 @@ def people(request: Request, known: web.Known, me: web.Admin) -> Response:
 
 
 def _people(request: Request, known: web.Known, link: str | None) -> Response:
-    open_ = [one for one in known.invitations() if not one.used and one.until > known.store.clock()]
+    open_ = [
+        one
+        for one in invitations.list_invitations(known.store)
+        if not one.used and one.expires_at > known.store.clock()
+    ]
     return web.page(request, "admin.html", accounts=known.all(), invitations=open_, link=link)
 
 
@@ -27,14 +32,14 @@ def invite(request: Request, known: web.Known, me: web.Admin, form: web.Form) ->
     role, panel = form.get("role"), form.get("panel")
     if role not in ("admin", "labeler") or panel not in ("training", "held_out"):
         raise UserError("a role (admin or labeler) and a panel (training or held_out) were expected")
-    token = known.invite(me.id, role, panel, str(form.get("note", "")))  # type: ignore[arg-type]
+    token = invitations.invite(known.store, me.id, role, panel, str(form.get("note", "")))  # type: ignore[arg-type]
     begin = request.app.state.address or str(request.base_url).rstrip("/")
     return _people(request, known, f"{begin}/invitation/{token}")
 
 
 @pages.post("/withdraw")
 def withdraw(known: web.Known, me: web.Admin, form: web.Form) -> Response:
-    known.withdraw(str(form.get("invitation", "")), me.id)
+    invitations.withdraw_invitation(known.store, str(form.get("invitation", "")), me.id)
     return web.redirect("/admin")
 
 
@@ -49,7 +54,7 @@ def account(known: web.Known, me: web.Admin, form: web.Form) -> Response:
     elif action == "reopen":
         known.reopen(which, me.id)
     elif action == "revoke":
-        known.revoke(which, None, me.id)
+        sessions.revoke_sessions(known.store, which, None, me.id)
     else:
         raise UserError("close, reopen or revoke was expected")
     return web.redirect("/admin")
@@ -57,4 +62,4 @@ def account(known: web.Known, me: web.Admin, form: web.Form) -> Response:
 
 @pages.get("/log")
 def log(request: Request, known: web.Known, me: web.Admin) -> Response:
-    return web.page(request, "log.html", lines=known.log())
+    return web.page(request, "log.html", lines=audit.audit_log(known.store))

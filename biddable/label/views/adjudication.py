@@ -12,7 +12,7 @@ from biddable.label import comparisons, probes, queue
 from biddable.label.views import tasks
 from biddable.label.views.tasks import Assignment
 from biddable.run.config import UserError
-from biddable.store import drafts, reviews
+from biddable.store import audit, guidelines, reviews, types
 from biddable.store.accounts import Account
 from biddable.store.store import Store
 from biddable.web import app as web
@@ -23,7 +23,7 @@ pages = web.router(prefix="/admin/review")
 def _assignment(store: Store, me: Account, task: str) -> Assignment:
     """The task as this admin would see it as a labeler. Raises UserError for another panel's task, and for a dialogue with a model."""
     kind, question = store.question(task)
-    name = reviews.task_set_name(store, task)
+    name = store.task_set_name(task)
     whole = next((one for one in store.task_sets() if one.name == name), None)
     code, title = tasks.KINDS.get(kind, (probes, ""))
     if whole is None or whole.everybody or code is probes:
@@ -33,8 +33,8 @@ def _assignment(store: Store, me: Account, task: str) -> Assignment:
             f"this task belongs to {'simulated people' if whole.simulated else 'the panel ' + whole.panel.replace('_', ' ')}; you belong to the panel {me.person.panel.replace('_', ' ')}"
         )
     held = queue.task_for(task, kind, question, me.person.id)
-    seat = drafts.Lease(
-        task, kind, question, whole, float("inf"), None, None, drafts.Draft({}, "", None, 0.0, 0.0)
+    seat = types.Assignment(
+        task, kind, question, whole, float("inf"), None, None, types.Draft({}, "", None, 0.0, 0.0)
     )
     return Assignment(held, seat, whole, code, title, code.question(held))
 
@@ -61,9 +61,9 @@ def decide(request: Request, known: web.Known, me: web.Admin, sent: web.Form) ->
     hints = comparisons.contradictions(said) if work.code is comparisons and "seen" not in sent else []
     if hints:
         return tasks.page_of(request, store, me, work, fields, [], hints=hints, send_to="/admin/review/own")
-    if not drafts.guideline_exists(store, version):
+    if not guidelines.guideline_exists(store, version):
         version = tasks.guideline(store, work.task_set.panel)[0]
     text = json.dumps({"answer": said.model_dump(mode="json"), "shown": work.task.shown}, ensure_ascii=False)
     reviews.adjudicate(store, work.task.id, me.person.id, text, version, me.id)
-    known.note(me.id, "review: own answer", work.task.id)
+    audit.log_action(known.store, me.id, "review: own answer", work.task.id)
     return web.redirect(f"/admin/review/task?task={quote(work.task.id, safe='')}")

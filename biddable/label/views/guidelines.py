@@ -8,7 +8,8 @@ from starlette.responses import Response
 from biddable.label import collection, form
 from biddable.label.views import markup, tasks
 from biddable.run.config import UserError
-from biddable.store import drafts
+from biddable.store import audit, drafts
+from biddable.store import guidelines as store_guidelines
 from biddable.web import app as web
 
 pages = web.router()
@@ -29,7 +30,7 @@ def guidelines(request: Request, known: web.Known, me: web.Admin) -> Response:
         request,
         "guidelines.html",
         inforce=inforce,
-        history=drafts.guideline_history(known.store),
+        history=store_guidelines.guideline_history(known.store),
         flagged=flagged,
     )
 
@@ -39,6 +40,6 @@ def publish(known: web.Known, me: web.Admin, sent: web.Form) -> Response:
     name, text = str(sent.get("name", "")), form.one({"text": [str(sent.get("text", ""))]}, "text")
     if name not in collection.GUIDELINES.values() or text is None:
         raise UserError("a guideline's name (training or evaluation) and its text were expected")
-    version = drafts.publish_guideline(known.store, name, text.strip() + "\n", me.id)
-    known.note(me.id, "guideline in force", version)
+    version = store_guidelines.publish_guideline(known.store, name, text.strip() + "\n", me.id)
+    audit.log_action(known.store, me.id, "guideline in force", version)
     return web.redirect("/admin/guidelines")

@@ -6,7 +6,9 @@ from fastapi import HTTPException, Request
 from starlette.responses import Response
 
 from biddable.run.config import UserError
-from biddable.store.accounts import LEAST_PASSWORD, TooManyAttempts
+from biddable.store import invitations, sessions
+from biddable.store.accounts import LEAST_PASSWORD
+from biddable.store.sessions import TooManyAttempts
 from biddable.web import app as web
 
 pages = web.router()
@@ -24,7 +26,9 @@ def login(request: Request, known: web.Known, form: web.Form) -> Response:
     name = str(form.get("name", ""))
     try:
         agent = request.headers.get("user-agent", "")
-        token = known.login(name, str(form.get("password", "")), web.client_address(request), agent)
+        token = sessions.log_in(
+            known, name, str(form.get("password", "")), web.client_address(request), agent
+        )
     except UserError as refusal:
         status = 429 if isinstance(refusal, TooManyAttempts) else 403
         return web.page(request, "login.html", status, wrong=refusal.lines, name=name[:64])
@@ -35,7 +39,7 @@ def login(request: Request, known: web.Known, form: web.Form) -> Response:
 
 @pages.post("/logout")
 def logout(request: Request, known: web.Known, visit: web.Visit, me: web.Member) -> Response:
-    known.leave(visit.token)
+    sessions.log_out(known.store, visit.token)
     response = web.redirect("/login")
     web.delete_session_cookie(request, response)
     return response
@@ -52,11 +56,11 @@ def accept(request: Request, known: web.Known, token: str, form: web.Form) -> Re
     if password != form.get("again"):
         return _invitation(request, known, token, ["the two passwords differ"], name)
     try:
-        account = known.accept(token, name, password)
+        account = invitations.accept_invitation(known, token, name, password)
     except UserError as refusal:
         return _invitation(request, known, token, refusal.lines, name)
-    session = known.login(
-        account.login, password, web.client_address(request), request.headers.get("user-agent", "")
+    session = sessions.log_in(
+        known, account.login, password, web.client_address(request), request.headers.get("user-agent", "")
     )
     response = web.redirect("/")
     web.set_session_cookie(request, response, session)
@@ -64,7 +68,7 @@ def accept(request: Request, known: web.Known, token: str, form: web.Form) -> Re
 
 
 def _invitation(request: Request, known: web.Known, token: str, wrong: list[str], name: str) -> Response:
-    found = known.invitation(token)
+    found = invitations.find_invitation(known.store, token)
     if found is None:
         raise HTTPException(404, "This invitation was used, taken back, or is too old. Ask for another one.")
     status = 400 if wrong else 200
@@ -85,9 +89,9 @@ def profile(request: Request, known: web.Known, me: web.Member) -> Response:
 
 
 def _profile(request: Request, known: web.Known, me: web.Member, wrong: list[str]) -> Response:
-    sessions = known.sessions(me.id)
+    browsers = sessions.list_sessions(known.store, me.id)
     return web.page(
-        request, "profile.html", 400 if wrong else 200, sessions=sessions, wrong=wrong, least=LEAST_PASSWORD
+        request, "profile.html", 400 if wrong else 200, sessions=browsers, wrong=wrong, least=LEAST_PASSWORD
     )
 
 
@@ -107,7 +111,7 @@ def change_password(request: Request, known: web.Known, me: web.Member, form: we
 def end_sessions(known: web.Known, me: web.Member, form: web.Form) -> Response:
     """End one session of one's own, or all."""
     which = form.get("session")
-    known.revoke(me.id, str(which) if which else None, me.id)
+    sessions.revoke_sessions(known.store, me.id, str(which) if which else None, me.id)
     return web.redirect("/profile")
 
 

@@ -29,10 +29,11 @@ from biddable.label import (
 from biddable.label.probes import conversation
 from biddable.label.views import markup
 from biddable.run.config import UserError
-from biddable.store import drafts, reviews
-from biddable.store.accounts import Account
+from biddable.store import assignments, drafts, guidelines, reviews, types
+from biddable.store import screening as store_screening
+from biddable.store.leases import LeaseExpired
 from biddable.store.store import Store
-from biddable.store.types import LeaseExpired, TaskSet
+from biddable.store.types import Account, TaskSet
 from biddable.web import app as web
 
 KINDS: dict[str, tuple[ModuleType, str]] = {
@@ -54,7 +55,7 @@ class Assignment(NamedTuple):
     """A task on somebody's desk."""
 
     task: queue.AssignedTask
-    seat: drafts.Lease
+    seat: types.Assignment
     task_set: TaskSet
     code: ModuleType
     title: str
@@ -82,11 +83,11 @@ def home(request: Request, known: web.Known, me: web.Member, nothing: bool = Fal
 def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
     """The sets for this person, and whether some wait for the screening."""
     found, locked = [], False
-    counted = drafts.answers_per_set(store, me.person.id)
+    counted = assignments.answers_per_set(store, me.person.id)
     for one in store.task_sets():
         if (one.panel, one.simulated) != (me.person.panel, False) or one.kind not in KINDS:
             continue
-        if not reviews.is_admitted(store, me.person.id, one.name):
+        if not store_screening.is_admitted(store, me.person.id, one.name):
             locked = True
             continue
         mine = counted.get(one.name, 0) + (counted.get(one.gold, 0) if one.gold else 0)
@@ -128,7 +129,7 @@ def _link(task: str) -> str:
 
 def _assignment(store: Store, me: Account, task: str) -> Assignment:
     """The task, if it is this person's. Raises 404 otherwise: whether there is such a task is nobody else's business."""
-    seat = drafts.find_lease(store, task, me.person.id)
+    seat = assignments.find_assignment(store, task, me.person.id)
     if seat is None:
         raise HTTPException(404)
     held = queue.task_for(task, seat.kind, seat.question, me.person.id)
@@ -142,17 +143,17 @@ def _assignment(store: Store, me: Account, task: str) -> Assignment:
 def guideline(store: Store, panel: collection.Panel) -> tuple[str, str]:
     """Version and text of the guideline that is in force for a panel; ours until somebody puts another one in force."""
     name, text = collection.guideline(panel)
-    found = drafts.current_guideline(store, name)
-    return found if found is not None else (drafts.publish_guideline(store, name, text), text)
+    found = guidelines.current_guideline(store, name)
+    return found if found is not None else (guidelines.publish_guideline(store, name, text), text)
 
 
 @pages.get("/task")
 def taskpage_of(request: Request, known: web.Known, me: web.Member, id: str, saved: str = "") -> Response:
     assignment, seconds = _assignment(known.store, me, id), request.app.state.lease_seconds
     if (
-        assignment.seat.label is None and assignment.seat.until < known.store.clock() + 0.9 * seconds
+        assignment.seat.label is None and assignment.seat.expires_at < known.store.clock() + 0.9 * seconds
     ):  # not when it was taken just now
-        drafts.extend_lease(known.store, id, me.person.id, seconds)
+        known.store.extend_lease(id, me.person.id, seconds)
     return page_of(
         request,
         known.store,
@@ -235,7 +236,7 @@ def fields_of(sent: web.Form) -> dict[str, list[str]]:
 
 def _keep(
     request: Request, store: Store, me: Account, assignment: Assignment, sent: web.Form
-) -> tuple[dict[str, list[str]], str, drafts.SavedDraft]:
+) -> tuple[dict[str, list[str]], str, types.SavedDraft]:
     """Keep the form as a draft and the task for this person; returns the fields, the guideline that the page showed, and how that went."""
     fields, version, draft = fields_of(sent), str(sent.get("guideline", "")), assignment.seat.draft
     if assignment.code is probes and draft is not None:
@@ -244,7 +245,7 @@ def _keep(
         fields.pop("said", None)
     if sum(len(one) for values in fields.values() for one in values) > 4 * form.MOST_TEXT:
         raise UserError("this is too long to be kept; shorten it")
-    if not drafts.guideline_exists(store, version):
+    if not guidelines.guideline_exists(store, version):
         version = guideline(store, assignment.task_set.panel)[0]
     told = str(sent.get("seconds", ""))
     seconds = min(float(told), MOST_SECONDS) if told.isascii() and told.isdigit() and len(told) < 8 else None
@@ -262,7 +263,7 @@ def save_draft(request: Request, known: web.Known, me: web.Member, sent: web.For
     assignment = _assignment(known.store, me, str(sent.get("id", "")))
     _, _, kept = _keep(request, known.store, me, assignment, sent)
     if "application/json" in request.headers.get("accept", ""):
-        return JSONResponse({"saved": time.strftime("%H:%M", time.gmtime()), "held": kept.held})
+        return JSONResponse({"saved": time.strftime("%H:%M", time.gmtime()), "held": kept.has_lease})
     return web.redirect(_link(assignment.task.id))
 
 
@@ -312,7 +313,7 @@ def skip(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> 
     reason = (form.one({"reason": [str(sent.get("reason", ""))]}, "reason") or "").strip()
     if flag and not reason:
         raise UserError("say in a few words what is wrong with the task")
-    drafts.skip(known.store, assignment.task.id, me.person.id, flag, reason)
+    drafts.skip_task(known.store, assignment.task.id, me.person.id, flag, reason)
     return _next(request, known.store, me, assignment.task_set.name)
 
 
@@ -321,7 +322,9 @@ def mine(request: Request, known: web.Known, me: web.Member) -> Response:
     """A person's own answers and days."""
     given = [
         (one, KINDS[one.kind][1], _link(one.task))
-        for one in drafts.own_answers(known.store, me.person.id)
+        for one in assignments.past_answers(known.store, me.person.id)
         if one.kind in KINDS
     ]
-    return web.page(request, "mine.html", given=given, days=drafts.answers_per_day(known.store, me.person.id))
+    return web.page(
+        request, "mine.html", given=given, days=assignments.answers_per_day(known.store, me.person.id)
+    )

@@ -116,7 +116,10 @@ def home(request: Request, guest: Annotated[Guest | None, Depends(_guest)]) -> R
         return web.page(request, "key.html", wrong="key" in request.query_params)
     chat: ChatState = request.app.state.chat
     server: Server = request.app.state.server
-    known = {"agreed": bool(chat.consents.agreed(guest.user)), "asked": chat.consents.asked(guest.user)}
+    known = {
+        "agreed": bool(chat.consents.agreed_version(guest.user)),
+        "asked": chat.consents.has_answered(guest.user),
+    }
     if server.keeper is None:
         known = {"agreed": False, "asked": False}
     context = {
@@ -166,7 +169,7 @@ async def answer(request: Request, guest: Somebody) -> Response:
     names = list(server.sources)
     both = not asked.again and random.random() < chat.side_by_side
     chosen = random.sample((names * 2)[:2] if len(names) < 2 else names[:2], 2) if both else names[:1]
-    asker = Asker(guest.user, await run_in_threadpool(chat.consents.agreed, guest.user), "chat")
+    asker = Asker(guest.user, await run_in_threadpool(chat.consents.agreed_version, guest.user), "chat")
     conversation = asked.conversation or recorder.new_id("conv")
     talks = []
     for name in chosen:
@@ -257,7 +260,7 @@ async def consent(request: Request, visit: web.Visit, guest: Somebody) -> Respon
     said = _parsed(Agreement, await body(request, server.most_bytes))
     if said.version != chat.consents.version or server.keeper is None:
         raise Wrong("this question has changed; load the page again", 409)
-    await run_in_threadpool(chat.consents.note, guest.user, said.given)
+    await run_in_threadpool(chat.consents.add, guest.user, said.given)
     response = JSONResponse({"given": said.given})
     web.set_session_cookie(request, response, visit.token, YEAR)
     return response
@@ -269,7 +272,7 @@ async def forget(request: Request, guest: Somebody) -> Response:
     server, chat = _state(request)
     if server.keeper is None:
         raise Wrong("nothing is kept here", 404)
-    await run_in_threadpool(chat.consents.note, guest.user, False)
+    await run_in_threadpool(chat.consents.add, guest.user, False)
     turns, said = await server.keeper.forget(guest.user)
     return JSONResponse({"turns": turns, "feedback": said})
 

@@ -22,7 +22,7 @@ from biddable.serve.openai import protocol
 from biddable.serve.openai.http import NOES, Events, Frame, body, event, told, while_here, wrong
 from biddable.serve.openai.protocol import Asked, ChatAsked, TextAsked, Wrong
 from biddable.serve.recorder import Asker
-from biddable.store.api_keys import Key
+from biddable.store.types import Key
 
 
 async def _caller(request: Request) -> Key | None:
