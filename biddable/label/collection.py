@@ -14,10 +14,10 @@ from pydantic import BaseModel
 from biddable.label import queue
 from biddable.label.queue import AssignedTask, CollectedLabel
 from biddable.label.simulated import labelers as people
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import Settings, UserError, Waiting
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Prompt, Replies, Split, hash_fraction
-from biddable.run.stages import StageContext
 from biddable.store import gold as store_gold
 from biddable.store import guidelines as store_guidelines
 from biddable.store.store import Store, open_store
@@ -63,7 +63,7 @@ def read_replies(where: Path) -> list[tuple[str, Replies]]:
 
     The hash comes first, and tasks are given in the order of their ids: neighbours in the file do not go to neighbours in the panel.
     """
-    rows = records.read(where if where.is_file() else where / "replies.jsonl", Replies)
+    rows = jsonl.read(where if where.is_file() else where / "replies.jsonl", Replies)
     found: dict[str, Replies] = {}
     for row in rows:
         name, copies = task_name(row), 1

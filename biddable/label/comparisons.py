@@ -18,19 +18,10 @@ from biddable.label.form import LETTERS, Fields, made, metadata, number, one
 from biddable.label.queue import AssignedTask, CollectedLabel
 from biddable.label.simulated import labelers as people
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
+from biddable.run.jsonl import read, write
 from biddable.run.records import Answer as Given
-from biddable.run.records import (
-    Comparison,
-    Demonstration,
-    Prompt,
-    Record,
-    Replies,
-    Split,
-    hash_fraction,
-    read,
-    write,
-)
-from biddable.run.stages import StageContext
+from biddable.run.records import Comparison, Demonstration, Prompt, Record, Replies, Split, hash_fraction
 from biddable.store.types import Task as Asked
 
 Value = TypeVar("Value")

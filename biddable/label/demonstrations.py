@@ -15,9 +15,10 @@ from biddable.label.form import Fields, made, number, one
 from biddable.label.queue import AssignedTask, CollectedLabel
 from biddable.label.simulated import labelers as people
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
+from biddable.run.jsonl import read, write
 from biddable.run.records import Answer as Given
-from biddable.run.records import Demonstration, Prompt, Record, Split, read, write
-from biddable.run.stages import StageContext
+from biddable.run.records import Demonstration, Prompt, Record, Split
 from biddable.store.types import Task as Asked
 
 

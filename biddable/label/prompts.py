@@ -16,9 +16,10 @@ from biddable.label import collection, queue
 from biddable.label.form import Fields, made, one
 from biddable.label.queue import AssignedTask, CollectedLabel
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
+from biddable.run.jsonl import read, write
 from biddable.run.records import Answer as Given
-from biddable.run.records import Demonstration, Message, Prompt, Record, Text, read, write
-from biddable.run.stages import StageContext
+from biddable.run.records import Demonstration, Message, Prompt, Record, Text
 from biddable.store.types import Task as Asked
 
 Form = Literal["plain", "few_shot", "user_based"]

@@ -16,9 +16,10 @@ from biddable.label.form import Fields, made, number, one
 from biddable.label.queue import AssignedTask, CollectedLabel
 from biddable.label.rules import Rule, load
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
+from biddable.run.jsonl import write
 from biddable.run.records import Answer as Given
-from biddable.run.records import Level, Prompt, Record, Replies, RuleCheck, Split, hash_fraction, write
-from biddable.run.stages import StageContext
+from biddable.run.records import Level, Prompt, Record, Replies, RuleCheck, Split, hash_fraction
 from biddable.store.types import Task as Asked
 
 

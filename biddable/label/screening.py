@@ -17,8 +17,9 @@ from pydantic import BaseModel, Field, model_validator
 from biddable.label import collection, comparisons
 from biddable.label.form import Fields, made, number, one
 from biddable.run.config import Input, Settings, UserError, Waiting
-from biddable.run.records import Comparison, Message, Prompt, Record, Replies, read, write
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
+from biddable.run.jsonl import read, write
+from biddable.run.records import Comparison, Message, Prompt, Record, Replies
 from biddable.store import gold, screening
 from biddable.store.store import Store, open_store
 from biddable.store.types import Label, Part, Screening, Task, TaskSet

@@ -17,8 +17,9 @@ from biddable.label.queue import AssignedTask, CollectedLabel
 from biddable.label.rulechecks import shares
 from biddable.label.rules import Rule, load
 from biddable.run.config import Input, Settings, UserError
-from biddable.run.records import Level, Message, Probe, Record, write
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
+from biddable.run.jsonl import write
+from biddable.run.records import Level, Message, Probe, Record
 from biddable.store.types import Task as Asked
 
 
