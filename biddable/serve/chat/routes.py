@@ -168,14 +168,14 @@ async def answer(request: Request, guest: Somebody) -> Response:
     if wait := server.rate_limiter.take(guest.rate):
         raise APIError("you ask too often; wait a little", 429, code="rate_limit_exceeded", retry=wait)
     asked = _parsed(Question, await read_body(request, server.max_request_bytes))
-    names = list(server.sources)
+    names = list(server.models)
     both = not asked.again and random.random() < chat.side_by_side
     chosen = random.sample((names * 2)[:2] if len(names) < 2 else names[:2], 2) if both else names[:1]
     asker = Requester(guest.user, await run_in_threadpool(chat.consents.agreed_version, guest.user), "chat")
     conversation = asked.conversation or recorder.new_id("conv")
     talks = []
     for name in chosen:
-        source = server.sources[name]
+        source = server.models[name]
         count = server.best_of if source.scores else 1
         ask = GenerationRequest(
             name, messages=tuple(turned.message() for turned in asked.messages), best_of=count
