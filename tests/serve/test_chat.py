@@ -177,7 +177,7 @@ def test_two_policies_side_by_side_are_blind_and_in_any_order(come: Callable[...
 
 
 def test_the_same_model_stands_on_the_same_trunk(pair: Any) -> None:
-    batches = pair.sources["learn.ppo"].engine.batches
+    batches = pair.models["learn.ppo"].engine.batches
     assert batches["learn.ppo"].policy.trunk is batches["learn.start"].policy.trunk
 
 
