@@ -130,8 +130,8 @@ def home(request: Request, guest: MaybeGuest) -> Response:
         consent=CONSENT.split("\n\n"),
         version=consents.version,
         keeps=keeps,
-        agreed=keeps and bool(consents.agreed(guest.user)),
-        answered=keeps and consents.asked(guest.user),
+        agreed=keeps and bool(consents.agreed_version(guest.user)),
+        answered=keeps and consents.has_answered(guest.user),
     )
 
 
@@ -172,7 +172,7 @@ async def answer(request: Request, guest: CurrentGuest) -> Response:
         raise APIError("you ask too often; wait a little", 429, code="rate_limit_exceeded", retry=seconds)
     body = parse_body(AnswerRequest, await read_body(request, server.max_request_bytes))
     side_by_side = not body.again and random.random() < chat.side_by_side
-    consent = await run_in_threadpool(chat.consents.agreed, guest.user)
+    consent = await run_in_threadpool(chat.consents.agreed_version, guest.user)
     requester = Requester(guest.user, consent, "chat")
     conversation = body.conversation or recorder.new_id("conv")
     exchanges = []
@@ -275,7 +275,7 @@ async def consent(request: Request, visitor: Visit, guest: CurrentGuest) -> Resp
     body = parse_body(ConsentRequest, await read_body(request, server.max_request_bytes))
     if body.version != consents.version or server.recorder is None:
         raise APIError("this question has changed; load the page again", 409)
-    await run_in_threadpool(consents.note, guest.user, body.given)
+    await run_in_threadpool(consents.add, guest.user, body.given)
     response = JSONResponse({"given": body.given})
     set_session_cookie(request, response, visitor.token, YEAR_SECONDS)
     return response
@@ -288,7 +288,7 @@ async def forget(request: Request, guest: CurrentGuest) -> Response:
     if server.recorder is None:
         raise APIError("nothing is kept here", 404)
     # First the consent: nothing that is asked from now on is kept, so nothing is left behind by the deletion.
-    await run_in_threadpool(_chat(request).consents.note, guest.user, False)
+    await run_in_threadpool(_chat(request).consents.add, guest.user, False)
     turns, feedback = await server.recorder.forget(guest.user)
     return JSONResponse({"turns": turns, "feedback": feedback})
 

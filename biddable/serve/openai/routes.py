@@ -23,7 +23,8 @@ from biddable.serve.openai.protocol import (
 )
 from biddable.serve.openai.responses import ChatFormat, CompletionFormat, Json, respond
 from biddable.serve.recorder import Requester
-from biddable.store.api_keys import Key, Keys
+from biddable.store.api_keys import Keys
+from biddable.store.types import Key
 
 DEFAULT_COMPLETION_TOKENS = 16
 """OpenAI's default of `max_tokens` at /v1/completions."""
