@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import subprocess
@@ -155,10 +156,16 @@ def test_a_stage_says_what_it_makes_and_every_setting_is_explained_and_read(name
     )
     assert callable(stage.serve if catalog.is_site(name) else stage.run)
     assert stage.Config.model_config["frozen"]
-    text = Path(str(stage.__file__)).read_text(encoding="utf-8")
+    # inherited settings are read where the class that brings them stands
+    files = {
+        Path(inspect.getfile(kind))
+        for kind in stage.Config.__mro__
+        if kind.__module__.startswith("biddable.")
+    }
     read = {
         node.attr
-        for node in ast.walk(ast.parse(text))
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id in ("cfg", "self")
