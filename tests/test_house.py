@@ -156,12 +156,10 @@ def test_a_stage_says_what_it_makes_and_every_setting_is_explained_and_read(name
     )
     assert callable(stage.serve if catalog.is_site(name) else stage.run)
     assert stage.Config.model_config["frozen"]
-    # inherited settings are read where the class that brings them stands
+    classes = [cls for cls in stage.Config.__mro__ if cls.__module__.startswith("biddable.")]
     files = {
-        Path(inspect.getfile(kind))
-        for kind in stage.Config.__mro__
-        if kind.__module__.startswith("biddable.")
-    }
+        Path(inspect.getfile(cls)) for cls in classes
+    }  # an inherited setting may be read beside its class
     read = {
         node.attr
         for file in files

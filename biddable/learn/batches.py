@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from biddable.model.checkpoints import encode_chat
-from biddable.model.packing import Packed, Tree, pack
+from biddable.model.packing import PackedBatch, Tree, pack
 from biddable.model.trunk import Trunk
 from biddable.run import jsonl
 from biddable.run.config import UserError
@@ -18,7 +18,7 @@ from biddable.run.records import Answer, Message, Text
 def answer_ids(tokenizer: Any, answer: Answer) -> tuple[int, ...]:
     """An answer's token ids: those it was sampled as, or, for a person's text, the tokenizer's and the end-of-sequence token.
 
-    Sampled ids are kept because decoding and encoding again may give others. The EOS token is a part of the answer: it is trained
+    SampledAnswer ids are kept because decoding and encoding again may give others. The EOS token is a part of the answer: it is trained
     on, and the reward is read there.
     """
     if answer.tokens is not None:
@@ -60,7 +60,7 @@ def cache_trunk_outputs(
 
     The trunk is frozen, so its outputs are the same in every epoch and computed once.
     """
-    if trunk.blocks == 0:
+    if trunk.depth == 0:
         return list(trees)
     cached: list[Tree] = []
     used_bytes = 0.0
@@ -85,7 +85,7 @@ def cache_trunk_outputs(
 
 def microbatches(
     trees: Sequence[Tree], tokens: int, row_tokens: int = 128
-) -> Iterator[tuple[list[int], Packed]]:
+) -> Iterator[tuple[list[int], PackedBatch]]:
     """(indices of trees, their rows) in order, at most about `tokens` tokens each; a tree is never split.
 
     Trees with and without cached trunk outputs don't share a microbatch: the trunk runs for all of a microbatch or for none.

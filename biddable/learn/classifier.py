@@ -127,7 +127,7 @@ def fit(
     labels: np.ndarray[Any, Any],
 ) -> None:
     """Minimise the mean cross-entropy of σ(score) and label. The bias trains with the head: there is no pair in which it cancels."""
-    branch = cfg.adamw(scorer.body.parameters())
+    branch = cfg.adamw(scorer.branch.parameters())
     head = cfg.adamw([scorer.weight, scorer.bias], weight_decay=0.0)
     steps = cfg.epochs * batches_per_epoch(len(trees), cfg.batch)
     for step, batch in epochs(

@@ -24,7 +24,7 @@ from biddable.learn.replies import sampled_answer
 from biddable.learn.training import Resumable, derive_seed, epoch_order, shuffled_indices, updates
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
-from biddable.model.sampler import Request, Sampled
+from biddable.model.sampler import Request, SampledAnswer
 from biddable.run import jsonl
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
@@ -218,8 +218,8 @@ def load_models(cfg: Config) -> tuple[rollout.Models, Any]:
     policy = checkpoints.load_policy(cfg.policy)
     reward = checkpoints.load_scorer(cfg.reward, policy.trunk).freeze()
     value = checkpoints.load_scorer(cfg.reward, policy.trunk)
-    # A twin and not a frozen copy: it runs the policy's own operations, so the first KL is exactly 0.
-    reference = policy.twin().requires_grad_(False)
+    # A copy and not a frozen copy: it runs the policy's own operations, so the first KL is exactly 0.
+    reference = policy.copy().requires_grad_(False)
     return rollout.Models(policy, reference, value, reward), checkpoints.tokenizer(cfg.policy)
 
 
@@ -263,7 +263,7 @@ def minibatch_indices(cfg: Config, step: int, seed: int) -> list[list[int]]:
 def minibatch_experiences(
     cfg: Config,
     models: rollout.Models,
-    samples: Sequence[Sampled],
+    samples: Sequence[SampledAnswer],
     trees: Sequence[Tree],
     minibatches: Sequence[Sequence[int]],
 ) -> list[rollout.Experience]:
@@ -357,7 +357,7 @@ def log_samples(
     context: StageContext,
     step: int,
     tokenizer: Any,
-    episodes: Sequence[tuple[Request, Sampled]],
+    episodes: Sequence[tuple[Request, SampledAnswer]],
     experience: rollout.Experience,
 ) -> None:
     """Three episodes of this minibatch with score and KL, for people to read: numbers alone don't show what the policy does."""

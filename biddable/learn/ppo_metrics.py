@@ -12,7 +12,7 @@ import torch
 
 from biddable.learn import losses
 from biddable.learn.rollout import Advantages, Experience, sum_by_answer
-from biddable.model.sampler import Sampled
+from biddable.model.sampler import SampledAnswer
 from biddable.run.config import UserError
 
 
@@ -20,7 +20,7 @@ def summarise(
     experiences: Sequence[Experience],
     targets: Sequence[Advantages],
     statistics: Sequence[dict[str, float]],
-    samples: Sequence[Sampled],
+    samples: Sequence[SampledAnswer],
     kl_coef: float,
 ) -> dict[str, float]:
     """One rollout's metrics; each name is explained in docs/flow.md. `statistics` has one entry per update."""

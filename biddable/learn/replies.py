@@ -12,7 +12,7 @@ from pydantic import Field
 from biddable.learn.batches import prompt_ids
 from biddable.learn.training import derive_seed
 from biddable.model import checkpoints
-from biddable.model.sampler import Request, Sampled, sample
+from biddable.model.sampler import Request, SampledAnswer, sample
 from biddable.model.trunk import Trunk
 from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
@@ -64,7 +64,7 @@ def run(cfg: Config, context: StageContext) -> None:
         requests = build_requests(cfg, tokenizer, prompts, counts, folder, context)
         report = offset_progress(context, number * len(owners), len(cfg.policies) * len(owners))
         eos = checkpoints.eos_ids(folder, tokenizer)
-        samples = sample(policy, requests, eos, cfg.slots, done=report)
+        samples = sample(policy, requests, eos, cfg.slots, progress=report)
         for owner, sampled in zip(owners, samples, strict=True):
             answers[owner].append(sampled_answer(tokenizer, sampled, folder.name))
     rows = [Replies(prompt=p, answers=tuple(a)) for p, a in zip(prompts, answers, strict=True)]
@@ -129,7 +129,7 @@ def offset_progress(context: StageContext, before: int, total: int) -> Callable[
     return lambda finished, tokens: context.progress(before + finished, total)
 
 
-def sampled_answer(tokenizer: Any, sampled: Sampled, model: str, step: int | None = None) -> Answer:
+def sampled_answer(tokenizer: Any, sampled: SampledAnswer, model: str, step: int | None = None) -> Answer:
     """A sampled answer as a record: its ids as they are, its text without the token that ended it."""
     ids = sampled.tokens[:-1] if sampled.finish == "stop" else sampled.tokens
     text = tokenizer.decode(ids, skip_special_tokens=True)

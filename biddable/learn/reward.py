@@ -105,7 +105,7 @@ def fit(
     ranks: Sequence[Sequence[Sequence[int]]],
 ) -> int:
     """Minimise the ranking loss; returns the number of updates. The bias doesn't train: it cancels in every pair."""
-    branch, head = cfg.adamw(scorer.body.parameters()), cfg.adamw([scorer.weight], weight_decay=0.0)
+    branch, head = cfg.adamw(scorer.branch.parameters()), cfg.adamw([scorer.weight], weight_decay=0.0)
     steps = cfg.epochs * batches_per_epoch(len(trees), cfg.batch)
     for step, batch in epochs(
         context, len(trees), cfg.batch, cfg.epochs, {"branch": branch, "head": head}, cfg.checkpoint_seconds

@@ -13,8 +13,8 @@ import torch
 
 from biddable.learn import losses
 from biddable.learn.batches import microbatches
-from biddable.model.packing import Packed, Tree, pad
-from biddable.model.sampler import Request, Sampled, sample
+from biddable.model.packing import PackedBatch, Tree, pad
+from biddable.model.sampler import Request, SampledAnswer, sample
 from biddable.model.trunk import Policy, Scorer
 from biddable.run.records import Finish
 
@@ -39,7 +39,7 @@ class Experience(NamedTuple):
     (Huang et al. 2024 name the other way as a source of trouble).
     """
 
-    packed: tuple[Packed, ...]  # microbatches
+    packed: tuple[PackedBatch, ...]  # microbatches
     logp: torch.Tensor  # (N,) log pi_old of each token drawn
     logp_reference: torch.Tensor  # (N,) log pi_ref
     values: torch.Tensor  # (N,) V_old before each token
@@ -58,9 +58,9 @@ class Advantages(NamedTuple):
 
 def sample_episodes(
     policy: Policy, requests: Sequence[Request], eos: frozenset[int], slots: int
-) -> tuple[list[Sampled], list[Tree]]:
+) -> tuple[list[SampledAnswer], list[Tree]]:
     """Sample an answer to each request, and keep the trunk's outputs: the answers, and the trees that all later forwards start from."""
-    has_trunk = policy.trunk.blocks > 0
+    has_trunk = policy.trunk.depth > 0
     samples = sample(policy.freeze(), requests, eos, slots, keep_trunk=has_trunk)
     trees = []
     for request, sampled in zip(requests, samples, strict=True):

@@ -110,7 +110,7 @@ def run(cfg: Config, context: StageContext) -> None:
     per_epoch = batches_per_epoch(len(train), cfg.batch)
     steps = cfg.epochs * per_epoch
     parts: dict[str, Resumable] = {"optimizer": optimizer, "best": best}
-    with residual_dropout(policy.body, cfg.dropout):
+    with residual_dropout(policy.branch, cfg.dropout):
         for step, batch in epochs(context, len(train), cfg.batch, cfg.epochs, parts, cfg.checkpoint_seconds):
             trees = [train[i] for i in batch]
             trees += mixed_text(text, len(batch), cfg.text_share, step, context.seed)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from biddable.model.trunk import Body
+from biddable.model.trunk import DecoderBlocks
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
 
@@ -127,7 +127,7 @@ MLP_NAMES = ("mlp", "feed_forward")
 
 
 @contextmanager
-def residual_dropout(body: Body, rate: float) -> Iterator[None]:
+def residual_dropout(branch: DecoderBlocks, rate: float) -> Iterator[None]:
     """Dropout on what each block's attention and MLP add to the residual stream (Ouyang et al. 2022, C.1: 0.2 in SFT).
 
     On inside the `with` block, off in frozen copies made there and after it. Raises UserError for a family whose blocks have no
@@ -142,16 +142,16 @@ def residual_dropout(body: Body, rate: float) -> Iterator[None]:
         return nn.functional.dropout(output, rate)
 
     names = ATTENTION_NAMES + MLP_NAMES
-    modules = [m for name, m in body.named_modules() if name.rsplit(".", 1)[-1] in names]
-    if rate and len(modules) != 2 * body.blocks:
+    modules = [m for name, m in branch.named_modules() if name.rsplit(".", 1)[-1] in names]
+    if rate and len(modules) != 2 * branch.depth:
         raise UserError(
             f"dropout = {rate}: this family's blocks have no known attention and MLP parts; set dropout = 0"
         )
     handles = [m.register_forward_hook(drop) for m in modules] if rate else []
-    body.train()
+    branch.train()
     try:
         yield
     finally:
-        body.eval()
+        branch.eval()
         for handle in handles:
             handle.remove()

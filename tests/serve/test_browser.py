@@ -121,8 +121,8 @@ def test_two_answers_side_by_side_on_a_desk_and_below_each_other_on_a_phone(
 
 def test_stop_frees_the_seat_and_the_conversation_goes_on(page: Any, start: Callable[..., Any]) -> None:
     served = start(access="open", max_tokens=20_000, context=40_000)
-    served.sources["learn.ppo"].__dict__["context"] = 30_000
-    deck = served.sources["learn.ppo"].engine.decks["learn.ppo"]
+    served.models["learn.ppo"].__dict__["context"] = 30_000
+    deck = served.models["learn.ppo"].engine.decks["learn.ppo"]
     deck.eos = frozenset()
     page.goto(served.url)
     page.locator("#no").click()

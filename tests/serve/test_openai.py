@@ -269,7 +269,7 @@ def test_nothing_is_kept_unless_the_request_says_that_its_user_agreed(start: Cal
 
 def test_who_hangs_up_frees_the_seat(start: Callable[..., Any]) -> None:
     served = start(slots=1, max_tokens=400)
-    deck = served.sources[MODEL].engine.decks[MODEL]
+    deck = served.models[MODEL].engine.decks[MODEL]
     deck.eos = frozenset()
     for stream in (True, False):
         body = json.dumps({**ASK, "max_tokens": 400, "stream": stream, "n": 4}).encode()
@@ -288,7 +288,7 @@ def test_who_hangs_up_frees_the_seat(start: Callable[..., Any]) -> None:
 
 def test_a_full_queue_and_a_hurried_client_are_told_when_to_come_again(start: Callable[..., Any]) -> None:
     served = start(slots=1, queue=1, requests_per_minute=6)
-    engine = served.sources[MODEL].engine
+    engine = served.models[MODEL].engine
     engine.decks[MODEL].eos = frozenset()  # answers go on to their last token
     from biddable.serve.engine.requests import Job, Order
 
@@ -309,8 +309,8 @@ def test_a_full_queue_and_a_hurried_client_are_told_when_to_come_again(start: Ca
 
 def test_time_over(start: Callable[..., Any]) -> None:
     served = start(seconds=0.15, max_tokens=20_000, context=40_000)
-    served.sources[MODEL].__dict__["context"] = 30_000
-    served.sources[MODEL].engine.decks[MODEL].eos = frozenset()
+    served.models[MODEL].__dict__["context"] = 30_000
+    served.models[MODEL].engine.decks[MODEL].eos = frozenset()
     told = served.post("/v1/chat/completions", {**ASK, "max_tokens": 20_000})
     assert (
         told.json()["choices"][0]["finish_reason"] == "length"
@@ -357,9 +357,9 @@ def test_an_engine_that_is_not_there_or_has_other_models(
     from biddable.serve import api
 
     with pytest.raises(UserError, match="does not list models"):
-        api.sources(api.Config(engine="http://127.0.0.1:9", policies=(tiny_stages / "learn.ppo",)))
+        api.load_models(api.Config(engine="http://127.0.0.1:9", policies=(tiny_stages / "learn.ppo",)))
     monkeypatch.setenv("BIDDABLE_ENGINE_KEY", served.key)
     with pytest.raises(UserError, match="one of the engine's models"):
-        api.sources(
+        api.load_models(
             api.Config(engine=served.url, engine_models=("other",), policies=(tiny_stages / "learn.ppo",))
         )

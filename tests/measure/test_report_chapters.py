@@ -14,7 +14,9 @@ import pytest
 from biddable.measure import ratings, report
 from biddable.measure.benchmarks import aggregate
 from biddable.measure.benchmarks.tasks import Marks
-from biddable.measure.report import costs, paper_plots
+from biddable.measure.report import paper_plots
+from biddable.measure.report.chapters import benchmarks
+from biddable.measure.report.chapters.ratings import question_of
 from biddable.run import jsonl
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
@@ -81,14 +83,14 @@ def shown(fixture: ModuleType, whole: Path, tmp_path_factory: pytest.TempPathFac
     cfg: dict[str, Any] = {
         "winrate": run / "measure.winrate", "ppo": run / "learn.ppo", "reward": run / "learn.reward", "sft": run / "learn.sft",
         "comparisons": run / "label.comparisons", "replies": run / "learn.replies.test", "plain": run / "learn.ppo.plain",
-        "benchmarks": tuple(tests), "rated": own, "others": (earlier / "measure.winrate",),
+        "benchmarks": tuple(tests), "ratings_by_model": own, "other_winrates": (earlier / "measure.winrate",),
     }  # fmt: skip
     report.run(
         report.Config(**cfg), StageContext(out, "measure.report", 1, lambda step, steps, numbers: None)
     )
-    with pytest.raises(UserError, match="others_at: 1 places for 1 others and this run"):
+    with pytest.raises(UserError, match="axis_values: 1 values for 1 other_winrates and this run"):
         report.run(
-            report.Config(**cfg, others_at=(1.0,)),
+            report.Config(**cfg, axis_values=(1.0,)),
             StageContext(out, "measure.report", 1, lambda step, steps, numbers: None),
         )
     return (out / "report.html").read_text(encoding="utf-8"), out
@@ -119,17 +121,19 @@ def test_a_cell_says_value_interval_and_difference() -> None:
         "change_low": -0.02,
         "change_high": -0.004,
     }
-    assert costs.cell("accuracy", row) == "48.4 (36.6–60.4)\n−1.2*"
-    assert costs.cell("nll", row | {"change_high": 0.1}) == "0.484 (0.366–0.604)\n−0.012"
-    assert costs.cell("bleu", {"value": 12.0, "low": 10.0, "high": 14.0}) == "12.000 (10.000–14.000)"
-    assert costs.cell("nll", {"value": 1.0, "low": None, "high": None}) == "1.000 (?–?)"
+    assert benchmarks.format_cell("accuracy", row) == "48.4 (36.6–60.4)\n−1.2*"
+    assert benchmarks.format_cell("nll", row | {"change_high": 0.1}) == "0.484 (0.366–0.604)\n−0.012"
+    assert (
+        benchmarks.format_cell("bleu", {"value": 12.0, "low": 10.0, "high": 14.0}) == "12.000 (10.000–14.000)"
+    )
+    assert benchmarks.format_cell("nll", {"value": 1.0, "low": None, "high": None}) == "1.000 (?–?)"
 
 
 def test_questions_are_told_from_models_by_the_longest_name() -> None:
     models = ["sft", "my_sft"]
-    assert costs.asked_of("hallucination_my_sft", models) == "hallucination"
-    assert costs.asked_of("hallucination_sft", models) == "hallucination"
-    assert costs.asked_of("by_use_case", models) is None
+    assert question_of("hallucination_my_sft", models) == "hallucination"
+    assert question_of("hallucination_sft", models) == "hallucination"
+    assert question_of("by_use_case", models) is None
 
 
 def test_sizes_as_people_write_them() -> None:
