@@ -159,7 +159,7 @@ def _load_remote(
         )
     client = remote.client(cfg.engine, key, cfg.seconds)
     models: dict[str, ServedModel] = {
-        name: remote.Remote(name, answerer, client, model, cfg.max_tokens)
+        name: remote.RemoteModel(name, answerer, client, model, cfg.max_tokens)
         for name, answerer, model in zip(names, answerers, engine_models, strict=True)
     }
     return models, client.aclose
@@ -171,7 +171,7 @@ def application(cfg: Config, run: Path, models: Mapping[str, ServedModel], store
     max_request_bytes = cfg.max_request_kb * 1024
     server = ServerState(
         models,
-        TurnRecorder(run / "turns", accounts.secret()) if cfg.keep else None,
+        TurnRecorder(run / "turns", accounts.cookie_secret()) if cfg.keep else None,
         Keys(store) if cfg.access == "key" else None,
         RateLimiter(cfg.requests_per_minute),
         Metrics(),

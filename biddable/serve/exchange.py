@@ -75,7 +75,7 @@ class Exchange:
         self._stream: Stream | None = None
 
     async def open(self) -> None:
-        """Hand the request to the engine. Raises APIError, Full or Closed."""
+        """Hand the request to the engine. Raises APIError, QueueFull or EngineClosed."""
         self._stream = await self.source.open(self.ask)
 
     async def pieces(self) -> AsyncIterator[Piece]:

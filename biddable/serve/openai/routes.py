@@ -36,7 +36,7 @@ from biddable.serve.openai.protocol import (
     CompletionRequest,
 )
 from biddable.serve.recorder import Requester
-from biddable.store.api_keys import Key
+from biddable.store.types import Key
 
 
 async def _caller(request: Request) -> Key | None:
