@@ -205,7 +205,14 @@ def reward(folder: Path, split: dict[str, list[Prompt]], chance: random.Random) 
         )
     write(folder, "learn.replies", "replies.jsonl", replies)
     arrows = {"policies": "learn.sft", "prompts": "curate.prompts"}
-    stage(folder, "learn.replies", {"least": 4, "most": 9}, arrows, {"answers": 1244, "finished": 0.71}, 260)
+    stage(
+        folder,
+        "learn.replies",
+        {"min_answers": 4, "max_answers": 9},
+        arrows,
+        {"answers": 1244, "finished": 0.71},
+        260,
+    )
     write(folder, "label.comparisons", "comparisons.jsonl", ranked)
     agreed = {"agreement": 0.731, "agreement_low": 0.711, "agreement_high": 0.752, "comparisons": len(ranked)}
     agreed |= {"simulated": True, "labelers": 6}
@@ -320,7 +327,7 @@ def ppo(
     write(folder, key, "replies.jsonl", looked)
     arrows = {"policy": "learn.sft", "reward": "learn.reward", "prompts": "curate.prompts"}
     settings: dict[str, Any] = {"episodes": 64 * steps, "batch": 64, "minibatch": 16, "kl_coef": 0.05}
-    settings |= {"ptx_coef": coefficient, "learning_rate": 1e-5, "ema": 0.992}
+    settings |= {"ptx_coef": coefficient, "learning_rate": 1e-5, "ema_decay": 0.992}
     if coefficient:
         arrows["text"] = "collect.text"
     summary = {"steps": steps, "episodes": 64 * steps, "prompts": len(split["train"]), "peak_memory_gb": 4.87}
@@ -367,7 +374,9 @@ def test(folder: Path, asked: list[Prompt], models: list[str], chance: random.Ra
         w: [{"name": n, "path": str(q), "content": content_hash(q)} for n, q in found]
         for w, found in arrows.items()
     }
-    made = Stage(own.name, {"policies": models, "splits": ["test"], "least": 1, "most": 1}, None, arrows)
+    made = Stage(
+        own.name, {"policies": models, "splits": ["test"], "min_answers": 1, "max_answers": 1}, None, arrows
+    )
     runner.finish(context, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
     write(folder, "label.comparisons.heldout", "comparisons.jsonl", ranked)
     counted = {"comparisons": len(ranked), "simulated": True, "agreement": 0.744}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import subprocess
@@ -155,10 +156,14 @@ def test_a_stage_says_what_it_makes_and_every_setting_is_explained_and_read(name
     )
     assert callable(stage.serve if catalog.is_site(name) else stage.run)
     assert stage.Config.model_config["frozen"]
-    text = Path(str(stage.__file__)).read_text(encoding="utf-8")
+    classes = [cls for cls in stage.Config.__mro__ if cls.__module__.startswith("biddable.")]
+    files = {
+        Path(inspect.getfile(cls)) for cls in classes
+    }  # an inherited setting may be read beside its class
     read = {
         node.attr
-        for node in ast.walk(ast.parse(text))
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id in ("cfg", "self")

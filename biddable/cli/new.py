@@ -16,8 +16,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "learn.replies.test": {
         "policies": ["learn.start", "learn.sft", "learn.ppo"],
         "splits": ["test"],
-        "least": 1,
-        "most": 1,
+        "min_answers": 1,
+        "max_answers": 1,
     },
     "label.comparisons.heldout": {"replies": "learn.replies.test", "panel": "held_out"},
 }

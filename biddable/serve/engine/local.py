@@ -18,11 +18,11 @@ from biddable.model.trunk import Trunk
 from biddable.run.config import UserError
 from biddable.run.records import Message
 from biddable.run.records import Policy as Answerer
-from biddable.serve.engine.backend import Ask, Stream
-from biddable.serve.engine.batch import Deck
-from biddable.serve.engine.requests import Job, Order, Piece
+from biddable.serve.engine.backend import GenerationRequest, Stream
+from biddable.serve.engine.batch import ContinuousBatch
+from biddable.serve.engine.requests import Job, Piece, PromptRequest
 from biddable.serve.engine.thread import Engine
-from biddable.serve.openai.protocol import Wrong
+from biddable.serve.openai.protocol import APIError
 
 SHORT = 4000
 """Prompts of fewer characters are tokenised at once; longer ones beside the event loop, which they would hold up."""
@@ -31,7 +31,7 @@ SHORT = 4000
 class _Answers:
     """What one job of our engine gives, brought from the inference thread into the event loop."""
 
-    def __init__(self, orders: list[Order], seed: int | None, seconds: float) -> None:
+    def __init__(self, orders: list[PromptRequest], seed: int | None, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         self._told: asyncio.Queue[list[Piece] | Exception] = asyncio.Queue()
 
@@ -60,7 +60,7 @@ class _Answers:
 
 
 @dataclass(frozen=True)
-class Local:
+class LocalModel:
     """A policy on our own engine."""
 
     name: str
@@ -71,45 +71,46 @@ class Local:
     most_tokens: int  # of an answer
     seconds: float  # that an answer may take
 
-    async def open(self, ask: Ask) -> Stream:
-        """Queue the orders. Raises Wrong for prompts that cannot be answered, Full and Closed."""
-        wanted = ask.max_tokens or self.most_tokens
-        seed = secrets.randbits(62) if ask.seed is None else ask.seed
+    async def open(self, request: GenerationRequest) -> Stream:
+        """Queue the orders. Raises APIError for prompts that cannot be answered, QueueFull and EngineClosed."""
+        wanted = request.max_tokens or self.most_tokens
+        seed = secrets.randbits(62) if request.seed is None else request.seed
         orders = []
         long = (
-            sum(len(message.content) for message in ask.messages) + sum(len(prompt) for prompt in ask.prompts)
+            sum(len(message.content) for message in request.messages)
+            + sum(len(prompt) for prompt in request.prompts)
             > SHORT
         )
-        prompts = await run_in_threadpool(self._prompts, ask) if long else self._prompts(ask)
+        prompts = await run_in_threadpool(self._prompts, request) if long else self._prompts(request)
         for number, prompt in enumerate(prompts):
             room = self.context - len(prompt)
             if room < 1:
-                raise Wrong(
+                raise APIError(
                     f"the prompt has {len(prompt)} tokens; this server's context holds {self.context}",
-                    param="messages" if ask.messages else "prompt",
+                    param="messages" if request.messages else "prompt",
                     code="context_length_exceeded",
                 )
-            seeds = tuple(_seed(seed, number, k) for k in range(ask.count))
+            seeds = tuple(_seed(seed, number, k) for k in range(request.best_of))
             tokens = min(wanted, room, self.most_tokens)
-            shape = (tokens, ask.temperature, ask.top_p, ask.stop, ask.top)
-            orders.append(Order(prompt, seeds, ask.wanted, *shape))
+            shape = (tokens, request.temperature, request.top_p, request.stop, request.top_logprobs)
+            orders.append(PromptRequest(prompt, seeds, request.n, *shape))
         stream = _Answers(orders, seed, self.seconds)
         self.engine.submit(self.name, stream.job)
         return stream
 
-    def _prompts(self, ask: Ask) -> list[tuple[int, ...]]:
-        if ask.messages:
-            return [self._rendered(ask.messages)]
+    def _prompts(self, request: GenerationRequest) -> list[tuple[int, ...]]:
+        if request.messages:
+            return [self._rendered(request.messages)]
         found = []
-        for prompt in ask.prompts:
+        for prompt in request.prompts:
             if isinstance(prompt, str):
                 ids = tuple(self.tokenizer(prompt).input_ids)
             else:
                 ids = prompt
                 if any(token >= len(self.tokenizer) for token in ids):
-                    raise Wrong(f"prompt: token ids go up to {len(self.tokenizer) - 1}", param="prompt")
+                    raise APIError(f"prompt: token ids go up to {len(self.tokenizer) - 1}", param="prompt")
             if not ids:
-                raise Wrong("the prompt is empty", param="prompt")
+                raise APIError("the prompt is empty", param="prompt")
             found.append(ids)
         return found
 
@@ -121,7 +122,7 @@ class Local:
         try:
             return checkpoints.encode_chat(self.tokenizer, messages)
         except TemplateError as error:
-            raise Wrong(
+            raise APIError(
                 f"this model's chat template refuses the dialogue: {error}", param="messages"
             ) from error
 
@@ -129,21 +130,21 @@ class Local:
         """A control token written out in a message would be read as one: somebody could speak in another's name."""
         for token in self.tokenizer.added_tokens_decoder.values():
             if token.special and (word := str(token)) in text:
-                raise Wrong(
+                raise APIError(
                     f"{where}: holds {word}, which this model takes for a control token; leave it out",
                     param=where,
                 )
 
     @property
     def scores(self) -> bool:
-        return self.engine.decks[self.name].scorer is not None
+        return self.engine.batches[self.name].scorer is not None
 
     async def alive(self) -> bool:
         return self.engine.failed is None
 
     def load(self) -> tuple[int, int]:
-        deck = self.engine.decks[self.name]
-        return len(deck.live), len(deck.waiting)
+        batch = self.engine.batches[self.name]
+        return len(batch.live), len(batch.waiting)
 
     def spell(self, token: int) -> str:
         return str(self.tokenizer.decode([token], clean_up_tokenization_spaces=False))
@@ -169,10 +170,10 @@ class Limits:
 
 def load(
     policies: Mapping[str, Path], answerers: Sequence[Answerer], reward: Path | None, limits: Limits
-) -> tuple[dict[str, Local], Engine]:
-    """Each policy on a deck of one engine. Raises UserError for folders that hold none, and for a reward model on another trunk."""
+) -> tuple[dict[str, LocalModel], Engine]:
+    """Each policy on a batch of one engine. Raises UserError for folders that hold none, and for a reward model on another trunk."""
     shared: Trunk | None = None
-    decks, contexts = {}, {}
+    batches, contexts = {}, {}
     for name, folder in policies.items():
         mark = str(checkpoints.model_info(folder).get("fingerprint"))
         policy = checkpoints.load_policy(
@@ -187,13 +188,13 @@ def load(
                     f"{reward}: stands on another trunk than {folder}; both must come from one [learn.start]"
                 )
             scorer = checkpoints.load_scorer(reward, shared=policy.trunk).freeze()
-        decks[name] = Deck(
+        batches[name] = ContinuousBatch(
             policy.freeze(), tokenizer, checkpoints.eos_ids(folder, tokenizer), limits.slots, scorer
         )
         contexts[name] = min(limits.context, checkpoints.context_length(folder))
-    engine = Engine(decks, limits.queue)
+    engine = Engine(batches, limits.queue)
     found = {}
-    for (name, deck), answerer in zip(decks.items(), answerers, strict=True):
-        words = (deck.tokenizer, contexts[name], limits.max_tokens, limits.seconds)
-        found[name] = Local(name, answerer, engine, *words)
+    for (name, batch), answerer in zip(batches.items(), answerers, strict=True):
+        words = (batch.tokenizer, contexts[name], limits.max_tokens, limits.seconds)
+        found[name] = LocalModel(name, answerer, engine, *words)
     return found, engine
