@@ -159,7 +159,7 @@ def _load_remote(
         )
     client = remote.client(cfg.engine, key, cfg.seconds)
     models: dict[str, ServedModel] = {
-        name: remote.Remote(name, answerer, client, model, cfg.max_tokens)
+        name: remote.RemoteModel(name, answerer, client, model, cfg.max_tokens)
         for name, answerer, model in zip(names, answerers, engine_models, strict=True)
     }
     return models, client.aclose
