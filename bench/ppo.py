@@ -88,7 +88,7 @@ def ours(model: str, batch: int, trunk: int, updates: int = 4) -> dict[str, floa
     import torch
 
     from biddable.learn import ppo, rollout
-    from biddable.learn.training import Ema, Optimizer
+    from biddable.learn.optimizer import Ema, Optimizer
     from biddable.model import checkpoints
     from biddable.model.sampler import Request
     from biddable.model.trunk import scorer_from
@@ -97,7 +97,7 @@ def ours(model: str, batch: int, trunk: int, updates: int = 4) -> dict[str, floa
     policy = checkpoints.load_policy(common.brought(model, trunk))
     generator = torch.Generator().manual_seed(1)
     reward, value = scorer_from(policy, generator).freeze(), scorer_from(policy, generator)
-    m = rollout.Models(policy, policy.twin().requires_grad_(False), value, reward)
+    m = rollout.Models(policy, policy.copy().requires_grad_(False), value, reward)
     policy_adam, value_adam = Optimizer(policy.parameters()), Optimizer(value.parameters())
     average = Ema(policy_adam.masters, cfg.ema_decay)
     asked = common.prompts(batch * (updates + 1), PROMPT)
@@ -105,10 +105,14 @@ def ours(model: str, batch: int, trunk: int, updates: int = 4) -> dict[str, floa
     for step in range(updates + 1):
         own = asked[step * batch : (step + 1) * batch]
         requests = [Request(tuple(ids), step * batch + i, ANSWER) for i, ids in enumerate(own)]
-        got, trees = rollout.answer(policy, requests, frozenset(), cfg.slots)  # no end token: full length
-        part = rollout.experience(m, trees, [g.finish for g in got], None, cfg.microbatch_tokens, graph=True)
-        (target,) = rollout.advantages([part], cfg.kl_coef, cfg.gamma, cfg.gae_lambda, False, whiten=True)
-        ppo.update(cfg, m, part, target, fresh=True)
+        got, trees = rollout.sample_episodes(
+            policy, requests, frozenset(), cfg.slots
+        )  # no end token: full length
+        part = rollout.make_experience(
+            m, trees, [g.finish for g in got], None, cfg.microbatch_tokens, keep_graph=True
+        )
+        (target,) = rollout.compute_advantages([part], cfg.kl_coef, cfg.gamma, cfg.gae_lambda, False)
+        ppo.accumulate_gradients(cfg, m, part, target, first_pass=True)
         policy_adam.step(1e-6, cfg.clip_norm)
         value_adam.step(1e-6, cfg.clip_norm)
         average.update(policy_adam.masters)

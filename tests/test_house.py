@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import subprocess
@@ -155,10 +156,14 @@ def test_a_stage_says_what_it_makes_and_every_setting_is_explained_and_read(name
     )
     assert callable(stage.serve if catalog.is_site(name) else stage.run)
     assert stage.Config.model_config["frozen"]
-    text = Path(str(stage.__file__)).read_text(encoding="utf-8")
+    classes = [cls for cls in stage.Config.__mro__ if cls.__module__.startswith("biddable.")]
+    files = {
+        Path(inspect.getfile(cls)) for cls in classes
+    }  # an inherited setting may be read beside its class
     read = {
         node.attr
-        for node in ast.walk(ast.parse(text))
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id in ("cfg", "self")
@@ -170,12 +175,13 @@ def test_a_stage_says_what_it_makes_and_every_setting_is_explained_and_read(name
 
 def test_new_files_are_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "biddable.cli", "new", str(tmp_path / "fresh.toml")],
+        [sys.executable, "-m", "biddable.cli", "new", "fresh.toml"],
+        cwd=tmp_path,
         capture_output=True,
         check=True,
     )
     assert done.stderr == b""
-    monkeypatch.chdir(ROOT)  # the default prompts are the project's examples
+    monkeypatch.chdir(tmp_path)
     plan = load_plan(tmp_path / "fresh.toml")
     commented = set(
         re.findall(r"^# \[([\w.]+)\]$", (tmp_path / "fresh.toml").read_text(encoding="utf-8"), re.M)

@@ -18,7 +18,8 @@ from biddable.run import jsonl
 from biddable.run.config import Settings, UserError, Waiting
 from biddable.run.context import StageContext
 from biddable.run.records import Answer, Prompt, Replies, Split, hash_fraction
-from biddable.store import drafts, reviews
+from biddable.store import gold as store_gold
+from biddable.store import guidelines as store_guidelines
 from biddable.store.store import Store, open_store
 from biddable.store.types import Person as Member
 from biddable.store.types import Task as Asked
@@ -156,8 +157,8 @@ def guideline(panel: Panel, folder: Path | None = None) -> tuple[str, str]:
 def put_in_force(store: Store, panel: Panel, folder: Path | None = None) -> None:
     """Put a panel's guideline in force, unless there is one already: an admin may have written another."""
     name, text = guideline(panel, folder)
-    if drafts.current_guideline(store, name) is None:
-        drafts.publish_guideline(store, name, text)
+    if store_guidelines.current_guideline(store, name) is None:
+        store_guidelines.publish_guideline(store, name, text)
 
 
 def task_set_name(context: StageContext, cfg: Settings, asked: Sequence[Asked]) -> str:
@@ -191,7 +192,9 @@ def done_by(
         if crew.gold is not None and not simulated:
             whole = replace(whole, gold=f"{task_set}/gold", gold_share=crew.gold.share)
             own = [(replace(task, id=f"{task_set}#{task.id}"), key) for task, key in crew.gold.known]
-            reviews.put_gold(store, replace(whole, name=f"{task_set}/gold", gold=None, gold_share=0.0), own)
+            store_gold.put_gold(
+                store, replace(whole, name=f"{task_set}/gold", gold=None, gold_share=0.0), own
+            )
         store.put_tasks(whole, [replace(task, id=f"{task_set}#{task.id}") for task in asked])
         if not simulated:
             put_in_force(store, crew.panel, crew.guidelines)

@@ -20,10 +20,9 @@ from biddable.run.config import Input, Settings, UserError, Waiting
 from biddable.run.context import StageContext
 from biddable.run.jsonl import read, write
 from biddable.run.records import Comparison, Message, Prompt, Record, Replies
-from biddable.store import reviews
-from biddable.store.reviews import Part, Screening
+from biddable.store import gold, screening
 from biddable.store.store import Store, open_store
-from biddable.store.types import Label, Task, TaskSet
+from biddable.store.types import Label, Part, Screening, Task, TaskSet
 
 KIND = "label.screening"
 
@@ -204,10 +203,10 @@ def put(store: Store, cfg: Config, key: str, seed: int) -> list[Screening]:
         own = [(Task(f"{task_set.name}#{task.id}", task.question), answer) for task, answer in rows]
         keyed = [(task, answer) for task, answer in own if answer is not None]
         if keyed:
-            reviews.put_gold(store, task_set, keyed)
+            gold.put_gold(store, task_set, keyed)
         else:
             store.put_tasks(task_set, [task for task, _ in own])
-    reviews.start_screening(store, parts)
+    screening.start_screening(store, parts)
     collection.put_in_force(store, "training", cfg.guidelines)
     return parts
 
@@ -266,8 +265,8 @@ def _text(row: BaseModel) -> str:
 
 def candidates(store: Store) -> list[Candidate]:
     """Everybody who has begun the screening, with scores and the newest verdict, by pseudonym."""
-    parts = reviews.screening_parts(store)
-    verdicts = reviews.admissions(store)
+    parts = screening.screening_parts(store)
+    verdicts = screening.admissions_by_person(store)
     asked = {part.part: store.tasks(part.task_set) for part in parts}
     by_person: dict[str, dict[Part, list[Label]]] = {}
     names: dict[str, str] = {}
@@ -275,8 +274,10 @@ def candidates(store: Store) -> list[Candidate]:
         for label in store.labels(part.task_set):
             by_person.setdefault(label.person.id, {}).setdefault(part.part, []).append(label)
             names[label.person.id] = label.person.pseudonym
-    keys = {part.part: reviews.gold_answers(store, part.task_set) for part in parts}
-    marks = {label: n for part in parts for label, n in reviews.grades_by_label(store, part.task_set).items()}
+    keys = {part.part: gold.gold_answers(store, part.task_set) for part in parts}
+    marks = {
+        label: n for part in parts for label, n in screening.grades_by_label(store, part.task_set).items()
+    }
     found = []
     for person, said in by_person.items():
         scores = {

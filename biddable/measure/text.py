@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 
 from biddable.model import checkpoints
-from biddable.model.packing import Packed, Tree, pack
+from biddable.model.packing import PackedBatch, Tree, pack
 from biddable.model.trunk import Trunk
 from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
@@ -73,7 +73,7 @@ def likelihoods(
     kept = context.restore()
     shared: Trunk | None = None
     known: list[tuple[int, ...]] = []
-    packs: list[Packed] = []
+    packs: list[PackedBatch] = []
     for number, folder in enumerate(folders):
         if kept and number < kept[0]:
             continue

@@ -323,7 +323,7 @@ def test_policies_of_one_trunk_are_asked_at_once(tmp_path: Path, policy: Path) -
 
     own = checkpoints.load_policy(policy)
     with torch.no_grad():
-        for parameter in own.body.parameters():
+        for parameter in own.branch.parameters():
             parameter.mul_(1.5)
     other = tmp_path / "learn.other"
     checkpoints.save_policy(own, other / "model", policy)
@@ -379,8 +379,8 @@ def test_nothing_is_asked_before_everything_fits(
 
 def test_outputs_through_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newcomer's example in docs/evaluation.md: no policy, no run, two lines."""
-    from biddable.cli import display
-    from biddable.run import stages as runs
+    from biddable.cli.check import find_problems
+    from biddable.run.runner import run_stage
 
     rows = [
         {
@@ -409,12 +409,12 @@ def test_outputs_through_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.
     toml.write_text(f'[measure.benchmarks.squad]\nfile = "{items}"\ntask = "squad"\noutputs = "{theirs}"\n')
     monkeypatch.chdir(tmp_path)
     plan = load_plan(toml)
-    assert display.plan(plan)[1] == []
-    assert runs.run(plan, plan.stages[0], lambda step, steps, numbers: None)
+    assert find_problems(plan) == []
+    assert run_stage(plan, plan.stages[0], lambda step, steps, numbers: None)
     found = json.loads((tmp_path / "runs/mine/measure.benchmarks.squad/summary.json").read_text())
     assert found["f1_theirs"] == pytest.approx((2 / 3 + 1) / 2)
     items.write_text(items.read_text() + '{"id": "2", "title": "Tea"}\n')
-    assert any("items.jsonl:3" in line for line in display.plan(load_plan(toml))[1])
+    assert any("items.jsonl:3" in line for line in find_problems(load_plan(toml)))
 
 
 def test_published_files_that_are_broken(tmp_path: Path) -> None:
@@ -459,7 +459,7 @@ def test_refusals(tmp_path: Path, policy: Path) -> None:
     missing = [error.split("Choice ")[1].split(":")[0] for error in said[1:4]]
     assert sorted(missing) == ["choices", "context", "label"]
     twice = lines(tmp_path / "twice.jsonl", [{"id": "a", "context": "c", "choices": ["x"], "label": 0}] * 2)
-    with pytest.raises(UserError, match=r"twice\.jsonl:2: the id a stands in line 1 already"):
+    with pytest.raises(UserError, match=r"twice\.jsonl:2: the id a is taken by line 1"):
         measure(tmp_path / "o", file=twice, policies=(policy,))
 
 

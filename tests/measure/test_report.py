@@ -19,7 +19,7 @@ from biddable.run.config import UserError
 from biddable.run.context import StageContext
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
-OPTIONAL = {"plain": "learn.ppo.plain", "ratings": "label.ratings", "text": "measure.text"}
+OPTIONAL = {"plain": "learn.ppo.plain", "ratings_by_step": "label.ratings", "text": "measure.text"}
 
 
 def config(run: Path, **changes: Any) -> report.Config:

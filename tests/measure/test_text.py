@@ -40,7 +40,7 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     checkpoints.import_model(str(root / "source"), root / "one" / "model", 2, None)
     other = checkpoints.load_policy(root / "one")
     with torch.no_grad():
-        for weight in other.body.parameters():
+        for weight in other.branch.parameters():
             weight.mul_(0.7)
     checkpoints.save_policy(other, root / "two" / "model", root / "one")
     return [root / "one", root / "two"]

@@ -12,18 +12,20 @@ from biddable.label import comparisons, probes, queue
 from biddable.label.views import tasks
 from biddable.label.views.tasks import Assignment
 from biddable.run.config import UserError
-from biddable.store import drafts, reviews
-from biddable.store.accounts import Account
+from biddable.store import audit, guidelines, reviews, types
 from biddable.store.store import Store
-from biddable.web import app as web
+from biddable.store.types import Account
+from biddable.web.forms import Form, guarded_router
+from biddable.web.pages import redirect
+from biddable.web.sessions import Admin, SiteAccounts
 
-pages = web.router(prefix="/admin/review")
+router = guarded_router(prefix="/admin/review")
 
 
 def _assignment(store: Store, me: Account, task: str) -> Assignment:
     """The task as this admin would see it as a labeler. Raises UserError for another panel's task, and for a dialogue with a model."""
     kind, question = store.question(task)
-    name = reviews.task_set_name(store, task)
+    name = store.task_set_name(task)
     whole = next((one for one in store.task_sets() if one.name == name), None)
     code, title = tasks.KINDS.get(kind, (probes, ""))
     if whole is None or whole.everybody or code is probes:
@@ -33,37 +35,49 @@ def _assignment(store: Store, me: Account, task: str) -> Assignment:
             f"this task belongs to {'simulated people' if whole.simulated else 'the panel ' + whole.panel.replace('_', ' ')}; you belong to the panel {me.person.panel.replace('_', ' ')}"
         )
     held = queue.task_for(task, kind, question, me.person.id)
-    seat = drafts.Lease(
-        task, kind, question, whole, float("inf"), None, None, drafts.Draft({}, "", None, 0.0, 0.0)
+    lease = types.Assignment(
+        task, kind, question, whole, float("inf"), None, None, types.Draft({}, "", None, 0.0, 0.0)
     )
-    return Assignment(held, seat, whole, code, title, code.question(held))
+    return Assignment(held, lease, whole, code, title, code.question(held))
 
 
-@pages.get("/own")
-def own(request: Request, known: web.Known, me: web.Admin, task: str) -> Response:
-    return tasks.page_of(
-        request, known.store, me, _assignment(known.store, me, task), {}, [], send_to="/admin/review/own"
+@router.get("/own")
+def own(request: Request, accounts: SiteAccounts, me: Admin, task: str) -> Response:
+    return tasks.render_task(
+        request,
+        accounts.store,
+        me,
+        _assignment(accounts.store, me, task),
+        {},
+        [],
+        send_to="/admin/review/own",
     )
 
 
-@pages.post("/own")
-def decide(request: Request, known: web.Known, me: web.Admin, sent: web.Form) -> Response:
+@router.post("/own")
+def decide(request: Request, accounts: SiteAccounts, me: Admin, submitted: Form) -> Response:
     """Keep an admin's own answer: from now on it alone goes into the records."""
-    store, work = known.store, _assignment(known.store, me, str(sent.get("id", "")))
-    fields, version = tasks.fields_of(sent), str(sent.get("guideline", ""))
+    store, assignment = accounts.store, _assignment(accounts.store, me, str(submitted.get("id", "")))
+    fields, version = tasks.form_fields(submitted), str(submitted.get("guideline", ""))
     try:
-        said = work.code.form(work.question, fields)
-        work.code.check(work.question, said)
-    except UserError as refusal:
-        return tasks.page_of(
-            request, store, me, work, fields, refusal.lines, 400, send_to="/admin/review/own"
+        said = assignment.code.form(assignment.question, fields)
+        assignment.code.check(assignment.question, said)
+    except UserError as error:
+        return tasks.render_task(
+            request, store, me, assignment, fields, error.lines, 400, send_to="/admin/review/own"
         )
-    hints = comparisons.contradictions(said) if work.code is comparisons and "seen" not in sent else []
+    hints = (
+        comparisons.contradictions(said) if assignment.code is comparisons and "seen" not in submitted else []
+    )
     if hints:
-        return tasks.page_of(request, store, me, work, fields, [], hints=hints, send_to="/admin/review/own")
-    if not drafts.guideline_exists(store, version):
-        version = tasks.guideline(store, work.task_set.panel)[0]
-    text = json.dumps({"answer": said.model_dump(mode="json"), "shown": work.task.shown}, ensure_ascii=False)
-    reviews.adjudicate(store, work.task.id, me.person.id, text, version, me.id)
-    known.note(me.id, "review: own answer", work.task.id)
-    return web.redirect(f"/admin/review/task?task={quote(work.task.id, safe='')}")
+        return tasks.render_task(
+            request, store, me, assignment, fields, [], hints=hints, send_to="/admin/review/own"
+        )
+    if not guidelines.guideline_exists(store, version):
+        version = tasks.current_guideline(store, assignment.task_set.panel)[0]
+    text = json.dumps(
+        {"answer": said.model_dump(mode="json"), "shown": assignment.task.shown}, ensure_ascii=False
+    )
+    reviews.adjudicate(store, assignment.task.id, me.person.id, text, version, me.id)
+    audit.log_action(accounts.store, me.id, "review: own answer", assignment.task.id)
+    return redirect(f"/admin/review/task?task={quote(assignment.task.id, safe='')}")

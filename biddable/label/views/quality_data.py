@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 from biddable.label import agreement, queue, screening
 from biddable.label.agreement import Couple, Figure, Ranking
 from biddable.label.queue import CollectedLabel
-from biddable.store import reviews
+from biddable.store import assignments, reviews
+from biddable.store import gold as store_gold
+from biddable.store import screening as store_screening
 from biddable.store.store import Store
 from biddable.store.types import TaskSet
 
@@ -84,7 +86,7 @@ class Dispute(NamedTuple):
 
 def sets_of(store: Store, kinds: Iterable[str]) -> list[TaskSet]:
     """Real people's sets of some kinds; simulated people's only where there are no others. The screening is not among them."""
-    parts = {part.task_set for part in reviews.screening_parts(store)}
+    parts = {part.task_set for part in store_screening.screening_parts(store)}
     found = [
         one for one in store.task_sets() if one.kind in kinds and one.name not in parts and not one.everybody
     ]
@@ -204,7 +206,7 @@ def progress(store: Store, one: TaskSet) -> Progress:
     counts, back = store.counts(one.name), len(reviews.returned_labels(store, one.name))
     days: dict[str, dict[str, int]] = {}
     seconds, answers = 0.0, 0
-    for day, name, number, mean in reviews.labels_per_day(store, one.name):
+    for day, name, number, mean in assignments.labels_per_day(store, one.name):
         days.setdefault(day, {})[name] = number
         if mean is not None:
             seconds, answers = seconds + mean * number, answers + number
@@ -231,7 +233,7 @@ def gold(store: Store, one: TaskSet) -> list[Gold]:
     """How everybody does on a set's gold, the worst first."""
     if one.gold is None:
         return []
-    keys = reviews.gold_answers(store, one.gold)
+    keys = store_gold.gold_answers(store, one.gold)
     scores: dict[str, list[tuple[str, float]]] = {}
     for row in queue.collected_labels(store, one.gold):
         if row.task in keys and (score := _on_gold(row, json.loads(keys[row.task]))) is not None:
