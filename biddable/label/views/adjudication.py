@@ -8,7 +8,7 @@ from urllib.parse import quote
 from fastapi import Request
 from starlette.responses import Response
 
-from biddable.label import comparisons, probes, queue
+from biddable.label import kinds, queue
 from biddable.label.views import tasks
 from biddable.label.views.tasks import Assignment
 from biddable.run.config import UserError
@@ -22,21 +22,21 @@ pages = web.router(prefix="/admin/review")
 
 def _assignment(store: Store, me: Account, task: str) -> Assignment:
     """The task as this admin would see it as a labeler. Raises UserError for another panel's task, and for a dialogue with a model."""
-    kind, question = store.question(task)
+    kind_name, question = store.question(task)
+    kind = kinds.find(kind_name)
     name = reviews.task_set_name(store, task)
     whole = next((one for one in store.task_sets() if one.name == name), None)
-    code, title = tasks.KINDS.get(kind, (probes, ""))
-    if whole is None or whole.everybody or code is probes:
+    if whole is None or whole.everybody or kind is None or not kind.adjudicable:
         raise UserError("a task of this kind cannot be decided by an own answer")
     if (whole.panel, whole.simulated) != (me.person.panel, False):
         raise UserError(
             f"this task belongs to {'simulated people' if whole.simulated else 'the panel ' + whole.panel.replace('_', ' ')}; you belong to the panel {me.person.panel.replace('_', ' ')}"
         )
-    held = queue.task_for(task, kind, question, me.person.id)
+    held = queue.task_for(task, kind_name, question, me.person.id)
     seat = drafts.Lease(
-        task, kind, question, whole, float("inf"), None, None, drafts.Draft({}, "", None, 0.0, 0.0)
+        task, kind_name, question, whole, float("inf"), None, None, drafts.Draft({}, "", None, 0.0, 0.0)
     )
-    return Assignment(held, seat, whole, code, title, code.question(held))
+    return Assignment(held, seat, whole, kind, kind.question(held))
 
 
 @pages.get("/own")
@@ -52,13 +52,13 @@ def decide(request: Request, known: web.Known, me: web.Admin, sent: web.Form) ->
     store, work = known.store, _assignment(known.store, me, str(sent.get("id", "")))
     fields, version = tasks.fields_of(sent), str(sent.get("guideline", ""))
     try:
-        said = work.code.form(work.question, fields)
-        work.code.check(work.question, said)
+        said = work.kind.form(work.question, fields)
+        work.kind.check(work.question, said)
     except UserError as refusal:
         return tasks.page_of(
             request, store, me, work, fields, refusal.lines, 400, send_to="/admin/review/own"
         )
-    hints = comparisons.contradictions(said) if work.code is comparisons and "seen" not in sent else []
+    hints = work.kind.hints(said) if "seen" not in sent else []
     if hints:
         return tasks.page_of(request, store, me, work, fields, [], hints=hints, send_to="/admin/review/own")
     if not drafts.guideline_exists(store, version):

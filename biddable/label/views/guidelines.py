@@ -36,7 +36,7 @@ def guidelines(request: Request, known: web.Known, me: web.Admin) -> Response:
 
 @pages.post("/admin/guidelines")
 def publish(known: web.Known, me: web.Admin, sent: web.Form) -> Response:
-    name, text = str(sent.get("name", "")), form.one({"text": [str(sent.get("text", ""))]}, "text")
+    name, text = str(sent.get("name", "")), form.text_field({"text": [str(sent.get("text", ""))]}, "text")
     if name not in collection.GUIDELINES.values() or text is None:
         raise UserError("a guideline's name (training or evaluation) and its text were expected")
     version = drafts.publish_guideline(known.store, name, text.strip() + "\n", me.id)

@@ -1,32 +1,20 @@
 """Working: what there is to do, one page for each kind of task, drafts, skipping, and a person's own answers.
 
-A kind of task is a file beside this one with `question`, `form` and `check`, and a template of the same name in `pages/tasks/`. Everything here
-handles tasks without knowing their kinds; only probes also talk with a model (`probing.py`).
+A kind of task is a `LabelKind` (`label/kinds.py`) and a template named like its stage in `pages/tasks/`. Everything here handles tasks without
+knowing their kinds.
 """
 
 from __future__ import annotations
 
 import time
-from types import ModuleType
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from fastapi import HTTPException, Request
 from starlette.responses import JSONResponse, Response
 
-from biddable.label import (
-    collection,
-    comparisons,
-    demonstrations,
-    form,
-    probes,
-    prompts,
-    queue,
-    ratings,
-    rulechecks,
-    screening,
-)
-from biddable.label.probes import conversation
+from biddable.label import collection, form, kinds, queue
+from biddable.label.kinds import AnyKind
 from biddable.label.views import markup
 from biddable.run.config import UserError
 from biddable.store import drafts, reviews
@@ -35,16 +23,6 @@ from biddable.store.store import Store
 from biddable.store.types import LeaseExpired, TaskSet
 from biddable.web import app as web
 
-KINDS: dict[str, tuple[ModuleType, str]] = {
-    "label.prompts": (prompts, "Write a prompt"),
-    "label.demonstrations": (demonstrations, "Write the answer you would want"),
-    "label.comparisons": (comparisons, "Rank the answers"),
-    "label.ratings": (ratings, "Rate the answer"),
-    "label.rulechecks": (rulechecks, "Does the answer break the rule?"),
-    "label.probes": (probes, "Make the model break the rule"),
-    "label.screening": (screening, "Screening"),
-}
-"""Each kind's code and what its page asks for."""
 MOST_SECONDS = 8 * 3600.0
 """More than this nobody works on one task."""
 pages = web.router()
@@ -56,9 +34,13 @@ class Assignment(NamedTuple):
     task: queue.AssignedTask
     seat: drafts.Lease
     task_set: TaskSet
-    code: ModuleType
-    title: str
-    question: Any
+    kind: AnyKind
+    question: Any  # the kind's
+
+    @property
+    def title(self) -> str:
+        """What the page asks for."""
+        return self.kind.title
 
 
 class Offer(NamedTuple):
@@ -84,7 +66,8 @@ def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
     found, locked = [], False
     counted = drafts.answers_per_set(store, me.person.id)
     for one in store.task_sets():
-        if (one.panel, one.simulated) != (me.person.panel, False) or one.kind not in KINDS:
+        kind = kinds.find(one.kind)
+        if (one.panel, one.simulated) != (me.person.panel, False) or kind is None:
             continue
         if not reviews.is_admitted(store, me.person.id, one.name):
             locked = True
@@ -95,18 +78,8 @@ def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
             done, wanted = mine, len(store.tasks(one.name))
         else:
             wanted, done = queue.progress(store, one.name)
-        found.append(Offer(one, KINDS[one.kind][1], _about(one), mine, done, wanted, back))
+        found.append(Offer(one, kind.title, kind.subtitle(one.name), mine, done, wanted, back))
     return found, locked
-
-
-def _about(one: TaskSet) -> str:
-    """What a set is called among people: its run, and the third word of its stage. The name in the store has more that means nothing to them."""
-    words = one.name.split("/")
-    if one.kind == "label.screening":
-        return {"sensitive": "Which texts are sensitive?", "groups": "Which groups do you know?"}.get(
-            words[-2], ""
-        )
-    return ", ".join([words[0], *words[1].split(".")[2:]]) if len(words) == 3 else ""
 
 
 @pages.post("/next")
@@ -134,9 +107,10 @@ def _assignment(store: Store, me: Account, task: str) -> Assignment:
     held = queue.task_for(task, seat.kind, seat.question, me.person.id)
     if seat.returned is not None:
         held = held._replace(replaces=seat.returned.label, note=seat.returned.note)
-    code, title = KINDS[held.kind]
-    question = code.question(held.question if code is screening else held)
-    return Assignment(held, seat, seat.task_set, code, title, question)
+    kind = kinds.find(held.kind)
+    if kind is None:
+        raise HTTPException(404)
+    return Assignment(held, seat, seat.task_set, kind, kind.question(held))
 
 
 def guideline(store: Store, panel: collection.Panel) -> tuple[str, str]:
@@ -191,7 +165,7 @@ def page_of(
         "plain": markup.plain,
         "line": markup.line,
         "letters": form.LETTERS,
-        "yes_no": form.QUESTIONS,
+        "yes_no": form.YES_NO_QUESTIONS,
         "done": done,
         "wanted": wanted,
         "seconds": int(assignment.seat.draft.seconds or 0) if assignment.seat.draft else 0,
@@ -238,10 +212,11 @@ def _keep(
 ) -> tuple[dict[str, list[str]], str, drafts.SavedDraft]:
     """Keep the form as a draft and the task for this person; returns the fields, the guideline that the page showed, and how that went."""
     fields, version, draft = fields_of(sent), str(sent.get("guideline", "")), assignment.seat.draft
-    if assignment.code is probes and draft is not None:
-        fields["said"] = draft.fields.get("said", [])  # only the site itself adds to a dialogue
-    elif assignment.code is probes:
-        fields.pop("said", None)
+    for name in assignment.kind.site_fields:
+        if draft is not None:
+            fields[name] = draft.fields.get(name, [])
+        else:
+            fields.pop(name, None)
     if sum(len(one) for values in fields.values() for one in values) > 4 * form.MOST_TEXT:
         raise UserError("this is too long to be kept; shorten it")
     if not drafts.guideline_exists(store, version):
@@ -274,18 +249,18 @@ def answer(request: Request, known: web.Known, me: web.Member, sent: web.Form) -
     fields, version, kept = _keep(request, store, me, assignment, sent)
     if sent.get("action") == "say":
         try:
-            conversation.say(store, assignment.task, person, fields, version)
+            assignment.kind.say(store, assignment.task, person, fields, version)
         except UserError as refusal:
             return page_of(request, store, me, assignment, fields, refusal.lines, 400)
         return web.redirect(_link(assignment.task.id) + "#end")
     try:
-        said = assignment.code.form(assignment.question, fields)
-        assignment.code.check(assignment.question, said)
+        said = assignment.kind.form(assignment.question, fields)
+        assignment.kind.check(assignment.question, said)
     except UserError as refusal:
         return page_of(
             request, store, me, assignment, fields, refusal.lines, 400, seconds=int(kept.seconds or 0)
         )
-    hints = comparisons.contradictions(said) if assignment.code is comparisons and "seen" not in sent else []
+    hints = assignment.kind.hints(said) if "seen" not in sent else []
     if hints:
         return page_of(
             request, store, me, assignment, fields, [], hints=hints, seconds=int(kept.seconds or 0)
@@ -309,7 +284,7 @@ def skip(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> 
     if assignment.seat.label is not None:
         raise UserError("you have answered this task already; correct your answer instead")
     flag = sent.get("action") == "flag"
-    reason = (form.one({"reason": [str(sent.get("reason", ""))]}, "reason") or "").strip()
+    reason = (form.text_field({"reason": [str(sent.get("reason", ""))]}, "reason") or "").strip()
     if flag and not reason:
         raise UserError("say in a few words what is wrong with the task")
     drafts.skip(known.store, assignment.task.id, me.person.id, flag, reason)
@@ -320,8 +295,8 @@ def skip(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> 
 def mine(request: Request, known: web.Known, me: web.Member) -> Response:
     """A person's own answers and days."""
     given = [
-        (one, KINDS[one.kind][1], _link(one.task))
+        (one, kind.title, _link(one.task))
         for one in drafts.own_answers(known.store, me.person.id)
-        if one.kind in KINDS
+        if (kind := kinds.find(one.kind)) is not None
     ]
     return web.page(request, "mine.html", given=given, days=drafts.answers_per_day(known.store, me.person.id))
