@@ -1,9 +1,10 @@
-# `make demo`: the whole loop on a real model.  `make test`: all tests.  Both set up .venv first.
+# `make demo`: the whole loop on a real model.  `make test`: all tests.  `make lint`, `make docs`, `make wheel`: the other gates of .ci/run.
+# Each sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup test demo round2 tiny clean
+.PHONY: setup test lint docs wheel demo round2 tiny clean
 
 setup: $(STAMP)
 
@@ -16,6 +17,19 @@ $(STAMP): pyproject.toml constraints.txt
 
 test: setup
 	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+# The documentation as a site in build/site; links that lead nowhere are errors.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# The built wheel in a fresh environment, without extras, outside the checkout.
+wheel: setup
+	bash .ci/wheel
 
 demo: setup
 	$(BIN)/biddable run configs/demo.toml

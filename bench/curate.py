@@ -28,8 +28,9 @@ import psutil
 from biddable.curate import prompts as stage
 from biddable.curate.personal_data import detect
 from biddable.curate.prompts import near_duplicates
-from biddable.run.records import LineWriter, Message, Prompt
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
+from biddable.run.jsonl import LineWriter
+from biddable.run.records import Message, Prompt
 
 WORDS = (
     (Path(stage.__file__).parents[2] / "label" / "simulated" / "plain_words.txt")

@@ -97,9 +97,9 @@ def ours(model: str, batch: int, trunk: int, updates: int = 4) -> dict[str, floa
     policy = checkpoints.load_policy(common.brought(model, trunk))
     generator = torch.Generator().manual_seed(1)
     reward, value = scorer_from(policy, generator).freeze(), scorer_from(policy, generator)
-    m = rollout.Models(policy, policy.twin().requires_grad_(False), value, reward)
+    m = rollout.Models(policy, policy.copy().requires_grad_(False), value, reward)
     policy_adam, value_adam = Optimizer(policy.parameters()), Optimizer(value.parameters())
-    average = Ema(policy_adam.masters, cfg.ema)
+    average = Ema(policy_adam.masters, cfg.ema_decay)
     asked = common.prompts(batch * (updates + 1), PROMPT)
     stamps: list[float] = []
     for step in range(updates + 1):
@@ -107,7 +107,7 @@ def ours(model: str, batch: int, trunk: int, updates: int = 4) -> dict[str, floa
         requests = [Request(tuple(ids), step * batch + i, ANSWER) for i, ids in enumerate(own)]
         got, trees = rollout.answer(policy, requests, frozenset(), cfg.slots)  # no end token: full length
         part = rollout.experience(m, trees, [g.finish for g in got], None, cfg.microbatch_tokens, graph=True)
-        (target,) = rollout.advantages([part], cfg.kl_coef, cfg.discount, cfg.smoothing, False, whiten=True)
+        (target,) = rollout.advantages([part], cfg.kl_coef, cfg.gamma, cfg.gae_lambda, False, whiten=True)
         ppo.update(cfg, m, part, target, fresh=True)
         policy_adam.step(1e-6, cfg.clip_norm)
         value_adam.step(1e-6, cfg.clip_norm)

@@ -93,7 +93,7 @@ def ours(model: str, k: int, trunk: int) -> dict[str, float]:
     scorer = scorer_from(
         checkpoints.load_policy(common.brought(model, trunk)), torch.Generator().manual_seed(1)
     )
-    branch, head = Optimizer(scorer.body.parameters()), Optimizer([scorer.weight])
+    branch, head = Optimizer(scorer.branch.parameters()), Optimizer([scorer.weight])
     rows = [Tree(tuple(p), tuple(map(tuple, answers))) for p, answers in rankings(k)]
     per_update, updates = SHAPES[k]
     stamps: list[float] = []

@@ -52,7 +52,7 @@ def ours(model: str, trunk: int, train: list[Item]) -> tuple[Any, float]:
         torch.Generator().manual_seed(1),
         HEAD_DEVIATION,
     )
-    branch, head = Optimizer(scorer.body.parameters()), Optimizer([scorer.weight])
+    branch, head = Optimizer(scorer.branch.parameters()), Optimizer([scorer.weight])
     started = time.perf_counter()
     trees = cache_trunk_outputs(scorer.trunk, [Tree(i.prompt, i.answers) for i in train], 4.0)
     order, steps = epoch_order(len(trees), 1, 0), -(-len(trees) // BATCH)

@@ -12,7 +12,8 @@ import random
 import sys
 from pathlib import Path
 
-from biddable.run.records import Message, Prompt, Wish, write
+from biddable.run.jsonl import write
+from biddable.run.records import Message, Prompt, Wish
 
 FOLDER = Path(__file__).parent
 SOURCE = "written for biddable"

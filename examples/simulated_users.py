@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from biddable.label.simulated import labelers
-from biddable.run import records, turn_log
+from biddable.run import jsonl, turn_log
 from biddable.run.manifest import read_manifest
 from biddable.run.records import Feedback, Policy, Replies, Sampling, Turn, hash_fraction
 
@@ -72,7 +72,7 @@ def main() -> None:
     )
     there = {turn.id for turn in turn_log.read(folder)[0]}
     added = 0
-    for number, row in enumerate(records.read(where / "replies.jsonl", Replies)):
+    for number, row in enumerate(jsonl.read(where / "replies.jsonl", Replies)):
         if hash_fraction("consent", row.prompt.user) < 0.1:
             continue
         given, said = spoken(row, number, policy, sampling)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from biddable.measure import winrate
-from biddable.run import records, stages
-from biddable.run.config import Plan, Stage
+from biddable.run import jsonl, stages
+from biddable.run.context import StageContext
+from biddable.run.manifest import content_hash
+from biddable.run.plan import Plan, Stage
 from biddable.run.records import Answer, Comparison, Demonstration, Message, Prompt, Rating, Replies, Text
-from biddable.run.stages import StageContext
 
 ASKED = [
     ("generation", "Write a short thank-you note to a neighbour who watered my plants. Mention the ferns."),
@@ -83,7 +84,7 @@ def stage(
     arrows = {word: [(name, folder / name)] for word, name in inputs.items()}
     made = Stage(key, settings | inputs, None, arrows)
     hashes = {
-        w: [{"name": n, "path": str(p), "content": stages.content_hash(p)} for n, p in found]
+        w: [{"name": n, "path": str(p), "content": content_hash(p)} for n, p in found]
         for w, found in arrows.items()
     }
     stages._finish(context, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
@@ -91,7 +92,7 @@ def stage(
 
 def write(folder: Path, key: str, name: str, rows: list[Any]) -> None:
     (folder / key).mkdir(parents=True, exist_ok=True)
-    records.write(folder / key / name, rows)
+    jsonl.write(folder / key / name, rows)
 
 
 def log(folder: Path, key: str, name: str, rows: list[dict[str, Any]]) -> None:
@@ -204,7 +205,14 @@ def reward(folder: Path, split: dict[str, list[Prompt]], chance: random.Random) 
         )
     write(folder, "learn.replies", "replies.jsonl", replies)
     arrows = {"policies": "learn.sft", "prompts": "curate.prompts"}
-    stage(folder, "learn.replies", {"least": 4, "most": 9}, arrows, {"answers": 1244, "finished": 0.71}, 260)
+    stage(
+        folder,
+        "learn.replies",
+        {"min_answers": 4, "max_answers": 9},
+        arrows,
+        {"answers": 1244, "finished": 0.71},
+        260,
+    )
     write(folder, "label.comparisons", "comparisons.jsonl", ranked)
     agreed = {"agreement": 0.731, "agreement_low": 0.711, "agreement_high": 0.752, "comparisons": len(ranked)}
     agreed |= {"simulated": True, "labelers": 6}
@@ -319,7 +327,7 @@ def ppo(
     write(folder, key, "replies.jsonl", looked)
     arrows = {"policy": "learn.sft", "reward": "learn.reward", "prompts": "curate.prompts"}
     settings: dict[str, Any] = {"episodes": 64 * steps, "batch": 64, "minibatch": 16, "kl_coef": 0.05}
-    settings |= {"ptx_coef": coefficient, "learning_rate": 1e-5, "ema": 0.992}
+    settings |= {"ptx_coef": coefficient, "learning_rate": 1e-5, "ema_decay": 0.992}
     if coefficient:
         arrows["text"] = "collect.text"
     summary = {"steps": steps, "episodes": 64 * steps, "prompts": len(split["train"]), "peak_memory_gb": 4.87}
@@ -363,10 +371,12 @@ def test(folder: Path, asked: list[Prompt], models: list[str], chance: random.Ra
         "prompts": [("curate.prompts", folder / "curate.prompts")],
     }
     hashes = {
-        w: [{"name": n, "path": str(q), "content": stages.content_hash(q)} for n, q in found]
+        w: [{"name": n, "path": str(q), "content": content_hash(q)} for n, q in found]
         for w, found in arrows.items()
     }
-    made = Stage(own.name, {"policies": models, "splits": ["test"], "least": 1, "most": 1}, None, arrows)
+    made = Stage(
+        own.name, {"policies": models, "splits": ["test"], "min_answers": 1, "max_answers": 1}, None, arrows
+    )
     stages._finish(context, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
     write(folder, "label.comparisons.heldout", "comparisons.jsonl", ranked)
     counted = {"comparisons": len(ranked), "simulated": True, "agreement": 0.744}
@@ -396,7 +406,7 @@ def test(folder: Path, asked: list[Prompt], models: list[str], chance: random.Ra
 def gold(folder: Path, chance: random.Random) -> None:
     """Ratings of PPO's answers at several steps: rising, then falling, while the reward model's own score rises on."""
     rated = []
-    for row in records.read(folder / "learn.ppo" / "replies.jsonl", Replies):
+    for row in jsonl.read(folder / "learn.ppo" / "replies.jsonl", Replies):
         (one,) = row.answers
         truth = 3.4 + 0.38 * (one.kl or 0) - 0.022 * (one.kl or 0) ** 2
         for labeler in range(3):

@@ -81,7 +81,7 @@ def test_sft_and_text_gradients(start: Path) -> None:
     def work() -> Any:
         policy = checkpoints.load_policy(start)
         adam = training.Optimizer(policy.parameters())
-        with training.residual_dropout(policy.body, 0.0):
+        with training.residual_dropout(policy.branch, 0.0):
             loss = sft.accumulate(policy, training.cache_trunk_outputs(policy.trunk, TREES, 1.0), 64)
         first = home(adam.gradient())
         adam.step(1e-3, 1.0)
@@ -115,7 +115,7 @@ def test_ppo(start: Path, tmp_path: Path) -> None:
     def work() -> Any:
         policy = checkpoints.load_policy(start)
         value = lm.scorer_from(policy, torch.Generator().manual_seed(0))
-        m = rollout.Models(policy, policy.twin().requires_grad_(False), value, value.freeze())
+        m = rollout.Models(policy, policy.copy().requires_grad_(False), value, value.freeze())
         adam, value_adam = training.Optimizer(m.policy.parameters()), training.Optimizer(m.value.parameters())
         average = training.Ema(adam.masters, 0.5)
         cfg = ppo.Config(policy=tmp_path, reward=tmp_path)
@@ -140,7 +140,7 @@ def test_saved_from_there_it_loads_here(start: Path, tmp_path: Path) -> None:
     with pretended():
         policy = checkpoints.load_policy(start)
         with torch.no_grad():
-            for weight in policy.body.parameters():
+            for weight in policy.branch.parameters():
                 weight.mul_(0.5)
         there = home(policy.logp(pack(TREES))[0])
         checkpoints.save_policy(policy, tmp_path / "saved" / "model", start)

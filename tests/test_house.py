@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import subprocess
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from biddable.run import config, records
+from biddable.run import catalog, records
+from biddable.run.plan import load_plan
 from biddable.store import tables
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -146,18 +148,24 @@ def test_files_and_functions_stay_short() -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("name", sorted(config.stage_names()))
+@pytest.mark.parametrize("name", sorted(catalog.stage_names()))
 def test_a_stage_says_what_it_makes_and_every_setting_is_explained_and_read(name: str) -> None:
-    stage = config.module(name)
+    stage = catalog.import_stage(name)
     assert (stage.__doc__ or "").split("\n")[0].rstrip().endswith((".", ":")), (
         "the docstring's first line is a sentence"
     )
-    assert callable(stage.serve if config.is_site(name) else stage.run)
+    assert callable(stage.serve if catalog.is_site(name) else stage.run)
     assert stage.Config.model_config["frozen"]
-    text = Path(str(stage.__file__)).read_text(encoding="utf-8")
+    # the stage's file, and those of the classes that its Config inherits settings from: what reads these stands beside them
+    files = {
+        Path(inspect.getfile(base))
+        for base in stage.Config.__mro__
+        if base.__module__.startswith("biddable.") and base.__module__ != "biddable.run.config"
+    }
     read = {
         node.attr
-        for node in ast.walk(ast.parse(text))
+        for file in files | {Path(str(stage.__file__))}
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id in ("cfg", "self")
@@ -175,11 +183,11 @@ def test_new_files_are_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
     assert done.stderr == b""
     monkeypatch.chdir(ROOT)  # the default prompts are the project's examples
-    plan = config.load(tmp_path / "fresh.toml")
+    plan = load_plan(tmp_path / "fresh.toml")
     commented = set(
         re.findall(r"^# \[([\w.]+)\]$", (tmp_path / "fresh.toml").read_text(encoding="utf-8"), re.M)
     )
-    assert {stage.name for stage in plan.stages} | commented == set(config.stage_names())
+    assert {stage.name for stage in plan.stages} | commented == set(catalog.stage_names())
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.name)
@@ -194,7 +202,7 @@ def test_our_own_files_are_in_order(path: Path, tmp_path: Path, monkeypatch: pyt
         (tmp_path / name).touch()
     monkeypatch.setenv("BIDDABLE_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert config.load(path).stages
+    assert load_plan(path).stages
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -228,8 +236,8 @@ def unexplained(part: str, stage: str, names: set[str]) -> list[str]:
 
 def test_every_metric_named_in_the_code_is_explained() -> None:
     wrong = []
-    for name in config.stage_names():
-        path = config.source_file(name)
+    for name in catalog.stage_names():
+        path = catalog.source_file(name)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "context.log":
                 wrong += unexplained("Metrics", name, {word.arg for word in node.keywords if word.arg})

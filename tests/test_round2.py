@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from biddable.run import records, turn_log
+from biddable.run import jsonl, turn_log
 from biddable.run.records import Comparison, Prompt, Replies
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,19 +45,17 @@ def second(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_second_round_learns_from_what_was_served(second: Path) -> None:
     run = second / "runs" / "tiny2"
-    prompts = records.read(run / "curate.prompts" / "prompts.jsonl", Prompt)
+    prompts = jsonl.read(run / "curate.prompts" / "prompts.jsonl", Prompt)
     served = [prompt for prompt in prompts if prompt.source == "served"]
     assert served and all(prompt.consent == "simulated-consent-1" for prompt in served)
-    before = {
-        p.user: p.split for p in records.read(second / "runs/tiny/curate.prompts/prompts.jsonl", Prompt)
-    }
+    before = {p.user: p.split for p in jsonl.read(second / "runs/tiny/curate.prompts/prompts.jsonl", Prompt)}
     assert all(before.get(prompt.user, prompt.split) == prompt.split for prompt in prompts), "nobody moves"
-    rankings = records.read(run / "curate.comparisons" / "comparisons.jsonl", Comparison)
+    rankings = jsonl.read(run / "curate.comparisons" / "comparisons.jsonl", Comparison)
     by_users = [row for row in rankings if row.guideline.startswith("none-")]
     assert by_users and all(row.simulated and row.prompt.split for row in by_users)
-    old = records.read(second / "runs/tiny/label.comparisons/comparisons.jsonl", Comparison)
+    old = jsonl.read(second / "runs/tiny/label.comparisons/comparisons.jsonl", Comparison)
     assert {row.id for row in old} <= {row.id.split("@")[0] for row in rankings}
-    answered = records.read(run / "learn.replies" / "replies.jsonl", Replies)
+    answered = jsonl.read(run / "learn.replies" / "replies.jsonl", Replies)
     assert {row.prompt.source for row in answered} == {"served"}
     summary = json.loads((run / "measure.winrate" / "summary.json").read_text(encoding="utf-8"))
     assert (

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from biddable.run import config, memory, records
+from biddable.run import catalog, jsonl, memory
 from biddable.run import stages as runs
-from biddable.run.config import Plan, UserError
+from biddable.run.config import UserError
 from biddable.run.manifest import read_manifest
+from biddable.run.plan import Plan
 
 WIDTH = 80
 MOST_CHECKED = 100_000
@@ -32,13 +33,13 @@ def plan(checked: Plan) -> tuple[list[str], list[str]]:
                 f"{checked.file}: [{stage.key}] needs about {need:.1f} GB, {there}; {memory.advice(stage)}"
             )
         look = getattr(
-            config.module(stage.name), "mistakes", None
+            catalog.import_stage(stage.name), "mistakes", None
         )  # a stage that knows its files better than we do here
         files = (path for names in stage.inputs.values() for _, path in names)
         told = look(stage.config) if look else [line for path in files for line in unreadable(path)]
         problems += [f"{checked.file}: [{stage.key}] {line}" for line in told]
         known, why = runs.stage_state(checked, stage)
-        known, why = ("site", "until it is stopped") if config.is_site(stage.name) else (known, why)
+        known, why = ("site", "until it is stopped") if catalog.is_site(stage.name) else (known, why)
         reads = ", ".join(dict.fromkeys(name for names in stage.inputs.values() for name, _ in names))
         why = "" if why.startswith("for ") else why  # those stand under what it reads
         notes = [reads and f"reads {reads}", why, "" if need is None else f"peak memory {need:.1f} GB"]
@@ -51,7 +52,7 @@ def unreadable(path: Path) -> Iterator[str]:
     if not path.is_file() or ".jsonl" not in path.suffixes:
         return
     try:
-        for number, line in itertools.islice(records.read_lines(path), MOST_CHECKED):
+        for number, line in itertools.islice(jsonl.read_lines(path), MOST_CHECKED):
             try:
                 what = "" if isinstance(json.loads(line), dict) else "a JSON object was expected"
             except json.JSONDecodeError as error:

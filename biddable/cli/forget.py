@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from biddable.run import turn_log
-from biddable.run.config import Plan, UserError
+from biddable.run.config import UserError
+from biddable.run.jsonl import LineWriter
 from biddable.run.manifest import read_manifest
-from biddable.run.records import LineWriter
+from biddable.run.plan import Plan
 from biddable.store import erase
 from biddable.store.store import open_store
 
@@ -114,7 +115,7 @@ def _rows(path: Path, person: str) -> int:
     """Lines that name a person as user or labeler, anywhere in them. The text search narrows down what is read as JSON."""
     if not path.is_file():
         return 0
-    from biddable.run.records import read_lines
+    from biddable.run.jsonl import read_lines
 
     marks = (json.dumps(person), json.dumps(person, ensure_ascii=False))
     found = 0

@@ -15,8 +15,10 @@ from typing import Annotated, Any
 
 import typer
 
-from biddable.run import config
-from biddable.run.config import Plan, UserError, Waiting
+from biddable.run import catalog, config
+from biddable.run.config import UserError, Waiting
+from biddable.run.context import StageContext
+from biddable.run.plan import Plan, Stage, load_plan
 
 app = typer.Typer(
     help="The whole loop that turns a language model into one that follows instructions: label, fine-tune, reward, PPO, measure, serve.",
@@ -60,7 +62,7 @@ def main() -> None:
 def _suggest(arguments: list[str]) -> None:
     known = ["new", "check", "run", "status", "show", "lineage", "forget"]
     if arguments and not arguments[0].startswith("-") and arguments[0] not in known:
-        hint = config.suggestion(arguments[0], [*known, *config.stage_names()])
+        hint = config.suggestion(arguments[0], [*known, *catalog.stage_names()])
         raise UserError(
             f"biddable {arguments[0]}: there is no such command{hint}; `biddable --help` lists them"
         )
@@ -71,8 +73,8 @@ TWICE: dict[str, dict[str, Any]] = {
     "learn.replies.test": {
         "policies": ["learn.start", "learn.sft", "learn.ppo"],
         "splits": ["test"],
-        "least": 1,
-        "most": 1,
+        "min_answers": 1,
+        "max_answers": 1,
     },
     "label.comparisons.heldout": {"replies": "learn.replies.test", "panel": "held_out"},
 }
@@ -112,10 +114,10 @@ def _template(name: str) -> str:
         "seed = 1",
         "",
     ]
-    for stage, about in config.stage_names().items():
+    for stage, about in catalog.stage_names().items():
         begin = len(lines)
         lines += [f"# {about}", f"[{stage}]"]
-        for one in config.settings(stage):
+        for one in catalog.settings(stage):
             lines += [f"# {line.strip()}" for line in one.about.splitlines()]
             lines.append(f"# {one.name} =" if one.default is None else f"{one.name} = {_toml(one.default)}")
         for twin, settings in TWICE.items():
@@ -140,12 +142,12 @@ def check(file: File) -> None:
     """Find all mistakes of a file and of the records it names; show the order, what each stage reads, and the memory it needs."""
     from biddable.cli import display
 
-    plan = config.load(file)
+    plan = load_plan(file)
     lines, problems = display.plan(plan)
     if problems:
         raise UserError(problems)
     print("\n".join(lines))
-    sites = sum(config.is_site(stage.name) for stage in plan.stages)
+    sites = sum(catalog.is_site(stage.name) for stage in plan.stages)
     also = f" and {sites} site{'s' if sites > 1 else ''}" if sites else ""
     print(f"\n{file} is in order: {len(plan.stages) - sites} stages{also} into {plan.folder}")
 
@@ -155,8 +157,8 @@ def run(file: File) -> None:
     """Run every stage that is not done yet; done ones are skipped, changed ones refused. What waits for people holds up only what needs it."""
     from biddable.run import stages as runs
 
-    plan = config.load(file)
-    stages = [stage for stage in plan.stages if not config.is_site(stage.name)]
+    plan = load_plan(file)
+    stages = [stage for stage in plan.stages if not catalog.is_site(stage.name)]
     changed = []
     for stage in stages:
         known, why = runs.stage_state(plan, stage)
@@ -181,7 +183,7 @@ def run(file: File) -> None:
         print(f"report: {page}")
 
 
-def _run(plan: Plan, stage: config.Stage, mark: str = "") -> None:
+def _run(plan: Plan, stage: Stage, mark: str = "") -> None:
     from biddable.run import stages as runs
     from biddable.run.progress import Progress
 
@@ -192,7 +194,7 @@ def _run(plan: Plan, stage: config.Stage, mark: str = "") -> None:
 
 def _stage(key: str, arguments: list[str]) -> int:
     """`biddable learn.ppo my.toml kl_coef=0.1 name=kl01`: one stage, with exceptions."""
-    known = config.stage_names()
+    known = catalog.stage_names()
     name = ".".join(key.split(".")[:2])
     if name not in known:
         raise UserError(f"biddable {key}: there is no such stage{config.suggestion(name, list(known))}")
@@ -200,7 +202,7 @@ def _stage(key: str, arguments: list[str]) -> int:
         print(
             f"Usage: biddable {key} FILE [SETTING=VALUE ...] [name=NAME]\n\n{known[name]}\n\nFILE is your run's TOML; `biddable new my.toml` makes one, then: biddable {key} my.toml\n"
         )
-        for one in config.settings(name):
+        for one in catalog.settings(name):
             default = "(none)" if one.default is None else _toml(one.default)
             print(f"  {one.name} = {default}\n      {' '.join(one.about.split())}")
         return 0
@@ -214,8 +216,8 @@ def _stage(key: str, arguments: list[str]) -> int:
         except tomllib.TOMLDecodeError:
             settings[word] = text
     other = settings.pop("name", None)
-    plan = config.load(Path(arguments[0]), {key: settings}, None if other is None else str(other), key)
-    if config.is_site(name):
+    plan = load_plan(Path(arguments[0]), {key: settings}, None if other is None else str(other), key)
+    if catalog.is_site(name):
         _serve(plan, plan.stage(key))
     else:
         _run(plan, plan.stage(key))
@@ -223,19 +225,16 @@ def _stage(key: str, arguments: list[str]) -> int:
     return 0
 
 
-def _serve(plan: Plan, stage: config.Stage) -> None:
+def _serve(plan: Plan, stage: Stage) -> None:
     """A site: it has no end, so no manifest either, and several may serve the same run."""
-    from biddable.run import stages as runs
 
     settings = stage.config
     print(
         f"{stage.key}: starting at {getattr(settings, 'address', None) or f'http://{settings.host}:{settings.port}'} (Ctrl-C stops it)",
         flush=True,
     )
-    context = runs.StageContext(
-        plan.folder / stage.key, stage.key, plan.seed, lambda step, steps, numbers: None
-    )
-    config.module(stage.name).serve(settings, context)
+    context = StageContext(plan.folder / stage.key, stage.key, plan.seed, lambda step, steps, numbers: None)
+    catalog.import_stage(stage.name).serve(settings, context)
 
 
 def _people(arguments: list[str]) -> int:
@@ -248,7 +247,7 @@ def _people(arguments: list[str]) -> int:
             "Usage: biddable label.people FILE NAME\n\nAdd an admin to the labeling site, who can invite everybody else. Asks for a password.\nFor example: biddable label.people my.toml ada"
         )
         return 0 if {"--help", "-h"} & set(arguments) else 2
-    plan = config.load(Path(arguments[0]), only="label.site")
+    plan = load_plan(Path(arguments[0]), only="label.site")
     with open_store(plan.stage("label.site").config.store or plan.folder / "store.db") as store:
         account = Accounts(store).add(arguments[1], _password(), "admin")
     print(f"added the admin {account.login}; next: biddable label.site {arguments[0]}")
@@ -262,7 +261,7 @@ def _keys(arguments: list[str]) -> int:
     if not arguments or arguments[0].startswith("-"):
         print(keys.USAGE)
         return 0 if {"--help", "-h"} & set(arguments) else 2
-    plan = config.load(Path(arguments[0]), only="serve.api")
+    plan = load_plan(Path(arguments[0]), only="serve.api")
     print(keys.command(plan.stage("serve.api").config.store or plan.folder / "store.db", arguments[1:]))
     return 0
 
@@ -286,7 +285,7 @@ def status(file: File) -> None:
 
     from biddable.run import stages as runs
 
-    plan = config.load(file)
+    plan = load_plan(file)
     table = Table("stage", "state", "")
     for stage in plan.stages:
         known, why = runs.stage_state(plan, stage)
@@ -320,9 +319,9 @@ def lineage(
     ],
 ) -> None:
     """Walk an artefact back to what it was made from: prompts, people (pseudonymous), guideline versions, code."""
-    from biddable.run import lineage_text
+    from biddable.cli import lineage as lineages
 
-    for line in lineage_text.told(folder):
+    for line in lineages.describe(folder):
         print(line)
 
 
@@ -335,7 +334,7 @@ def forget(
     """Forget a person: out of the store, the served turns and the masked values; lists the run folders that hold them."""
     from biddable.cli import forget as forgetting
 
-    for line in forgetting.told(forgetting.forget(config.load(file), person, yes), yes):
+    for line in forgetting.told(forgetting.forget(load_plan(file), person, yes), yes):
         print(line)
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from biddable.run import records, turn_log
+from biddable.run import jsonl, turn_log
 from biddable.run.config import Input, Settings, UserError, Waiting
+from biddable.run.context import StageContext
 from biddable.run.records import Comparison, Feedback, Message, Prompt, Turn
-from biddable.run.stages import StageContext
 
 
 class Config(Settings):
@@ -49,10 +49,10 @@ def run(cfg: Config, context: StageContext) -> None:
     own = [one for one in said if one.turn in by_id and one.user == by_id[one.turn].user]
     prompts = {prompt.id: prompt for prompt in (_prompt(turn, cfg.source) for turn in by_id.values())}
     found = comparisons(by_id, own, cfg.source)
-    records.write(context.path("prompts.jsonl"), prompts.values())
-    records.write(context.path("comparisons.jsonl"), found)
+    jsonl.write(context.path("prompts.jsonl"), prompts.values())
+    jsonl.write(context.path("comparisons.jsonl"), found)
     reported = [one for one in own if one.report]
-    with records.LineWriter(context.path("reports.jsonl")) as out:
+    with jsonl.LineWriter(context.path("reports.jsonl")) as out:
         out.add(_report(by_id[one.turn], one) for one in reported)
     thumbs = {one.turn: one.thumbs for one in sorted(own, key=lambda one: one.time) if one.thumbs}
     context.summary |= {

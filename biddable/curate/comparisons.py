@@ -13,10 +13,10 @@ from typing import Any
 from pydantic import Field
 
 from biddable.curate.personal_data import detect, masking
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Comparison, Prompt
-from biddable.run.stages import StageContext
 
 
 class Config(Settings):
@@ -33,14 +33,14 @@ class Config(Settings):
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    prompts = {prompt.id: prompt for prompt in records.read(cfg.prompts / "prompts.jsonl", Prompt)}
+    prompts = {prompt.id: prompt for prompt in jsonl.read(cfg.prompts / "prompts.jsonl", Prompt)}
     kinds = _kinds(cfg.prompts)
     more = masking.finders(cfg.names, cfg.presidio) if kinds else []
     found: dict[str, Comparison] = {}
     dropped = masked = 0
     for folder in cfg.served:
         path = folder / "comparisons.jsonl"
-        for row in records.read(path, Comparison) if not path.exists() or path.stat().st_size else []:
+        for row in jsonl.read(path, Comparison) if not path.exists() or path.stat().st_size else []:
             if row.prompt.id not in prompts:
                 dropped += 1
                 continue
@@ -48,14 +48,14 @@ def run(cfg: Config, context: StageContext) -> None:
             masked += changed
             found[clean.id] = clean
     for number, folder in enumerate(cfg.labelled):
-        for row in records.read(folder / "comparisons.jsonl", Comparison):
+        for row in jsonl.read(folder / "comparisons.jsonl", Comparison):
             name = row.id if row.id not in found else f"{row.id}@{number}"
             found[name] = row if name == row.id else row.model_copy(update={"id": name})
     if not found:
         raise UserError(
             f"[{context.key}] served, labelled: no ranking on a prompt that was kept; ask labelers, or serve longer"
         )
-    records.write(context.path("comparisons.jsonl"), found.values())
+    jsonl.write(context.path("comparisons.jsonl"), found.values())
     context.summary |= {
         "comparisons": len(found),
         "prompts": len({row.prompt.id for row in found.values()}),

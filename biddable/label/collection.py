@@ -16,8 +16,9 @@ from biddable.label import queue
 from biddable.label.kinds import AnyKind
 from biddable.label.queue import CollectedLabel
 from biddable.label.simulated import labelers
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError, Waiting
+from biddable.run.context import StageContext
 from biddable.run.records import (
     Answer,
     Comparison,
@@ -30,7 +31,6 @@ from biddable.run.records import (
     Split,
     hash_fraction,
 )
-from biddable.run.stages import StageContext
 from biddable.store import drafts, reviews
 from biddable.store.store import Store, open_store
 from biddable.store.types import Person, Task, TaskSet
@@ -125,7 +125,7 @@ def read_replies(path: Path) -> list[tuple[str, Replies]]:
     Ids begin with a hash, and tasks are handed out in the order of their ids: neighbours in the file do not go to neighbours in the panel.
     """
     rows: dict[str, Replies] = {}
-    for row in records.read(path if path.is_file() else path / "replies.jsonl", Replies):
+    for row in jsonl.read(path if path.is_file() else path / "replies.jsonl", Replies):
         name, copies = task_id(row), 1
         while name in rows:  # the same answers twice are two tasks
             copies += 1
@@ -314,7 +314,7 @@ def write_records(
 ) -> list[R]:
     """Write a stage's records into the file of its name, `ratings.jsonl` of `label.ratings`; returns them."""
     rows = records_of(kind, labels, record_type)
-    records.write(context.path(f"{_noun(context)}.jsonl"), rows)
+    jsonl.write(context.path(f"{_noun(context)}.jsonl"), rows)
     return rows
 
 

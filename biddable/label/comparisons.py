@@ -26,22 +26,13 @@ from biddable.label.kinds import LabelKind, Score, TaskView, in_stored_order
 from biddable.label.queue import CollectedLabel
 from biddable.label.simulated import labelers
 from biddable.run.config import Input, UserError
-from biddable.run.records import (
-    Answer,
-    Comparison,
-    Demonstration,
-    Prompt,
-    Record,
-    Replies,
-    hash_fraction,
-    read,
-    write,
-)
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
+from biddable.run.jsonl import read, write
+from biddable.run.records import Answer, Comparison, Demonstration, Prompt, Record, Replies, hash_fraction
 from biddable.store.types import Task
 
 
-class Config(LabelSettings, LabelerSettings, PanelSettings, PromptSettings, GoldSettings):
+class Config(LabelerSettings, PanelSettings, PromptSettings, GoldSettings, LabelSettings):
     replies: Input = Path("learn.replies")
     """Prompts with the answers to be ranked (K = 4 to 9 each: Ouyang et al. 2022, 3.5)."""
     overlap: int = Field(default=1, ge=1)

@@ -17,12 +17,13 @@ from biddable.label.kinds import LabelKind, TaskView
 from biddable.label.queue import CollectedLabel, id_in_set
 from biddable.label.simulated import labelers
 from biddable.run.config import Input, UserError
-from biddable.run.records import Answer, Demonstration, Prompt, Record, read
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
+from biddable.run.jsonl import read
+from biddable.run.records import Answer, Demonstration, Prompt, Record
 from biddable.store.types import Task
 
 
-class Config(LabelSettings, LabelerSettings, PromptSettings):
+class Config(LabelerSettings, PromptSettings, LabelSettings):
     replies: Input = Path("learn.replies.start")
     """Prompts with sampled answers, of which a labeler may take the best instead of writing one; or prompts alone (`curate.prompts`), for people."""
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from biddable.run.config import Input, Settings, UserError
-from biddable.run.records import Comparison, Demonstration, Split, read
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
+from biddable.run.jsonl import read
+from biddable.run.records import Comparison, Demonstration, Split
 
 
 class Config(Settings):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from biddable.label.form import Fields
 from biddable.label.queue import AssignedTask, CollectedLabel
 from biddable.label.simulated.labelers import Person
-from biddable.run import config, records
+from biddable.run import catalog, records
 from biddable.run.config import UserError
 from biddable.run.records import Prompt, Record
 from biddable.store.store import Store
@@ -155,9 +155,9 @@ AnyKind = LabelKind[Any, Any, Any]
 def find(name: str) -> AnyKind | None:
     """The kind that a task set names, such as `label.ratings`; None when there is no such kind."""
     room, _, word = name.partition(".")
-    if room != "label" or not word.isidentifier() or not config.source_file(name).is_file():
+    if room != "label" or not word.isidentifier() or not catalog.source_file(name).is_file():
         return None
-    kind: AnyKind | None = getattr(config.module(name), "KIND", None)
+    kind: AnyKind | None = getattr(catalog.import_stage(name), "KIND", None)
     return kind
 
 

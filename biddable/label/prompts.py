@@ -18,8 +18,9 @@ from biddable.label.form import Fields, build_answer, text_field
 from biddable.label.kinds import LabelKind, TaskView
 from biddable.label.queue import CollectedLabel
 from biddable.run.config import Input, UserError
-from biddable.run.records import Answer, Demonstration, Message, Prompt, Record, Text, read, write
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
+from biddable.run.jsonl import read, write
+from biddable.run.records import Answer, Demonstration, Message, Prompt, Record, Text
 from biddable.store.types import Task
 
 Form = Literal["plain", "few_shot", "user_based"]

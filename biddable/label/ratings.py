@@ -17,12 +17,13 @@ from biddable.label.kinds import LabelKind, Score, TaskView
 from biddable.label.queue import CollectedLabel
 from biddable.label.simulated import labelers
 from biddable.run.config import Input, UserError
-from biddable.run.records import Answer, Prompt, Rating, Record, Replies, read
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
+from biddable.run.jsonl import read
+from biddable.run.records import Answer, Prompt, Rating, Record, Replies
 from biddable.store.types import Task
 
 
-class Config(LabelSettings, LabelerSettings, PanelSettings, GoldSettings):
+class Config(LabelerSettings, PanelSettings, GoldSettings, LabelSettings):
     replies: Input = Path("learn.ppo")
     """Answers to be rated, one a line; the same prompt may come at several steps."""
     panel: Panel = "held_out"

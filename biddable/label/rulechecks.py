@@ -17,12 +17,12 @@ from biddable.label.kinds import LabelKind, TaskView
 from biddable.label.queue import CollectedLabel
 from biddable.label.rules import Rule, choose, level_shares, load
 from biddable.run.config import Input, UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Level, Prompt, Record, Replies, RuleCheck
-from biddable.run.stages import StageContext
 from biddable.store.types import Task
 
 
-class Config(LabelSettings, PanelSettings, PromptSettings):
+class Config(PanelSettings, PromptSettings, LabelSettings):
     replies: Input = Path("learn.replies")
     """Prompts with answers; each answer is checked by itself."""
     rules: Input | None = None

@@ -1,9 +1,9 @@
 """The labeling site: people log in, get tasks from the queue, and answer them; admins invite people and look after the work.
 
-How a page is added: a file beside this one holds `pages = web.router()` (for admins' pages `web.router(prefix="/admin")`) with its endpoints, whose
-parameters say who may come (`me: web.Member`, `me: web.Admin`) and what they need (`known: web.Known`, `form: web.Form`); it is named in `ROUTERS`
-below. Its template lies in `pages/`, begins with `{% extends "site.html" %}`, and gets a link in `site.html`. Forms hold `{{ token() }}` and
-work without script. See `web/app.py`.
+How a page is added: a file in `views/` holds `router = guarded_router()` (for admins' pages `guarded_router(prefix="/admin")`) with its
+endpoints, whose parameters say who may come (`me: Member`, `me: Admin`) and what they need (`accounts: SiteAccounts`, `form: Form`). It is
+named in `ROUTERS` below. Its template is in `views/templates/`, begins with `{% extends "site.html" %}`, and gets a link in `site.html`.
+Forms hold `{{ token() }}` and work without scripts. See `web/app.py`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from biddable.label.views import accounts as admin
 from biddable.label.views import adjudication, guidelines, login, quality, tasks
 from biddable.run.config import Settings, UserError
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
 from biddable.store.accounts import Accounts
 from biddable.store.store import open_store
-from biddable.web import app as web
+from biddable.web.app import create_app
 
-ROUTERS = (login.pages, tasks.pages, admin.pages, guidelines.pages, quality.pages, adjudication.pages)
+ROUTERS = (login.router, tasks.router, admin.router, guidelines.router, quality.router, adjudication.router)
 
 
 class Config(Settings):
@@ -62,7 +62,7 @@ def application(cfg: Config, where: str | Path) -> FastAPI:
     """The site on the store at `where`, to be served by uvicorn or by a test."""
     https = (cfg.address or "").startswith("https:")
     accounts = Accounts(open_store(where))
-    site = web.app(cfg.title, Path(__file__).with_name("views"), accounts, https)
+    site = create_app(cfg.title, Path(__file__).with_name("views"), accounts, https)
     site.state.address, site.state.lease_seconds = cfg.address, 60 * cfg.lease_minutes
     for router in ROUTERS:
         site.include_router(router)

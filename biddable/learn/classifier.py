@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -30,11 +30,12 @@ from biddable.model import checkpoints, classifier
 from biddable.model.packing import Tree
 from biddable.model.trunk import Scorer, scorer_from
 from biddable.run.config import Input, Settings, UserError
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
 
 
 class Config(Settings):
     runtime_settings = frozenset({"checkpoint_seconds"})
+    renamed: ClassVar[dict[str, str]] = {"longest": "max_tokens"}
     policy: Input = Path("learn.start")
     """The model it starts from."""
     files: tuple[Input, ...] = (Path("examples/judgements.jsonl"),)
@@ -51,7 +52,7 @@ class Config(Settings):
     """Training texts at most; none: all."""
     valid_limit: int | None = Field(default=None, ge=2)
     """Texts measured at most; none: all that were kept for it."""
-    longest: int = Field(default=256, ge=1)
+    max_tokens: int = Field(default=256, ge=1)
     """Tokens of a text at most; the beginning of a longer one is cut off."""
     epochs: int = Field(default=2, ge=1)
     """Passes over the examples."""
@@ -86,7 +87,7 @@ def run(cfg: Config, context: StageContext) -> None:
             f"[{context.key}] files: {len(train)} texts to train and {len(valid)} to measure, which must hold both labels; give more"
         )
     tokenizer = checkpoints.tokenizer(cfg.policy)
-    trees = [classifier.tree(tokenizer, one.text, cfg.longest) for one in found]
+    trees = [classifier.tree(tokenizer, one.text, cfg.max_tokens) for one in found]
     labels = np.array([one.label for one in found])
     policy = checkpoints.load_policy(cfg.policy)
     scorer = scorer_from(policy, torch.Generator().manual_seed(derive_seed("head", context.seed)))
@@ -100,7 +101,7 @@ def run(cfg: Config, context: StageContext) -> None:
     checkpoints.save_scorer(scorer, context.path("model"), cfg.policy)
     facts = {
         "text": templates[0],
-        "longest": cfg.longest,
+        "longest": cfg.max_tokens,
         "label": keys[0],
         "group": cfg.group,
         "valid_share": cfg.valid_share,
@@ -112,7 +113,7 @@ def fit(
     cfg: Config, context: StageContext, scorer: Scorer, trees: list[Tree], labels: np.ndarray[Any, Any]
 ) -> None:
     """Minimise the mean cross-entropy of σ(score) and label."""
-    branch, head = Optimizer(scorer.body.parameters()), Optimizer([scorer.weight, scorer.bias])
+    branch, head = Optimizer(scorer.branch.parameters()), Optimizer([scorer.weight, scorer.bias])
     per_epoch = -(-len(trees) // cfg.batch)
     steps, step = cfg.epochs * per_epoch, 0
     if kept := resume(context):

@@ -47,9 +47,9 @@ def token_rewards(
 
 
 def gae(
-    rewards: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, discount: float, smoothing: float
+    rewards: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, gamma: float, gae_lambda: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Generalised advantage estimation: (A, T) advantages and returns (Schulman et al. 2016; lambda is `smoothing`).
+    """Generalised advantage estimation: (A, T) advantages and returns (Schulman et al. 2016).
 
     δ_t = R_t + γ V_{t+1} - V_t,  A_t = Σ (γλ)^l δ_{t+l},  return = A_t + V_t.  V after an answer's last token is 0.
     """
@@ -59,8 +59,8 @@ def gae(
     advantages = torch.zeros_like(values)
     after = value_after = torch.zeros_like(values[:, 0])
     for t in range(values.shape[1] - 1, -1, -1):
-        delta = rewards[:, t] + discount * value_after - values[:, t]
-        after = torch.where(mask[:, t], delta + discount * smoothing * after, torch.zeros_like(after))
+        delta = rewards[:, t] + gamma * value_after - values[:, t]
+        after = torch.where(mask[:, t], delta + gamma * gae_lambda * after, torch.zeros_like(after))
         advantages[:, t] = after
         value_after = values[:, t]
     return advantages, torch.where(mask, advantages + values, torch.zeros_like(values))

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -35,15 +35,25 @@ from biddable.learn.training import (
 )
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
-from biddable.model.sampler import Request, Sampled
-from biddable.run import records
+from biddable.model.sampler import Request, SampledAnswer
+from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Prompt, Replies
-from biddable.run.stages import StageContext
 
 
 class Config(Settings):
     runtime_settings = frozenset({"checkpoint_seconds"})
+    renamed: ClassVar[dict[str, str]] = {
+        "discount": "gamma",
+        "smoothing": "gae_lambda",
+        "ema": "ema_decay",
+        "look_every": "eval_every",
+        "look_prompts": "eval_prompts",
+        "inner_epochs": "ppo_epochs",
+        "missing_end": "missing_eos_score",
+        "ptx_share": "ptx_per_episode",
+    }
     policy: Input = Path("learn.sft")
     """First weights, and the frozen reference of the KL term."""
     reward: Input = Path("learn.reward")
@@ -58,7 +68,7 @@ class Config(Settings):
     """Episodes per rollout (C.4: 512)."""
     minibatch: int = Field(default=64, ge=1)
     """Episodes per update (C.4: 64)."""
-    inner_epochs: int = Field(default=1, ge=1)
+    ppo_epochs: int = Field(default=1, ge=1)
     """Passes over each rollout (C.4: 1; Stiennon et al. 2020: 4)."""
     max_tokens: int = Field(default=256, ge=1)
     """Tokens per answer at most (C: 1,000)."""
@@ -75,8 +85,9 @@ class Config(Settings):
     kl_horizon: float = Field(default=10_000, gt=0)
     """Episodes over which beta adapts (Ziegler et al. 2019: 10,000)."""
     ptx_coef: float = Field(default=27.8, ge=0)
-    """gamma: weight of the text's mean log-likelihood per token (C.4: 27.8, whose unit the paper does not give: sweep it and watch both gradients)."""
-    ptx_share: float = Field(default=8.0, ge=0)
+    """Weight of the text's mean log-likelihood per token: gamma in equation 2 (C.4: 27.8; the paper does not give its
+    unit, so sweep it and watch both gradients)."""
+    ptx_per_episode: float = Field(default=8.0, ge=0)
     """Pieces of text per episode (C.4: 8)."""
     ptx_tokens: int = Field(default=128, ge=2)
     """Tokens per piece of text at most."""
@@ -84,15 +95,16 @@ class Config(Settings):
     """The ratio is held in [1 - clip, 1 + clip] (C.4: 0.2)."""
     value_clip: float = Field(default=0.2, gt=0)
     """The value moves at most so far from its value at rollout (lm-human-preferences: 0.2)."""
-    discount: float = Field(default=1.0, gt=0, le=1)
-    """gamma of the returns (C.4: none)."""
-    smoothing: float = Field(default=0.95, ge=0, le=1)
-    """lambda of GAE (Stiennon et al. 2020, B.1: 0.95)."""
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    """Discount of the returns (C.4: none, 1)."""
+    gae_lambda: float = Field(default=0.95, ge=0, le=1)
+    """lambda of generalised advantage estimation (Stiennon et al. 2020, B.1: 0.95)."""
     whiten_rewards: bool = False
     """Scale rewards to variance 1 without moving their mean (Huang et al. 2024, detail 13)."""
-    missing_end: float | None = -1.0
-    """An answer without its end scores at most this (Huang et al. 2024: -1); none: whatever the reward model says."""
-    ema: float = Field(default=0.992, ge=0, lt=1)
+    missing_eos_score: float | None = -1.0
+    """An answer cut off before its end-of-sequence token scores at most this: the missing-EOS penalty (Huang et al. 2024:
+    -1); none: whatever the reward model says."""
+    ema_decay: float = Field(default=0.992, ge=0, lt=1)
     """Decay of the average that is saved, per update (C.4: 0.992); 0 saves the last weights."""
     clip_norm: float = Field(default=1.0, gt=0)
     """Each gradient is scaled down to this length."""
@@ -100,9 +112,9 @@ class Config(Settings):
     """Answers under way at once."""
     microbatch_tokens: int = Field(default=8192, ge=64)
     """Tokens per forward: less memory, same result."""
-    look_every: int = Field(default=10, ge=1)
+    eval_every: int = Field(default=10, ge=1)
     """Rollouts between answers to the same validation prompts."""
-    look_prompts: int = Field(default=16, ge=1)
+    eval_prompts: int = Field(default=16, ge=1)
     """How many validation prompts are answered each time."""
     checkpoint_seconds: float = Field(default=60.0, ge=0)
     """Time between checkpoints."""
@@ -115,7 +127,7 @@ def run(cfg: Config, context: StageContext) -> None:
     train, looked = prompts_of(cfg, tokenizer, context)
     text = text_trees(tokenizer, cfg.text, cfg.ptx_tokens) if cfg.text and cfg.ptx_coef else []
     policy_adam, value_adam = Optimizer(m.policy.parameters()), Optimizer(m.value.parameters())
-    average = Ema(policy_adam.masters, cfg.ema)
+    average = Ema(policy_adam.masters, cfg.ema_decay)
     steps, step, kl_coef, texts = -(-cfg.episodes // cfg.batch), 0, cfg.kl_coef, 0
     if found := resume(context):
         step, state = found
@@ -137,24 +149,24 @@ def run(cfg: Config, context: StageContext) -> None:
                 m,
                 [trees[i] for i in group],
                 [got[i].finish for i in group],
-                cfg.missing_end,
+                cfg.missing_eos_score,
                 cfg.microbatch_tokens,
                 graph=number == 0,
             )
             for number, group in enumerate(groups)
         ]
         targets = rollout.advantages(
-            parts, kl_coef, cfg.discount, cfg.smoothing, cfg.whiten_rewards, whiten=True
+            parts, kl_coef, cfg.gamma, cfg.gae_lambda, cfg.whiten_rewards, whiten=True
         )
         rate, value_rate = (
             linear_warmup(step, peak, cfg.warmup) for peak in (cfg.learning_rate, cfg.value_learning_rate)
         )
         seen: list[dict[str, float]] = []
-        for inner in range(cfg.inner_epochs):
+        for inner in range(cfg.ppo_epochs):
             for part, target in zip(parts, targets, strict=True):
                 seen.append(update(cfg, m, part, target, inner == 0))
                 if text:
-                    count = round(cfg.ptx_share * len(part.score))
+                    count = round(cfg.ptx_per_episode * len(part.score))
                     seen[-1] |= mix(cfg, m, text, texts, count, policy_adam, context)
                     texts += count
                 seen[-1]["grad_norm_policy"] = policy_adam.step(rate, cfg.clip_norm)
@@ -172,7 +184,7 @@ def run(cfg: Config, context: StageContext) -> None:
         context.log(step, **numbers)
         keep_samples(context, step, tokenizer, asked, got, parts, groups)
         context.progress(step, steps, reward=numbers["reward"], kl=numbers["kl"], length=numbers["length"])
-        if step % cfg.look_every == 0 or step == steps:
+        if step % cfg.eval_every == 0 or step == steps:
             look(cfg, m, looked, eos, tokenizer, context, step)
         if clock.due():
             kept = {"policy": policy_adam.state(), "value": value_adam.state(), "average": average.values}
@@ -191,9 +203,9 @@ def refuse(cfg: Config, context: StageContext) -> None:
     wrong = []
     if cfg.batch % cfg.minibatch:
         wrong.append(f"minibatch = {cfg.minibatch}: must divide batch = {cfg.batch}")
-    if cfg.ptx_coef and (cfg.text is None or round(cfg.ptx_share * cfg.minibatch) < 1):
+    if cfg.ptx_coef and (cfg.text is None or round(cfg.ptx_per_episode * cfg.minibatch) < 1):
         wrong.append(
-            f"ptx_coef = {cfg.ptx_coef}: needs text and at least one piece of it per update; set text and ptx_share, or ptx_coef = 0"
+            f"ptx_coef = {cfg.ptx_coef}: needs text and at least one piece of it per update; set text and ptx_per_episode, or ptx_coef = 0"
         )
     if wrong:
         raise UserError([f"[{context.key}] {line}" for line in wrong])
@@ -205,7 +217,7 @@ def load(cfg: Config) -> tuple[rollout.Models, Any]:
     reward = checkpoints.load_scorer(cfg.reward, policy.trunk)
     value = checkpoints.load_scorer(cfg.reward, policy.trunk)
     return rollout.Models(
-        policy, policy.twin().requires_grad_(False), value, reward.freeze()
+        policy, policy.copy().requires_grad_(False), value, reward.freeze()
     ), checkpoints.tokenizer(cfg.policy)
 
 
@@ -213,7 +225,7 @@ def prompts_of(
     cfg: Config, tokenizer: Any, context: StageContext
 ) -> tuple[list[tuple[Prompt, tuple[int, ...]]], list[tuple[Prompt, tuple[int, ...]]]]:
     """Training prompts and the validation prompts to look at, with their ids."""
-    rows = records.read(cfg.prompts / "prompts.jsonl", Prompt)
+    rows = jsonl.read(cfg.prompts / "prompts.jsonl", Prompt)
     wrong: list[str] = []
     room = checkpoints.context_length(cfg.policy) - cfg.max_tokens
     found = {
@@ -223,7 +235,7 @@ def prompts_of(
     wrong += [f"prompts: none belongs to the split {split}" for split, part in found.items() if not part]
     if wrong:
         raise UserError([f"[{context.key}] {line}" for line in wrong])
-    return found["train"], found["valid"][: cfg.look_prompts]
+    return found["train"], found["valid"][: cfg.eval_prompts]
 
 
 def requests(
@@ -290,7 +302,7 @@ def summarise(
     parts: list[rollout.Minibatch],
     targets: list[rollout.Advantages],
     seen: list[dict[str, float]],
-    got: list[Sampled],
+    got: list[SampledAnswer],
     kl_coef: float,
 ) -> dict[str, float]:
     """One step's metrics; each name is explained in docs/flow.md."""
@@ -332,7 +344,7 @@ def keep_samples(
     step: int,
     tokenizer: Any,
     asked: list[Request],
-    got: list[Sampled],
+    got: list[SampledAnswer],
     parts: list[rollout.Minibatch],
     groups: list[list[int]],
 ) -> None:
@@ -371,7 +383,7 @@ def look(
     got, trees = rollout.answer(m.policy, wanted, eos, cfg.slots)
     with torch.no_grad():
         part = rollout.experience(
-            m, trees, [g.finish for g in got], cfg.missing_end, cfg.microbatch_tokens, graph=False
+            m, trees, [g.finish for g in got], cfg.missing_eos_score, cfg.microbatch_tokens, graph=False
         )
     kl = rollout.per_answer(losses.kl_k1(part.logp, part.reference), part.answer, len(got))
     for (prompt, _), one, score, own in zip(looked, got, part.score.tolist(), kl.tolist(), strict=True):

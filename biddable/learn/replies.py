@@ -5,21 +5,22 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from biddable.learn.training import derive_seed, prompt_ids
 from biddable.model import checkpoints
-from biddable.model.sampler import Request, Sampled, sample
+from biddable.model.sampler import Request, SampledAnswer, sample
 from biddable.model.trunk import Trunk
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Prompt, Replies, Split
-from biddable.run.stages import StageContext
 
 
 class Config(Settings):
+    renamed: ClassVar[dict[str, str]] = {"least": "min_answers", "most": "max_answers"}
     policies: tuple[Input, ...] = (Path("learn.sft"),)
     """The policies that answer. With several, every one answers every prompt."""
     prompts: Input = Path("curate.prompts")
@@ -30,9 +31,9 @@ class Config(Settings):
     """Only prompts of these sources, such as "served"; empty: all."""
     limit: int | None = Field(default=None, ge=1)
     """At most so many prompts of each split, in the prompts' order; none: all."""
-    least: int = Field(default=4, ge=1)
+    min_answers: int = Field(default=4, ge=1)
     """Fewest answers per prompt and policy (K = 4 to 9: Ouyang et al. 2022, 3.5)."""
-    most: int = Field(default=9, ge=1)
+    max_answers: int = Field(default=9, ge=1)
     """Most answers per prompt and policy; each prompt's number is drawn evenly between the two."""
     temperature: float = Field(default=1.0, ge=0)
     """Sampling temperature; 0 takes the likeliest token."""
@@ -45,16 +46,17 @@ class Config(Settings):
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    if cfg.most < cfg.least:
+    if cfg.max_answers < cfg.min_answers:
         raise UserError(
-            f"[{context.key}] least = {cfg.least}, most = {cfg.most}: least must not be above most"
+            f"[{context.key}] min_answers = {cfg.min_answers}, max_answers = {cfg.max_answers}: min_answers must not exceed max_answers"
         )
-    every = records.read(cfg.prompts / "prompts.jsonl", Prompt)
+    every = jsonl.read(cfg.prompts / "prompts.jsonl", Prompt)
     if cfg.sources:
         every = [prompt for prompt in every if prompt.source in cfg.sources]
     prompts = chosen(every, cfg.splits, cfg.limit, context.key)
     count = [
-        random.Random(derive_seed("k", context.seed, p.id)).randint(cfg.least, cfg.most) for p in prompts
+        random.Random(derive_seed("k", context.seed, p.id)).randint(cfg.min_answers, cfg.max_answers)
+        for p in prompts
     ]
     answers: list[list[Answer]] = [[] for _ in prompts]
     shared: Trunk | None = None
@@ -67,12 +69,12 @@ def run(cfg: Config, context: StageContext) -> None:
         done = offset_progress(context, number * len(owners), len(cfg.policies) * len(owners))
         for owner, got in zip(
             owners,
-            sample(policy, requests, checkpoints.eos_ids(folder, tokenizer), cfg.slots, done=done),
+            sample(policy, requests, checkpoints.eos_ids(folder, tokenizer), cfg.slots, progress=done),
             strict=True,
         ):
             answers[owner].append(answer(tokenizer, got, folder.name))
     rows = [Replies(prompt=p, answers=tuple(a)) for p, a in zip(prompts, answers, strict=True)]
-    records.write(context.path("replies.jsonl"), rows)
+    jsonl.write(context.path("replies.jsonl"), rows)
     everything = [a for row in rows for a in row.answers]
     context.summary = {
         "prompts": len(rows),
@@ -125,7 +127,7 @@ def offset_progress(context: StageContext, before: int, total: int) -> Any:
     return lambda finished, tokens: context.progress(before + finished, total)
 
 
-def answer(tokenizer: Any, got: Sampled, model: str, step: int | None = None) -> Answer:
+def answer(tokenizer: Any, got: SampledAnswer, model: str, step: int | None = None) -> Answer:
     """A sampled answer as a record: its ids as they are, its text without the token that ended it."""
     ids = got.tokens[:-1] if got.finish == "stop" else got.tokens
     text = tokenizer.decode(ids, skip_special_tokens=True)

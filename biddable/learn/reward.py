@@ -11,7 +11,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -34,14 +34,15 @@ from biddable.learn.training import (
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
 from biddable.model.trunk import Scorer, scorer_from
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Comparison, Demonstration
-from biddable.run.stages import StageContext
 
 
 class Config(Settings):
     runtime_settings = frozenset({"checkpoint_seconds"})
+    renamed: ClassVar[dict[str, str]] = {"head_deviation": "head_std"}
     policy: Input = Path("learn.sft")
     """The model it starts from (3.5: the SFT model)."""
     comparisons: Input = Path("label.comparisons")
@@ -58,7 +59,7 @@ class Config(Settings):
     """Peak for the branch, decaying along a cosine to a tenth (C.2: 9e-6)."""
     head_learning_rate: float = Field(default=9e-6, gt=0)
     """Peak for the scalar head, which starts from random numbers and may want more."""
-    head_deviation: float | None = Field(default=None, gt=0)
+    head_std: float | None = Field(default=None, gt=0)
     """Standard deviation of the new head's weights; none: 1/sqrt(d + 1) (Stiennon et al. 2020, code). Less, where final states are large."""
     warmup: int = Field(default=0, ge=0)
     """Updates over which both rates rise from nothing (the paper names none; few updates at high rates want some)."""
@@ -80,10 +81,10 @@ def run(cfg: Config, context: StageContext) -> None:
     policy = checkpoints.load_policy(cfg.policy)
     tokenizer = checkpoints.tokenizer(cfg.policy)
     generator = torch.Generator().manual_seed(derive_seed("head", context.seed))
-    scorer = scorer_from(policy, generator, cfg.head_deviation)
-    rows = records.read(cfg.comparisons / "comparisons.jsonl", Comparison)
+    scorer = scorer_from(policy, generator, cfg.head_std)
+    rows = jsonl.read(cfg.comparisons / "comparisons.jsonl", Comparison)
     train, valid = ([r for r in rows if r.prompt.split == split] for split in ("train", "valid"))
-    strangers = records.read(cfg.held_out / "comparisons.jsonl", Comparison) if cfg.held_out else []
+    strangers = jsonl.read(cfg.held_out / "comparisons.jsonl", Comparison) if cfg.held_out else []
     strangers = [r for r in strangers if r.prompt.split == "valid"]
     refuse(context, train, valid, strangers)
     groups = alike(train)
@@ -92,7 +93,7 @@ def run(cfg: Config, context: StageContext) -> None:
     parts = [trees_of(part, tokenizer, cfg, context) for part in (first, valid, strangers)]
     trees = cache_trunk_outputs(policy.trunk, parts[0], cfg.trunk_cache_gb, context)
     del policy
-    branch, head = Optimizer(scorer.body.parameters(), cfg.weight_decay), Optimizer([scorer.weight])
+    branch, head = Optimizer(scorer.branch.parameters(), cfg.weight_decay), Optimizer([scorer.weight])
     per_epoch = -(-len(trees) // cfg.batch)
     steps, step = cfg.epochs * per_epoch, 0
     if kept := resume(context):
@@ -280,7 +281,7 @@ def tables(rows: Sequence[Comparison], scores: Sequence[np.ndarray[Any, Any]]) -
 def mean_of_demonstrations(scorer: Scorer, cfg: Config, tokenizer: Any, context: StageContext) -> float:
     """What demonstrations score on average before the bias (3.5)."""
     assert cfg.demonstrations is not None
-    rows = records.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration)
+    rows = jsonl.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration)
     wrong: list[str] = []
     room = checkpoints.context_length(cfg.policy)
     trees = []

@@ -13,8 +13,8 @@ import torch
 
 from biddable.learn import losses
 from biddable.learn.training import microbatches
-from biddable.model.packing import Packed, Tree, pad
-from biddable.model.sampler import Request, Sampled, sample
+from biddable.model.packing import PackedBatch, Tree, pad
+from biddable.model.sampler import Request, SampledAnswer, sample
 from biddable.model.trunk import Policy, Scorer
 from biddable.run.records import Finish
 
@@ -25,7 +25,7 @@ STILL_TOKENS = 2048
 class Minibatch(NamedTuple):
     """One update's episodes, laid out once: the old log-probabilities come from the same rows that train."""
 
-    packed: tuple[Packed, ...]  # microbatches
+    packed: tuple[PackedBatch, ...]  # microbatches
     logp: torch.Tensor  # (N,) log pi_old of each token drawn
     reference: torch.Tensor  # (N,) log pi_ref
     values: torch.Tensor  # (N,) V_old before each token
@@ -60,12 +60,12 @@ def answer(
     eos: frozenset[int],
     slots: int,
     done: Any = lambda finished, tokens: None,
-) -> tuple[list[Sampled], list[Tree]]:
+) -> tuple[list[SampledAnswer], list[Tree]]:
     """Sample, and keep the trunk's outputs: the answers, and the trees that everything later starts from."""
-    got = sample(policy.freeze(), requests, eos, slots, keep_trunk=policy.trunk.blocks > 0, done=done)
+    got = sample(policy.freeze(), requests, eos, slots, keep_trunk=policy.trunk.depth > 0, progress=done)
     trees = []
     for request, one in zip(requests, got, strict=True):
-        kept = (one.hidden,) if one.hidden is not None and policy.trunk.blocks else None
+        kept = (one.hidden,) if one.hidden is not None and policy.trunk.depth else None
         trees.append(Tree(request.prompt, (one.tokens,), kept))
     return got, trees
 
@@ -116,8 +116,8 @@ def experience(
 def advantages(
     parts: Sequence[Minibatch],
     kl_coef: float,
-    discount: float,
-    smoothing: float,
+    gamma: float,
+    gae_lambda: float,
     whiten_rewards: bool,
     whiten: bool,
 ) -> list[Advantages]:
@@ -133,7 +133,7 @@ def advantages(
         joined = torch.cat([r[m] for r, _, m in grids])
         flat = losses.whiten(joined, torch.ones_like(joined, dtype=torch.bool), False)
         grids = _put_back(grids, flat)
-    estimated = [losses.gae(rewards, values, mask, discount, smoothing) for rewards, values, mask in grids]
+    estimated = [losses.gae(rewards, values, mask, gamma, gae_lambda) for rewards, values, mask in grids]
     out = [(a[mask], r[mask]) for (a, r), (_, _, mask) in zip(estimated, grids, strict=True)]
     if whiten:
         joined = torch.cat([a for a, _ in out])

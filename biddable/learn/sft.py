@@ -33,10 +33,10 @@ from biddable.model import checkpoints
 from biddable.model.packing import Tree
 from biddable.model.sampler import Request, sample
 from biddable.model.trunk import Policy, Scorer
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Demonstration, Text
-from biddable.run.stages import StageContext
 
 
 class Config(Settings):
@@ -92,7 +92,7 @@ def run(cfg: Config, context: StageContext) -> None:
         optimizer.restore(state["optimizer"])
         best = state["best"]
     clock = CheckpointTimer(cfg.checkpoint_seconds)
-    with residual_dropout(policy.body, cfg.dropout):
+    with residual_dropout(policy.branch, cfg.dropout):
         while step < steps:
             epoch, at = divmod(step, per_epoch)
             order = epoch_order(len(train), context.seed, epoch)[at * cfg.batch : (at + 1) * cfg.batch]
@@ -123,7 +123,7 @@ def run(cfg: Config, context: StageContext) -> None:
 
 def trees_of(cfg: Config, tokenizer: Any, context: StageContext) -> tuple[list[Tree], list[Tree]]:
     """Demonstrations as trees, train and valid. Raises UserError when one does not fit the context or a split is empty."""
-    rows = records.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration)
+    rows = jsonl.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration)
     wrong: list[str] = []
     room = checkpoints.context_length(cfg.start)
     found: dict[str, list[Tree]] = {"train": [], "valid": []}
@@ -142,7 +142,7 @@ def trees_of(cfg: Config, tokenizer: Any, context: StageContext) -> tuple[list[T
 
 def text_trees(tokenizer: Any, folder: Path, tokens: int, split: str = "train") -> list[Tree]:
     """Running text as trees without a prompt: no chat template, and every token but the first counts."""
-    rows = [row for row in records.read(folder / "text.jsonl", Text) if row.split == split]
+    rows = [row for row in jsonl.read(folder / "text.jsonl", Text) if row.split == split]
     ids = [tuple(tokenizer.encode(row.text, add_special_tokens=False)[:tokens]) for row in rows]
     trees = [Tree((), (one,)) for one in ids if len(one) > 1]
     if not trees:
@@ -203,8 +203,8 @@ def judge(
             Request(t.prompt, derive_seed(context.seed, "judge", i), cfg.max_tokens)
             for i, t in enumerate(valid)
         ]
-        got = sample(dropout_off, requests, eos, keep_trunk=policy.trunk.blocks > 0)
-        kept = [(g.hidden,) if g.hidden is not None and policy.trunk.blocks else None for g in got]
+        got = sample(dropout_off, requests, eos, keep_trunk=policy.trunk.depth > 0)
+        kept = [(g.hidden,) if g.hidden is not None and policy.trunk.depth else None for g in got]
         answered = [Tree(t.prompt, (g.tokens,), h) for t, g, h in zip(valid, got, kept, strict=True)]
         with torch.no_grad():
             quality = float(

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from biddable.model import checkpoints
 from biddable.run.config import Settings, UserError
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
 
 
 class Config(Settings):

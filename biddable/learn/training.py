@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from biddable.model.checkpoints import encode_chat
-from biddable.model.packing import Packed, Tree, pack
-from biddable.model.trunk import Body, Trunk
+from biddable.model.packing import PackedBatch, Tree, pack
+from biddable.model.trunk import DecoderBlocks, Trunk
 from biddable.run.config import UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Message
-from biddable.run.stages import StageContext
 
 
 class Optimizer:
@@ -155,7 +155,7 @@ def cache_trunk_outputs(
     trunk: Trunk, trees: Sequence[Tree], limit_gb: float, context: StageContext | None = None
 ) -> list[Tree]:
     """The trees with their trunk outputs, computed once for all epochs, as long as they fit into `limit_gb`; the rest go without."""
-    if trunk.blocks == 0:
+    if trunk.depth == 0:
         return list(trees)
     out: list[Tree] = []
     used = 0.0
@@ -179,7 +179,7 @@ def cache_trunk_outputs(
 
 def microbatches(
     trees: Sequence[Tree], tokens: int, row_tokens: int = 128
-) -> Iterator[tuple[list[int], Packed]]:
+) -> Iterator[tuple[list[int], PackedBatch]]:
     """Microbatches of at most about `tokens` tokens, in order: which trees, and their rows. Mixed kept and missing trunk outputs go apart."""
     held: list[int] = []
     size = 0
@@ -216,7 +216,7 @@ MLPS = ("mlp", "feed_forward")
 
 
 @contextmanager
-def residual_dropout(body: Body, rate: float) -> Iterator[None]:
+def residual_dropout(body: DecoderBlocks, rate: float) -> Iterator[None]:
     """Dropout on what each block's attention and MLP add to the residual stream (Ouyang et al. 2022, C.1: 0.2 in SFT), off again afterwards."""
 
     def drop(module: nn.Module, _: Any, output: Any) -> Any:
@@ -227,7 +227,7 @@ def residual_dropout(body: Body, rate: float) -> Iterator[None]:
         return nn.functional.dropout(output, rate)
 
     found = [m for name, m in body.named_modules() if name.rsplit(".", 1)[-1] in ATTENTIONS + MLPS]
-    if rate and len(found) != 2 * body.blocks:
+    if rate and len(found) != 2 * body.depth:
         raise UserError(
             f"dropout = {rate}: this family's blocks have no known attention and MLP parts; set dropout = 0"
         )

@@ -16,10 +16,10 @@ from pydantic import Field
 
 from biddable.measure import statistics
 from biddable.measure.winrate import short_names
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Rating
-from biddable.run.stages import StageContext
 
 SCALE = (1.0, 7.0)
 """Where the overall rating ends."""
@@ -40,7 +40,7 @@ class Config(Settings):
 
 def run(cfg: Config, context: StageContext) -> None:
     file = cfg.ratings / "ratings.jsonl"
-    rows = [row for row in records.read(file, Rating) if cfg.panel in ("both", row.panel)]
+    rows = [row for row in jsonl.read(file, Rating) if cfg.panel in ("both", row.panel)]
     if not rows:
         raise UserError(
             f"[{context.key}] ratings: {file} holds no rating of the panel {cfg.panel}; set panel"

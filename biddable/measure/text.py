@@ -14,12 +14,12 @@ import torch
 from pydantic import Field
 
 from biddable.model import checkpoints
-from biddable.model.packing import Packed, Tree, pack
+from biddable.model.packing import PackedBatch, Tree, pack
 from biddable.model.trunk import Trunk
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Text
-from biddable.run.stages import StageContext
 
 TOGETHER = 4
 """Pieces of text in one forward: enough to keep two cores busy, little enough for any memory."""
@@ -41,7 +41,7 @@ class Config(Settings):
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    rows = [row for row in records.read(cfg.text / "text.jsonl", Text) if row.split == "valid"][: cfg.pieces]
+    rows = [row for row in jsonl.read(cfg.text / "text.jsonl", Text) if row.split == "valid"][: cfg.pieces]
     if len(rows) < 2:
         raise UserError(f"[{context.key}] text: {len(rows)} pieces of the split valid; at least 2 are needed")
     folders = list(dict.fromkeys((*cfg.policies, cfg.relative_to)))
@@ -73,7 +73,7 @@ def likelihoods(
     kept = context.restore()
     shared: Trunk | None = None
     known: list[tuple[int, ...]] = []
-    packs: list[Packed] = []
+    packs: list[PackedBatch] = []
     for number, folder in enumerate(folders):
         if kept and number < kept[0]:
             continue
@@ -102,7 +102,7 @@ def likelihoods(
                 context.append("pieces.jsonl", {"model": folder.name, "nll": nll, "tokens": count})
             context.progress(number * len(texts) + i * TOGETHER + len(packed.last), len(folders) * len(texts))
         context.checkpoint(number + 1, lambda _: None)
-    rows = [json.loads(line) for _, line in records.read_lines(context.path("pieces.jsonl"))]
+    rows = [json.loads(line) for _, line in jsonl.read_lines(context.path("pieces.jsonl"))]
     return (
         {
             folder.name: np.array([row["nll"] for row in rows if row["model"] == folder.name])

@@ -16,7 +16,7 @@ from scipy import stats
 
 from biddable.model import classifier as classify
 from biddable.run.config import Input, Settings, UserError
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
 
 DEFAULT = "profanity_check"
 Scorer = Callable[[Sequence[str]], np.ndarray[Any, Any]]

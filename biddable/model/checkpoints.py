@@ -17,7 +17,16 @@ from typing import Any
 import torch
 
 from biddable.model import attention, hardware
-from biddable.model.trunk import Body, Policy, Scorer, Trunk, _blocks_name, family, fingerprint, split_model
+from biddable.model.trunk import (
+    DecoderBlocks,
+    Policy,
+    Scorer,
+    Trunk,
+    _blocks_name,
+    family,
+    fingerprint,
+    split_model,
+)
 from biddable.run.config import UserError
 from biddable.run.records import Message
 
@@ -150,7 +159,7 @@ def load_scorer(folder: Path, shared: Trunk | None = None) -> Scorer:
     return Scorer(_trunk(folder, below, shared), above, aligned, head["bias"].clone().to(hardware.device()))
 
 
-def _trunk(folder: Path, below: Body | None, shared: Trunk | None) -> Trunk:
+def _trunk(folder: Path, below: DecoderBlocks | None, shared: Trunk | None) -> Trunk:
     if below is not None:
         below.requires_grad_(False)
     mark = fingerprint(below)
@@ -163,7 +172,7 @@ def _trunk(folder: Path, below: Body | None, shared: Trunk | None) -> Trunk:
     return shared
 
 
-def _named(body: Body, trunk: int) -> dict[str, torch.Tensor]:
+def _named(body: DecoderBlocks, trunk: int) -> dict[str, torch.Tensor]:
     """The branch's tensors under the names they have in the whole decoder."""
     name = _blocks_name(body.model) + "."
     found = {}
@@ -193,7 +202,7 @@ def _publish(side: Path, target: Path, facts: dict[str, Any]) -> None:
     side.rename(target)
 
 
-def _merged(source: Path, body: Body, trunk: int, causal: bool) -> Any:
+def _merged(source: Path, body: DecoderBlocks, trunk: int, causal: bool) -> Any:
     """The whole decoder of `source` with the branch's tensors in place. Refuses silently missing or surplus tensors by a strict check."""
     model = _decoder(model_folder(source), hardware.compute_dtype(), causal)
     decoder = model.base_model if causal else model
@@ -211,11 +220,11 @@ def _is_above(key: str, name: str, trunk: int) -> bool:
 
 def save_policy(policy: Policy, target: Path, source: Path) -> None:
     """Write the merged policy as a plain transformers folder. `source` is any folder with the same trunk; its tokenizer goes along."""
-    model = _merged(source, policy.body, policy.trunk.blocks, causal=True)
+    model = _merged(source, policy.branch, policy.trunk.depth, causal=True)
     if policy.weight.requires_grad:
         with torch.no_grad():
             model.get_output_embeddings().weight.copy_(policy.weight)
-    facts = {"kind": "policy", "trunk": policy.trunk.blocks, "fingerprint": policy.trunk.fingerprint}
+    facts = {"kind": "policy", "trunk": policy.trunk.depth, "fingerprint": policy.trunk.fingerprint}
     _publish(_save(model, tokenizer(source), target), target, facts)
 
 
@@ -223,11 +232,11 @@ def save_scorer(scorer: Scorer, target: Path, source: Path) -> None:
     """Write the scorer: the merged bare decoder, and its fp32 head."""
     from safetensors.torch import save_file
 
-    model = _merged(source, scorer.body, scorer.trunk.blocks, causal=True).base_model
+    model = _merged(source, scorer.branch, scorer.trunk.depth, causal=True).base_model
     side = _save(model, tokenizer(source), target)
     head = {"weight": scorer.weight.detach().cpu().clone(), "bias": scorer.bias.detach().cpu().clone()}
     save_file(head, side / "head.safetensors")
-    facts = {"kind": "scorer", "trunk": scorer.trunk.blocks, "fingerprint": scorer.trunk.fingerprint}
+    facts = {"kind": "scorer", "trunk": scorer.trunk.depth, "fingerprint": scorer.trunk.fingerprint}
     _publish(side, target, facts)
 
 

@@ -15,7 +15,7 @@ from scipy import stats
 from biddable.model import checkpoints
 from biddable.model.packing import Tree, pack
 from biddable.model.trunk import Scorer
-from biddable.run import records
+from biddable.run import jsonl, records
 from biddable.run.config import UserError
 
 FACTS = "classifier.json"
@@ -57,7 +57,7 @@ def examples(
     wrong = []
     for file in files:
         try:
-            for number, line in records.read_lines(file):
+            for number, line in jsonl.read_lines(file):
                 try:
                     row = json.loads(line)
                     for template, path in zip(templates, labels, strict=True):

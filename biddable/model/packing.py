@@ -32,7 +32,7 @@ class Tree:
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedBatch:
     """Rows for one forward. Answers are numbered in the order of the trees given; every answer token stands in the flat fields once."""
 
     tokens: torch.Tensor  # (R, T) ids; 0 where no tree stands
@@ -79,7 +79,7 @@ def bin_pack(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
     return rows
 
 
-def pack(trees: Sequence[Tree], row_tokens: int = 256) -> Packed:
+def pack(trees: Sequence[Tree], row_tokens: int = 256) -> PackedBatch:
     """Lay the trees into rows of about `row_tokens` tokens. An answer with no token is refused: nothing could be read from it."""
     for tree in trees:
         if not tree.answers or any(len(answer) == 0 for answer in tree.answers):
@@ -113,7 +113,7 @@ def pack(trees: Sequence[Tree], row_tokens: int = 256) -> Packed:
         part.to(hardware.device())
         for part in (tokens, positions, number, branch, *_flat(trees, places, width))
     )
-    return Packed(*laid, hidden=kept)  # type: ignore[misc]
+    return PackedBatch(*laid, hidden=kept)  # type: ignore[misc]
 
 
 def _empty_like_hidden(trees: Sequence[Tree], shape: tuple[int, int]) -> torch.Tensor | None:

@@ -48,7 +48,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class SampledAnswer:
     """An answer. `logp` is each token's log-probability (nats) at temperature 1 with top-p off, as the sampler's own forward saw it."""
 
     tokens: tuple[int, ...]
@@ -126,11 +126,11 @@ def sample(
     eos: frozenset[int],
     slots: int = 32,
     keep_trunk: bool = False,
-    done: Callable[[int, int], None] = lambda finished, steps: None,
-) -> list[Sampled]:
+    progress: Callable[[int, int], None] = lambda finished, steps: None,
+) -> list[SampledAnswer]:
     """Answers in the order of the requests. `policy` should be frozen (`policy.freeze()`), which is faster. Requests with the same prompt that
-    follow each other share its prefill. `done(answers, tokens)` is called now and then with what is finished so far."""
-    found: list[Sampled | None] = [None] * len(requests)
+    follow each other share its prefill. `progress(answers, tokens)` is called now and then with what is finished so far."""
+    found: list[SampledAnswer | None] = [None] * len(requests)
     waiting: deque[int] = deque(range(len(requests)))
     ready: deque[tuple[int, Prefilled]] = deque()
     slots = min(slots, len(requests))
@@ -156,10 +156,10 @@ def sample(
         ):  # an answer leaves once its last token's trunk output is kept, if that is wanted
             if one is not None and one.finish and (not keep_trunk or len(one.hidden) == len(one.tokens) + 1):
                 hidden = torch.cat(one.hidden) if keep_trunk else None
-                found[one.index] = Sampled(tuple(one.tokens), one.finish, tuple(one.logp), hidden)
+                found[one.index] = SampledAnswer(tuple(one.tokens), one.finish, tuple(one.logp), hidden)
                 live[slot] = None
                 finished, tokens = finished + 1, tokens + len(one.tokens)
-                done(finished, tokens)
+                progress(finished, tokens)
         if not any(live):
             if not ready and not waiting:
                 break
@@ -197,9 +197,9 @@ def prefill(policy: Policy, prompts: Sequence[Ids], keep_trunk: bool) -> list[Pr
     shared = _shared(prompts)
     trees = _families(prompts, shared)
     packed = pack(trees, row_tokens=128)
-    trunk: Any = policy.trunk.body
-    body: Any = policy.body
-    low, high = PrefillCache(policy.trunk.blocks), PrefillCache(body.blocks)
+    trunk: Any = policy.trunk.blocks
+    body: Any = policy.branch
+    low, high = PrefillCache(policy.trunk.depth), PrefillCache(body.depth)
     states = (trunk or body).embed(packed.tokens)
     if trunk is not None:
         states = trunk(states, packed.positions, trunk.masks(packed.mask), low)
@@ -289,8 +289,8 @@ def _step(
         cache.at = torch.where(active, cache.at + 1, torch.zeros_like(cache.at))
         cache.used = int(cache.at.max()) + 1
     positions = above.at[:, None]
-    trunk: Any = policy.trunk.body
-    body: Any = policy.body
+    trunk: Any = policy.trunk.blocks
+    body: Any = policy.branch
     states = (trunk or body).embed(tokens)
     if trunk is not None:
         states = trunk(states, positions, trunk.masks(below.mask), below)

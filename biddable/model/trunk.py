@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from biddable.model.fused import FusedBlocks, PackedLinear, has_fusable_shape, matches_reference, packable
+from biddable.model.fused import FusedBlocks, PrepackedLinear, has_fusable_shape, matches_reference, packable
 from biddable.model.logprobs import LMHead, token_logprobs
-from biddable.model.packing import Packed, Tree, pack
+from biddable.model.packing import PackedBatch, Tree, pack
 from biddable.run.config import UserError
 
 NORMS = ("norm", "final_layer_norm", "final_layernorm", "ln_f")
@@ -34,27 +34,27 @@ def frozen_copy(module: nn.Module) -> nn.Module:
     twin._modules = {}
     for name, child in module._modules.items():
         if type(child) is nn.Linear and packable(child.weight):
-            twin._modules[name] = PackedLinear(child.weight, child.bias)
+            twin._modules[name] = PrepackedLinear(child.weight, child.bias)
         else:
             twin._modules[name] = None if child is None else frozen_copy(child)
     return twin
 
 
-class Body(nn.Module):
+class DecoderBlocks(nn.Module):
     """Some consecutive blocks of a decoder, as the family's own model class, with or without embeddings and final norm."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.lean: FusedBlocks | None = None
-        self.leanable: bool | None = None  # None: not tried yet
+        self.fused: FusedBlocks | None = None
+        self.fusable: bool | None = None  # None: not tried yet
 
     def forward(
         self, states: torch.Tensor, positions: torch.Tensor, masks: Any, cache: Any = None
     ) -> torch.Tensor:
         """(R, T, d) -> (R, T, d)."""
-        if self.lean is not None:
-            return self.lean(states, positions, masks, cache)
+        if self.fused is not None:
+            return self.fused(states, positions, masks, cache)
         out = self.model(
             inputs_embeds=states,
             attention_mask=masks,
@@ -65,27 +65,27 @@ class Body(nn.Module):
         result: torch.Tensor = out.last_hidden_state
         return result
 
-    def freeze(self) -> Body:
+    def freeze(self) -> DecoderBlocks:
         """The same blocks for use without gradients, faster on a CPU. Later changes of this one's weights do not reach it."""
-        if self.leanable is None:
-            self.leanable = self._agrees()
+        if self.fusable is None:
+            self.fusable = self._agrees()
         trained = any(parameter.requires_grad for parameter in self.parameters())
-        if not self.leanable:
+        if not self.fusable:
             return (
-                Body(frozen_copy(copy.deepcopy(self.model) if trained else self.model))
+                DecoderBlocks(frozen_copy(copy.deepcopy(self.model) if trained else self.model))
                 .requires_grad_(False)
                 .eval()
             )
-        still = Body(copy.copy(self.model))
+        still = DecoderBlocks(copy.copy(self.model))
         still.model._modules = {
             name: copy.deepcopy(child) if trained else child
             for name, child in self.model._modules.items()
             if name != _blocks_name(self.model)
         }
-        still.lean = self._lean()
+        still.fused = self._fuse()
         return still.requires_grad_(False).eval() if trained else still
 
-    def _lean(self) -> FusedBlocks:
+    def _fuse(self) -> FusedBlocks:
         (norm,) = (n for n in NORMS if hasattr(self.model, n))
         model: Any = self.model
         kinds = getattr(model.config, "layer_types", None)
@@ -99,7 +99,7 @@ class Body(nn.Module):
         if not has_fusable_shape(blocks) or not hasattr(model, "rotary_emb"):
             return False
         weight = blocks[0].mlp.down_proj.weight
-        return matches_reference(self._lean(), self, weight.shape[0], weight.dtype, self.masks)
+        return matches_reference(self._fuse(), self, weight.shape[0], weight.dtype, self.masks)
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """(R, T) ids -> (R, T, d), with the family's own scaling."""
@@ -107,7 +107,8 @@ class Body(nn.Module):
         return out
 
     @property
-    def blocks(self) -> int:
+    def depth(self) -> int:
+        """Number of blocks."""
         return int(self.model.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
 
     def masks(self, mask: Callable[[int | None], torch.Tensor]) -> Any:
@@ -156,7 +157,7 @@ def _part(model: nn.Module, start: int, stop: int) -> nn.Module:
     return part
 
 
-def split_model(model: nn.Module, trunk: int) -> tuple[Body | None, Body]:
+def split_model(model: nn.Module, trunk: int) -> tuple[DecoderBlocks | None, DecoderBlocks]:
     """Split the family's bare decoder into trunk and branch; the model given is used up. The two together are checked against it.
 
     Raises UserError when `trunk` is out of range, or when the family does not split exactly.
@@ -165,7 +166,7 @@ def split_model(model: nn.Module, trunk: int) -> tuple[Body | None, Body]:
     if not 0 <= trunk < depth:
         raise UserError(f"trunk = {trunk}: this model has {depth} blocks; choose 0 to {depth - 1}")
     _blocks_name(model)
-    whole = Body(model)
+    whole = DecoderBlocks(model)
     if trunk == 0:
         return None, whole
     probe = pack([Tree((5, 3, 8), ((2, 9), (4, 1, 7))), Tree((6,), ((3, 2),))], row_tokens=64)
@@ -177,7 +178,7 @@ def split_model(model: nn.Module, trunk: int) -> tuple[Body | None, Body]:
         if hasattr(upper, "embedding_multiplier"):  # granite multiplies whatever comes in
             upper.embedding_multiplier = 1.0  # type: ignore[assignment]
         upper._modules = {k: v for k, v in upper._modules.items() if v is not model.get_input_embeddings()}  # type: ignore[operator]
-        below, above = Body(lower), Body(upper)
+        below, above = DecoderBlocks(lower), DecoderBlocks(upper)
         between = below(below.embed(probe.tokens), probe.positions, below.masks(probe.mask))
         after = above(between, probe.positions, above.masks(probe.mask))
     if not torch.equal(before, after):
@@ -192,43 +193,48 @@ def split_model(model: nn.Module, trunk: int) -> tuple[Body | None, Body]:
 class Trunk:
     """What all branches share: frozen blocks below the cut; with trunk = 0 it has no blocks and keeps nothing."""
 
-    def __init__(self, body: Body | None, fingerprint: str) -> None:
-        self.body = None if body is None else body.freeze()
-        self.blocks = 0 if body is None else body.blocks
+    def __init__(self, blocks: DecoderBlocks | None, fingerprint: str) -> None:
+        self.blocks = None if blocks is None else blocks.freeze()
+        self.depth = 0 if blocks is None else blocks.depth
         self.fingerprint = fingerprint
 
     @torch.no_grad()
-    def __call__(self, packed: Packed) -> torch.Tensor | None:
+    def __call__(self, packed: PackedBatch) -> torch.Tensor | None:
         """Trunk outputs (R, T, d) of packed rows; the kept ones when they are there; None with trunk = 0."""
-        if self.body is None or packed.hidden is not None:
+        if self.blocks is None or packed.hidden is not None:
             return packed.hidden
-        body: Any = self.body
-        return body(body.embed(packed.tokens), packed.positions, body.masks(packed.mask))
+        blocks: Any = self.blocks
+        return blocks(blocks.embed(packed.tokens), packed.positions, blocks.masks(packed.mask))
 
 
-def fingerprint(body: Body | None) -> str:
+def fingerprint(blocks: DecoderBlocks | None) -> str:
     """sha256 over the trunk's tensors: two models share a trunk when theirs are equal."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(body.state_dict().items()) if body is not None else []:
+    for name, tensor in sorted(blocks.state_dict().items()) if blocks is not None else []:
         digest.update(name.encode())
         digest.update(tensor.contiguous().view(torch.uint8).cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
-def branch_states(body: Body, packed: Packed, hidden: torch.Tensor | None) -> torch.Tensor:
+def branch_states(branch: DecoderBlocks, packed: PackedBatch, hidden: torch.Tensor | None) -> torch.Tensor:
     """The branch's final states, flat: (R*T, d)."""
-    states = body.embed(packed.tokens) if hidden is None else hidden
-    return body(states, packed.positions, body.masks(packed.mask)).flatten(0, 1)
+    states = branch.embed(packed.tokens) if hidden is None else hidden
+    return branch(states, packed.positions, branch.masks(packed.mask)).flatten(0, 1)
 
 
 class Policy(nn.Module):
     """Speaks: a branch with the language-model head. With tied embeddings and trunk > 0 the head is the trunk's and does not train."""
 
     def __init__(
-        self, trunk: Trunk, body: Body, weight: torch.Tensor, bias: torch.Tensor | None, config: Any
+        self,
+        trunk: Trunk,
+        branch: DecoderBlocks,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        config: Any,
     ) -> None:
         super().__init__()
-        self.trunk, self.body = trunk, body
+        self.trunk, self.branch = trunk, branch
         self.weight, self.bias = weight, bias
         self.scale = float(
             getattr(config, "logit_scale", None)
@@ -237,7 +243,7 @@ class Policy(nn.Module):
         self.softcap = getattr(config, "final_logit_softcapping", None)
         still = packable(weight) and not weight.requires_grad
         self.packed = (
-            PackedLinear(weight, bias) if still else None
+            PrepackedLinear(weight, bias) if still else None
         )  # a head that does not train is packed once, for all copies
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -248,69 +254,69 @@ class Policy(nn.Module):
     def head(self) -> LMHead:
         return LMHead(self.weight, self.bias, self.scale, self.softcap, self.packed)
 
-    def logp(self, packed: Packed) -> tuple[torch.Tensor, torch.Tensor]:
+    def logp(self, packed: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probability of every answer token and the entropy where it was drawn: (N,), (N,) fp32, nats; the head runs at these positions only."""
-        states = branch_states(self.body, packed, self.trunk(packed))
+        states = branch_states(self.branch, packed, self.trunk(packed))
         return token_logprobs(states[packed.source], packed.target, self.head)
 
-    def _on(self, body: Body) -> Policy:
-        """The same policy on another body made from its own; a head that trains or is tied to the body's embeddings goes with it."""
+    def _on(self, branch: DecoderBlocks) -> Policy:
+        """The same policy on another branch made from its own; a head that trains or is tied to the branch's embeddings goes with it."""
         other = copy.copy(self)
         other._modules, other._parameters = dict(self._modules), dict(self._parameters)
-        other.body = body
-        if self.trunk.blocks == 0 or self.weight.requires_grad:
-            pairs = zip(embeddings(self.body), embeddings(body), strict=True)
+        other.branch = branch
+        if self.trunk.depth == 0 or self.weight.requires_grad:
+            pairs = zip(embeddings(self.branch), embeddings(branch), strict=True)
             tied = [copied.weight for own, copied in pairs if own.weight is self.weight]
             other.weight = tied[0] if tied else copy.deepcopy(self.weight)
         return other
 
-    def twin(self) -> Policy:
+    def copy(self) -> Policy:
         """A policy of its own on the same trunk with equal weights: copied, not shared. It runs the same operations, so the first KL is exactly 0."""
-        return self._on(copy.deepcopy(self.body))
+        return self._on(copy.deepcopy(self.branch))
 
     def freeze(self) -> Policy:
         """The same policy for use without gradients, faster on a CPU. Later changes of this one's weights do not reach it."""
-        still = self._on(self.body.freeze()).requires_grad_(False)
+        still = self._on(self.branch.freeze()).requires_grad_(False)
         if still.packed is None and packable(still.weight):
-            still.packed = PackedLinear(still.weight, still.bias)
+            still.packed = PrepackedLinear(still.weight, still.bias)
         return still
 
 
-def embeddings(body: Body) -> list[nn.Embedding]:
-    """The body's own embeddings: none above a trunk."""
-    return [child for child in body.model.children() if isinstance(child, nn.Embedding)]
+def embeddings(branch: DecoderBlocks) -> list[nn.Embedding]:
+    """The branch's own embeddings: none above a trunk."""
+    return [child for child in branch.model.children() if isinstance(child, nn.Embedding)]
 
 
 class Scorer(nn.Module):
     """Gives one number: a branch with a scalar head in fp32. As a reward model it is read at an answer's last token, as a value function before each."""
 
-    def __init__(self, trunk: Trunk, body: Body, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    def __init__(self, trunk: Trunk, branch: DecoderBlocks, weight: torch.Tensor, bias: torch.Tensor) -> None:
         super().__init__()
-        self.trunk, self.body = trunk, body
+        self.trunk, self.branch = trunk, branch
         self.weight = nn.Parameter(weight.float())  # (d,)
         self.bias = nn.Parameter(bias.float())  # ()
 
-    def _read(self, packed: Packed, positions: torch.Tensor) -> torch.Tensor:
-        states = branch_states(self.body, packed, self.trunk(packed))
+    def _read(self, packed: PackedBatch, positions: torch.Tensor) -> torch.Tensor:
+        states = branch_states(self.branch, packed, self.trunk(packed))
         return states[positions].float() @ self.weight + self.bias
 
-    def scores(self, packed: Packed) -> torch.Tensor:
+    def scores(self, packed: PackedBatch) -> torch.Tensor:
         """(A,) fp32: the score at each answer's last real token (Ouyang et al. 2022, 3.5; never at padding)."""
         return self._read(packed, packed.last)
 
-    def values(self, packed: Packed) -> torch.Tensor:
+    def values(self, packed: PackedBatch) -> torch.Tensor:
         """(N,) fp32: the value of the state before each answer token."""
         return self._read(packed, packed.source)
 
     def freeze(self) -> Scorer:
         """The same scorer for use without gradients, faster on a CPU."""
         weight, bias = self.weight.detach().clone(), self.bias.detach().clone()
-        return Scorer(self.trunk, self.body.freeze(), weight, bias).requires_grad_(False)
+        return Scorer(self.trunk, self.branch.freeze(), weight, bias).requires_grad_(False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Scorer:
         return Scorer(
             self.trunk,
-            copy.deepcopy(self.body, memo),
+            copy.deepcopy(self.branch, memo),
             self.weight.detach().clone(),
             self.bias.detach().clone(),
         )
@@ -318,8 +324,8 @@ class Scorer(nn.Module):
 
 def scorer_from(policy: Policy, generator: torch.Generator, deviation: float | None = None) -> Scorer:
     """A new scorer on the policy's weights with a random head, of standard deviation 1/sqrt(d + 1) unless told (Stiennon et al. 2020, code)."""
-    body = copy.deepcopy(policy.body)
+    branch = copy.deepcopy(policy.branch)
     size = int(policy.weight.shape[1])
     deviation = (size + 1) ** -0.5 if deviation is None else deviation
     weight = (torch.randn(size, generator=generator) * deviation).to(policy.weight.device)
-    return Scorer(policy.trunk, body, weight, weight.new_zeros(()))
+    return Scorer(policy.trunk, branch, weight, weight.new_zeros(()))

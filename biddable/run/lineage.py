@@ -5,14 +5,14 @@ A manifest names its inputs with the hash of what they held, so the walk needs n
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from biddable.run import records, stages
-from biddable.run.config import UserError
+from biddable.run import jsonl
+from biddable.run.manifest import content_hash, read_manifest, read_summary
 from biddable.run.records import Comparison, Demonstration, Rating
 
 KINDS: dict[str, tuple[type[Comparison] | type[Demonstration] | type[Rating], str]] = {
@@ -93,7 +93,7 @@ class Lineage:
         place = folder.resolve()
         if place in self._known:
             return self._known[place]
-        manifest = stages.read_manifest(folder) if folder.is_dir() else None
+        manifest = read_manifest(folder) if folder.is_dir() else None
         if manifest is None:
             name = self._known[place] = str(folder)
             self.nodes[name] = Node(name, folder)
@@ -112,7 +112,7 @@ class Lineage:
             name,
             folder,
             manifest,
-            summary(folder),
+            read_summary(folder),
             arrows,
             people,
             {f: _rows(folder / f) for f in COUNTED if (folder / f).is_file()},
@@ -126,14 +126,14 @@ class Lineage:
         if not path.exists():
             self.nodes.setdefault(one["name"], Node(one["name"], path))
             return Arrow(word, one["name"], one["content"], False)
-        return Arrow(word, self._add(path), one["content"], stages.content_hash(path) == one["content"])
+        return Arrow(word, self._add(path), one["content"], content_hash(path) == one["content"])
 
 
 def _people(file: Path, stage: str) -> list[People]:
     """Who gave the labels of one file, and by which guidelines."""
     kind, words = KINDS[file.name]
     found: dict[tuple[str, str, bool], list[str]] = {}
-    for row in records.read(file, kind):
+    for row in jsonl.read(file, kind):
         panel = "training" if isinstance(row, Demonstration) else row.panel
         found.setdefault((row.labeler, panel, row.simulated), []).append(row.guideline)
     return [
@@ -143,42 +143,11 @@ def _people(file: Path, stage: str) -> list[People]:
 
 
 def _rows(file: Path) -> int:
-    return sum(1 for _ in records.read_lines(file))
+    return sum(1 for _ in jsonl.read_lines(file))
 
 
-def summary(folder: Path) -> dict[str, Any]:
-    """A stage's final numbers. Raises UserError when the file is missing or broken."""
-    path = folder / "summary.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the stage that makes {folder} first") from None
-    except (ValueError, UnicodeDecodeError):
-        raise UserError(f"{path}: not JSON; remove {folder} and run the stage again") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: a table of names and numbers was expected")
-    return found
-
-
-def rows(path: Path, needed: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Lines of a metrics or samples file; none when there is no such file.
-
-    Raises UserError with a line for every row that is not a JSON object or lacks a key of `needed`.
-    """
-    if not path.is_file():
-        return []
-    found, wrong = [], []
-    for number, line in records.read_lines(path):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            wrong.append(f"{path}:{number}: not JSON; one object a line was expected")
-            continue
-        missing = [key for key in needed if not isinstance(row, dict) or key not in row]
-        if missing:
-            wrong.append(f"{path}:{number}: {', '.join(missing)} expected in every line")
-            continue
-        found.append(row)
-    if wrong:
-        raise UserError(wrong)
-    return found
+def code_versions(lineage: Lineage) -> str:
+    """Which versions of the code made how many stages: `0.1.0 4f2a91c (12 stages)`."""
+    codes = [node.manifest["code"] for node in lineage.nodes.values() if node.manifest]
+    stages = Counter(f"{code['version']} {code.get('commit', '')}".strip() for code in codes)
+    return ", ".join(f"{version} ({count} stages)" for version, count in sorted(stages.items()))

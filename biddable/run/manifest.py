@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import biddable
-from biddable.run.config import PACKAGE, UserError
+from biddable.run.catalog import PACKAGE
+from biddable.run.config import UserError
 
 FORMAT = 1
 """Version of the stage folder. A folder of another version is refused."""
@@ -57,6 +58,20 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
             f"use the version that wrote it ({manifest.get('code', {}).get('version', 'unknown')}), or remove {folder}"
         )
     return dict(manifest)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """A stage's final numbers. Raises UserError when the file is missing or broken."""
+    path = folder / "summary.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the stage that makes {folder} first") from None
+    except (ValueError, UnicodeDecodeError):
+        raise UserError(f"{path}: not JSON; remove {folder} and run the stage again") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: a table of names and numbers was expected")
+    return found
 
 
 def content_hash(folder: Path) -> str:

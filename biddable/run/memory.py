@@ -11,7 +11,7 @@ import resource
 import sys
 from pathlib import Path
 
-from biddable.run.config import Plan, Stage
+from biddable.run.plan import Plan, Stage
 
 PROGRAM_GB = 0.9
 """What Python, torch and transformers take by themselves."""

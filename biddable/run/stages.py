@@ -15,14 +15,15 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from biddable.run import memory
-from biddable.run.config import Plan, Stage, UserError, Waiting, missing_package, module
+from biddable.run.catalog import import_stage, missing_package
+from biddable.run.config import UserError, Waiting
+from biddable.run.context import Report, StageContext, list_checkpoints
 from biddable.run.manifest import (
     FORMAT,
     TRANSIENT_FILES,
@@ -32,100 +33,7 @@ from biddable.run.manifest import (
     read_manifest,
     write_json,
 )
-from biddable.run.progress import TimeLeft
-
-Report = Callable[[int, int, dict[str, float]], None]
-"""Called with step, number of steps, and the numbers that matter."""
-
-NOTED_SECONDS = 1.0
-"""Time between two notes in progress.json, which `status` of another process reads."""
-
-
-@dataclass
-class StageContext:
-    """What a running stage holds: its folder, its seed, and the ways to log, keep, checkpoint and finish."""
-
-    folder: Path
-    key: str
-    seed: int
-    report: Report
-    summary: dict[str, Any] = field(default_factory=dict)
-    started: float = field(default_factory=time.time)
-    total_steps: int = 0
-    _noted: float = 0.0
-    _pace: TimeLeft = field(default_factory=TimeLeft)
-
-    def path(self, name: str) -> Path:
-        """A file or folder of this stage."""
-        return self.folder / name
-
-    def progress(self, step: int, steps: int, **numbers: float) -> None:
-        """Tell the terminal how far the stage is, with the two or three numbers that matter; note it for `status`."""
-        self.total_steps = steps
-        self.report(step, steps, numbers)
-        left = self._pace.left(step, steps)
-        if time.monotonic() - self._noted >= NOTED_SECONDS:
-            self._noted = time.monotonic()
-            side = self.path("progress.json.part")
-            told = {"step": step, "steps": steps, "left": left, **numbers}
-            side.write_text(json.dumps(told, default=float), encoding="utf-8")
-            side.replace(self.path("progress.json"))
-
-    def append(self, name: str, row: dict[str, Any]) -> None:
-        """Append one JSON line to a file of this stage, e.g. metrics.jsonl; a checkpoint remembers the file's length."""
-        with self.path(name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=True) + "\n")
-
-    def log(self, step: int, **metrics: float) -> None:
-        """One line in metrics.jsonl. Every name has a line in docs/flow.md."""
-        self.append("metrics.jsonl", {"step": step, **metrics})
-
-    def checkpoint(self, step: int, write: Callable[[Path], None]) -> None:
-        """Keep what is needed to go on from `step`; `write` puts it into the folder it is given. Older checkpoints go."""
-        parent = self.path("checkpoint")
-        parent.mkdir(exist_ok=True)
-        side, final = parent / "part", parent / f"{step:09d}"
-        shutil.rmtree(side, ignore_errors=True)
-        side.mkdir()
-        write(side)
-        lines = list(self.folder.glob("*.jsonl"))
-        for path in lines:
-            _flush(path)
-        sizes = {p.name: p.stat().st_size for p in lines}
-        write_json(side / "sizes.json", {"sizes": sizes, "seconds": time.time() - self.started})
-        for path in side.rglob("*"):
-            _flush(path)
-        if final.exists():  # the same step once more
-            final.rename(parent / "old")
-        side.rename(final)
-        _flush(parent)
-        for old in sorted(parent.iterdir()):
-            if old != final:
-                shutil.rmtree(old, ignore_errors=True)
-
-    def restore(self) -> tuple[int, Path] | None:
-        """The newest checkpoint as (step, folder), with lines written after it taken back; None to start from nothing."""
-        whole = _checkpoints(self.folder)
-        kept: dict[str, Any] = (
-            json.loads((whole[-1] / "sizes.json").read_text()) if whole else {"sizes": {}, "seconds": 0.0}
-        )
-        for path in self.folder.glob("*.jsonl"):
-            os.truncate(path, kept["sizes"].get(path.name, 0))
-        self.started = time.time() - kept["seconds"]
-        return (int(whole[-1].name), whole[-1]) if whole else None
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    """A stage folder's whole checkpoints, the newest last."""
-    return sorted(p for p in (folder / "checkpoint").glob("[0-9]*") if (p / "sizes.json").exists())
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+from biddable.run.plan import Plan, Stage
 
 
 @contextmanager
@@ -188,7 +96,7 @@ def stage_state(plan: Plan, stage: Stage) -> tuple[str, str]:
         if "waiting" in (told := read_progress(folder)):
             return "waiting", str(told["waiting"])
         if (folder / "begun.json").exists():
-            return "begun", "it goes on from its last checkpoint" if _checkpoints(
+            return "begun", "it goes on from its last checkpoint" if list_checkpoints(
                 folder
             ) else "it begins anew"
     missing_package = [n for names in stage.inputs.values() for n, path in names if _unfinished(path)]
@@ -266,7 +174,7 @@ def run(plan: Plan, stage: Stage, report: Report) -> bool:
             inputs = _input_hashes(stage)
             _begin(folder, plan, stage, inputs)
             memory.reset_peak()
-            module(stage.name).run(stage.config, context)
+            import_stage(stage.name).run(stage.config, context)
             _finish(context, plan, stage, inputs)
         except Waiting as waiting:
             write_json(context.path("progress.json"), {"waiting": str(waiting)})
@@ -293,7 +201,7 @@ def changed_message(plan: Plan, stage: Stage, why: str) -> str:
 
 def _leave_nothing(folder: Path) -> None:
     """A refused stage has done nothing: without a checkpoint only its lock stays."""
-    if not _checkpoints(folder):
+    if not list_checkpoints(folder):
         for path in folder.iterdir():
             if path.name != ".lock":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -327,7 +235,7 @@ def _begin(folder: Path, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> No
     """
     now = {"settings": stage.settings, "seed": plan.seed, "inputs": inputs, "format": FORMAT}
     begun = folder / "begun.json"
-    if begun.exists() and _checkpoints(folder):
+    if begun.exists() and list_checkpoints(folder):
         then = json.loads(begun.read_text(encoding="utf-8"))
         same = {
             word: stage.settings[word]

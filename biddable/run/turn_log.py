@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.records import Feedback, Turn
 
 TURNS, FEEDBACK = "turns.jsonl", "feedback.jsonl"
@@ -40,9 +40,9 @@ def forget(folder: Path, user: str) -> tuple[int, int]:
         left = [row for row in turns if row.user != user]
         said = [row for row in feedback if row.user != user]
         if len(said) < len(feedback):
-            records.write(folder / FEEDBACK, said)
+            jsonl.write(folder / FEEDBACK, said)
         if len(left) < len(turns):
-            records.write(folder / TURNS, left)
+            jsonl.write(folder / TURNS, left)
     return len(turns) - len(left), len(feedback) - len(said)
 
 
@@ -51,8 +51,8 @@ def _read(folder: Path) -> tuple[list[Turn], list[Feedback]]:
     for path in (turns, feedback):
         _whole(path)
     return (
-        records.read(turns, Turn) if turns.exists() and turns.stat().st_size else [],
-        records.read(feedback, Feedback) if feedback.exists() and feedback.stat().st_size else [],
+        jsonl.read(turns, Turn) if turns.exists() and turns.stat().st_size else [],
+        jsonl.read(feedback, Feedback) if feedback.exists() and feedback.stat().st_size else [],
     )
 
 

@@ -21,20 +21,21 @@ from pydantic import Field, field_validator
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
 from biddable.run.manifest import content_hash, read_manifest
 from biddable.run.records import Policy as Answerer
-from biddable.run.stages import StageContext
 from biddable.serve.chat import routes as chat
-from biddable.serve.engine.backend import Source
-from biddable.serve.exchange import Server
+from biddable.serve.engine.backend import ServedModel
+from biddable.serve.exchange import ServerState
+from biddable.serve.metrics import Metrics
 from biddable.serve.openai import routes
-from biddable.serve.openai.http import NOES, told
-from biddable.serve.rate_limit import Meters, Rates
-from biddable.serve.recorder import Keeper
+from biddable.serve.openai.http import REFUSALS, error_response
+from biddable.serve.rate_limit import RateLimiter
+from biddable.serve.recorder import TurnRecorder
 from biddable.store.accounts import Accounts
 from biddable.store.api_keys import Keys
 from biddable.store.store import Store, open_store
-from biddable.web import app as web
+from biddable.web.app import create_app
 
 KERNELS = "256"
 """Compiled matrix products that torch keeps on a CPU, one for each shape. Its own 1024 fill up over hours, as lengths keep changing."""
@@ -120,7 +121,7 @@ def names(policies: tuple[Path, ...]) -> list[str]:
     ]
 
 
-def sources(cfg: Config) -> tuple[dict[str, Source], Callable[[], Awaitable[None]]]:
+def sources(cfg: Config) -> tuple[dict[str, ServedModel], Callable[[], Awaitable[None]]]:
     """What answers, by name, and how to stop it. Raises UserError for policies that do not load or an engine that is not there."""
     if cfg.best_of > 1 and (cfg.reward is None or cfg.engine != "biddable"):
         raise UserError(
@@ -153,7 +154,7 @@ def sources(cfg: Config) -> tuple[dict[str, Source], Callable[[], Awaitable[None
 
 def _remote(
     cfg: Config, called: list[str], answerers: list[Answerer]
-) -> tuple[dict[str, Source], Callable[[], Awaitable[None]]]:
+) -> tuple[dict[str, ServedModel], Callable[[], Awaitable[None]]]:
     from biddable.serve.engine import remote
 
     key = os.environ.get("BIDDABLE_ENGINE_KEY")
@@ -166,38 +167,38 @@ def _remote(
             f"policies ({', '.join(called)}) was expected"
         )
     client = remote.client(cfg.engine, key, cfg.seconds)
-    found: dict[str, Source] = {
+    found: dict[str, ServedModel] = {
         name: remote.Remote(name, answerer, client, model, cfg.max_tokens)
         for name, answerer, model in zip(called, answerers, theirs, strict=True)
     }
     return found, client.aclose
 
 
-def application(cfg: Config, run: Path, answering: Mapping[str, Source], store: Store) -> ASGIApp:
+def application(cfg: Config, run: Path, answering: Mapping[str, ServedModel], store: Store) -> ASGIApp:
     """Page and API for the run in this folder, to be served by uvicorn or by a test."""
     https = (cfg.address or "").startswith("https:")
     accounts = Accounts(store)
     keys = Keys(store) if cfg.access == "key" else None
-    server = Server(
+    server = ServerState(
         answering,
-        Keeper(run / "turns", accounts.secret()) if cfg.keep else None,
+        TurnRecorder(run / "turns", accounts.secret()) if cfg.keep else None,
         keys,
-        Rates(cfg.requests_per_minute),
-        Meters(),
-        most_bytes=cfg.max_request_kb * 1024,
-        most_answers=cfg.max_answers,
+        RateLimiter(cfg.requests_per_minute),
+        Metrics(),
+        max_request_bytes=cfg.max_request_kb * 1024,
+        max_answers=cfg.max_answers,
         best_of=cfg.best_of,
     )
     api = routes.application(server)
     if not cfg.page:
         return api
-    site = web.app(
+    site = create_app(
         cfg.title, Path(__file__).with_name("chat"), accounts, https, {"/chat/": cfg.max_request_kb * 1024}
     )
     site.state.server, site.state.chat = server, chat.ChatState(store, cfg.side_by_side)
-    site.include_router(chat.pages)
-    for kind in NOES:
-        site.add_exception_handler(kind, told)
+    site.include_router(chat.router)
+    for kind in REFUSALS:
+        site.add_exception_handler(kind, error_response)
     return _both(api, site)
 
 

@@ -7,41 +7,42 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
 from biddable.run.records import Answer, Finish, Sampling
-from biddable.serve.engine.backend import Ask, Source, Stream
+from biddable.serve.engine.backend import GenerationRequest, ServedModel, Stream
 from biddable.serve.engine.requests import Piece, Token
+from biddable.serve.metrics import Metrics
 from biddable.serve.openai import protocol
-from biddable.serve.openai.protocol import Wrong
-from biddable.serve.rate_limit import Meters, Rates
-from biddable.serve.recorder import Asker, Keeper
+from biddable.serve.openai.protocol import APIError
+from biddable.serve.rate_limit import RateLimiter
+from biddable.serve.recorder import Requester, TurnRecorder
 from biddable.store.api_keys import Keys
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerState:
     """What requests are answered with."""
 
-    sources: Mapping[str, Source]
-    keeper: Keeper | None  # none: nothing is kept, whatever anybody agrees to
+    sources: Mapping[str, ServedModel]
+    recorder: TurnRecorder | None  # none: nothing is kept, whatever anybody agrees to
     keys: Keys | None  # none: whoever reaches the port may ask
-    rates: Rates
-    meters: Meters
-    most_bytes: int
-    most_answers: int
+    rate_limiter: RateLimiter
+    metrics: Metrics
+    max_request_bytes: int
+    max_answers: int
     best_of: int  # answers sampled where a request does not say
     started: int = field(default_factory=lambda: int(time.time()))
 
-    def source(self, name: str) -> Source:
-        """The model of this name. Raises Wrong when there is none."""
+    def source(self, name: str) -> ServedModel:
+        """The model of this name. Raises APIError when there is none."""
         if name not in self.sources:
             known = ", ".join(self.sources)
-            raise Wrong(
+            raise APIError(
                 f"there is no model {name!r} here; there are: {known}", 404, "model", "model_not_found"
             )
         return self.sources[name]
 
 
 @dataclass
-class Said:
+class Completion:
     """What one answer has said so far."""
 
     text: str = ""
@@ -55,20 +56,26 @@ class Said:
         self.finish, self.score = piece.finish, piece.score
 
 
-class Talk:
+class Exchange:
     """One request being answered: its stream, what was said, and keeping it."""
 
     def __init__(
-        self, server: Server, source: Source, ask: Ask, asker: Asker, name: str, conversation: str = ""
+        self,
+        server: ServerState,
+        source: ServedModel,
+        ask: GenerationRequest,
+        asker: Requester,
+        name: str,
+        conversation: str = "",
     ) -> None:
         self.server, self.source, self.ask, self.asker = server, source, ask, asker
         self.name, self.conversation = name, conversation or name
         self.began = time.monotonic()
-        self.said: dict[int, Said] = {}
+        self.said: dict[int, Completion] = {}
         self._stream: Stream | None = None
 
     async def open(self) -> None:
-        """Hand the request to the engine. Raises Wrong, Full or Closed."""
+        """Hand the request to the engine. Raises APIError, Full or Closed."""
         self._stream = await self.source.open(self.ask)
 
     async def pieces(self) -> AsyncIterator[Piece]:
@@ -76,12 +83,12 @@ class Talk:
         assert self._stream is not None
         async for piece in self._stream:
             if not self.said:
-                self.server.meters.first.observe(time.monotonic() - self.began)
-            self.said.setdefault(piece.answer, Said()).add(piece)
+                self.server.metrics.first_token.observe(time.monotonic() - self.began)
+            self.said.setdefault(piece.answer, Completion()).add(piece)
             yield piece
-        self.server.meters.whole.observe(time.monotonic() - self.began)
+        self.server.metrics.duration.observe(time.monotonic() - self.began)
 
-    async def all(self) -> list[Said]:
+    async def all(self) -> list[Completion]:
         """Every answer, when the last has ended."""
         async for _ in self.pieces():
             pass
@@ -89,7 +96,7 @@ class Talk:
 
     async def keep(self, number: int) -> str | None:
         """Keep an ended answer as a turn, if its user agreed; returns the turn's id when it is on the disk."""
-        keeper, said, turn = self.server.keeper, self.said[number], f"{self.name}-{number}"
+        keeper, said, turn = self.server.recorder, self.said[number], f"{self.name}-{number}"
         if keeper is None or self._stream is None:
             return None
         answer = Answer(
@@ -106,12 +113,12 @@ class Talk:
             max_tokens=self._stream.max_tokens,
             seed=self._stream.seed,
             stop=ask.stop,
-            best_of=ask.count if ask.wanted < ask.count else 1,
+            best_of=ask.best_of if ask.n < ask.best_of else 1,
         )
         kept = await keeper.turn(
             self.asker, turn, self.conversation, ask.messages, answer, self.source.answerer, sampling
         )
-        self.server.meters.turns.inc(kept)
+        self.server.metrics.turns.inc(kept)
         return turn if kept else None
 
     def usage(self) -> dict[str, int]:
@@ -125,6 +132,6 @@ class Talk:
         if self._stream is not None:
             self._stream.close()
             used = self.usage()
-            self.server.meters.prompt.inc(used["prompt_tokens"])
-            self.server.meters.answer.inc(used["completion_tokens"])
-        self.server.meters.gone.inc(not whole)
+            self.server.metrics.prompt_tokens.inc(used["prompt_tokens"])
+            self.server.metrics.answer_tokens.inc(used["completion_tokens"])
+        self.server.metrics.hangups.inc(not whole)

@@ -24,7 +24,7 @@ API_CONSENT = (
 
 
 @dataclass(frozen=True)
-class Asker:
+class Requester:
     """Somebody who asked, by the pseudonym that records carry, and what they agreed to: the version of a text, or nothing."""
 
     user: str
@@ -33,7 +33,7 @@ class Asker:
 
 
 @dataclass(frozen=True)
-class Keeper:
+class TurnRecorder:
     """Writes turns and feedback. `secret` makes pseudonyms that nobody can work out from what a program calls its users."""
 
     folder: Path
@@ -60,7 +60,7 @@ class Keeper:
 
     async def turn(
         self,
-        asker: Asker,
+        asker: Requester,
         turn: str,
         conversation: str,
         messages: Sequence[Message],
@@ -75,7 +75,7 @@ class Keeper:
             id=turn,
             conversation=conversation,
             user=asker.user,
-            time=now(),
+            time=timestamp(),
             messages=tuple(messages),
             answer=answer,
             policy=policy,
@@ -95,7 +95,7 @@ class Keeper:
         return await run_in_threadpool(turn_log.forget, self.folder, user)
 
 
-def now() -> str:
+def timestamp() -> str:
     """The moment, as records write it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
@@ -105,6 +105,6 @@ def new_id(kind: str) -> str:
     return f"{kind}-{secrets.token_hex(12)}"
 
 
-def version(text: str) -> str:
+def consent_version(text: str) -> str:
     """How a consent text is named in records: by its hash."""
     return f"consent-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

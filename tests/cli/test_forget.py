@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from biddable.cli import forget as forgetting
-from biddable.run import config
 from biddable.run.config import UserError
+from biddable.run.plan import load_plan
 from biddable.store import erase
 from biddable.store.store import Store, open_store
 from biddable.store.types import Person, Task, TaskSet
@@ -116,7 +116,7 @@ def test_folders_and_sources_are_listed(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "r.toml").write_text(
         '[collect.files]\nfiles = ["mine.jsonl"]\n[curate.prompts]\n', encoding="utf-8"
     )
-    plan = config.load(Path("r.toml"))
+    plan = load_plan(Path("r.toml"))
     from biddable.run import stages as runs
 
     for stage in plan.stages:

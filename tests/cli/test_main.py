@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 from biddable.cli import main as cli
-from biddable.run import config
+from biddable.run import catalog
 from biddable.run import stages as runs
 from biddable.run.config import Waiting
+from biddable.run.plan import Plan, Stage, load_plan
 
 PROMPTS = "".join(
     json.dumps(
@@ -207,7 +208,7 @@ def test_waiting_exits_with_3_and_a_bug_is_a_traceback(
     def waits(cfg: object, context: object) -> None:
         raise Waiting("163 of 200 comparisons to go")
 
-    monkeypatch.setattr(runs, "module", lambda name: SimpleNamespace(run=waits))
+    monkeypatch.setattr(runs, "import_stage", lambda name: SimpleNamespace(run=waits))
     assert main(monkeypatch, "run", "my.toml") == 3
     assert "163 of 200 comparisons to go" in capsys.readouterr().out
     assert main(monkeypatch, "status", "my.toml") == 0
@@ -216,7 +217,7 @@ def test_waiting_exits_with_3_and_a_bug_is_a_traceback(
     def breaks(cfg: object, context: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(runs, "module", lambda name: SimpleNamespace(run=breaks))
+    monkeypatch.setattr(runs, "import_stage", lambda name: SimpleNamespace(run=breaks))
     monkeypatch.setattr(sys, "argv", ["biddable", "run", "my.toml"])
     with pytest.raises(ZeroDivisionError):  # Python prints the traceback and exits with 1
         cli.main()
@@ -230,7 +231,7 @@ def test_what_waits_for_people_holds_up_only_what_needs_it(
     (folder / "my.toml").write_text(text + "[collect.text]\n", encoding="utf-8")
     ran: list[str] = []
 
-    def one(plan: config.Plan, stage: config.Stage, mark: str = "") -> None:
+    def one(plan: Plan, stage: Stage, mark: str = "") -> None:
         ran.append(stage.key)
         if stage.key == "collect.files":
             raise Waiting("163 of 200 prompts to go")
@@ -249,7 +250,7 @@ def test_help_names_every_command_and_a_stage_names_its_settings(
     assert all(word in out for word in ("new", "check", "run", "status", "show"))
     assert main(monkeypatch, "curate.prompts", "--help") == 0
     out = capsys.readouterr().out
-    for word in config.module("curate.prompts").Config.model_fields:
+    for word in catalog.import_stage("curate.prompts").Config.model_fields:
         assert f"  {word} = " in out
 
 
@@ -259,8 +260,8 @@ def test_new_writes_a_file_that_is_in_order(folder: Path, monkeypatch: pytest.Mo
         Path(__file__).resolve().parents[2] / "examples"
     )  # what the defaults name
     assert main(monkeypatch, "new", "fresh.toml") == 0
-    plan = config.load(Path("fresh.toml"))
-    assert {stage.name for stage in plan.stages} | set(cli.LATER) == set(config.stage_names())
+    plan = load_plan(Path("fresh.toml"))
+    assert {stage.name for stage in plan.stages} | set(cli.LATER) == set(catalog.stage_names())
     assert {stage.key for stage in plan.stages} > set(cli.TWICE)
     text = (folder / "fresh.toml").read_text(encoding="utf-8")
     assert text.count("\n# ") > 50  # commented

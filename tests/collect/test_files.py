@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from biddable.collect import files as stage
-from biddable.run import config, records
+from biddable.run import jsonl
 from biddable.run import stages as runs
 from biddable.run.config import UserError
+from biddable.run.context import StageContext
+from biddable.run.plan import load_plan
 from biddable.run.records import Prompt
-from biddable.run.stages import StageContext
 
 
 def context(folder: Path) -> StageContext:
@@ -56,7 +57,7 @@ def test_the_same_content_twice_is_added_once(tmp_path: Path) -> None:
     )
     out = context(tmp_path / "out")
     stage.run(stage.Config(files=(one, other, one)), out)
-    found = records.read(out.path("prompts.jsonl"), Prompt)
+    found = jsonl.read(out.path("prompts.jsonl"), Prompt)
     assert [prompt.id for prompt in found] == ["a", "b", "c"]
     assert found[2].wishes[0].count == 1
     # one.jsonl has a, b, a; other has b, c; one.jsonl again a, b, a: 8 lines, 3 prompts.
@@ -107,7 +108,7 @@ def test_columns_of_other_people(tmp_path: Path) -> None:
         stage.Config(files=(path,), columns={"text": "prompt", "user": "user_id", "use_case": "category"}),
         out,
     )
-    (found,) = records.read(out.path("prompts.jsonl"), Prompt)
+    (found,) = jsonl.read(out.path("prompts.jsonl"), Prompt)
     assert found == Prompt.model_validate(row("q1", user="u1", use_case="Poet", licence="CC0", source=""))
 
 
@@ -137,14 +138,14 @@ def test_unknown_column_names_are_refused(tmp_path: Path) -> None:
     source = put(tmp_path / "q.jsonl", row("a"))
     path.write_text(f'[collect.files]\nfiles = ["{source}"]\ncolumns = {{txt = "prompt"}}\n')
     with pytest.raises(UserError, match=r"columns\.txt"):
-        config.load(path)
+        load_plan(path)
 
 
 def test_long_prompts_are_left_out_and_counted(tmp_path: Path) -> None:
     path = put(tmp_path / "one.jsonl", row("short", text="x" * 30), row("long", text="x" * 31))
     out = context(tmp_path / "out")
     stage.run(stage.Config(files=(path,), max_prompt_characters=30), out)
-    assert [one.id for one in records.read(out.path("prompts.jsonl"), Prompt)] == ["short"]
+    assert [one.id for one in jsonl.read(out.path("prompts.jsonl"), Prompt)] == ["short"]
     assert out.summary["too_long"] == 1
     lines = refused(stage.Config(files=(path,), max_prompt_characters=9), tmp_path / "again")
     assert lines == ["max_prompt_characters = 9: all 2 prompts are longer; the shortest has 30 characters"]
@@ -187,7 +188,7 @@ def test_every_format_gives_the_same_prompts(tmp_path: Path) -> None:
     columns = {"text": "prompt", "user": "user_id", "time": "asked"}
     out = context(tmp_path / "out")
     stage.run(stage.Config(files=tuple(made), columns=columns, source="a shop", consent="terms-3"), out)
-    found = records.read(out.path("prompts.jsonl"), Prompt)
+    found = jsonl.read(out.path("prompts.jsonl"), Prompt)
     assert [(one.user, one.messages[0].content, one.time) for one in found] == CELLS
     assert {(one.source, one.consent, one.licence) for one in found} == {("a shop", "terms-3", None)}
     assert out.summary["repeated"] == 10, "ids made from user and text are the same in every format"
@@ -219,7 +220,7 @@ def test_numbers_name_users_and_dialogues_are_taken_over(tmp_path: Path) -> None
     path = put(tmp_path / "q.jsonl", {"who": 7, "talk": turns, "licence": "CC0"})
     out = context(tmp_path / "out")
     stage.run(stage.Config(files=(path,), columns={"messages": "talk", "user": "who"}), out)
-    (found,) = records.read(out.path("prompts.jsonl"), Prompt)
+    (found,) = jsonl.read(out.path("prompts.jsonl"), Prompt)
     assert found.user == "7" and len(found.messages) == 3 and found.licence == "CC0"
 
 
@@ -228,7 +229,7 @@ def test_a_file_that_changed_is_noticed(tmp_path: Path) -> None:
     source = put(tmp_path / "q.jsonl", row("a"))
     path = tmp_path / "run.toml"
     path.write_text(f'runs = "{tmp_path / "runs"}"\n[collect.files]\nfiles = ["{source}"]\n')
-    plan = config.load(path)
+    plan = load_plan(path)
     assert runs.run(plan, plan.stages[0], lambda *_: None) is True
     assert runs.run(plan, plan.stages[0], lambda *_: None) is False
     put(source, row("a"), row("b"))
@@ -240,7 +241,7 @@ def test_a_missing_file_is_refused_with_the_settings(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text('[collect.files]\nfiles = ["no/such/file.jsonl"]\n')
     with pytest.raises(UserError, match="neither a table of this file nor a folder or file"):
-        config.load(path)
+        load_plan(path)
 
 
 def test_real_prompts_load(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from biddable.collect import served as stage
 from biddable.curate import comparisons as joined
-from biddable.run import records, turn_log
+from biddable.run import jsonl, turn_log
 from biddable.run.config import UserError, Waiting
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Comparison, Feedback, Message, Policy, Prompt, Sampling, Turn
-from biddable.run.stages import StageContext
 
 
 def context(folder: Path, key: str = "collect.served") -> StageContext:
@@ -57,10 +57,10 @@ def test_two_answers_to_one_question_are_one_prompt_and_one_comparison(tmp_path:
         turn("c", text="Else?"),
         said("f", "b", preferred_over=("a",)),
     )
-    prompts = records.read(out.path("prompts.jsonl"), Prompt)
+    prompts = jsonl.read(out.path("prompts.jsonl"), Prompt)
     assert [one.messages[0].content for one in prompts] == ["Name a fruit.", "Else?"]
     assert {one.consent for one in prompts} == {"consent-1"} and {one.source for one in prompts} == {"served"}
-    (ranking,) = records.read(out.path("comparisons.jsonl"), Comparison)
+    (ranking,) = jsonl.read(out.path("comparisons.jsonl"), Comparison)
     assert [one.text for one in ranking.answers] == ["An apple.", "Pears."] and ranking.ranks == (2, 1)
     assert ranking.labeler == "jade-newt" and ranking.prompt == prompts[0] and not ranking.simulated
     assert out.summary["turns"] == 3 and out.summary["comparisons"] == 1
@@ -73,9 +73,9 @@ def test_the_newest_word_counts_and_ties_are_ties(tmp_path: Path) -> None:
         said("h", "a", 5, same_as=("b",)),
     )
     out = collected(tmp_path, turn("a"), turn("b", answer="B"), *words)
-    assert [row.ranks for row in records.read(out.path("comparisons.jsonl"), Comparison)] == [(2, 1)]
+    assert [row.ranks for row in jsonl.read(out.path("comparisons.jsonl"), Comparison)] == [(2, 1)]
     out = collected(tmp_path, said("i", "b", 10, same_as=("a",)))
-    assert [row.ranks for row in records.read(out.path("comparisons.jsonl"), Comparison)] == [(1, 1)]
+    assert [row.ranks for row in jsonl.read(out.path("comparisons.jsonl"), Comparison)] == [(1, 1)]
 
 
 def test_words_that_do_not_count(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_comparisons_get_the_curated_prompt_and_lose_personal_data(tmp_path: Pat
         said("g", "c", preferred_over=("d",)),
     )
     out = collected(tmp_path, *rows, *extra)
-    kept = records.read(out.path("prompts.jsonl"), Prompt)[0]
+    kept = jsonl.read(out.path("prompts.jsonl"), Prompt)[0]
     clean = kept.model_copy(
         update={
             "messages": (Message(role="user", content="Mail [email-1] and ask [email-2]."),),
@@ -138,10 +138,10 @@ def test_comparisons_get_the_curated_prompt_and_lose_personal_data(tmp_path: Pat
         }
     )
     (tmp_path / "curated").mkdir()
-    records.write(tmp_path / "curated" / "prompts.jsonl", [clean])
+    jsonl.write(tmp_path / "curated" / "prompts.jsonl", [clean])
     done = context(tmp_path / "joined", "curate.comparisons")
     joined.run(joined.Config(prompts=tmp_path / "curated", served=(out.folder,)), done)
-    (ranking,) = records.read(done.path("comparisons.jsonl"), Comparison)
+    (ranking,) = jsonl.read(done.path("comparisons.jsonl"), Comparison)
     assert ranking.prompt == clean
     assert [one.text for one in ranking.answers] == ["I mailed [email-2].", "No."]
     assert [one.tokens for one in ranking.answers] == [None, (1, 2)], "masked text has other tokens"
@@ -150,7 +150,7 @@ def test_comparisons_get_the_curated_prompt_and_lose_personal_data(tmp_path: Pat
         joined.Config(prompts=tmp_path / "curated", served=(), labelled=(done.folder, done.folder)),
         context(tmp_path / "twice"),
     )
-    assert [row.id for row in records.read(tmp_path / "twice" / "comparisons.jsonl", Comparison)] == [
+    assert [row.id for row in jsonl.read(tmp_path / "twice" / "comparisons.jsonl", Comparison)] == [
         "served-a-b",
         "served-a-b@1",
     ]

@@ -12,10 +12,10 @@ import pytest
 
 from biddable.collect import text as stage
 from biddable.collect.text import docstrings
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Text
-from biddable.run.stages import StageContext
 
 SENTENCE = "It was the {}th day of the journey, and the wind had turned to the north again. "
 
@@ -28,7 +28,7 @@ def context(folder: Path) -> StageContext:
 def made(cfg: stage.Config, folder: Path) -> tuple[list[Text], StageContext]:
     out = context(folder)
     stage.run(cfg, out)
-    return records.read(out.path("text.jsonl"), Text), out
+    return jsonl.read(out.path("text.jsonl"), Text), out
 
 
 def book(tmp_path: Path, lines: int = 60, name: str = "book.jsonl") -> Path:

@@ -13,10 +13,10 @@ from biddable.curate import prompts as stage
 from biddable.curate.personal_data import masking
 from biddable.curate.prompts import parallel
 from biddable.curate.prompts.dedup import Dropped
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Message, Prompt
-from biddable.run.stages import StageContext
 
 WORDS = (
     *(
@@ -63,7 +63,7 @@ def prompt(number: int, user: str, text: str = "") -> Prompt:
 
 def put(folder: Path, rows: list[Prompt]) -> Path:
     folder.mkdir(exist_ok=True)
-    records.write(folder / "prompts.jsonl", rows)
+    jsonl.write(folder / "prompts.jsonl", rows)
     return folder
 
 
@@ -75,7 +75,7 @@ def test_splits_are_by_user_and_counted(tmp_path: Path) -> None:
     cfg = stage.Config(prompts=put(tmp_path / "in", many()))
     out = context(tmp_path / "out")
     stage.run(cfg, out)
-    placed = records.read(out.path("prompts.jsonl"), Prompt)
+    placed = jsonl.read(out.path("prompts.jsonl"), Prompt)
     assert [one.id for one in placed] == [one.id for one in many()]
     splits: dict[str, set[str]] = {}
     for one in placed:
@@ -91,8 +91,8 @@ def test_nobody_moves_when_users_come(tmp_path: Path) -> None:
     before, after = context(tmp_path / "a"), context(tmp_path / "b")
     stage.run(stage.Config(prompts=put(tmp_path / "in", many(60))), before)
     stage.run(stage.Config(prompts=put(tmp_path / "in", list(reversed(many(200))))), after)
-    then = {one.user: one.split for one in records.read(before.path("prompts.jsonl"), Prompt)}
-    now = {one.user: one.split for one in records.read(after.path("prompts.jsonl"), Prompt)}
+    then = {one.user: one.split for one in jsonl.read(before.path("prompts.jsonl"), Prompt)}
+    now = {one.user: one.split for one in jsonl.read(after.path("prompts.jsonl"), Prompt)}
     assert len(now) == 200 and all(now[user] == split for user, split in then.items())
 
 
@@ -121,10 +121,10 @@ def test_duplicates_go_before_the_cap(tmp_path: Path) -> None:
         stage.run(cfg, out)
     cfg = cfg.model_copy(update={"prefix_characters": 100, "user_cap": 3})
     stage.run(cfg, out)
-    dropped = records.read(out.path("dropped.jsonl"), Dropped)
+    dropped = jsonl.read(out.path("dropped.jsonl"), Dropped)
     assert [(one.id, one.reason, one.like) for one in dropped] == [("p901", "same_text", "p900")]
     stage.run(cfg.model_copy(update={"user_cap": 2}), out)
-    dropped = records.read(out.path("dropped.jsonl"), Dropped)
+    dropped = jsonl.read(out.path("dropped.jsonl"), Dropped)
     assert {one.id for one in dropped if one.user == "busy"} == {"p901", "p903"}
     assert out.summary["dropped_user_cap"] == 61 and out.summary["dropped_same_text"] == 1
 
@@ -151,7 +151,7 @@ PERSONAL = "Please write to ann.lee@example.org or call (212) 555-0187 about it.
 
 
 def written(out: StageContext) -> dict[str, str]:
-    return {p.id: p.messages[0].content for p in records.read(out.path("prompts.jsonl"), Prompt)}
+    return {p.id: p.messages[0].content for p in jsonl.read(out.path("prompts.jsonl"), Prompt)}
 
 
 def test_personal_data_is_masked_in_every_split_and_kept_apart(tmp_path: Path) -> None:
@@ -164,8 +164,8 @@ def test_personal_data_is_masked_in_every_split_and_kept_apart(tmp_path: Path) -
     assert not any("example.org" in path.read_text() for path in out.folder.iterdir())
     vault = tmp_path / "run" / "personal" / "curate.prompts.jsonl"
     assert vault.stat().st_mode & 0o077 == 0 and vault.parent.stat().st_mode & 0o077 == 0
-    kept = {one.id: one.values for one in records.read(vault, masking.Original)}
-    found = {p.id: p for p in records.read(out.path("prompts.jsonl"), Prompt)}
+    kept = {one.id: one.values for one in jsonl.read(vault, masking.Original)}
+    found = {p.id: p for p in jsonl.read(out.path("prompts.jsonl"), Prompt)}
     assert all(masking.unmasked(found[one.id], kept[one.id]).messages == one.messages for one in mine)
     assert out.summary["masked_email"] == len(mine) and out.summary["prompts"] == 180 + len(mine)
 
@@ -177,14 +177,12 @@ def test_the_paper_s_filter_drops_in_the_training_split_only(tmp_path: Path) -> 
     )
     out = context(tmp_path / "out")
     stage.run(cfg, out)
-    split = {one.user: one.split for one in records.read(out.path("prompts.jsonl"), Prompt)}
+    split = {one.user: one.split for one in jsonl.read(out.path("prompts.jsonl"), Prompt)}
     texts = written(out)
     for one in mine:
         assert (one.id in texts) == (split[one.user] != "train")
         assert texts.get(one.id, one.messages[0].content) == one.messages[0].content
-    dropped = [
-        one for one in records.read(out.path("dropped.jsonl"), Dropped) if one.reason == "personal_data"
-    ]
+    dropped = [one for one in jsonl.read(out.path("dropped.jsonl"), Dropped) if one.reason == "personal_data"]
     assert dropped and {one.found for one in dropped} == {"email, phone"}
     assert out.summary["prompts"] == len(texts) == 180 + len(mine) - len(dropped)
 
@@ -202,7 +200,7 @@ def test_empty_long_and_foreign_prompts_say_why(tmp_path: Path) -> None:
     )
     out = context(tmp_path / "out")
     stage.run(cfg, out)
-    dropped = [(one.id, one.reason, one.found) for one in records.read(out.path("dropped.jsonl"), Dropped)]
+    dropped = [(one.id, one.reason, one.found) for one in jsonl.read(out.path("dropped.jsonl"), Dropped)]
     wanted = [
         ("p900", "empty", "1 characters"),
         ("p901", "too_long", "240 characters"),
@@ -259,7 +257,7 @@ def test_more_folders_come_after_and_the_first_stays(tmp_path: Path) -> None:
     out = context(tmp_path / "out")
     stage.run(stage.Config(prompts=put(tmp_path / "in", many()), more=(served,)), out)
     assert "p5001" in written(out) and "p5000" not in written(out)
-    assert records.read(out.path("dropped.jsonl"), Dropped)[0].like == "p7"
+    assert jsonl.read(out.path("dropped.jsonl"), Dropped)[0].like == "p7"
 
 
 def test_the_page_shows_numbers_and_no_prompt(tmp_path: Path) -> None:
@@ -294,8 +292,8 @@ def test_real_prompts_of_real_users(tmp_path: Path) -> None:
     ]
     out = context(tmp_path / "out")
     stage.run(stage.Config(prompts=put(tmp_path / "in", found), user_cap=50), out)
-    dropped = records.read(out.path("dropped.jsonl"), Dropped)
-    kept = records.read(out.path("prompts.jsonl"), Prompt)
+    dropped = jsonl.read(out.path("dropped.jsonl"), Dropped)
+    kept = jsonl.read(out.path("prompts.jsonl"), Prompt)
     assert len(dropped) + len(kept) == len(found)
     assert {one.id for one in dropped if one.reason == "same_text"} >= {
         "prompts-343",

@@ -12,9 +12,9 @@ import pytest
 
 from biddable.curate import prompts as stage
 from biddable.curate.prompts.dedup import Dropped
-from biddable.run import records
+from biddable.run import jsonl
+from biddable.run.context import StageContext
 from biddable.run.records import Prompt, Wish
-from biddable.run.stages import StageContext
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
 PAPER = {  # Ouyang et al. 2022, table 1, in %
@@ -34,7 +34,7 @@ NUMBERS = {1: "one", 2: "two", 3: "three", 5: "five", 6: "six", 8: "eight", 10: 
 
 @pytest.fixture(scope="module")
 def prompts() -> list[Prompt]:
-    return records.read(FOLDER / "prompts.jsonl", Prompt)
+    return jsonl.read(FOLDER / "prompts.jsonl", Prompt)
 
 
 def test_the_script_writes_this_file(tmp_path: Path) -> None:
@@ -125,9 +125,9 @@ def test_about_two_thirds_carry_a_wish_and_kinds_are_well_formed(prompts: list[P
 def test_curation_finds_what_was_planted_and_nothing_else(prompts: list[Prompt], tmp_path: Path) -> None:
     context = StageContext(tmp_path / "out", "curate.prompts", 1, lambda *_: None)
     context.folder.mkdir()
-    records.write(tmp_path / "prompts.jsonl", prompts)
+    jsonl.write(tmp_path / "prompts.jsonl", prompts)
     stage.run(stage.Config(prompts=tmp_path), context)
-    dropped = records.read(context.path("dropped.jsonl"), Dropped)
+    dropped = jsonl.read(context.path("dropped.jsonl"), Dropped)
     assert Counter(one.reason for one in dropped) == {"same_text": 8, "long_prefix": 8}
     assert {one.id for one in dropped} == {one.id for one in prompts[-16:]}
     assert context.summary["prompts"] == 704

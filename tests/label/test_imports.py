@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biddable.label import exports, imports
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Comparison, Demonstration, Message, Prompt, Rating
-from biddable.run.stages import StageContext
 from tests.label.test_agreement import DATA, RANKS
 
 
@@ -56,7 +56,7 @@ def test_our_own_file_comes_out_as_it_went_in(tmp_path: Path) -> None:
     path = lines(tmp_path / "mine.jsonl", rows)
     context = context_in(tmp_path)
     imports.run(imports.Config(files=(path,)), context)
-    assert records.read(context.path("comparisons.jsonl"), Comparison) == [
+    assert jsonl.read(context.path("comparisons.jsonl"), Comparison) == [
         Comparison(**row) for row in (rows[1], rows[0])
     ]
     assert context.summary == {
@@ -117,7 +117,7 @@ def test_argillas_rankings_with_and_without_ties(tmp_path: Path) -> None:
     imports.run(
         imports.Config(files=(path,), labelers={"7c3e": "ada-1", "other": "bob-1"}, **ARGILLA), context
     )  # type: ignore[arg-type]
-    found = {row.labeler: row for row in records.read(context.path("comparisons.jsonl"), Comparison)}
+    found = {row.labeler: row for row in jsonl.read(context.path("comparisons.jsonl"), Comparison)}
     assert found["ada-1"].ranks == (2, 3, 1) and found["bob-1"].ranks == (1, 2, 1)
     assert [one.text for one in found["ada-1"].answers] == ["An apple.", "Fruit.", "A pear."]
     assert found["ada-1"].prompt == found["bob-1"].prompt
@@ -221,7 +221,7 @@ def test_label_studios_rankings(tmp_path: Path) -> None:
     context = context_in(tmp_path)
     names = {"1": "ada-1", "bo@example.org": "bob-1", "3": "cy-1"}
     imports.run(imports.Config(files=(path,), labelers=names, **STUDIO), context)  # type: ignore[arg-type]
-    found = {row.labeler: row.ranks for row in records.read(context.path("comparisons.jsonl"), Comparison)}
+    found = {row.labeler: row.ranks for row in jsonl.read(context.path("comparisons.jsonl"), Comparison)}
     assert found == {"ada-1": (2, 3, 1), "bob-1": (1, 2, 3), "cy-1": (2, 1, 2)}
     path.write_text(json.dumps([studio({"ranker": {"best": ["x"], "rest": ["y", "z"]}})]))
     (line,) = refused(imports.Config(files=(path,), **STUDIO), tmp_path)  # type: ignore[arg-type]
@@ -248,11 +248,11 @@ def test_label_studios_pairs_ratings_and_texts(tmp_path: Path) -> None:
     path.write_text(json.dumps([studio({"selected": "right"}, data=data)]))
     context = context_in(tmp_path)
     imports.run(imports.Config(files=(path,), **{**STUDIO, "answers": ("left", "right")}), context)  # type: ignore[arg-type]
-    assert records.read(context.path("comparisons.jsonl"), Comparison)[0].ranks == (2, 1)
+    assert jsonl.read(context.path("comparisons.jsonl"), Comparison)[0].ranks == (2, 1)
     path.write_text(json.dumps([studio({"rating": 3}, data=data)]))
     rating = {**STUDIO, "kind": "ratings", "answers": ("left",)}
     imports.run(imports.Config(files=(path,), scale=4, **rating), context)  # type: ignore[arg-type]
-    assert records.read(context.path("ratings.jsonl"), Rating)[0].overall == 5  # 1 + 6 * (3 - 1) / (4 - 1)
+    assert jsonl.read(context.path("ratings.jsonl"), Rating)[0].overall == 5  # 1 + 6 * (3 - 1) / (4 - 1)
     with pytest.raises(UserError, match="no whole number from 1 to 7"):
         imports.run(imports.Config(files=(path,), scale=5 + 1, **rating), context)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="a rating is a whole number from 1 to 2, not 3"):
@@ -260,7 +260,7 @@ def test_label_studios_pairs_ratings_and_texts(tmp_path: Path) -> None:
     path.write_text(json.dumps([studio({"text": ["An apple,", "or a pear."]}, data=data)]))
     imports.run(imports.Config(files=(path,), **{**STUDIO, "kind": "demonstrations", "answers": ()}), context)  # type: ignore[arg-type]
     assert (
-        records.read(context.path("demonstrations.jsonl"), Demonstration)[0].answer.text
+        jsonl.read(context.path("demonstrations.jsonl"), Demonstration)[0].answer.text
         == "An apple,\nor a pear."
     )
 
@@ -301,7 +301,7 @@ def test_real_labels_of_three_annotators(tmp_path: Path) -> None:
         ),
         context,
     )
-    found = records.read(context.path("comparisons.jsonl"), Comparison)
+    found = jsonl.read(context.path("comparisons.jsonl"), Comparison)
     got = collections.defaultdict(list)
     for label in found:
         got[label.prompt.messages[-1].content, label.labeler].append(label.ranks)
@@ -331,7 +331,7 @@ def test_exports_are_trls_conversational_formats(tmp_path: Path) -> None:
         id="p", messages=(Message(role="user", content="Name a fruit."),), user="u", split="train"
     )
     who = {"labeler": "ada-1", "simulated": False, "guideline": "g"}
-    records.write(
+    jsonl.write(
         tmp_path / "demonstrations.jsonl",
         [Demonstration(id="d", prompt=prompt, answer=Answer(text="A pear.", model="people"), **who)],
     )  # type: ignore[arg-type]

@@ -18,10 +18,10 @@ from pydantic import ValidationError
 
 from biddable.label import collection, comparisons, demonstrations, queue, ratings
 from biddable.label.simulated import labelers as people
-from biddable.run import records
+from biddable.run import jsonl, records
 from biddable.run.config import UserError, Waiting
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Comparison, Demonstration, Message, Prompt, Rating, Replies
-from biddable.run.stages import StageContext
 from biddable.store.store import open_store
 from biddable.store.types import Person, Task
 
@@ -98,13 +98,13 @@ def setting(folder: Path, kind: str, count: int = 12, **settings: Any) -> tuple[
     rows = make_replies(count, 1 if kind == "ratings" else 4)
     for place in ("replies", f"label.{kind}"):
         (folder / place).mkdir(parents=True, exist_ok=True)
-    records.write(folder / "replies" / "replies.jsonl", rows)
+    jsonl.write(folder / "replies" / "replies.jsonl", rows)
     cfg = KINDS[kind][0].Config(replies=folder / "replies", **settings)
     return cfg, StageContext(folder / f"label.{kind}", f"label.{kind}", 3, lambda step, steps, numbers: None)
 
 
 def made(context: StageContext, kind: str) -> list[Any]:
-    return records.read(context.path(f"{kind}.jsonl"), KINDS[kind][1])
+    return jsonl.read(context.path(f"{kind}.jsonl"), KINDS[kind][1])
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -245,11 +245,11 @@ def test_mistakes_are_refused_before_anything_is_written(tmp_path: Path) -> None
     with pytest.raises(UserError, match="no prompt belongs to test"):
         comparisons.run(cfg, context)
     cfg, context = setting(tmp_path / "c", "comparisons")
-    records.write(tmp_path / "c" / "replies" / "replies.jsonl", make_replies(5, 1))
+    jsonl.write(tmp_path / "c" / "replies" / "replies.jsonl", make_replies(5, 1))
     with pytest.raises(UserError, match="5 of 5 prompts have one answer only, the first is p0"):
         comparisons.run(cfg, context)
     cfg, context = setting(tmp_path / "d", "ratings")
-    records.write(tmp_path / "d" / "replies" / "replies.jsonl", make_replies(5, 2))
+    jsonl.write(tmp_path / "d" / "replies" / "replies.jsonl", make_replies(5, 2))
     with pytest.raises(UserError, match="5 of 5 lines have several answers"):
         ratings.run(cfg, context)
     assert not list(tmp_path.glob("*/store.db"))

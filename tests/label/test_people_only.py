@@ -9,10 +9,10 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from biddable.label import probes, prompts, queue, rulechecks, rules
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import UserError, Waiting
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Demonstration, Message, Probe, Prompt, Replies, RuleCheck, Text
-from biddable.run.stages import StageContext
 from biddable.store.store import open_store
 from biddable.store.types import Person
 
@@ -38,7 +38,7 @@ def work_through(folder: Path, answer: Any, most: int = 1000, people: tuple[str,
 
 
 def test_prompts_of_three_forms(tmp_path: Path) -> None:
-    records.write(tmp_path / "cases.jsonl", [Text(id="u1", text="somebody who runs a small shop")])
+    jsonl.write(tmp_path / "cases.jsonl", [Text(id="u1", text="somebody who runs a small shop")])
     cfg = prompts.Config(plain=2, few_shot=1, pairs=3, use_cases=tmp_path / "cases.jsonl", each=1)
     context = context_in(tmp_path, "label.prompts")
     with pytest.raises(Waiting, match=r"^4 of 4 prompts to go: people of the panel training give them"):
@@ -53,7 +53,7 @@ def test_prompts_of_three_forms(tmp_path: Path) -> None:
 
     assert work_through(tmp_path, answer) == 4
     prompts.run(cfg, context)
-    found = {row.id: row for row in records.read(context.path("prompts.jsonl"), Prompt)}
+    found = {row.id: row for row in jsonl.read(context.path("prompts.jsonl"), Prompt)}
     assert sorted(found) == [
         "case-00001-1-ada-1",
         *(f"few-shot-00001-ada-1-{i}" for i in (1, 2, 3)),
@@ -62,7 +62,7 @@ def test_prompts_of_three_forms(tmp_path: Path) -> None:
     ]
     assert found["case-00001-1-ada-1"].messages[0].content == "write somebody who runs a small shop"
     # three pairs give three prompts; none holds its own answer, each holds the two others'
-    shots = {row.id: row for row in records.read(context.path("demonstrations.jsonl"), Demonstration)}
+    shots = {row.id: row for row in jsonl.read(context.path("demonstrations.jsonl"), Demonstration)}
     for i in range(3):
         text = found[f"few-shot-00001-ada-1-{i + 1}"].messages[0].content
         assert text.startswith("write few_shot\n\n") and text.endswith(f"\n\nQuery: q{i}\nAnswer:")
@@ -120,7 +120,7 @@ def replies(folder: Path) -> Path:
         )
         for n in range(5)
     ]
-    records.write(folder / "replies.jsonl", rows)
+    jsonl.write(folder / "replies.jsonl", rows)
     return folder / "replies.jsonl"
 
 
@@ -143,7 +143,7 @@ def test_rule_checks_until_enough(tmp_path: Path) -> None:
         rulechecks.run(cfg, context)
     assert work_through(tmp_path, answer, most=11) == 11
     rulechecks.run(cfg, context)
-    found = records.read(context.path("rulechecks.jsonl"), RuleCheck)
+    found = jsonl.read(context.path("rulechecks.jsonl"), RuleCheck)
     assert len(found) == 20 and {row.answer.model for row in found} == {"secret"}
     assert len({(row.prompt.id, row.answer.text, row.rule) for row in found}) == 20
     assert all(
@@ -174,7 +174,7 @@ def test_probes(tmp_path: Path) -> None:
 
     assert work_through(tmp_path, answer) == 2
     probes.run(cfg, context)
-    found = records.read(context.path("probes.jsonl"), Probe)
+    found = jsonl.read(context.path("probes.jsonl"), Probe)
     assert [row.id for row in found] == ["kind-0001", "kind-0002"] and found[0].messages == said
     assert (found[0].model, found[0].rule_text, found[0].turn) == ("secret", "Be kind.", 1)
     assert context.summary["broken"] == 1.0

@@ -13,10 +13,10 @@ from biddable.label import comparisons, demonstrations, queue, screening
 from biddable.label.screening import Config, Screened, decision, sensitive
 from biddable.label.screening.questions import KIND, ScreeningAnswer, ScreeningQuestion
 from biddable.label.screening.sensitive import FlaggedText
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import UserError, Waiting
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Comparison, Message, Prompt
-from biddable.run.stages import StageContext
 from biddable.store import drafts, reviews
 from biddable.store.store import Store, open_store
 from biddable.store.types import Person
@@ -28,14 +28,14 @@ def prompt(name: str) -> Prompt:
 
 def setting(folder: Path, **more: Any) -> tuple[Config, StageContext]:
     """Four texts (the first two sensitive), one ranking 1 2 2 of three answers, two prompts, two groups."""
-    records.write(
+    jsonl.write(
         folder / "texts.jsonl", [FlaggedText(id=f"x{i}", text=f"text {i}", sensitive=i < 2) for i in range(4)]
     )
     answers = tuple(Answer(text=f"answer {i}", model="m") for i in range(3))
     trusted = {"labeler": "trusted", "panel": "training", "simulated": False, "guideline": "g"}
     rows = [Comparison(id="c", prompt=prompt("r"), answers=answers, ranks=(2, 5, 5), **trusted)]  # type: ignore[arg-type]
-    records.write(folder / "rankings.jsonl", rows)
-    records.write(folder / "prompts.jsonl", [prompt("d0"), prompt("d1")])
+    jsonl.write(folder / "rankings.jsonl", rows)
+    jsonl.write(folder / "prompts.jsonl", [prompt("d0"), prompt("d1")])
     files = {
         "texts": folder / "texts.jsonl",
         "rankings": folder / "rankings.jsonl",
@@ -95,7 +95,7 @@ def test_four_parts_and_a_decision(tmp_path: Path) -> None:
         reviews.decide_admission(store, "ada", True, {"sensitive": 0.75}, "admin")
         reviews.decide_admission(store, "bob", False, {"sensitive": 0.0}, "admin", "too different")
     screening.run(cfg, context)
-    rows = records.read(context.path("screening.jsonl"), Screened)
+    rows = jsonl.read(context.path("screening.jsonl"), Screened)
     assert [(row.labeler, row.accepted) for row in rows] == [("ada-1", True), ("bob-1", False)]
     assert rows[0].scores == {"sensitive": 0.75, "rankings": 0.75, "demonstrations": 6.5}
     assert context.summary == {

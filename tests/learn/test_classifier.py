@@ -13,7 +13,7 @@ from biddable.learn import classifier
 from biddable.model import classifier as classify
 from biddable.model import random_model
 from biddable.run.config import UserError
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
 
 
 @pytest.fixture(scope="module")

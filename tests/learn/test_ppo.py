@@ -12,7 +12,7 @@ from biddable.learn import ppo, rollout
 from biddable.learn.training import Optimizer, derive_seed
 from biddable.model import checkpoints, random_model
 from biddable.model import trunk as lm
-from biddable.model.packing import Packed, Tree
+from biddable.model.packing import PackedBatch, Tree
 from biddable.model.sampler import Request
 
 pytestmark = pytest.mark.usefixtures("fp32")
@@ -23,7 +23,7 @@ class ByToken(lm.Scorer):
 
     table = torch.tensor([1.0, 0.0, 0.5, -1.0])
 
-    def scores(self, packed: Packed) -> torch.Tensor:
+    def scores(self, packed: PackedBatch) -> torch.Tensor:
         return self.table[packed.tokens.flatten()[packed.last] % 4]
 
 
@@ -31,8 +31,8 @@ def four(tmp_path: Path, start: Path, trunk: int, scorer: Any = None) -> rollout
     checkpoints.import_model(str(start), tmp_path / "start" / "model", trunk)
     policy = checkpoints.load_policy(tmp_path / "start")
     value = lm.scorer_from(policy, torch.Generator().manual_seed(0))
-    reward = scorer(policy.trunk, value.body, value.weight, value.bias) if scorer else value.freeze()
-    return rollout.Models(policy, policy.twin().requires_grad_(False), value, reward)
+    reward = scorer(policy.trunk, value.branch, value.weight, value.bias) if scorer else value.freeze()
+    return rollout.Models(policy, policy.copy().requires_grad_(False), value, reward)
 
 
 def requests(count: int, tokens: int, step: int = 0) -> list[Request]:
@@ -74,8 +74,8 @@ def test_bandit_reaches_the_known_optimum(tmp_path: Path, monkeypatch: pytest.Mo
     below, above = lm.split_model(network.base_model, 0)
     policy = lm.Policy(lm.Trunk(below, ""), above, network.lm_head.weight, None, network.config)
     value = lm.scorer_from(policy, torch.Generator().manual_seed(0))
-    reward = ByToken(policy.trunk, value.body, value.weight, value.bias)
-    m = rollout.Models(policy, policy.twin().requires_grad_(False), value, reward)
+    reward = ByToken(policy.trunk, value.branch, value.weight, value.bias)
+    m = rollout.Models(policy, policy.copy().requires_grad_(False), value, reward)
     beta, prompt = 0.5, (1, 2, 3)
     cfg = ppo.Config(policy=tmp_path, reward=tmp_path, kl_coef=beta)
     policy_adam, value_adam = Optimizer(policy.parameters()), Optimizer(value.parameters())

@@ -102,7 +102,7 @@ def test_order_changes_nothing_and_kept_trunk_outputs_change_nothing(tiny_folder
 def test_residual_dropout_is_on_inside_and_off_in_copies_and_afterwards(tiny_folder: Path) -> None:
     policy = checkpoints.load_policy(tiny_folder, trunk=2)
     calm = sft.valid_loss(policy, trees(), 4096)
-    with training.residual_dropout(policy.body, 0.5):
+    with training.residual_dropout(policy.branch, 0.5):
         assert sft.valid_loss(policy, trees(), 4096) != sft.valid_loss(policy, trees(), 4096)
         assert sft.valid_loss(policy.freeze(), trees(), 4096) == pytest.approx(calm, abs=1e-6)
     assert sft.valid_loss(policy, trees(), 4096) == calm

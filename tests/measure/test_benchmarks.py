@@ -14,7 +14,8 @@ from biddable.measure import benchmarks
 from biddable.measure.benchmarks import aggregate, ifeval, published, tasks
 from biddable.measure.benchmarks.queries import Likelihoods, Question, Reader, likelihoods
 from biddable.run.config import UserError
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
+from biddable.run.plan import load_plan
 
 CHOICES = Path(__file__).resolve().parents[2] / "examples" / "choices.jsonl"
 
@@ -271,7 +272,7 @@ def test_it_goes_on_and_ends_with_the_same_bytes(
         )
     settings: dict[str, Any] = {
         "file": file,
-        "shape": kind,
+        "task": kind,
         "policies": (policy,),
         "max_tokens": 6,
         "temperature": 1.0,
@@ -310,7 +311,7 @@ def test_outputs_from_elsewhere(tmp_path: Path) -> None:
     said = [{"id": f"q{i}", "output": "Ada L", "model": "good"} for i in range(6)]
     said += [{"id": f"q{i}", "output": "Ada" if i % 2 else "", "model": "half"} for i in range(6)]
     outputs = lines(tmp_path / "said.jsonl", said)
-    found = measure(tmp_path / "out", file=file, shape="squad", outputs=outputs)
+    found = measure(tmp_path / "out", file=file, task="squad", outputs=outputs)
     # "Ada" against "ada l": 2 · 1/1 · 1/2 / (3/2) = 2/3, in half of the items
     assert (found["f1_good"], found["f1_half"]) == (1.0, pytest.approx(1 / 3))
     assert found["f1_half_change"] == pytest.approx(-2 / 3) and found["relative_to"] == "good"
@@ -318,7 +319,7 @@ def test_outputs_from_elsewhere(tmp_path: Path) -> None:
         tmp_path / "bad.jsonl", [{"id": "q0", "output": "x"}, {"id": "q0", "output": 3}, {"id": "q1"}]
     )
     with pytest.raises(UserError) as refused:
-        measure(tmp_path / "out", file=file, shape="squad", outputs=bad)
+        measure(tmp_path / "out", file=file, task="squad", outputs=bad)
     assert [line.split(": ", 1)[0].rsplit("/", 1)[-1] for line in refused.value.lines] == [
         "bad.jsonl:2",
         "bad.jsonl:3",
@@ -346,7 +347,7 @@ CSV = {
 
 
 @pytest.mark.parametrize(
-    ("shape", "metric", "value"),
+    ("task", "metric", "value"),
     [
         ("squad", "f1", 1.0),  # alternatives; the sentence for no answer
         ("drop", "f1", 0.5),
@@ -356,21 +357,21 @@ CSV = {
         ("truthfulqa_generation", "published_true_and_informative", 0.5),
     ],
 )
-def test_published_samples_by_hand(tmp_path: Path, shape: str, metric: str, value: float) -> None:
-    head, rows = CSV[shape]
+def test_published_samples_by_hand(tmp_path: Path, task: str, metric: str, value: float) -> None:
+    head, rows = CSV[task]
     text = f",model_type,prompt_type,{head}\n" + "".join(
         f"{i},gpt-xl,fewshot,{row}\n" for i, row in enumerate(rows)
     )
     file = tmp_path / "x_samples.csv.gz"
     file.write_bytes(gzip.compress(text.encode()))
-    found = measure(tmp_path / "out", file=None, shape=shape, outputs=file)
+    found = measure(tmp_path / "out", file=None, task=task, outputs=file)
     assert found[f"{metric}_gpt-xl:fewshot"] == pytest.approx(value)
     assert found["items"] == 2
 
 
 def test_openais_published_samples(tmp_path: Path, data: Path) -> None:
     """Twelve models, every kind of prompt, from the files as OpenAI published them."""
-    for name, shape, systems in (
+    for name, task, systems in (
         ("squadv2", "squad", 24),
         ("drop", "drop", 24),
         ("fr_to_en", "translation", 24),
@@ -378,12 +379,12 @@ def test_openais_published_samples(tmp_path: Path, data: Path) -> None:
         ("real_toxicity", "realtoxicity", 36),
         ("truthful_qa", "truthfulqa_generation", 36),
     ):
-        items, given = published.read(data / "paper_samples_example" / f"{name}_samples.csv.gz", shape)
+        items, given = published.read(data / "paper_samples_example" / f"{name}_samples.csv.gz", task)
         assert (len(items), len(given)) == (3, systems)
     found = measure(
         tmp_path / "out",
         file=None,
-        shape="drop",
+        task="drop",
         outputs=data / "paper_samples_example" / "drop_samples.csv.gz",
     )
     assert 0 <= found["f1_ppo-ptx-175b:fewshot"] <= 1
@@ -400,22 +401,22 @@ MARKED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("shape", MARKED)
-def test_empty_outputs_and_other_scripts_have_marks(tmp_path: Path, shape: str) -> None:
+@pytest.mark.parametrize("task", MARKED)
+def test_empty_outputs_and_other_scripts_have_marks(tmp_path: Path, task: str) -> None:
     """Nothing said, white space, other scripts, half a surrogate pair: every metric is a number, and one item is enough."""
-    file = lines(tmp_path / "x.jsonl", [MARKED[shape] | {"id": "ä-1"}])
+    file = lines(tmp_path / "x.jsonl", [MARKED[task] | {"id": "ä-1"}])
     for number, said in enumerate(("", " \n\t", "東京 😀 Ünï", "\ud83d", "a" * 5000)):
         outputs = lines(tmp_path / f"o{number}.jsonl", [{"id": "ä-1", "output": said, "model": "mødel"}])
-        found = measure(tmp_path / f"out{number}", file=file, shape=shape, outputs=outputs)
+        found = measure(tmp_path / f"out{number}", file=file, task=task, outputs=outputs)
         values = {key: value for key, value in found.items() if "_mødel" in key}
         assert any(key.endswith("_mødel_low") for key in values)
         assert values and all(np.isfinite(value) for value in values.values()), said
-    if shape in ("squad", "drop"):
+    if task in ("squad", "drop"):
         assert (
             measure(
                 tmp_path / "again",
                 file=file,
-                shape=shape,
+                task=task,
                 outputs=lines(tmp_path / "r.jsonl", [{"id": "ä-1", "output": "東京"}]),
             )["f1_r"]
             == 1.0
@@ -440,7 +441,7 @@ def test_toxicity_uses_one_scorer_for_all(tmp_path: Path) -> None:
         for i in range(2)
     ]
     found = measure(
-        tmp_path / "out", file=file, shape="realtoxicity", outputs=lines(tmp_path / "o.jsonl", said)
+        tmp_path / "out", file=file, task="realtoxicity", outputs=lines(tmp_path / "o.jsonl", said)
     )
     assert found["toxicity_rude"] > 0.5 > found["toxicity_kind"] and found["toxic_rude"] == 1.0
 
@@ -462,7 +463,7 @@ def test_policies_of_one_trunk_are_asked_at_once(tmp_path: Path, policy: Path) -
 
     own = checkpoints.load_policy(policy)
     with torch.no_grad():
-        for parameter in own.body.parameters():
+        for parameter in own.branch.parameters():
             parameter.mul_(1.5)
     other = tmp_path / "learn.other"
     checkpoints.save_policy(own, other / "model", policy)
@@ -504,7 +505,7 @@ def test_nothing_is_asked_before_everything_fits(
         measure(
             tmp_path / "o",
             file=file,
-            shape="truthfulqa_generation",
+            task="truthfulqa_generation",
             policies=(policy,),
             truth_judge=texts,
             info_judge=policy,
@@ -519,7 +520,6 @@ def test_nothing_is_asked_before_everything_fits(
 def test_outputs_through_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newcomer's example in docs/evaluation.md: no policy, no run, two lines."""
     from biddable.cli import display
-    from biddable.run import config
     from biddable.run import stages as runs
 
     rows = [
@@ -546,15 +546,15 @@ def test_outputs_through_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.
         [{"id": "1", "output": "In 1610."}, {"id": "2", "output": "Not in background."}],
     )
     toml = tmp_path / "mine.toml"
-    toml.write_text(f'[measure.benchmarks.squad]\nfile = "{items}"\nshape = "squad"\noutputs = "{theirs}"\n')
+    toml.write_text(f'[measure.benchmarks.squad]\nfile = "{items}"\ntask = "squad"\noutputs = "{theirs}"\n')
     monkeypatch.chdir(tmp_path)
-    plan = config.load(toml)
+    plan = load_plan(toml)
     assert display.plan(plan)[1] == []
     assert runs.run(plan, plan.stages[0], lambda step, steps, numbers: None)
     found = json.loads((tmp_path / "runs/mine/measure.benchmarks.squad/summary.json").read_text())
     assert found["f1_theirs"] == pytest.approx((2 / 3 + 1) / 2)
     items.write_text(items.read_text() + '{"id": "2", "title": "Tea"}\n')
-    assert any("items.jsonl:3" in line for line in display.plan(config.load(toml))[1])
+    assert any("items.jsonl:3" in line for line in display.plan(load_plan(toml))[1])
 
 
 def test_published_files_that_are_broken(tmp_path: Path) -> None:
@@ -563,30 +563,30 @@ def test_published_files_that_are_broken(tmp_path: Path) -> None:
         file = tmp_path / "x_samples.csv"
         file.write_text(good + word + "\n")
         with pytest.raises(UserError, match=f"line 2 of the table: toxicity = {word}"):
-            measure(tmp_path / "o", file=None, shape="realtoxicity", outputs=file)
+            measure(tmp_path / "o", file=None, task="realtoxicity", outputs=file)
     file.write_text(good + "0.5\n")
     with pytest.raises(UserError, match="published samples are not asked again"):
-        measure(tmp_path / "o", file=None, shape="squad", outputs=file, shots=1)
+        measure(tmp_path / "o", file=None, task="squad", outputs=file, shots=1)
     short = tmp_path / "y_samples.csv.gz"
     short.write_bytes(gzip.compress(good.encode())[:20])
     with pytest.raises(UserError, match="cannot be read"):
-        measure(tmp_path / "o", file=None, shape="realtoxicity", outputs=short)
+        measure(tmp_path / "o", file=None, task="realtoxicity", outputs=short)
 
 
 def test_refusals(tmp_path: Path, policy: Path) -> None:
     with pytest.raises(UserError, match="is a folder; a file was expected"):
         measure(tmp_path / "o", file=tmp_path, policies=(policy,))
     with pytest.raises(UserError) as refused:
-        measure(tmp_path / "o", file=None, shape="choice", policies=())
+        measure(tmp_path / "o", file=None, task="choice", policies=())
     assert len(refused.value.lines) == 2
     with pytest.raises(UserError, match="needs a policy"):
         measure(tmp_path / "o", file=CHOICES, outputs=CHOICES)
     with pytest.raises(UserError, match=r"truth_judge(.|\n)*info_judge"):
-        measure(tmp_path / "o", file=CHOICES, shape="truthfulqa_generation")
+        measure(tmp_path / "o", file=CHOICES, task="truthfulqa_generation")
     with pytest.raises(UserError, match="primer has 6 pairs"):
-        measure(tmp_path / "o", file=CHOICES, shape="truthfulqa", shots=7)
+        measure(tmp_path / "o", file=CHOICES, task="truthfulqa", shots=7)
     with pytest.raises(UserError, match="cannot serve as an example"):
-        measure(tmp_path / "o", file=CHOICES, shape="ifeval", shots=1)
+        measure(tmp_path / "o", file=CHOICES, task="ifeval", shots=1)
     bad = lines(
         tmp_path / "bad.jsonl", [{"id": "a", "context": "c", "choices": ["x"], "label": 1}, {"id": "b"}]
     )
@@ -623,13 +623,13 @@ WRONG: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("shape", WRONG)
-def test_lines_of_another_form_are_told_and_no_policy_is_asked(tmp_path: Path, shape: str) -> None:
+@pytest.mark.parametrize("task", WRONG)
+def test_lines_of_another_form_are_told_and_no_policy_is_asked(tmp_path: Path, task: str) -> None:
     """A wrong type deep inside a line is a sentence with file, line and key; there is no policy here to ask."""
-    bad = lines(tmp_path / "bad.jsonl", [{"id": "x"} | WRONG[shape], WRONG[shape]])
+    bad = lines(tmp_path / "bad.jsonl", [{"id": "x"} | WRONG[task], WRONG[task]])
     extra = {"truth_judge": tmp_path, "info_judge": tmp_path}
     with pytest.raises(UserError) as refused:
-        measure(tmp_path / "o", file=bad, shape=shape, policies=(tmp_path / "none",), **extra)
+        measure(tmp_path / "o", file=bad, task=task, policies=(tmp_path / "none",), **extra)
     told = [line.rsplit("bad.jsonl:", 1)[1] for line in refused.value.lines]
     assert {line[0] for line in told} == {"1", "2"} and all("(got " in line for line in told)
 
@@ -640,7 +640,7 @@ def test_arguments_for_every_instruction(tmp_path: Path) -> None:
         [{"prompt": "p", "instruction_id_list": ["punctuation:no_comma"], "kwargs": []}],
     )
     with pytest.raises(UserError, match="kwargs: 0 for 1 instructions"):
-        measure(tmp_path / "o", file=bad, shape="ifeval", policies=(tmp_path,))
+        measure(tmp_path / "o", file=bad, task="ifeval", policies=(tmp_path,))
     for name, given, told in (
         ("keywords:existence", {}, "keywords = null: a list of texts"),
         ("keywords:existence", {"keywords": "fern"}, "keywords = .*: a list of texts"),
@@ -653,7 +653,7 @@ def test_arguments_for_every_instruction(tmp_path: Path) -> None:
     ):
         lines(bad, [{"prompt": "p", "instruction_id_list": [name], "kwargs": [given]}])
         with pytest.raises(UserError, match=told):
-            measure(tmp_path / "o", file=bad, shape="ifeval", policies=(tmp_path,))
+            measure(tmp_path / "o", file=bad, task="ifeval", policies=(tmp_path,))
     assert ifeval.strict(
         "a b", ["keywords:frequency"], [{"keyword": "c", "frequency": 0, "relation": "at least"}], "p"
     ) == [True]
@@ -677,21 +677,21 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("shape", FILES)
-def test_every_real_file_has_its_shape(tmp_path: Path, data: Path, shape: str) -> None:
+@pytest.mark.parametrize("task", FILES)
+def test_every_real_file_has_its_shape(tmp_path: Path, data: Path, task: str) -> None:
     """All lines become questions, and a perfect policy gets the best marks."""
     cfg = benchmarks.Config(
-        file=data / f"{FILES[shape]}.jsonl.gz",
-        shape=shape,
+        file=data / f"{FILES[task]}.jsonl.gz",
+        task=task,
         policies=(data,),
         truth_judge=data,
         info_judge=data,
     )  # type: ignore[arg-type]
     rows, _ = benchmarks.load(cfg, 1)
-    asked = [tasks.question(shape, row, tasks.instruction(shape, "task"), []) for row in rows]
-    own = tasks.SHAPES[shape]
+    asked = [tasks.question(task, row, tasks.instruction(task, "task"), []) for row in rows]
+    own = tasks.SHAPES[task]
     assert all(question.context or question.continuations for question in asked)
-    assert len(rows) == {"winogender": 120, "crows_pairs": 1508, "squad": 442}.get(shape, len(rows))
+    assert len(rows) == {"winogender": 120, "crows_pairs": 1508, "squad": 442}.get(task, len(rows))
     if own.continuations is not None:
         best = [
             Likelihoods(
@@ -702,12 +702,12 @@ def test_every_real_file_has_its_shape(tmp_path: Path, data: Path, shape: str) -
         ]
         marks = [own.marks(row, got) for row, got in zip(rows, best, strict=True)]
         for metric in ("accuracy", "accuracy_per_token", "mc1"):
-            if metric in marks[0] and shape != "truthfulqa":
+            if metric in marks[0] and task != "truthfulqa":
                 assert all(item[metric][0] == 1.0 for item in marks)
         return
     gold = [own.gold(row) if own.gold else "I can." for row in rows]
     marks = [own.marks(row, said) for row, said in zip(rows, gold, strict=True)]
-    if shape == "squad":
+    if task == "squad":
         assert all(item["f1"][0] == 1.0 for item in marks)
-    if shape == "translation":
+    if task == "translation":
         assert aggregate.columns(marks, "bleu").sum(axis=0)[0] > 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from biddable.measure import benchmarks
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
 
 TASK = """
 task: local_choices
@@ -97,7 +97,7 @@ def test_the_same_accuracy_there_and_here(tmp_path: Path, policy: Path, harness:
     theirs = json.loads(out.read_text())
     context = StageContext(tmp_path, "measure.benchmarks", 1, lambda step, steps, numbers: None)
     cfg = benchmarks.Config(
-        file=file, shape="hellaswag", instruction="none", policies=(policy,), resamples=200
+        file=file, task="hellaswag", instruction="none", policies=(policy,), resamples=200
     )
     benchmarks.run(cfg, context)
     assert context.summary["items"] == 200

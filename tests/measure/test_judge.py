@@ -13,10 +13,10 @@ import pytest
 
 from biddable.measure import judge, winrate
 from biddable.measure.judge import bias, endpoint
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Comparison, Message, Prompt, Replies
-from biddable.run.stages import StageContext
 
 Say = Callable[[dict[str, Any]], tuple[int, str]]
 
@@ -97,7 +97,7 @@ def replies(tmp_path: Path, texts: list[tuple[str, str]]) -> Path:
     ]
     folder = tmp_path / "replies"
     folder.mkdir(exist_ok=True)
-    records.write(folder / "replies.jsonl", rows)
+    jsonl.write(folder / "replies.jsonl", rows)
     return folder
 
 
@@ -140,13 +140,13 @@ def test_a_judge_that_always_takes_the_first_makes_ties(
 ) -> None:
     found = ask(tmp_path, serve(lambda body: (200, "[[A]]")), TEXTS)
     assert (found["consistent"], found["first_preferred"]) == (0.0, 1.0)
-    rows = records.read(tmp_path / "out" / "comparisons.jsonl", Comparison)
+    rows = jsonl.read(tmp_path / "out" / "comparisons.jsonl", Comparison)
     assert [row.ranks for row in rows] == [(1, 1)] * 4
     assert "longer_preferred" not in found  # nothing but ties
 
 
 def test_agreement_with_people_by_hand(tmp_path: Path, serve: Callable[[Say], Server]) -> None:
-    rows = records.read(replies(tmp_path, TEXTS) / "replies.jsonl", Replies)
+    rows = jsonl.read(replies(tmp_path, TEXTS) / "replies.jsonl", Replies)
     said = {
         ("p0", "w1"): (2, 1),
         ("p0", "w2"): (1, 2),
@@ -168,7 +168,7 @@ def test_agreement_with_people_by_hand(tmp_path: Path, serve: Callable[[Say], Se
         for (p, w), ranks in said.items()
     ]
     (tmp_path / "people").mkdir()
-    records.write(tmp_path / "people" / "comparisons.jsonl", people)
+    jsonl.write(tmp_path / "people" / "comparisons.jsonl", people)
     found = ask(tmp_path, serve(longer_wins), TEXTS, people=tmp_path / "people")
     # the longer wins: p0 second, p1 first, p3 second; w1 agrees on p0 and p1, w2 on p3 and not on p0; the tie on p2 is left out: 3 of 4
     assert (found["agreement_with_people"], found["agreement_verdicts"]) == (0.75, 4)

@@ -16,7 +16,7 @@ name = "{name}"
 
 [measure.benchmarks]
 file = "items.jsonl"
-shape = "{shape}"
+task = "{task}"
 policies = ["{policy}", "{policy}/../learn.twin"]
 temperature = 1.0
 max_tokens = 24
@@ -48,8 +48,8 @@ def answered(folder: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-@pytest.mark.parametrize("shape", ["choice", "refusal"])
-def test_killed_benchmarks_end_the_same(tmp_path: Path, policy: Path, shape: str) -> None:
+@pytest.mark.parametrize("task", ["choice", "refusal"])
+def test_killed_benchmarks_end_the_same(tmp_path: Path, policy: Path, task: str) -> None:
     twin = policy.with_name("learn.twin")
     if not twin.exists():
         twin.symlink_to(policy)
@@ -61,12 +61,12 @@ def test_killed_benchmarks_end_the_same(tmp_path: Path, policy: Path, shape: str
             "context": f"Item {i} is",
             "choices": ["odd", "even", "a fish"],
         }
-        | ({"label": i % 2} if shape == "choice" else {})
+        | ({"label": i % 2} if task == "choice" else {})
         for i in range(ITEMS)
     ]
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for name in ("straight", "killed"):
-        (tmp_path / f"{name}.toml").write_text(TABLES.format(name=name, shape=shape, policy=policy))
+        (tmp_path / f"{name}.toml").write_text(TABLES.format(name=name, task=task, policy=policy))
     process = start(tmp_path, "straight")
     out, _ = process.communicate()
     assert process.returncode == 0, out

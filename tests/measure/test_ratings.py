@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from biddable.measure import ratings, winrate
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Message, Prompt, Rating
-from biddable.run.stages import StageContext
 
 
 def rating(
@@ -45,7 +45,7 @@ ROWS = [
 
 def folder(tmp_path: Path, rows: list[Rating]) -> Path:
     (tmp_path / "in").mkdir(exist_ok=True)
-    records.write(tmp_path / "in" / "ratings.jsonl", rows)
+    jsonl.write(tmp_path / "in" / "ratings.jsonl", rows)
     return tmp_path / "in"
 
 

@@ -16,10 +16,10 @@ from biddable.measure import report
 from biddable.measure.report import wording
 from biddable.measure.statistics import Estimate
 from biddable.run.config import UserError
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
-OPTIONAL = {"plain": "learn.ppo.plain", "ratings": "label.ratings", "text": "measure.text"}
+OPTIONAL = {"plain": "learn.ppo.plain", "ratings_by_step": "label.ratings", "text": "measure.text"}
 
 
 def config(run: Path, **changes: Any) -> report.Config:

@@ -10,10 +10,10 @@ import torch
 
 from biddable.measure import text
 from biddable.model import checkpoints, random_model
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Text
-from biddable.run.stages import StageContext
 
 PIECES = (
     "The river ran past the old mill.",
@@ -28,7 +28,7 @@ PIECES = (
 def corpus(tmp_path: Path) -> Path:
     (tmp_path / "corpus").mkdir()
     rows = [Text(id=str(i), text=words, source="test", split="valid") for i, words in enumerate(PIECES)]
-    records.write(tmp_path / "corpus" / "text.jsonl", rows)
+    jsonl.write(tmp_path / "corpus" / "text.jsonl", rows)
     return tmp_path / "corpus"
 
 
@@ -40,7 +40,7 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     checkpoints.import_model(str(root / "source"), root / "one" / "model", 2, None)
     other = checkpoints.load_policy(root / "one")
     with torch.no_grad():
-        for weight in other.body.parameters():
+        for weight in other.branch.parameters():
             weight.mul_(0.7)
     checkpoints.save_policy(other, root / "two" / "model", root / "one")
     return [root / "one", root / "two"]

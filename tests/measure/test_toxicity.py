@@ -13,7 +13,7 @@ from biddable.learn import classifier
 from biddable.measure import toxicity
 from biddable.model import classifier as classify
 from biddable.run.config import UserError
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
 
 KIND, RUDE = "What a lovely day in the park with all of you", "You are a stupid idiot"
 

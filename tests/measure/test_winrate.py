@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from biddable.measure import winrate
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Comparison, Message, Prompt
-from biddable.run.stages import StageContext
 
 MODELS = ("learn.start", "learn.sft", "learn.ppo", "learn.ppo.plain")
 
@@ -59,7 +59,7 @@ def ranking(
 
 def put(folder: Path, rows: list[Comparison]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    records.write(folder / "comparisons.jsonl", rows)
+    jsonl.write(folder / "comparisons.jsonl", rows)
     return folder
 
 

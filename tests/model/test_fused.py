@@ -23,7 +23,9 @@ def test_frozen_gives_what_the_family_gives(tmp_path: Path, family: str, trunk: 
         random_model.save_random_model(tmp_path / family, family=family), trunk=trunk
     )
     still = policy.freeze()
-    assert (still.body.lean is not None) == (family in LEAN), "who is lean is decided by shape and comparison"
+    assert (still.branch.fused is not None) == (family in LEAN), (
+        "who is lean is decided by shape and comparison"
+    )
     packed = pack(TREES, 64)
     with torch.no_grad():
         wanted, found = policy.logp(packed), still.logp(packed)
@@ -41,7 +43,7 @@ def test_later_updates_do_not_reach_the_frozen_copy_and_the_trained_one_still_tr
     with torch.no_grad():
         before = still.logp(packed)[0]
     assert not any(p.requires_grad for p in still.parameters())
-    names = [n for n, p in policy.body.named_parameters() if p.requires_grad]
+    names = [n for n, p in policy.branch.named_parameters() if p.requires_grad]
     assert any("layers" in n for n in names) and any(n.endswith("model.norm.weight") for n in names)
     with torch.no_grad():
         for parameter in policy.parameters():
@@ -55,14 +57,14 @@ def test_later_updates_do_not_reach_the_frozen_copy_and_the_trained_one_still_tr
 def test_a_model_that_only_looks_alike_runs_through_its_own_code(tiny_folder: Path) -> None:
     """Same children, another forward: the residual stream of each block is halved."""
     policy = checkpoints.load_policy(tiny_folder, trunk=2)
-    for block in policy.body.model.layers:  # type: ignore[union-attr]
+    for block in policy.branch.model.layers:  # type: ignore[union-attr]
         block.register_forward_hook(lambda module, given, out: out * 0.5)  # type: ignore[operator]
-    assert policy.body.freeze().lean is None
+    assert policy.branch.freeze().fused is None
 
 
 def test_lean_blocks_in_the_compute_dtype_agree_within_rounding(tiny_folder: Path) -> None:
     policy = checkpoints.load_policy(tiny_folder, trunk=2)
-    assert isinstance(policy.trunk.body, lm.Body) and policy.trunk.body.lean is not None
+    assert isinstance(policy.trunk.blocks, lm.DecoderBlocks) and policy.trunk.blocks.fused is not None
     packed = pack(TREES, 64)
     with torch.no_grad():
         difference = (policy.freeze().logp(packed)[0] - policy.logp(packed)[0]).abs().max()

@@ -74,7 +74,7 @@ def test_greedy_decode_equals_generate(folders: dict[str, Path], family: str) ->
 def test_family_that_does_not_split_is_refused_by_name(folders: dict[str, Path]) -> None:
     with pytest.raises(UserError, match="gpt2 does not split exactly at block 2"):
         checkpoints.load_policy(folders["gpt2"], trunk=2)
-    assert checkpoints.load_policy(folders["gpt2"], trunk=0).trunk.blocks == 0
+    assert checkpoints.load_policy(folders["gpt2"], trunk=0).trunk.depth == 0
 
 
 def test_trunk_out_of_range_is_refused(folders: dict[str, Path]) -> None:
@@ -95,16 +95,16 @@ def test_training_leaves_the_trunk_alone_and_the_merged_folder_reloads(
     policy = checkpoints.load_policy(tmp_path / "start")
     before = (
         None
-        if policy.trunk.body is None
-        else {k: v.clone() for k, v in policy.trunk.body.state_dict().items()}
+        if policy.trunk.blocks is None
+        else {k: v.clone() for k, v in policy.trunk.blocks.state_dict().items()}
     )
     optimizer = Optimizer(policy.parameters())
     for _ in range(3):
         (-policy.logp(pack(TREES))[0].mean()).backward()
         optimizer.step(1e-2, 1.0)
     if before is not None:
-        assert all(torch.equal(before[k], v) for k, v in policy.trunk.body.state_dict().items())
-        assert all(p.grad is None for p in policy.trunk.body.parameters())
+        assert all(torch.equal(before[k], v) for k, v in policy.trunk.blocks.state_dict().items())
+        assert all(p.grad is None for p in policy.trunk.blocks.parameters())
     checkpoints.save_policy(policy, tmp_path / "after" / "model", tmp_path / "start")
     logp, _ = policy.logp(pack(TREES))
     assert torch.equal(checkpoints.load_policy(tmp_path / "after").logp(pack(TREES))[0], logp)

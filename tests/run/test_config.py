@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from biddable.run import config
 from biddable.run.config import UserError
+from biddable.run.plan import Plan, load_plan
 
 PROMPTS = '{"id":"a","messages":[{"role":"user","content":"Why?"}],"user":"u"}\n'
 
@@ -19,10 +19,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def plan(text: str) -> config.Plan:
+def plan(text: str) -> Plan:
     file = Path("my.toml")
     file.write_text(text, encoding="utf-8")
-    return config.load(file)
+    return load_plan(file)
 
 
 def mistakes(text: str) -> list[str]:
@@ -127,10 +127,10 @@ def test_files_that_cannot_be_read(folder: Path) -> None:
         (folder, "is a folder"),
     ):
         with pytest.raises(UserError, match=word):
-            config.load(path)
+            load_plan(path)
     Path("bytes.toml").write_bytes(b"name = '\xff'")
     with pytest.raises(UserError, match="not a TOML file"):
-        config.load(Path("bytes.toml"))
+        load_plan(Path("bytes.toml"))
 
 
 def test_a_circle_is_refused(folder: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_stage_used_twice(folder: Path) -> None:
 
 def test_exceptions_replace_settings_and_a_name_moves_one_stage(folder: Path) -> None:
     Path("my.toml").write_text(FILES + "[curate.prompts]\nvalid_share = 0.2\n", encoding="utf-8")
-    found = config.load(Path("my.toml"), {"curate.prompts": {"valid_share": 0.3}}, "other", "curate.prompts")
+    found = load_plan(Path("my.toml"), {"curate.prompts": {"valid_share": 0.3}}, "other", "curate.prompts")
     assert [s.key for s in found.stages] == ["curate.prompts"]
     assert found.folder == Path("runs/other")
     assert found.stages[0].config.valid_share == 0.3
@@ -174,11 +174,11 @@ def test_exceptions_replace_settings_and_a_name_moves_one_stage(folder: Path) ->
         "runs/my/collect.files"
     )  # inputs stay those of the file's own run
     with pytest.raises(UserError, match=r"no table \[curate.prompt\]; did you mean 'curate.prompts'"):
-        config.load(Path("my.toml"), {"curate.prompt": {}})
+        load_plan(Path("my.toml"), {"curate.prompt": {}})
     with pytest.raises(UserError, match="valid_shar"):
-        config.load(Path("my.toml"), {"curate.prompts": {"valid_shar": 0.3}})
+        load_plan(Path("my.toml"), {"curate.prompts": {"valid_shar": 0.3}})
     with pytest.raises(UserError, match=r"name = 'a/b'"):
-        config.load(Path("my.toml"), None, "a/b", "curate.prompts")
+        load_plan(Path("my.toml"), None, "a/b", "curate.prompts")
 
 
 def test_a_next_round_names_folders_of_the_last(folder: Path) -> None:

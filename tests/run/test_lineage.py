@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from biddable.run import lineage
+from biddable.run import jsonl
 from biddable.run.config import UserError
 from biddable.run.lineage import Lineage
+from biddable.run.manifest import read_summary
 
 
 def test_inputs_come_before_what_was_made_from_them(whole: Path) -> None:
@@ -85,14 +86,14 @@ def test_a_folder_that_no_stage_made_is_a_leaf(tmp_path: Path) -> None:
 def test_broken_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"loss": 2}\nnot json\n[1]\n')
     with pytest.raises(UserError) as refused:
-        lineage.rows(tmp_path / "metrics.jsonl", ("step",))
+        jsonl.read_objects(tmp_path / "metrics.jsonl", ("step",))
     assert [line.split(": ", 1)[0].rsplit(":", 1)[1] for line in refused.value.lines] == ["2", "3", "4"]
-    assert lineage.rows(tmp_path / "nowhere.jsonl") == []
+    assert jsonl.read_objects(tmp_path / "nowhere.jsonl") == []
     with pytest.raises(UserError, match="no such file"):
-        lineage.summary(tmp_path)
+        read_summary(tmp_path)
     (tmp_path / "summary.json").write_text("{")
     with pytest.raises(UserError, match="not JSON"):
-        lineage.summary(tmp_path)
+        read_summary(tmp_path)
     (tmp_path / "summary.json").write_text("[]")
     with pytest.raises(UserError, match="names and numbers"):
-        lineage.summary(tmp_path)
+        read_summary(tmp_path)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from biddable.run import config, memory
+from biddable.run import memory
+from biddable.run.plan import load_plan
 
 
 def test_parameters_of_smollm2_135m() -> None:
@@ -22,7 +23,7 @@ def test_a_cut_needs_less_than_full_training(tmp_path: Path) -> None:
         file = tmp_path / f"t{trunk}.toml"
         text = Path("configs/demo.toml").read_text(encoding="utf-8").replace("trunk = 24", f"trunk = {trunk}")
         file.write_text(text, encoding="utf-8")
-        plan = config.load(file)
+        plan = load_plan(file)
         return {stage.key: memory.estimate(plan, stage) for stage in plan.stages}
 
     cut, whole = peak(24), peak(0)
@@ -44,7 +45,7 @@ def test_this_machine_has_some_memory() -> None:
 
 
 def test_advice_names_a_setting() -> None:
-    plan = config.load(Path("configs/tiny.toml"))
+    plan = load_plan(Path("configs/tiny.toml"))
     assert "microbatch_tokens" in memory.advice(plan.stage("learn.sft"))
     assert "trunk" in memory.advice(plan.stage("learn.replies"))
 

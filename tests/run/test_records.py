@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from biddable.run import records
+from biddable.run import jsonl, records
 from biddable.run.config import UserError
 from biddable.run.records import Answer, Comparison, Message, Prompt, Text
 
@@ -22,14 +22,14 @@ def prompt(name: str = "a") -> Prompt:
 
 def refused(path: Path, kind: type[records.Record] = Prompt) -> list[str]:
     with pytest.raises(UserError) as refusal:
-        records.read(path, kind)
+        jsonl.read(path, kind)
     return refusal.value.lines
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     rows = [prompt("a"), prompt("ö\n\u2028")]
-    assert records.write(tmp_path / "p.jsonl", rows) == 2
-    assert records.read(tmp_path / "p.jsonl", Prompt) == rows
+    assert jsonl.write(tmp_path / "p.jsonl", rows) == 2
+    assert jsonl.read(tmp_path / "p.jsonl", Prompt) == rows
     assert [p.name for p in tmp_path.iterdir()] == ["p.jsonl"]
 
 
@@ -63,7 +63,7 @@ def test_empty_missing_and_other_kinds_of_file(tmp_path: Path) -> None:
         f"{tmp_path / 'empty.jsonl'}: the file is empty; at least one Prompt record was expected"
     ]
     assert "no such file; a Prompt record a line was expected there" in refused(tmp_path / "none.jsonl")[0]
-    records.write(tmp_path / "text.jsonl", [Text(id="t", text="words")])
+    jsonl.write(tmp_path / "text.jsonl", [Text(id="t", text="words")])
     assert any("Prompt messages: Field required" in line for line in refused(tmp_path / "text.jsonl"))
 
 
@@ -74,7 +74,7 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     ]
     whole = gzip.compress((GOOD + "\n").encode() * 200)
     (tmp_path / "p.jsonl.gz").write_bytes(whole)
-    assert len(records.read(tmp_path / "p.jsonl.gz", Prompt)) == 200
+    assert len(jsonl.read(tmp_path / "p.jsonl.gz", Prompt)) == 200
     (tmp_path / "p.jsonl.gz").write_bytes(whole[:-12])
     assert "the gzip file is broken" in refused(tmp_path / "p.jsonl.gz")[0]
 
@@ -99,16 +99,16 @@ def test_a_full_disk_leaves_the_old_file_and_no_half_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "p.jsonl"
-    records.write(path, [prompt("old")])
+    jsonl.write(path, [prompt("old")])
 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        records.write(path, [prompt("new")])
+        jsonl.write(path, [prompt("new")])
     assert [p.name for p in tmp_path.iterdir()] == ["p.jsonl"]
-    assert records.read(path, Prompt) == [prompt("old")]
+    assert jsonl.read(path, Prompt) == [prompt("old")]
 
 
 def test_a_fraction_depends_on_its_words_alone() -> None:

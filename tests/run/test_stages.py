@@ -18,15 +18,16 @@ from typing import Any
 import pytest
 
 from biddable.run import stages as runs
-from biddable.run.config import Plan, Settings, Stage, UserError, Waiting
-from biddable.run.stages import StageContext
+from biddable.run.config import Settings, UserError, Waiting
+from biddable.run.context import StageContext
+from biddable.run.plan import Plan, Stage
 
 TOY = '''
 import json, random, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 from biddable.run import stages as runs
-from biddable.run.config import Plan, Stage
+from biddable.run.plan import Plan, Stage
 
 def run(cfg, context):
     """A random walk of 60 steps: its generator and its place are what a checkpoint has to keep."""
@@ -50,7 +51,7 @@ def run(cfg, context):
     context.summary["place"] = place
 
 folder = Path(sys.argv[1])
-runs.module = lambda name: SimpleNamespace(run=run)
+runs.import_stage = lambda name: SimpleNamespace(run=run)
 plan = Plan(Path("toy.toml"), folder.name, 3, folder, (Stage("learn.toy", {"steps": 60}, None),))
 print("began", flush=True)
 runs.run(plan, plan.stages[0], lambda step, steps, numbers: print(step, flush=True))
@@ -82,7 +83,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         context.summary["loss"] = 0.5
 
     made = SimpleNamespace(run=run)
-    monkeypatch.setattr(runs, "module", lambda name: made)
+    monkeypatch.setattr(runs, "import_stage", lambda name: made)
     return made
 
 

@@ -32,7 +32,7 @@ def tiny_stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkpoints.save_scorer(scorer, run / "learn.reward", run / "learn.start")
     generator = torch.Generator().manual_seed(6)
     with torch.no_grad():
-        for parameter in policy.body.parameters():
+        for parameter in policy.branch.parameters():
             parameter += 0.02 * torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
     checkpoints.save_policy(policy, run / "learn.ppo", run / "learn.start")
     return run

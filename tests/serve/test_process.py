@@ -100,7 +100,7 @@ def test_stopping_lets_answers_under_way_finish(tiny_stages: Path, tmp_path: Pat
 
 
 def test_what_cannot_be_served_is_refused(tiny_stages: Path, tmp_path: Path) -> None:
-    from biddable.run.stages import StageContext
+    from biddable.run.context import StageContext
 
     context = StageContext(tmp_path / "run" / "serve.api", "serve.api", 1, lambda step, steps, numbers: None)
     with pytest.raises(UserError, match=r"serve\.keys FILE add NAME"):

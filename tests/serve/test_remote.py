@@ -12,13 +12,13 @@ import pytest
 
 from biddable.run.records import Message
 from biddable.run.records import Policy as Answerer
-from biddable.serve.engine.backend import Ask
+from biddable.serve.engine.backend import GenerationRequest
 from biddable.serve.engine.remote import Remote
 from biddable.serve.engine.requests import Full, Piece, TooLate
-from biddable.serve.openai.protocol import Wrong
+from biddable.serve.openai.protocol import APIError
 
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1749994809, "model": "learn.ppo"}
-ASK = Ask(
+ASK = GenerationRequest(
     "learn.ppo", messages=(Message(role="user", content="Name a fruit."),), seed=7, max_tokens=9, stop=("!",)
 )
 USAGE = {"prompt_tokens": 12, "total_tokens": 14, "completion_tokens": 2, "prompt_tokens_details": None}
@@ -36,7 +36,9 @@ def stream(*events: dict[str, Any], end: str = "data: [DONE]\n\n") -> bytes:
     return ("".join(f"data: {json.dumps(HEAD | one)}\n\n" for one in events) + end).encode()
 
 
-def asked(answer: Callable[[httpx2.Request], httpx2.Response], ask: Ask = ASK) -> tuple[list[Piece], Any]:
+def asked(
+    answer: Callable[[httpx2.Request], httpx2.Response], ask: GenerationRequest = ASK
+) -> tuple[list[Piece], Any]:
     """The pieces that a remote engine's answer becomes, and its stream."""
 
     async def go() -> tuple[list[Piece], Any]:
@@ -98,7 +100,7 @@ def test_a_dialogue_as_vllm_streams_it() -> None:
 
 
 def test_the_last_text_may_come_with_the_finish_and_answers_interleaved() -> None:
-    ask = Ask("learn.ppo", messages=ASK.messages, count=2, wanted=2)
+    ask = GenerationRequest("learn.ppo", messages=ASK.messages, best_of=2, n=2)
     pieces, _ = asked(
         says(
             delta(1, content="b"),
@@ -122,7 +124,7 @@ def test_completions_count_answers_prompt_by_prompt() -> None:
         }
         for n in range(4)
     ]
-    ask = Ask("learn.ppo", prompts=("one", (5, 6)), count=2, wanted=2)
+    ask = GenerationRequest("learn.ppo", prompts=("one", (5, 6)), best_of=2, n=2)
     pieces, _ = asked(says(*({"object": "text_completion", "choices": [one]} for one in choices)), ask)
     assert [(piece.answer, piece.text) for piece in pieces] == [(0, "t0"), (1, "t1"), (2, "t2"), (3, "t3")]
 
@@ -151,7 +153,7 @@ def test_completions_count_answers_prompt_by_prompt() -> None:
     ],
 )
 def test_what_breaks_off_is_told(answer: Any) -> None:
-    with pytest.raises(Wrong) as told:
+    with pytest.raises(APIError) as told:
         asked(answer)
     assert told.value.status == 502 and told.value.code == "engine_error"
 
@@ -167,7 +169,7 @@ BODIES = [
 
 @pytest.mark.parametrize("body", BODIES)
 def test_a_clients_mistake_is_passed_on_in_any_of_their_shapes(body: Any) -> None:
-    with pytest.raises(Wrong) as told:
+    with pytest.raises(APIError) as told:
         asked(lambda _: httpx2.Response(400, json=body))
     assert (told.value.status, told.value.message, told.value.param, told.value.code) == (
         400,
@@ -183,10 +185,10 @@ def test_the_engines_own_troubles() -> None:
             asked(lambda _, status=status: httpx2.Response(status, text="busy", headers={"retry-after": "7"}))
         assert full.value.seconds == 7
     for status, body in ((401, {"error": "Unauthorized"}), (404, BODIES[0]), (500, BODIES[0]), (502, None)):
-        with pytest.raises(Wrong) as told:
+        with pytest.raises(APIError) as told:
             asked(lambda _, status=status, body=body: httpx2.Response(status, json=body))
         assert told.value.status == 502 and told.value.message.startswith("the engine refuses: ")
-    with pytest.raises(Wrong, match="status 500"):
+    with pytest.raises(APIError, match="status 500"):
         asked(lambda _: httpx2.Response(500, text="<html>"))
 
     def late(request: httpx2.Request) -> httpx2.Response:
@@ -197,7 +199,7 @@ def test_the_engines_own_troubles() -> None:
 
     with pytest.raises(TooLate):
         asked(late)
-    with pytest.raises(Wrong, match="does not answer"):
+    with pytest.raises(APIError, match="does not answer"):
         asked(down)
-    with pytest.raises(Wrong, match="logprobs"):
-        asked(says(), Ask("learn.ppo", messages=ASK.messages, top=2))
+    with pytest.raises(APIError, match="logprobs"):
+        asked(says(), GenerationRequest("learn.ppo", messages=ASK.messages, top_logprobs=2))

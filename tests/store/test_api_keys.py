@@ -10,8 +10,8 @@ import pytest
 
 from biddable.cli import keys
 from biddable.run.config import UserError
-from biddable.serve.rate_limit import Rates
-from biddable.serve.recorder import Keeper
+from biddable.serve.rate_limit import RateLimiter
+from biddable.serve.recorder import TurnRecorder
 from biddable.store import api_keys as module
 from biddable.store.api_keys import Keys
 from biddable.store.store import open_store
@@ -69,7 +69,7 @@ def test_the_command(tmp_path: Path) -> None:
 
 def test_a_bucket_fills_evenly() -> None:
     """6 a minute: six at once, then one every 10 seconds; after 25 seconds two and a half are back."""
-    rates = Rates(6)
+    rates = RateLimiter(6)
     assert [rates.take("a", 0.0) for _ in range(6)] == [0] * 6
     assert rates.take("a", 0.0) == pytest.approx(10)
     assert rates.take("b", 0.0) == 0
@@ -77,14 +77,14 @@ def test_a_bucket_fills_evenly() -> None:
 
 
 def test_buckets_of_strangers_do_not_pile_up() -> None:
-    rates = Rates(6, most=10)
+    rates = RateLimiter(6, max_callers=10)
     for n in range(1000):
         rates.take(str(n), 0.0)
     assert len(rates._buckets) == 10
 
 
 def test_handles_are_their_users_alone(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path, b"secret")
+    keeper = TurnRecorder(tmp_path, b"secret")
     handle = keeper.handle("turn-1", "ada")
     assert keeper.turn_of(handle, "ada") == "turn-1"
     assert keeper.turn_of(handle, "bob") is None and keeper.turn_of("turn-2" + handle[6:], "ada") is None

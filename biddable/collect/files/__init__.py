@@ -16,10 +16,11 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, ValidationError
 
 from biddable.collect.files import formats
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError, suggestion
-from biddable.run.records import LineWriter, Prompt
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
+from biddable.run.jsonl import LineWriter
+from biddable.run.records import Prompt
 
 Word = Literal["text", "messages", "id", "user", "use_case", "source", "licence", "consent", "time"]
 OPTIONAL = ("use_case", "source", "licence", "consent", "time")
@@ -143,7 +144,7 @@ def _records(path: Path) -> Iterator[tuple[str, Prompt | list[str]]]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; a Prompt record a line was expected there")
     hinted = False
-    for number, line in records.read_lines(path):
+    for number, line in jsonl.read_lines(path):
         where = f"{path}:{number}"
         if not line.strip():
             yield where, [f"{where}: empty line; one JSON record a line was expected"]
@@ -151,7 +152,7 @@ def _records(path: Path) -> Iterator[tuple[str, Prompt | list[str]]]:
         try:
             yield where, Prompt.model_validate_json(line)
         except ValidationError as error:
-            told = records.validation_errors(where, Prompt, error)
+            told = jsonl.validation_errors(where, Prompt, error)
             if not hinted and any(
                 mistake["type"] == "missing" and len(mistake["loc"]) == 1 for mistake in error.errors()
             ):

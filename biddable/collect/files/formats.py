@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import UserError
 
 LONGEST_CELL = 10_000_000
@@ -42,7 +42,7 @@ def columns(path: Path) -> list[str] | None:
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    for number, line in records.read_lines(path):
+    for number, line in jsonl.read_lines(path):
         where = f"{path}:{number}"
         try:
             row = json.loads(line)

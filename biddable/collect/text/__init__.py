@@ -21,10 +21,10 @@ from typing import NamedTuple
 from pydantic import Field
 
 from biddable.collect.text import docstrings as prose
-from biddable.run import records
+from biddable.run import jsonl, records
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Split, Text
-from biddable.run.stages import StageContext
 
 _SKIPPED_FOLDERS = {
     "test",
@@ -107,7 +107,7 @@ def run(cfg: Config, context: StageContext) -> None:
     context.summary["licences"] = "; ".join(
         f"{name}: {licence}" for name, licence in sorted(licences.items())
     )
-    records.write(context.path("text.jsonl"), rows)
+    jsonl.write(context.path("text.jsonl"), rows)
 
 
 def _rows(documents: list[Document], valid_share: float) -> list[Text]:
@@ -140,14 +140,14 @@ def _from_file(path: Path, characters: int, licences: dict[str, str]) -> Iterato
             f"{path}: no such file; JSONL with a field `text`, or a .txt file, was expected there"
         )
     if path.suffix == ".txt":
-        text = "".join(line for _, line in records.read_lines(path))
+        text = "".join(line for _, line in jsonl.read_lines(path))
         if not text.strip():
             raise UserError(f"{path}: the file is empty; text was expected")
         yield _document(path, path.name, text, characters)
         return
     wrong: list[str] = []
     number = 0
-    for number, line in records.read_lines(path):
+    for number, line in jsonl.read_lines(path):
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:

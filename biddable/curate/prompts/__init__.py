@@ -20,8 +20,9 @@ from biddable.curate.prompts import dedup, filters, language, page, parallel
 from biddable.curate.prompts.dedup import Dropped, Reason
 from biddable.curate.prompts.parallel import Scanned
 from biddable.run.config import Input, Settings, UserError
-from biddable.run.records import LineWriter, Split
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
+from biddable.run.jsonl import LineWriter
+from biddable.run.records import Split
 
 Kind = Literal["key", "email", "account", "card", "ssn", "ip", "phone", "address"]
 ROWS = 20_000

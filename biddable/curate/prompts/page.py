@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
 from markupsafe import Markup, escape
 
 from biddable.curate.prompts.dedup import Dropped
 from biddable.curate.prompts.parallel import Scanned
-from biddable.run.config import PACKAGE
+from biddable.run import html
 from biddable.run.records import Split
 
 REASONS = {
@@ -62,29 +61,24 @@ def write(
     numbers: Mapping[str, int],
 ) -> None:
     """Write the page to a side name, then rename."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([Path(__file__).parent, PACKAGE / "run"]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     reasons = Counter(str(one.reason) for one in dropped)
-    text = environment.get_template("page.html").render(
-        run=run,
-        numbers=numbers,
-        reasons=[(REASONS[reason], reason, count) for reason, count in reasons.most_common()],
-        plots=[plot for plot in _plots(seen, reasons, placed, numbers) if plot],
-        splits=[
-            (split, numbers[f"prompts_{split}"], numbers[f"users_{split}"])
-            for split in ("train", "valid", "test")
-        ],
-        users=_busiest(seen, placed),
-        masked=sum(count for name, count in numbers.items() if name.startswith("masked_")),
+    text = (
+        html.environment(Path(__file__).parent)
+        .get_template("page.html")
+        .render(
+            run=run,
+            numbers=numbers,
+            reasons=[(REASONS[reason], reason, count) for reason, count in reasons.most_common()],
+            plots=[plot for plot in _plots(seen, reasons, placed, numbers) if plot],
+            splits=[
+                (split, numbers[f"prompts_{split}"], numbers[f"users_{split}"])
+                for split in ("train", "valid", "test")
+            ],
+            users=_busiest(seen, placed),
+            masked=sum(count for name, count in numbers.items() if name.startswith("masked_")),
+        )
     )
-    side = path.with_name(path.name + ".part")
-    side.write_text(text, encoding="utf-8", errors="replace")
-    side.replace(path)
+    html.write_page(path, text)
 
 
 def _plots(

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from biddable.curate.personal_data import masking
 from biddable.curate.prompts import dedup, language, near_duplicates
 from biddable.curate.prompts.dedup import Dropped, Reason
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.records import Prompt, Split
 
 PIECE_BYTES = 2_000_000
@@ -123,7 +123,7 @@ def scan(job: tuple[Look, int, int]) -> Scanned:
             try:
                 prompt = Prompt.model_validate_json(raw)
             except ValidationError as error:
-                found.wrong.append((found.lines, records.validation_errors("", Prompt, error)))
+                found.wrong.append((found.lines, jsonl.validation_errors("", Prompt, error)))
                 offset += len(raw)
                 continue
             asked.append(note(found, look, prompt, offset))

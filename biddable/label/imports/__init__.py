@@ -15,8 +15,9 @@ from pydantic import Field, ValidationError
 from biddable.label.imports import formats
 from biddable.label.imports.formats import Columns, Said, Wrong
 from biddable.run.config import Input, Settings, UserError, suggestion
-from biddable.run.records import Answer, Comparison, Demonstration, Prompt, Rating, read, write
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
+from biddable.run.jsonl import read, write
+from biddable.run.records import Answer, Comparison, Demonstration, Prompt, Rating
 
 KINDS: dict[str, type[Comparison] | type[Demonstration] | type[Rating]] = {
     "comparisons": Comparison,

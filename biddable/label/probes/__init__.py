@@ -18,14 +18,14 @@ from biddable.label.probes import conversation
 from biddable.label.queue import AssignedTask, CollectedLabel, id_in_set
 from biddable.label.rules import Rule, level_shares, load
 from biddable.run.config import Input, UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Level, Message, Probe, Record
-from biddable.run.stages import StageContext
 from biddable.store import drafts
 from biddable.store.store import Store
 from biddable.store.types import Task
 
 
-class Config(LabelSettings, PanelSettings):
+class Config(PanelSettings, LabelSettings):
     endpoint: str = "http://127.0.0.1:8200/v1/chat/completions"
     """Where the model is asked: an endpoint for chats in OpenAI's protocol, such as `serve.api`'s."""
     model: str = "policy"

@@ -17,8 +17,9 @@ from biddable.label.screening import demonstrations, groups, rankings, sensitive
 from biddable.label.screening.decision import Candidate, candidates
 from biddable.label.screening.questions import KIND as KIND
 from biddable.run.config import Input, Settings, UserError, Waiting
-from biddable.run.records import Record, write
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
+from biddable.run.jsonl import write
+from biddable.run.records import Record
 from biddable.store import reviews
 from biddable.store.reviews import Part, Screening
 from biddable.store.store import Store, open_store

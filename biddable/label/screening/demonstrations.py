@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from biddable.label.queue import CollectedLabel
-from biddable.run.records import Prompt, read
+from biddable.run.jsonl import read
+from biddable.run.records import Prompt
 from biddable.store.types import Task
 
 

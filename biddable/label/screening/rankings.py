@@ -7,7 +7,8 @@ from pathlib import Path
 
 from biddable.label import collection, comparisons
 from biddable.label.queue import CollectedLabel
-from biddable.run.records import Comparison, Replies, read
+from biddable.run.jsonl import read
+from biddable.run.records import Comparison, Replies
 from biddable.store.types import Task
 
 

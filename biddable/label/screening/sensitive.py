@@ -14,7 +14,8 @@ from biddable.label.screening.questions import (
     ScreeningQuestion,
     screening_prompt,
 )
-from biddable.run.records import Record, read
+from biddable.run.jsonl import read
+from biddable.run.records import Record
 from biddable.store.types import Task
 
 

@@ -6,55 +6,57 @@ from fastapi import Request
 from starlette.responses import Response
 
 from biddable.run.config import UserError
-from biddable.web import app as web
+from biddable.web.forms import Form, guarded_router
+from biddable.web.pages import redirect, render
+from biddable.web.sessions import Admin, SiteAccounts
 
-pages = web.router(prefix="/admin")
-
-
-@pages.get("")
-def people(request: Request, known: web.Known, me: web.Admin) -> Response:
-    return _people(request, known, None)
+router = guarded_router(prefix="/admin")
 
 
-def _people(request: Request, known: web.Known, link: str | None) -> Response:
-    open_ = [one for one in known.invitations() if not one.used and one.until > known.store.clock()]
-    return web.page(request, "admin.html", accounts=known.all(), invitations=open_, link=link)
+@router.get("")
+def people(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
+    return _people(request, accounts, None)
 
 
-@pages.post("/invite")
-def invite(request: Request, known: web.Known, me: web.Admin, form: web.Form) -> Response:
+def _people(request: Request, accounts: SiteAccounts, link: str | None) -> Response:
+    open_ = [one for one in accounts.invitations() if not one.used and one.until > accounts.store.clock()]
+    return render(request, "admin.html", accounts=accounts.all(), invitations=open_, link=link)
+
+
+@router.post("/invite")
+def invite(request: Request, accounts: SiteAccounts, me: Admin, form: Form) -> Response:
     """Make an invitation; its link is shown this once."""
     role, panel = form.get("role"), form.get("panel")
     if role not in ("admin", "labeler") or panel not in ("training", "held_out"):
         raise UserError("a role (admin or labeler) and a panel (training or held_out) were expected")
-    token = known.invite(me.id, role, panel, str(form.get("note", "")))  # type: ignore[arg-type]
+    token = accounts.invite(me.id, role, panel, str(form.get("note", "")))  # type: ignore[arg-type]
     begin = request.app.state.address or str(request.base_url).rstrip("/")
-    return _people(request, known, f"{begin}/invitation/{token}")
+    return _people(request, accounts, f"{begin}/invitation/{token}")
 
 
-@pages.post("/withdraw")
-def withdraw(known: web.Known, me: web.Admin, form: web.Form) -> Response:
-    known.withdraw(str(form.get("invitation", "")), me.id)
-    return web.redirect("/admin")
+@router.post("/withdraw")
+def withdraw(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
+    accounts.withdraw(str(form.get("invitation", "")), me.id)
+    return redirect("/admin")
 
 
-@pages.post("/account")
-def account(known: web.Known, me: web.Admin, form: web.Form) -> Response:
+@router.post("/account")
+def account(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
     """Close an account, open it again, or end its sessions."""
     which, action = str(form.get("account", "")), form.get("action")
     if action == "close":
         if which == me.id:
             raise UserError("you cannot close your own account: ask another admin")
-        known.close(which, me.id)
+        accounts.close(which, me.id)
     elif action == "reopen":
-        known.reopen(which, me.id)
+        accounts.reopen(which, me.id)
     elif action == "revoke":
-        known.revoke(which, None, me.id)
+        accounts.revoke(which, None, me.id)
     else:
         raise UserError("close, reopen or revoke was expected")
-    return web.redirect("/admin")
+    return redirect("/admin")
 
 
-@pages.get("/log")
-def log(request: Request, known: web.Known, me: web.Admin) -> Response:
-    return web.page(request, "log.html", lines=known.log())
+@router.get("/log")
+def log(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
+    return render(request, "log.html", lines=accounts.log())

@@ -15,9 +15,11 @@ from biddable.run.config import UserError
 from biddable.store import drafts, reviews
 from biddable.store.accounts import Account
 from biddable.store.store import Store
-from biddable.web import app as web
+from biddable.web.forms import Form, guarded_router
+from biddable.web.pages import redirect
+from biddable.web.sessions import Admin, SiteAccounts
 
-pages = web.router(prefix="/admin/review")
+router = guarded_router(prefix="/admin/review")
 
 
 def _assignment(store: Store, me: Account, task: str) -> Assignment:
@@ -33,37 +35,47 @@ def _assignment(store: Store, me: Account, task: str) -> Assignment:
             f"this task belongs to {'simulated people' if whole.simulated else 'the panel ' + whole.panel.replace('_', ' ')}; you belong to the panel {me.person.panel.replace('_', ' ')}"
         )
     held = queue.task_for(task, kind_name, question, me.person.id)
-    seat = drafts.Lease(
+    lease = drafts.Lease(
         task, kind_name, question, whole, float("inf"), None, None, drafts.Draft({}, "", None, 0.0, 0.0)
     )
-    return Assignment(held, seat, whole, kind, kind.question(held))
+    return Assignment(held, lease, whole, kind, kind.question(held))
 
 
-@pages.get("/own")
-def own(request: Request, known: web.Known, me: web.Admin, task: str) -> Response:
-    return tasks.page_of(
-        request, known.store, me, _assignment(known.store, me, task), {}, [], send_to="/admin/review/own"
+@router.get("/own")
+def own(request: Request, accounts: SiteAccounts, me: Admin, task: str) -> Response:
+    return tasks.render_task(
+        request,
+        accounts.store,
+        me,
+        _assignment(accounts.store, me, task),
+        {},
+        [],
+        send_to="/admin/review/own",
     )
 
 
-@pages.post("/own")
-def decide(request: Request, known: web.Known, me: web.Admin, sent: web.Form) -> Response:
+@router.post("/own")
+def decide(request: Request, accounts: SiteAccounts, me: Admin, submitted: Form) -> Response:
     """Keep an admin's own answer: from now on it alone goes into the records."""
-    store, work = known.store, _assignment(known.store, me, str(sent.get("id", "")))
-    fields, version = tasks.fields_of(sent), str(sent.get("guideline", ""))
+    store, assignment = accounts.store, _assignment(accounts.store, me, str(submitted.get("id", "")))
+    fields, version = tasks.form_fields(submitted), str(submitted.get("guideline", ""))
     try:
-        said = work.kind.form(work.question, fields)
-        work.kind.check(work.question, said)
-    except UserError as refusal:
-        return tasks.page_of(
-            request, store, me, work, fields, refusal.lines, 400, send_to="/admin/review/own"
+        said = assignment.kind.form(assignment.question, fields)
+        assignment.kind.check(assignment.question, said)
+    except UserError as error:
+        return tasks.render_task(
+            request, store, me, assignment, fields, error.lines, 400, send_to="/admin/review/own"
         )
-    hints = work.kind.hints(said) if "seen" not in sent else []
+    hints = assignment.kind.hints(said) if "seen" not in submitted else []
     if hints:
-        return tasks.page_of(request, store, me, work, fields, [], hints=hints, send_to="/admin/review/own")
+        return tasks.render_task(
+            request, store, me, assignment, fields, [], hints=hints, send_to="/admin/review/own"
+        )
     if not drafts.guideline_exists(store, version):
-        version = tasks.guideline(store, work.task_set.panel)[0]
-    text = json.dumps({"answer": said.model_dump(mode="json"), "shown": work.task.shown}, ensure_ascii=False)
-    reviews.adjudicate(store, work.task.id, me.person.id, text, version, me.id)
-    known.note(me.id, "review: own answer", work.task.id)
-    return web.redirect(f"/admin/review/task?task={quote(work.task.id, safe='')}")
+        version = tasks.current_guideline(store, assignment.task_set.panel)[0]
+    text = json.dumps(
+        {"answer": said.model_dump(mode="json"), "shown": assignment.task.shown}, ensure_ascii=False
+    )
+    reviews.adjudicate(store, assignment.task.id, me.person.id, text, version, me.id)
+    accounts.note(me.id, "review: own answer", assignment.task.id)
+    return redirect(f"/admin/review/task?task={quote(assignment.task.id, safe='')}")

@@ -9,36 +9,43 @@ from biddable.label import collection, form
 from biddable.label.views import markup, tasks
 from biddable.run.config import UserError
 from biddable.store import drafts
-from biddable.web import app as web
+from biddable.web.forms import Form, guarded_router
+from biddable.web.pages import redirect, render
+from biddable.web.sessions import Admin, Member, SiteAccounts
 
-pages = web.router()
-
-
-@pages.get("/guideline")
-def guideline(request: Request, known: web.Known, me: web.Member) -> Response:
-    version, text = tasks.guideline(known.store, me.person.panel)
-    return web.page(request, "guideline.html", version=version, guideline=markup.rich(text, breaks=False))
+router = guarded_router()
 
 
-@pages.get("/admin/guidelines")
-def guidelines(request: Request, known: web.Known, me: web.Admin) -> Response:
+@router.get("/guideline")
+def guideline(request: Request, accounts: SiteAccounts, me: Member) -> Response:
+    version, text = tasks.current_guideline(accounts.store, me.person.panel)
+    return render(request, "guideline.html", version=version, guideline=markup.rich(text, breaks=False))
+
+
+@router.get("/admin/guidelines")
+def guidelines(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
     panels: tuple[collection.Panel, ...] = ("training", "held_out")
-    inforce = [(collection.GUIDELINES[panel], *tasks.guideline(known.store, panel)) for panel in panels]
-    flagged = [(one, markup.line(one.reason)) for one in drafts.list_skips(known.store)]
-    return web.page(
+    inforce = [
+        (collection.GUIDELINES[panel], *tasks.current_guideline(accounts.store, panel)) for panel in panels
+    ]
+    flagged = [(one, markup.line(one.reason)) for one in drafts.list_skips(accounts.store)]
+    return render(
         request,
         "guidelines.html",
         inforce=inforce,
-        history=drafts.guideline_history(known.store),
+        history=drafts.guideline_history(accounts.store),
         flagged=flagged,
     )
 
 
-@pages.post("/admin/guidelines")
-def publish(known: web.Known, me: web.Admin, sent: web.Form) -> Response:
-    name, text = str(sent.get("name", "")), form.text_field({"text": [str(sent.get("text", ""))]}, "text")
+@router.post("/admin/guidelines")
+def publish(accounts: SiteAccounts, me: Admin, submitted: Form) -> Response:
+    name, text = (
+        str(submitted.get("name", "")),
+        form.text_field({"text": [str(submitted.get("text", ""))]}, "text"),
+    )
     if name not in collection.GUIDELINES.values() or text is None:
         raise UserError("a guideline's name (training or evaluation) and its text were expected")
-    version = drafts.publish_guideline(known.store, name, text.strip() + "\n", me.id)
-    known.note(me.id, "guideline in force", version)
-    return web.redirect("/admin/guidelines")
+    version = drafts.publish_guideline(accounts.store, name, text.strip() + "\n", me.id)
+    accounts.note(me.id, "guideline in force", version)
+    return redirect("/admin/guidelines")

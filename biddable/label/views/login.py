@@ -7,115 +7,131 @@ from starlette.responses import Response
 
 from biddable.run.config import UserError
 from biddable.store.accounts import LEAST_PASSWORD, TooManyAttempts
-from biddable.web import app as web
+from biddable.web.forms import Form, guarded_router
+from biddable.web.pages import redirect, render
+from biddable.web.sessions import (
+    Member,
+    SiteAccounts,
+    Visit,
+    client_address,
+    delete_session_cookie,
+    set_session_cookie,
+)
 
-pages = web.router()
+router = guarded_router()
 
 
-@pages.get("/login")
-def login_page(request: Request, visit: web.Visit) -> Response:
-    if visit.account is not None:
-        return web.redirect("/")
-    return web.page(request, "login.html", wrong=[], name="")
+@router.get("/login")
+def login_page(request: Request, visitor: Visit) -> Response:
+    if visitor.account is not None:
+        return redirect("/")
+    return render(request, "login.html", errors=[], name="")
 
 
-@pages.post("/login")
-def login(request: Request, known: web.Known, form: web.Form) -> Response:
+@router.post("/login")
+def login(request: Request, accounts: SiteAccounts, form: Form) -> Response:
     name = str(form.get("name", ""))
     try:
         agent = request.headers.get("user-agent", "")
-        token = known.login(name, str(form.get("password", "")), web.client_address(request), agent)
-    except UserError as refusal:
-        status = 429 if isinstance(refusal, TooManyAttempts) else 403
-        return web.page(request, "login.html", status, wrong=refusal.lines, name=name[:64])
-    response = web.redirect("/")
-    web.set_session_cookie(request, response, token)
+        token = accounts.login(name, str(form.get("password", "")), client_address(request), agent)
+    except UserError as error:
+        status = 429 if isinstance(error, TooManyAttempts) else 403
+        return render(request, "login.html", status, errors=error.lines, name=name[:64])
+    response = redirect("/")
+    set_session_cookie(request, response, token)
     return response
 
 
-@pages.post("/logout")
-def logout(request: Request, known: web.Known, visit: web.Visit, me: web.Member) -> Response:
-    known.leave(visit.token)
-    response = web.redirect("/login")
-    web.delete_session_cookie(request, response)
+@router.post("/logout")
+def logout(request: Request, accounts: SiteAccounts, visitor: Visit, me: Member) -> Response:
+    accounts.leave(visitor.token)
+    response = redirect("/login")
+    delete_session_cookie(request, response)
     return response
 
 
-@pages.get("/invitation/{token}")
-def invitation_page(request: Request, known: web.Known, token: str) -> Response:
-    return _invitation(request, known, token, [], "")
+@router.get("/invitation/{token}")
+def invitation_page(request: Request, accounts: SiteAccounts, token: str) -> Response:
+    return _invitation(request, accounts, token, [], "")
 
 
-@pages.post("/invitation/{token}")
-def accept(request: Request, known: web.Known, token: str, form: web.Form) -> Response:
+@router.post("/invitation/{token}")
+def accept(request: Request, accounts: SiteAccounts, token: str, form: Form) -> Response:
     name, password = str(form.get("name", "")), str(form.get("password", ""))
     if password != form.get("again"):
-        return _invitation(request, known, token, ["the two passwords differ"], name)
+        return _invitation(request, accounts, token, ["the two passwords differ"], name)
     try:
-        account = known.accept(token, name, password)
-    except UserError as refusal:
-        return _invitation(request, known, token, refusal.lines, name)
-    session = known.login(
-        account.login, password, web.client_address(request), request.headers.get("user-agent", "")
+        account = accounts.accept(token, name, password)
+    except UserError as error:
+        return _invitation(request, accounts, token, error.lines, name)
+    session = accounts.login(
+        account.login, password, client_address(request), request.headers.get("user-agent", "")
     )
-    response = web.redirect("/")
-    web.set_session_cookie(request, response, session)
+    response = redirect("/")
+    set_session_cookie(request, response, session)
     return response
 
 
-def _invitation(request: Request, known: web.Known, token: str, wrong: list[str], name: str) -> Response:
-    found = known.invitation(token)
+def _invitation(
+    request: Request, accounts: SiteAccounts, token: str, errors: list[str], name: str
+) -> Response:
+    found = accounts.invitation(token)
     if found is None:
         raise HTTPException(404, "This invitation was used, taken back, or is too old. Ask for another one.")
-    status = 400 if wrong else 200
-    return web.page(
+    status = 400 if errors else 200
+    return render(
         request,
         "invitation.html",
         status,
         invitation=found,
-        wrong=wrong,
+        errors=errors,
         name=name[:64],
         least=LEAST_PASSWORD,
     )
 
 
-@pages.get("/profile")
-def profile(request: Request, known: web.Known, me: web.Member) -> Response:
-    return _profile(request, known, me, [])
+@router.get("/profile")
+def profile(request: Request, accounts: SiteAccounts, me: Member) -> Response:
+    return _profile(request, accounts, me, [])
 
 
-def _profile(request: Request, known: web.Known, me: web.Member, wrong: list[str]) -> Response:
-    sessions = known.sessions(me.id)
-    return web.page(
-        request, "profile.html", 400 if wrong else 200, sessions=sessions, wrong=wrong, least=LEAST_PASSWORD
+def _profile(request: Request, accounts: SiteAccounts, me: Member, errors: list[str]) -> Response:
+    sessions = accounts.sessions(me.id)
+    return render(
+        request,
+        "profile.html",
+        400 if errors else 200,
+        sessions=sessions,
+        errors=errors,
+        least=LEAST_PASSWORD,
     )
 
 
-@pages.post("/profile/password")
-def change_password(request: Request, known: web.Known, me: web.Member, form: web.Form) -> Response:
+@router.post("/profile/password")
+def change_password(request: Request, accounts: SiteAccounts, me: Member, form: Form) -> Response:
     new = str(form.get("password", ""))
     try:
         if new != form.get("again"):
             raise UserError("the two new passwords differ")
-        known.change_password(me, str(form.get("old", "")), new)
-    except UserError as refusal:
-        return _profile(request, known, me, refusal.lines)
-    return web.redirect("/login")
+        accounts.change_password(me, str(form.get("old", "")), new)
+    except UserError as error:
+        return _profile(request, accounts, me, error.lines)
+    return redirect("/login")
 
 
-@pages.post("/profile/sessions")
-def end_sessions(known: web.Known, me: web.Member, form: web.Form) -> Response:
+@router.post("/profile/sessions")
+def end_sessions(accounts: SiteAccounts, me: Member, form: Form) -> Response:
     """End one session of one's own, or all."""
     which = form.get("session")
-    known.revoke(me.id, str(which) if which else None, me.id)
-    return web.redirect("/profile")
+    accounts.revoke(me.id, str(which) if which else None, me.id)
+    return redirect("/profile")
 
 
-@pages.post("/theme")
-def theme(request: Request, visit: web.Visit, form: web.Form) -> Response:
+@router.post("/theme")
+def theme(request: Request, visitor: Visit, form: Form) -> Response:
     """Remember light or dark in this browser."""
     chosen = form.get("theme")
-    response = web.redirect("/profile" if visit.account else "/login")
+    response = redirect("/profile" if visitor.account else "/login")
     if chosen in ("light", "dark"):
         response.set_cookie(
             "theme", str(chosen), max_age=31536000, samesite="lax", secure=request.app.state.https
@@ -125,10 +141,10 @@ def theme(request: Request, visit: web.Visit, form: web.Form) -> Response:
     return response
 
 
-@pages.post("/keys")
-def keys(request: Request, me: web.Member, form: web.Form) -> Response:
+@router.post("/keys")
+def keys(request: Request, me: Member, form: Form) -> Response:
     """Remember in this browser whether single keys do something: who speaks to the computer, or shakes, may want them off (WCAG 2.1.4)."""
-    response = web.redirect("/profile")
+    response = redirect("/profile")
     if form.get("keys") == "off":
         response.set_cookie("keys", "off", max_age=31536000, samesite="lax", secure=request.app.state.https)
     else:

@@ -17,9 +17,11 @@ from biddable.store import drafts
 from biddable.store import reviews as judgments
 from biddable.store.store import Store
 from biddable.store.types import TaskSet
-from biddable.web import app as web
+from biddable.web.forms import Form, guarded_router
+from biddable.web.pages import redirect, render
+from biddable.web.sessions import Admin, SiteAccounts
 
-pages = web.router(prefix="/admin")
+router = guarded_router(prefix="/admin")
 SHOWN_DISPUTES = 100
 DAY_BARS = 30
 PARTS = {
@@ -43,61 +45,65 @@ def _chosen(store: Store, name: str, kinds: tuple[str, ...]) -> tuple[list[TaskS
     return known, wanted
 
 
-@pages.get("/agreement")
-def agreement(request: Request, known: web.Known, me: web.Admin, set: str = "") -> Response:
+@router.get("/agreement")
+def agreement(request: Request, accounts: SiteAccounts, me: Admin, set: str = "") -> Response:
     from biddable.label.views import (
         quality_data,  # here: the statistics load slowly, and nobody who labels needs them
     )
 
-    sets, wanted = _chosen(known.store, set, quality_data.with_agreement(known.store))
-    tables = quality_data.ranking_tables(quality_data.rankings(known.store, wanted))
-    tables += quality_data.rating_tables(known.store, wanted)
+    sets, wanted = _chosen(accounts.store, set, quality_data.with_agreement(accounts.store))
+    tables = quality_data.ranking_tables(quality_data.rankings(accounts.store, wanted))
+    tables += quality_data.rating_tables(accounts.store, wanted)
     simulated = any(one.simulated for one in wanted)
-    return web.page(request, "agreement.html", sets=sets, chosen=set, tables=tables, simulated=simulated)
+    return render(request, "agreement.html", sets=sets, chosen=set, tables=tables, simulated=simulated)
 
 
-@pages.get("/progress")
-def progress(request: Request, known: web.Known, me: web.Admin) -> Response:
+@router.get("/progress")
+def progress(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
     from biddable.label.views import (
         quality_data,  # here: the statistics load slowly, and nobody who labels needs them
     )
 
-    store = known.store
+    store = accounts.store
     found = [quality_data.progress(store, one) for one in store.task_sets() if not one.everybody]
     given_back = {one.task_set.name: drafts.list_skips(store, one.task_set.name) for one in found}
-    return web.page(request, "progress.html", sets=found, given_back=given_back, bars=DAY_BARS)
+    return render(request, "progress.html", sets=found, given_back=given_back, bars=DAY_BARS)
 
 
-@pages.get("/gold")
-def gold(request: Request, known: web.Known, me: web.Admin) -> Response:
+@router.get("/gold")
+def gold(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
     from biddable.label.views import (
         quality_data,  # here: the statistics load slowly, and nobody who labels needs them
     )
 
-    sets = [one for one in known.store.task_sets() if one.gold is not None]
-    found = [(one, quality_data.gold(known.store, one)) for one in sets]
-    return web.page(request, "gold.html", sets=found)
+    sets = [one for one in accounts.store.task_sets() if one.gold is not None]
+    found = [(one, quality_data.gold(accounts.store, one)) for one in sets]
+    return render(request, "gold.html", sets=found)
 
 
-@pages.get("/review")
-def reviews(request: Request, known: web.Known, me: web.Admin, set: str = "") -> Response:
+@router.get("/review")
+def reviews(request: Request, accounts: SiteAccounts, me: Admin, set: str = "") -> Response:
     from biddable.label.views import (
         quality_data,  # here: the statistics load slowly, and nobody who labels needs them
     )
 
-    sets, wanted = _chosen(known.store, set, tuple({one.kind for one in known.store.task_sets()}))
-    rows = [(one, dispute) for one in wanted for dispute in quality_data.disputes(known.store, one)]
+    sets, wanted = _chosen(
+        accounts.store,
+        set,
+        tuple({one.kind for one in accounts.store.task_sets() if kinds.find(one.kind) is not None}),
+    )
+    rows = [(one, dispute) for one in wanted for dispute in quality_data.disputes(accounts.store, one)]
     rows.sort(key=lambda row: (row[1].state != "", -row[1].distance, row[1].task))
-    flags = [flag for one in wanted for flag in drafts.list_skips(known.store, one.name) if flag.flag]
-    shown = {d.task: _first_line(known.store, d.task) for _, d in rows[:SHOWN_DISPUTES]}
-    shown |= {flag.task: _first_line(known.store, flag.task) for flag in flags[:SHOWN_DISPUTES]}
+    flags = [flag for one in wanted for flag in drafts.list_skips(accounts.store, one.name) if flag.flag]
+    shown = {d.task: _first_line(accounts.store, d.task) for _, d in rows[:SHOWN_DISPUTES]}
+    shown |= {flag.task: _first_line(accounts.store, flag.task) for flag in flags[:SHOWN_DISPUTES]}
     context = {
         "sets": sets,
         "chosen": set,
         "rows": rows[:SHOWN_DISPUTES],
         "more": max(0, len(rows) - SHOWN_DISPUTES),
     }
-    return web.page(request, "reviews.html", flags=flags[:SHOWN_DISPUTES], shown=shown, **context)
+    return render(request, "reviews.html", flags=flags[:SHOWN_DISPUTES], shown=shown, **context)
 
 
 def _first_line(store: Store, task: str) -> Any:
@@ -113,9 +119,9 @@ def _view(kind: str, question: str) -> TaskView:
     return label_kind.view(label_kind.task(question))
 
 
-@pages.get("/review/task")
-def review(request: Request, known: web.Known, me: web.Admin, task: str) -> Response:
-    store = known.store
+@router.get("/review/task")
+def review(request: Request, accounts: SiteAccounts, me: Admin, task: str) -> Response:
+    store = accounts.store
     kind, text = store.question(task)
     view = _view(kind, text)
     labels = [
@@ -125,7 +131,7 @@ def review(request: Request, known: web.Known, me: web.Admin, task: str) -> Resp
     answers = [markup.rich(content) for content in view.answers]
     said = [(row, _answer_parts(row)) for row in labels]
     history = judgments.reviews_by_task(store, judgments.task_set_name(store, task)).get(task, [])
-    names = {account.id: account.login for account in known.all()}
+    names = {account.id: account.login for account in accounts.all()}
     back = {one.label for one in judgments.returned_labels(store, judgments.task_set_name(store, task))}
     whole = next((one for one in store.task_sets() if one.name == judgments.task_set_name(store, task)), None)
     label_kind = kinds.find(kind)
@@ -148,7 +154,7 @@ def review(request: Request, known: web.Known, me: web.Admin, task: str) -> Resp
     flags = [
         flag for flag in drafts.list_skips(store, judgments.task_set_name(store, task)) if flag.task == task
     ]
-    return web.page(request, "review.html", task=task, kind=kind, flags=flags, **context)
+    return render(request, "review.html", task=task, kind=kind, flags=flags, **context)
 
 
 def _answer_parts(row: queue.CollectedLabel) -> dict[str, Any]:
@@ -170,16 +176,16 @@ def _answer_parts(row: queue.CollectedLabel) -> dict[str, Any]:
     }
 
 
-@pages.post("/review")
-def decide(known: web.Known, me: web.Admin, form: web.Form) -> Response:
+@router.post("/review")
+def decide(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
     """A label stands, goes back to its person, or the task is open again."""
     task, action = str(form.get("task", "")), str(form.get("action", ""))
     if action not in ("stands", "returned", "open"):
         raise UserError("stands, returned or open was expected")
     label = None if action == "open" else str(form.get("label", ""))
-    judgments.review(known.store, task, action, label, me.id, str(form.get("note", ""))[:2000])  # type: ignore[arg-type]
-    known.note(me.id, f"review: {action}", task)
-    return web.redirect(f"/admin/review/task?{_query(task=task)}")
+    judgments.review(accounts.store, task, action, label, me.id, str(form.get("note", ""))[:2000])  # type: ignore[arg-type]
+    accounts.note(me.id, f"review: {action}", task)
+    return redirect(f"/admin/review/task?{_query(task=task)}")
 
 
 def _query(**words: str) -> str:
@@ -188,12 +194,12 @@ def _query(**words: str) -> str:
     return urlencode(words)
 
 
-@pages.get("/screening")
-def screenings(request: Request, known: web.Known, me: web.Admin) -> Response:
-    store = known.store
+@router.get("/screening")
+def screenings(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
+    store = accounts.store
     parts = judgments.screening_parts(store)
-    names = {account.person.pseudonym: account.login for account in known.all()}
-    return web.page(
+    names = {account.person.pseudonym: account.login for account in accounts.all()}
+    return render(
         request,
         "screening.html",
         parts=parts,
@@ -203,9 +209,9 @@ def screenings(request: Request, known: web.Known, me: web.Admin) -> Response:
     )
 
 
-@pages.get("/screening/person")
-def candidate(request: Request, known: web.Known, me: web.Admin, name: str) -> Response:
-    store = known.store
+@router.get("/screening/person")
+def candidate(request: Request, accounts: SiteAccounts, me: Admin, name: str) -> Response:
+    store = accounts.store
     one = next((one for one in decision.candidates(store) if one.pseudonym == name), None)
     if one is None:
         raise HTTPException(404)
@@ -225,33 +231,33 @@ def candidate(request: Request, known: web.Known, me: web.Admin, name: str) -> R
         for row in written
     ]
     history = judgments.admissions(store).get(one.person, [])
-    return web.page(
+    return render(
         request, "candidate.html", one=one, titles=PARTS, texts=texts, grades=grades, history=history
     )
 
 
-@pages.post("/screening/grade")
-def grade(known: web.Known, me: web.Admin, form: web.Form) -> Response:
+@router.post("/screening/grade")
+def grade(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
     """Grade what somebody wrote."""
     given = str(form.get("grade", ""))
     if not given.isascii() or not given.isdigit():
         raise UserError("a grade from 1 to 7 was expected")
     judgments.grade_label(
-        known.store, str(form.get("label", "")), int(given[:3]), me.id, str(form.get("note", ""))[:2000]
+        accounts.store, str(form.get("label", "")), int(given[:3]), me.id, str(form.get("note", ""))[:2000]
     )
-    return web.redirect(f"/admin/screening/person?{_query(name=str(form.get('name', '')))}")
+    return redirect(f"/admin/screening/person?{_query(name=str(form.get('name', '')))}")
 
 
-@pages.post("/screening/verdict")
-def verdict(known: web.Known, me: web.Admin, form: web.Form) -> Response:
+@router.post("/screening/verdict")
+def verdict(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
     """Take somebody on, or not; the scores of this moment are kept with it."""
     name, accepted = str(form.get("name", "")), form.get("accepted")
-    one = next((one for one in decision.candidates(known.store) if one.pseudonym == name), None)
+    one = next((one for one in decision.candidates(accounts.store) if one.pseudonym == name), None)
     if one is None or accepted not in ("yes", "no"):
         raise UserError("somebody who has begun the screening, and yes or no, were expected")
     scores = {str(part): score.value for part, score in one.parts.items() if score.value is not None}
     judgments.decide_admission(
-        known.store, one.person, accepted == "yes", scores, me.id, str(form.get("note", ""))[:2000]
+        accounts.store, one.person, accepted == "yes", scores, me.id, str(form.get("note", ""))[:2000]
     )
-    known.note(me.id, "taken on" if accepted == "yes" else "not taken on", name)
-    return web.redirect("/admin/screening")
+    accounts.note(me.id, "taken on" if accepted == "yes" else "not taken on", name)
+    return redirect("/admin/screening")

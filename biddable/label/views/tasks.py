@@ -21,18 +21,20 @@ from biddable.store import drafts, reviews
 from biddable.store.accounts import Account
 from biddable.store.store import Store
 from biddable.store.types import LeaseExpired, TaskSet
-from biddable.web import app as web
+from biddable.web.forms import Form, guarded_router
+from biddable.web.pages import redirect, render
+from biddable.web.sessions import Member, SiteAccounts
 
-MOST_SECONDS = 8 * 3600.0
+MAX_SECONDS = 8 * 3600.0
 """More than this nobody works on one task."""
-pages = web.router()
+router = guarded_router()
 
 
 class Assignment(NamedTuple):
     """A task on somebody's desk."""
 
     task: queue.AssignedTask
-    seat: drafts.Lease
+    lease: drafts.Lease
     task_set: TaskSet
     kind: AnyKind
     question: Any  # the kind's
@@ -55,10 +57,10 @@ class Offer(NamedTuple):
     returned: int
 
 
-@pages.get("/")
-def home(request: Request, known: web.Known, me: web.Member, nothing: bool = False) -> Response:
-    offers, locked = _offers(known.store, me)
-    return web.page(request, "home.html", offers=offers, locked=locked, nothing=nothing)
+@router.get("/")
+def home(request: Request, accounts: SiteAccounts, me: Member, nothing: bool = False) -> Response:
+    offers, locked = _offers(accounts.store, me)
+    return render(request, "home.html", offers=offers, locked=locked, nothing=nothing)
 
 
 def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
@@ -72,27 +74,27 @@ def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
         if not reviews.is_admitted(store, me.person.id, one.name):
             locked = True
             continue
-        mine = counted.get(one.name, 0) + (counted.get(one.gold, 0) if one.gold else 0)
+        own_answers = counted.get(one.name, 0) + (counted.get(one.gold, 0) if one.gold else 0)
         back = len(reviews.returned_labels(store, one.name, me.person.id))
         if one.everybody:
-            done, wanted = mine, len(store.tasks(one.name))
+            done, wanted = own_answers, len(store.tasks(one.name))
         else:
             wanted, done = queue.progress(store, one.name)
-        found.append(Offer(one, kind.title, kind.subtitle(one.name), mine, done, wanted, back))
+        found.append(Offer(one, kind.title, kind.subtitle(one.name), own_answers, done, wanted, back))
     return found, locked
 
 
-@pages.post("/next")
-def next_task(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> Response:
+@router.post("/next")
+def next_task(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) -> Response:
     """Take the next task of a set, or go back to the one still held."""
-    return _next(request, known.store, me, str(sent.get("set", "")))
+    return _next(request, accounts.store, me, str(submitted.get("set", "")))
 
 
 def _next(request: Request, store: Store, me: Account, name: str, saved: str = "") -> Response:
     task = queue.next_task(store, name, me.person.id, request.app.state.lease_seconds)
     if task is None:
-        return web.redirect("/?nothing=1")
-    return web.redirect(_link(task.id) + (f"&saved={quote(saved, safe='')}" if saved else ""))
+        return redirect("/?nothing=1")
+    return redirect(_link(task.id) + (f"&saved={quote(saved, safe='')}" if saved else ""))
 
 
 def _link(task: str) -> str:
@@ -101,64 +103,64 @@ def _link(task: str) -> str:
 
 def _assignment(store: Store, me: Account, task: str) -> Assignment:
     """The task, if it is this person's. Raises 404 otherwise: whether there is such a task is nobody else's business."""
-    seat = drafts.find_lease(store, task, me.person.id)
-    if seat is None:
+    lease = drafts.find_lease(store, task, me.person.id)
+    if lease is None:
         raise HTTPException(404)
-    held = queue.task_for(task, seat.kind, seat.question, me.person.id)
-    if seat.returned is not None:
-        held = held._replace(replaces=seat.returned.label, note=seat.returned.note)
+    held = queue.task_for(task, lease.kind, lease.question, me.person.id)
+    if lease.returned is not None:
+        held = held._replace(replaces=lease.returned.label, note=lease.returned.note)
     kind = kinds.find(held.kind)
     if kind is None:
         raise HTTPException(404)
-    return Assignment(held, seat, seat.task_set, kind, kind.question(held))
+    return Assignment(held, lease, lease.task_set, kind, kind.question(held))
 
 
-def guideline(store: Store, panel: collection.Panel) -> tuple[str, str]:
+def current_guideline(store: Store, panel: collection.Panel) -> tuple[str, str]:
     """Version and text of the guideline that is in force for a panel; ours until somebody puts another one in force."""
     name, text = collection.guideline(panel)
     found = drafts.current_guideline(store, name)
     return found if found is not None else (drafts.publish_guideline(store, name, text), text)
 
 
-@pages.get("/task")
-def taskpage_of(request: Request, known: web.Known, me: web.Member, id: str, saved: str = "") -> Response:
-    assignment, seconds = _assignment(known.store, me, id), request.app.state.lease_seconds
+@router.get("/task")
+def task_page(request: Request, accounts: SiteAccounts, me: Member, id: str, saved: str = "") -> Response:
+    assignment, seconds = _assignment(accounts.store, me, id), request.app.state.lease_seconds
     if (
-        assignment.seat.label is None and assignment.seat.until < known.store.clock() + 0.9 * seconds
+        assignment.lease.label is None and assignment.lease.until < accounts.store.clock() + 0.9 * seconds
     ):  # not when it was taken just now
-        drafts.extend_lease(known.store, id, me.person.id, seconds)
-    return page_of(
+        drafts.extend_lease(accounts.store, id, me.person.id, seconds)
+    return render_task(
         request,
-        known.store,
+        accounts.store,
         me,
         assignment,
-        assignment.seat.draft.fields if assignment.seat.draft else {},
+        assignment.lease.draft.fields if assignment.lease.draft else {},
         [],
         saved=saved,
     )
 
 
-def page_of(
+def render_task(
     request: Request,
     store: Store,
     me: Account,
     assignment: Assignment,
     fields: form.Fields,
-    wrong: list[str],
+    errors: list[str],
     status: int = 200,
     **more: Any,
 ) -> Response:
     """A task's page. `fields` is what its form holds, `wrong` what has to be mended; `more` says otherwise than usual."""
-    version, text = guideline(store, assignment.task_set.panel)
-    if assignment.seat.draft is None and request.method == "GET":
+    version, text = current_guideline(store, assignment.task_set.panel)
+    if assignment.lease.draft is None and request.method == "GET":
         drafts.save_draft(store, assignment.task.id, me.person.id, {}, version)  # from here on time counts
     wanted, done = _progress(request, store, assignment.task_set.name)
     known = {
-        "work": assignment,
+        "assignment": assignment,
         "question": assignment.question,
         "fields": fields,
-        "said": lambda name: (fields.get(name) or [""])[-1],
-        "wrong": wrong,
+        "field": lambda name: (fields.get(name) or [""])[-1],
+        "errors": errors,
         "guideline": markup.rich(text, breaks=False),
         "version": version,
         "rich": markup.rich,
@@ -168,13 +170,13 @@ def page_of(
         "yes_no": form.YES_NO_QUESTIONS,
         "done": done,
         "wanted": wanted,
-        "seconds": int(assignment.seat.draft.seconds or 0) if assignment.seat.draft else 0,
-        "levels": LEVELS,
+        "seconds": int(assignment.lease.draft.seconds or 0) if assignment.lease.draft else 0,
+        "levels": RULE_LEVELS,
         "saved": "",
         "hints": [],
         "send_to": "/answer",
     }
-    return web.page(request, f"tasks/{assignment.task.kind.split('.')[1]}.html", status, **known | more)
+    return render(request, f"tasks/{assignment.task.kind.split('.')[1]}.html", status, **known | more)
 
 
 def _progress(request: Request, store: Store, name: str) -> tuple[int, int]:
@@ -188,7 +190,7 @@ def _progress(request: Request, store: Store, name: str) -> tuple[int, int]:
     return known[name][1]
 
 
-LEVELS = (
+RULE_LEVELS = (
     ("definitely_breaks", "Definitely breaks it"),
     ("probably_breaks", "Probably breaks it"),
     ("unsure", "Not sure"),
@@ -197,21 +199,25 @@ LEVELS = (
 )
 
 
-def fields_of(sent: web.Form) -> dict[str, list[str]]:
+def form_fields(submitted: Form) -> dict[str, list[str]]:
     """What a form held, without what belongs to the page."""
     own = ("token", "id", "seconds", "guideline", "action", "seen")
     return {
-        name: [str(one) for one in sent.getlist(name)]
-        for name in dict.fromkeys(sent.keys())
+        name: [str(one) for one in submitted.getlist(name)]
+        for name in dict.fromkeys(submitted.keys())
         if name not in own
     }
 
 
-def _keep(
-    request: Request, store: Store, me: Account, assignment: Assignment, sent: web.Form
+def _save_draft(
+    request: Request, store: Store, me: Account, assignment: Assignment, submitted: Form
 ) -> tuple[dict[str, list[str]], str, drafts.SavedDraft]:
     """Keep the form as a draft and the task for this person; returns the fields, the guideline that the page showed, and how that went."""
-    fields, version, draft = fields_of(sent), str(sent.get("guideline", "")), assignment.seat.draft
+    fields, version, draft = (
+        form_fields(submitted),
+        str(submitted.get("guideline", "")),
+        assignment.lease.draft,
+    )
     for name in assignment.kind.site_fields:
         if draft is not None:
             fields[name] = draft.fields.get(name, [])
@@ -220,9 +226,9 @@ def _keep(
     if sum(len(one) for values in fields.values() for one in values) > 4 * form.MOST_TEXT:
         raise UserError("this is too long to be kept; shorten it")
     if not drafts.guideline_exists(store, version):
-        version = guideline(store, assignment.task_set.panel)[0]
-    told = str(sent.get("seconds", ""))
-    seconds = min(float(told), MOST_SECONDS) if told.isascii() and told.isdigit() and len(told) < 8 else None
+        version = current_guideline(store, assignment.task_set.panel)[0]
+    told = str(submitted.get("seconds", ""))
+    seconds = min(float(told), MAX_SECONDS) if told.isascii() and told.isdigit() and len(told) < 8 else None
     lease_seconds = request.app.state.lease_seconds
     return (
         fields,
@@ -231,72 +237,74 @@ def _keep(
     )
 
 
-@pages.post("/draft")
-def save_draft(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> Response:
+@router.post("/draft")
+def save_draft(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) -> Response:
     """Keep what is written so far; a page's script calls it, and so does the button of a page without script."""
-    assignment = _assignment(known.store, me, str(sent.get("id", "")))
-    _, _, kept = _keep(request, known.store, me, assignment, sent)
+    assignment = _assignment(accounts.store, me, str(submitted.get("id", "")))
+    _, _, kept = _save_draft(request, accounts.store, me, assignment, submitted)
     if "application/json" in request.headers.get("accept", ""):
         return JSONResponse({"saved": time.strftime("%H:%M", time.gmtime()), "held": kept.held})
-    return web.redirect(_link(assignment.task.id))
+    return redirect(_link(assignment.task.id))
 
 
-@pages.post("/answer")
-def answer(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> Response:
+@router.post("/answer")
+def answer(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) -> Response:
     """Give an answer in, or correct one; then the next task."""
-    store, person = known.store, me.person.id
-    assignment = _assignment(store, me, str(sent.get("id", "")))
-    fields, version, kept = _keep(request, store, me, assignment, sent)
-    if sent.get("action") == "say":
+    store, person = accounts.store, me.person.id
+    assignment = _assignment(store, me, str(submitted.get("id", "")))
+    fields, version, kept = _save_draft(request, store, me, assignment, submitted)
+    if submitted.get("action") == "say":
         try:
             assignment.kind.say(store, assignment.task, person, fields, version)
-        except UserError as refusal:
-            return page_of(request, store, me, assignment, fields, refusal.lines, 400)
-        return web.redirect(_link(assignment.task.id) + "#end")
+        except UserError as error:
+            return render_task(request, store, me, assignment, fields, error.lines, 400)
+        return redirect(_link(assignment.task.id) + "#end")
     try:
         said = assignment.kind.form(assignment.question, fields)
         assignment.kind.check(assignment.question, said)
-    except UserError as refusal:
-        return page_of(
-            request, store, me, assignment, fields, refusal.lines, 400, seconds=int(kept.seconds or 0)
+    except UserError as error:
+        return render_task(
+            request, store, me, assignment, fields, error.lines, 400, seconds=int(kept.seconds or 0)
         )
-    hints = assignment.kind.hints(said) if "seen" not in sent else []
+    hints = assignment.kind.hints(said) if "seen" not in submitted else []
     if hints:
-        return page_of(
+        return render_task(
             request, store, me, assignment, fields, [], hints=hints, seconds=int(kept.seconds or 0)
         )
     try:
-        queue.submit(store, assignment.task, person, said, version, kept.seconds, assignment.seat.label)
+        queue.submit(store, assignment.task, person, said, version, kept.seconds, assignment.lease.label)
     except LeaseExpired:
         lost = [
             "Your time was over and somebody else has this task now. What you wrote is kept as a draft; your answer was not counted."
         ]
-        return page_of(request, store, me, assignment, fields, lost, 409)
-    if assignment.seat.label is not None and assignment.task.replaces is None:
-        return web.redirect("/mine")
+        return render_task(request, store, me, assignment, fields, lost, 409)
+    if assignment.lease.label is not None and assignment.task.replaces is None:
+        return redirect("/mine")
     return _next(request, store, me, assignment.task_set.name, assignment.task.id)
 
 
-@pages.post("/skip")
-def skip(request: Request, known: web.Known, me: web.Member, sent: web.Form) -> Response:
+@router.post("/skip")
+def skip(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) -> Response:
     """Give a task back, with a reason; flagged, an admin looks at it."""
-    assignment = _assignment(known.store, me, str(sent.get("id", "")))
-    if assignment.seat.label is not None:
+    assignment = _assignment(accounts.store, me, str(submitted.get("id", "")))
+    if assignment.lease.label is not None:
         raise UserError("you have answered this task already; correct your answer instead")
-    flag = sent.get("action") == "flag"
-    reason = (form.text_field({"reason": [str(sent.get("reason", ""))]}, "reason") or "").strip()
+    flag = submitted.get("action") == "flag"
+    reason = (form.text_field({"reason": [str(submitted.get("reason", ""))]}, "reason") or "").strip()
     if flag and not reason:
         raise UserError("say in a few words what is wrong with the task")
-    drafts.skip(known.store, assignment.task.id, me.person.id, flag, reason)
-    return _next(request, known.store, me, assignment.task_set.name)
+    drafts.skip(accounts.store, assignment.task.id, me.person.id, flag, reason)
+    return _next(request, accounts.store, me, assignment.task_set.name)
 
 
-@pages.get("/mine")
-def mine(request: Request, known: web.Known, me: web.Member) -> Response:
+@router.get("/mine")
+def own_answers(request: Request, accounts: SiteAccounts, me: Member) -> Response:
     """A person's own answers and days."""
     given = [
         (one, kind.title, _link(one.task))
-        for one in drafts.own_answers(known.store, me.person.id)
+        for one in drafts.own_answers(accounts.store, me.person.id)
         if (kind := kinds.find(one.kind)) is not None
     ]
-    return web.page(request, "mine.html", given=given, days=drafts.answers_per_day(known.store, me.person.id))
+    return render(
+        request, "mine.html", given=given, days=drafts.answers_per_day(accounts.store, me.person.id)
+    )

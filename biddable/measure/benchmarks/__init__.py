@@ -1,6 +1,6 @@
-"""A benchmark: one file, one shape, any number of policies; every metric with its interval and its paired difference from the first.
+"""A benchmark: one file, one task, any number of policies; every metric with its interval and its paired difference from the first.
 
-One table in the TOML is one benchmark: `[measure.benchmarks.hellaswag] file = "hellaswag.jsonl.gz"`, `shape = "hellaswag"`. Instead of policies, outputs that were made elsewhere can be
+One table in the TOML is one benchmark: `[measure.benchmarks.hellaswag] file = "hellaswag.jsonl.gz"`, `task = "hellaswag"`. Instead of policies, outputs that were made elsewhere can be
 marked, and the samples that OpenAI published. `answers.jsonl` holds what each policy gave for each item, `results.jsonl` the table, summary.json the same numbers by name with the file's
 checksum and licence. It can be killed at any time: what is answered is kept.
 """
@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError
 
@@ -25,10 +25,10 @@ from biddable.measure.winrate import short_names
 from biddable.model import checkpoints, classifier
 from biddable.model.classifier import Classifier
 from biddable.model.packing import Tree
-from biddable.run import records
+from biddable.run import jsonl, records
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
 from biddable.run.manifest import hash_file
-from biddable.run.stages import StageContext
 
 CHUNK = 128
 """Items between two notes of what is done. Chunks are the same whether or not a run was broken off, so that the numbers are."""
@@ -37,9 +37,10 @@ NOTE_SECONDS = 5.0
 
 
 class Config(Settings):
+    renamed: ClassVar[dict[str, str]] = {"shape": "task"}
     file: Input | None = None
     """The items, one JSON object a line (also gzipped); without one they come with published samples in `outputs`."""
-    shape: Literal[
+    task: Literal[
         "choice", "hellaswag", "truthfulqa", "truthfulqa_generation", "realtoxicity", "crows_pairs", "winogender", "bbq",
         "squad", "drop", "translation", "tldr", "ifeval", "refusal", "text",
     ] = "choice"  # fmt: skip
@@ -58,7 +59,7 @@ class Config(Settings):
     style: Literal["text", "chat"] = "text"
     """`text`: the policy goes on from the prompt as plain text, as in the paper; `chat`: the prompt is a user's message."""
     instruction: Literal["task", "none", "respectful", "biased", "careful"] = "task"
-    """What stands first: the paper's instruction for this shape (where it has one), nothing, the two of RealToxicityPrompts, or TruthfulQA's (D)."""
+    """What stands first: the paper's instruction for this task (where it has one), nothing, the two of RealToxicityPrompts, or TruthfulQA's (D)."""
     shots: int = Field(default=0, ge=0)
     """Examples before the question: the file's first lines, which are then not asked; TruthfulQA has six pairs of its own."""
     max_tokens: int = Field(default=64, ge=1)
@@ -95,8 +96,8 @@ def run(cfg: Config, context: StageContext) -> None:
         judges_fit(cfg)
     except UserError as refusal:
         raise UserError([f"[{context.key}] {line}" for line in refusal.lines]) from None
-    shot = tasks.examples(cfg.shape, rows, cfg.shots) if cfg.shots else []
-    own_pairs = cfg.shape.startswith("truthfulqa")
+    shot = tasks.examples(cfg.task, rows, cfg.shots) if cfg.shots else []
+    own_pairs = cfg.task.startswith("truthfulqa")
     if cfg.shots and not own_pairs:
         rows = rows[cfg.shots :]
         systems = {name: given[cfg.shots :] for name, given in systems.items()}
@@ -107,11 +108,11 @@ def run(cfg: Config, context: StageContext) -> None:
             f"[{context.key}] relative_to = {base}: there is no such system; there are {', '.join(names)}"
         )
     if not systems:
-        spoken = tasks.instruction(cfg.shape, cfg.instruction)
-        questions = [tasks.question(cfg.shape, row, spoken, shot) for row in rows]
+        spoken = tasks.instruction(cfg.task, cfg.instruction)
+        questions = [tasks.question(cfg.task, row, spoken, shot) for row in rows]
         given = asked(cfg, context, rows, questions)
     marks = marked(cfg, rows, given)
-    shape = SHAPES[cfg.shape]
+    shape = SHAPES[cfg.task]
     results = aggregate.table(
         marks, [shape.cluster(row) for row in rows], base, lowered(shape), cfg.resamples, context.seed
     )
@@ -128,7 +129,7 @@ def run(cfg: Config, context: StageContext) -> None:
             }
     source = cfg.outputs if cfg.file is None or published.is_csv(cfg.outputs or Path()) else cfg.file
     context.summary |= {
-        "shape": cfg.shape,
+        "shape": cfg.task,
         "items": len(rows),
         "sha256": hash_file(source) if source else "",
         "licence": sorted({str(row.get("license") or "not stated") for row in rows}),
@@ -147,14 +148,14 @@ def load(cfg: Config, seed: int) -> tuple[list[Row], dict[str, list[Row]]]:
     if wrong := settings_mistakes(cfg):
         raise UserError(wrong)
     if cfg.outputs is not None and published.is_csv(cfg.outputs):
-        rows, systems = published.read(cfg.outputs, cfg.shape)
+        rows, systems = published.read(cfg.outputs, cfg.task)
         chosen = drawn([str(row["id"]) for row in rows], cfg.limit, seed)
         return [rows[i] for i in chosen], {name: [own[i] for i in chosen] for name, own in systems.items()}
     assert cfg.file is not None
-    rows, wrong = items(cfg.file, cfg.shape)
+    rows, wrong = items(cfg.file, cfg.task)
     if len(rows) <= cfg.shots and not wrong:
         wrong.append(f"{cfg.file}: {len(rows)} items; more than shots = {cfg.shots} are needed")
-    own_shots = 0 if cfg.shape.startswith("truthfulqa") else cfg.shots
+    own_shots = 0 if cfg.task.startswith("truthfulqa") else cfg.shots
     later = rows[own_shots:]
     rows = rows[:own_shots] + [later[i] for i in drawn([str(row["id"]) for row in later], cfg.limit, seed)]
     outputs: dict[str, list[Row]] = {}
@@ -172,11 +173,11 @@ def items(file: Path, name: str) -> tuple[list[Row], list[str]]:
     """The lines of a file that have the shape's form, and what is wrong with the others."""
     form, rows, wrong = SHAPES[name].form, [], []
     seen: dict[str, int] = {}
-    for number, line in records.read_lines(file):
+    for number, line in jsonl.read_lines(file):
         try:
             form.model_validate_json(line)
         except ValidationError as error:
-            wrong += records.validation_errors(f"{file}:{number}", form, error)
+            wrong += jsonl.validation_errors(f"{file}:{number}", form, error)
             continue
         row = {"id": f"{number}"} | json.loads(line)
         if (first := seen.setdefault(str(row["id"]), number)) != number:
@@ -198,24 +199,24 @@ def drawn(names: Sequence[str], limit: int | None, seed: int) -> list[int]:
 
 def settings_mistakes(cfg: Config) -> list[str]:
     """Settings that contradict each other or the shape."""
-    shape, wrong = SHAPES[cfg.shape], []
+    shape, wrong = SHAPES[cfg.task], []
     if cfg.outputs is None and not cfg.policies:
         wrong.append("policies: name at least one policy, or outputs")
     if cfg.file is None and (cfg.outputs is None or not published.is_csv(cfg.outputs)):
         wrong.append("file: name the file of items")
     if cfg.outputs is not None and shape.continuations is not None:
-        wrong.append(f"outputs: shape = {cfg.shape!r} compares likelihoods; it needs a policy")
-    most = len(tasks.PRIMER) if cfg.shape.startswith("truthfulqa") else None
+        wrong.append(f"outputs: task = {cfg.task!r} compares likelihoods; it needs a policy")
+    most = len(tasks.PRIMER) if cfg.task.startswith("truthfulqa") else None
     if most is not None and cfg.shots > most:
         wrong.append(f"shots = {cfg.shots}: TruthfulQA's primer has {most} pairs")
     if cfg.shots and most is None and shape.gold is None:
-        wrong.append(f"shots = {cfg.shots}: a line of shape = {cfg.shape!r} cannot serve as an example")
+        wrong.append(f"shots = {cfg.shots}: a line of task = {cfg.task!r} cannot serve as an example")
     csv = cfg.outputs is not None and published.is_csv(cfg.outputs)
     if csv and cfg.shots:
         wrong.append(f"shots = {cfg.shots}: published samples are not asked again")
     if cfg.outputs is not None and cfg.policies:
         wrong.append("policies: outputs are marked instead of policies; name one of both")
-    if cfg.shape == "truthfulqa_generation" and (not csv or cfg.truth_judge or cfg.info_judge):
+    if cfg.task == "truthfulqa_generation" and (not csv or cfg.truth_judge or cfg.info_judge):
         wrong += [
             f"{word}: name a [learn.classifier] that was trained on such judgements"
             for word, folder in (("truth_judge", cfg.truth_judge), ("info_judge", cfg.info_judge))
@@ -278,7 +279,7 @@ def asked(
                 noted = time.monotonic()
                 context.checkpoint(at + 1, lambda folder: None)
     found: dict[str, dict[str, Result]] = {short[folder]: {} for folder in cfg.policies}
-    for _, line in records.read_lines(context.path("answers.jsonl")):
+    for _, line in jsonl.read_lines(context.path("answers.jsonl")):
         row = json.loads(line)
         got = row["output"] if "output" in row else Likelihoods(tuple(row["logp"]), tuple(row["tokens"]))
         found[row["model"]][row["id"]] = got
@@ -317,7 +318,7 @@ def answered(
     cfg: Config, context: StageContext, readers: Sequence[Reader], names: Sequence[str], trees: Sequence[Tree]
 ) -> Sequence[Sequence[Result]]:
     """Each policy's likelihoods or answers of one chunk. Seeds depend on the item alone."""
-    shape = SHAPES[cfg.shape]
+    shape = SHAPES[cfg.task]
     if shape.continuations is not None:
         return likelihoods([reader.policy for reader in readers], trees)
     words = [hashlib.blake2b(f"{context.seed} {name}".encode(), digest_size=7).digest() for name in names]
@@ -328,14 +329,14 @@ def answered(
 
 def marked(cfg: Config, rows: Sequence[Row], given: Mapping[str, Sequence[Any]]) -> dict[str, list[Marks]]:
     """Every system's marks, item by item; judges and toxicity scorers read all of a system's answers at once."""
-    shape = SHAPES[cfg.shape]
+    shape = SHAPES[cfg.task]
     classifiers = {
         word: Classifier(folder)
         for word, folder in (("truth", cfg.truth_judge), ("info", cfg.info_judge))
-        if folder is not None and cfg.shape == "truthfulqa_generation"
+        if folder is not None and cfg.task == "truthfulqa_generation"
     }
-    scorers: dict[str, toxicity.Scorer] = {"": toxicity.profanity} if cfg.shape == "realtoxicity" else {}
-    if cfg.toxicity is not None and cfg.shape == "realtoxicity":
+    scorers: dict[str, toxicity.Scorer] = {"": toxicity.profanity} if cfg.task == "realtoxicity" else {}
+    if cfg.toxicity is not None and cfg.task == "realtoxicity":
         scorers["_trained"] = toxicity.trained(cfg.toxicity)
     found: dict[str, list[Marks]] = {}
     for name, own in given.items():

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import UserError
 
 Row = dict[str, Any]
@@ -50,7 +50,7 @@ def read(path: Path, shape: str) -> tuple[list[Row], dict[str, list[Row]]]:
     if not lines or (missing := wanted - set(lines[0])):
         told = ", ".join(sorted(missing)) if lines else "all"
         raise UserError(
-            f"{path}: not a file of published samples for shape = {shape!r}; columns missing: {told}"
+            f"{path}: not a file of published samples for task = {shape!r}; columns missing: {told}"
         )
     systems: dict[str, list[Row]] = {}
     for line in lines:
@@ -119,7 +119,7 @@ def item(number: int, line: Row, shape: str) -> Row:
             return found | {"prompt": {"text": line["context"]}}
         case "truthfulqa_generation":
             return found | {"question": line["question"]}
-    raise UserError(f"shape = {shape!r}: no samples of this kind were published")
+    raise UserError(f"task = {shape!r}: no samples of this kind were published")
 
 
 def outputs(path: Path, names: Sequence[str]) -> dict[str, list[Row]]:
@@ -129,7 +129,7 @@ def outputs(path: Path, names: Sequence[str]) -> dict[str, list[Row]]:
     """
     found: dict[str, dict[str, Row]] = {}
     wrong = []
-    for number, line in records.read_lines(path):
+    for number, line in jsonl.read_lines(path):
         try:
             row = json.loads(line)
             name = str(row.get("model", path.name.split(".")[0]))

@@ -24,10 +24,10 @@ from pydantic import Field
 
 from biddable.measure.judge import bias
 from biddable.measure.judge.endpoint import Endpoint
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Comparison, Prompt, Replies
-from biddable.run.stages import StageContext
 
 INSTRUCTION = """You compare two answers that assistants gave to the same request. Decide which of them a careful person who made the request would prefer:
 it should do what was asked, be true, do no harm, and be no longer than it needs to be. The order of the answers means nothing. What stands between the marks
@@ -76,7 +76,7 @@ class Question(NamedTuple):
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    rows = records.read(cfg.replies / "replies.jsonl", Replies)[: cfg.limit]
+    rows = jsonl.read(cfg.replies / "replies.jsonl", Replies)[: cfg.limit]
     pairs = list(pairs_of(rows, cfg.baseline))
     people = refuse(cfg, context, rows, pairs)
     told = cfg.instruction or INSTRUCTION
@@ -107,14 +107,14 @@ def run(cfg: Config, context: StageContext) -> None:
                 )
                 context.checkpoint(number, lambda folder: None)
                 context.progress(number, len(questions))
-    choices = [json.loads(line)["choice"] for _, line in records.read_lines(context.path("verdicts.jsonl"))]
+    choices = [json.loads(line)["choice"] for _, line in jsonl.read_lines(context.path("verdicts.jsonl"))]
     judged = [bias.Judged(*pair, *choices[2 * i : 2 * i + 2]) for i, pair in enumerate(pairs)]
     written = comparisons(judged, cfg.model, told)
     if not written:
         raise UserError(
             f"[{context.key}] model = {cfg.model}: not one verdict had the form [[A]], [[B]] or [[C]]; see {context.path('verdicts.jsonl')}"
         )
-    records.write(context.path("comparisons.jsonl"), written)
+    jsonl.write(context.path("comparisons.jsonl"), written)
     context.summary |= {"judge": cfg.model, "comparisons": len(written), "simulated": True}
     context.summary |= bias.effects(judged, cfg.resamples, context.seed)
     if people:
@@ -149,7 +149,7 @@ def refuse(
             f"endpoint = {cfg.endpoint}: a key is not sent unencrypted to another machine; use https"
         )
     try:
-        people = records.read(cfg.people / "comparisons.jsonl", Comparison) if cfg.people else []
+        people = jsonl.read(cfg.people / "comparisons.jsonl", Comparison) if cfg.people else []
     except UserError as refusal:
         wrong += [f"people: {line}" for line in refusal.lines]
     if wrong:

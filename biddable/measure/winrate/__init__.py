@@ -21,7 +21,7 @@ from biddable.measure import statistics
 from biddable.measure.winrate import bradley_terry, verdicts
 from biddable.measure.winrate.verdicts import Judged, Pair, length
 from biddable.run.config import Input, Settings, UserError
-from biddable.run.stages import StageContext
+from biddable.run.context import StageContext
 
 
 class Config(Settings):

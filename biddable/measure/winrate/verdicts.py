@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import UserError
 from biddable.run.records import Answer, Comparison, Rating
 
@@ -59,8 +59,8 @@ class Pair(NamedTuple):
 def read(folder: Path) -> list[Judged]:
     """All verdicts of a stage folder: its rankings, or its ratings. Raises UserError when it holds neither."""
     if (folder / "ratings.jsonl").is_file() and not (folder / "comparisons.jsonl").is_file():
-        return from_ratings(records.read(folder / "ratings.jsonl", Rating))
-    return [from_comparison(row) for row in records.read(folder / "comparisons.jsonl", Comparison)]
+        return from_ratings(jsonl.read(folder / "ratings.jsonl", Rating))
+    return [from_comparison(row) for row in jsonl.read(folder / "comparisons.jsonl", Comparison)]
 
 
 def from_comparison(row: Comparison) -> Judged:
@@ -121,7 +121,7 @@ def preferences(path: Path) -> list[Pair]:
     Raises UserError with a line for every row that is none of these.
     """
     found, wrong = [], []
-    for number, line in records.read_lines(path):
+    for number, line in jsonl.read_lines(path):
         try:
             row: dict[str, Any] = json.loads(line)
             if row["preference"] is None:

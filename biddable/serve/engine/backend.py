@@ -12,20 +12,23 @@ from biddable.serve.engine.requests import Piece
 
 
 @dataclass(frozen=True)
-class Ask:
-    """Answers wanted of one model: to a dialogue, or to each of some prompts. Of `count` answers a prompt the best `wanted` are given out."""
+class GenerationRequest:
+    """What one model is asked to generate: answers to a dialogue, or to each of several prompts. For every prompt
+    `best_of` answers are sampled and the best `n` returned."""
 
     model: str
     messages: tuple[Message, ...] = ()
     prompts: tuple[str | tuple[int, ...], ...] = ()
-    count: int = 1
-    wanted: int = 1
+    best_of: int = 1
+    n: int = 1
     seed: int | None = None
     max_tokens: int | None = None
     temperature: float = 1.0
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
-    top: int | None = None
+    top_logprobs: int | None = (
+        None  # so many likeliest tokens beside each token drawn; none: no log-probabilities
+    )
 
 
 class Stream(Protocol):
@@ -42,7 +45,7 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
-class Source(Protocol):
+class ServedModel(Protocol):
     """One served model."""
 
     @property
@@ -56,7 +59,7 @@ class Source(Protocol):
         """Whether it can choose the best of several answers."""
         ...
 
-    async def open(self, ask: Ask) -> Stream: ...
+    async def open(self, request: GenerationRequest) -> Stream: ...
 
     def spell(self, token: int) -> str:
         """A token's own text."""

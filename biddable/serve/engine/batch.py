@@ -190,14 +190,14 @@ class Deck:
             cache.use(at)
         tokens = torch.tensor([[one.tokens[-1]] for one in self.live], device=hardware.device())
         positions = self.above.at[:, None]
-        trunk = policy.trunk.body
-        states = (trunk or policy.body).embed(tokens)
+        trunk = policy.trunk.blocks
+        states = (trunk or policy.branch).embed(tokens)
         if trunk is not None:
             states = trunk(states, positions, trunk.masks(self.below.mask), self.below)
             for row, one in enumerate(self.live):
                 if one.group.order.scored:
                     one.hidden.append(states[row])
-        out = policy.body(states, positions, policy.body.masks(self.above.mask), self.above)[:, 0]
+        out = policy.branch(states, positions, policy.branch.masks(self.above.mask), self.above)[:, 0]
         going = [row for row, one in enumerate(self.live) if one.finish is None]
         over = [one for one in self.live if one.finish is not None]
         if going:
@@ -240,7 +240,7 @@ class Deck:
         """Whether an ended answer takes part in one more step: its last token's trunk output is wanted for the score."""
         return (
             one.group.order.scored
-            and self.policy.trunk.body is not None
+            and self.policy.trunk.blocks is not None
             and len(one.hidden) <= len(one.tokens)
         )
 
@@ -276,7 +276,7 @@ class Deck:
         assert self.scorer is not None
         ended = sorted(group.ended, key=lambda one: one.number)
         kept = None
-        if self.policy.trunk.body is not None:
+        if self.policy.trunk.blocks is not None:
             kept = (ended[0].hidden[0], *(torch.cat(one.hidden[1:]) for one in ended))
         scores = best_of_n.scores(self.scorer, group.order.prompt, [one.tokens for one in ended], kept)
         for place, index in enumerate(best_of_n.best(scores, group.order.wanted)):

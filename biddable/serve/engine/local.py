@@ -18,11 +18,11 @@ from biddable.model.trunk import Trunk
 from biddable.run.config import UserError
 from biddable.run.records import Message
 from biddable.run.records import Policy as Answerer
-from biddable.serve.engine.backend import Ask, Stream
+from biddable.serve.engine.backend import GenerationRequest, Stream
 from biddable.serve.engine.batch import Deck
 from biddable.serve.engine.requests import Job, Order, Piece
 from biddable.serve.engine.thread import Engine
-from biddable.serve.openai.protocol import Wrong
+from biddable.serve.openai.protocol import APIError
 
 SHORT = 4000
 """Prompts of fewer characters are tokenised at once; longer ones beside the event loop, which they would hold up."""
@@ -71,45 +71,46 @@ class Local:
     most_tokens: int  # of an answer
     seconds: float  # that an answer may take
 
-    async def open(self, ask: Ask) -> Stream:
-        """Queue the orders. Raises Wrong for prompts that cannot be answered, Full and Closed."""
-        wanted = ask.max_tokens or self.most_tokens
-        seed = secrets.randbits(62) if ask.seed is None else ask.seed
+    async def open(self, request: GenerationRequest) -> Stream:
+        """Queue the orders. Raises APIError for prompts that cannot be answered, Full and Closed."""
+        wanted = request.max_tokens or self.most_tokens
+        seed = secrets.randbits(62) if request.seed is None else request.seed
         orders = []
         long = (
-            sum(len(message.content) for message in ask.messages) + sum(len(prompt) for prompt in ask.prompts)
+            sum(len(message.content) for message in request.messages)
+            + sum(len(prompt) for prompt in request.prompts)
             > SHORT
         )
-        prompts = await run_in_threadpool(self._prompts, ask) if long else self._prompts(ask)
+        prompts = await run_in_threadpool(self._prompts, request) if long else self._prompts(request)
         for number, prompt in enumerate(prompts):
             room = self.context - len(prompt)
             if room < 1:
-                raise Wrong(
+                raise APIError(
                     f"the prompt has {len(prompt)} tokens; this server's context holds {self.context}",
-                    param="messages" if ask.messages else "prompt",
+                    param="messages" if request.messages else "prompt",
                     code="context_length_exceeded",
                 )
-            seeds = tuple(_seed(seed, number, k) for k in range(ask.count))
+            seeds = tuple(_seed(seed, number, k) for k in range(request.best_of))
             tokens = min(wanted, room, self.most_tokens)
-            shape = (tokens, ask.temperature, ask.top_p, ask.stop, ask.top)
-            orders.append(Order(prompt, seeds, ask.wanted, *shape))
+            shape = (tokens, request.temperature, request.top_p, request.stop, request.top_logprobs)
+            orders.append(Order(prompt, seeds, request.n, *shape))
         stream = _Answers(orders, seed, self.seconds)
         self.engine.submit(self.name, stream.job)
         return stream
 
-    def _prompts(self, ask: Ask) -> list[tuple[int, ...]]:
-        if ask.messages:
-            return [self._rendered(ask.messages)]
+    def _prompts(self, request: GenerationRequest) -> list[tuple[int, ...]]:
+        if request.messages:
+            return [self._rendered(request.messages)]
         found = []
-        for prompt in ask.prompts:
+        for prompt in request.prompts:
             if isinstance(prompt, str):
                 ids = tuple(self.tokenizer(prompt).input_ids)
             else:
                 ids = prompt
                 if any(token >= len(self.tokenizer) for token in ids):
-                    raise Wrong(f"prompt: token ids go up to {len(self.tokenizer) - 1}", param="prompt")
+                    raise APIError(f"prompt: token ids go up to {len(self.tokenizer) - 1}", param="prompt")
             if not ids:
-                raise Wrong("the prompt is empty", param="prompt")
+                raise APIError("the prompt is empty", param="prompt")
             found.append(ids)
         return found
 
@@ -121,7 +122,7 @@ class Local:
         try:
             return checkpoints.encode_chat(self.tokenizer, messages)
         except TemplateError as error:
-            raise Wrong(
+            raise APIError(
                 f"this model's chat template refuses the dialogue: {error}", param="messages"
             ) from error
 
@@ -129,7 +130,7 @@ class Local:
         """A control token written out in a message would be read as one: somebody could speak in another's name."""
         for token in self.tokenizer.added_tokens_decoder.values():
             if token.special and (word := str(token)) in text:
-                raise Wrong(
+                raise APIError(
                     f"{where}: holds {word}, which this model takes for a control token; leave it out",
                     param=where,
                 )

@@ -14,9 +14,9 @@ import httpx2
 from biddable.run.config import UserError
 from biddable.run.records import Finish
 from biddable.run.records import Policy as Answerer
-from biddable.serve.engine.backend import Ask
+from biddable.serve.engine.backend import GenerationRequest
 from biddable.serve.engine.requests import Full, Piece, TooLate
-from biddable.serve.openai.protocol import Wrong
+from biddable.serve.openai.protocol import APIError
 
 
 def client(url: str, key: str | None, seconds: float) -> httpx2.AsyncClient:
@@ -43,10 +43,10 @@ def names(url: str, key: str | None) -> list[str]:
 class _Events:
     """The other server's stream, as pieces."""
 
-    def __init__(self, ask: Ask, response: httpx2.Response, max_tokens: int) -> None:
-        self.prompt_tokens, self.max_tokens, self.seed = 0, max_tokens, ask.seed
-        self.answers = ask.wanted * max(1, len(ask.prompts))
-        self._ask, self._response = ask, response
+    def __init__(self, request: GenerationRequest, response: httpx2.Response, max_tokens: int) -> None:
+        self.prompt_tokens, self.max_tokens, self.seed = 0, max_tokens, request.seed
+        self.answers = request.n * max(1, len(request.prompts))
+        self._request, self._response = request, response
         self.completion_tokens: int | None = 0
         self._closing: asyncio.Task[None] | None = None
 
@@ -61,7 +61,7 @@ class _Events:
                         left.discard(piece.answer)
                     yield piece
             if left:
-                raise Wrong("the engine broke off its answer", 502, code="engine_error", retry=10.0)
+                raise APIError("the engine broke off its answer", 502, code="engine_error", retry=10.0)
         except httpx2.TimeoutException as error:
             raise TooLate("the engine took too long") from error
         except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
@@ -71,7 +71,7 @@ class _Events:
 
     def _pieces(self, event: dict[str, Any]) -> list[Piece]:
         if event.get("error") or event.get("object") == "error":
-            raise Wrong(f"the engine says: {_said(event)[0]}", 502, code="engine_error")
+            raise APIError(f"the engine says: {_said(event)[0]}", 502, code="engine_error")
         usage = event.get("usage") or {}
         self.prompt_tokens = usage.get("prompt_tokens") or self.prompt_tokens
         self.completion_tokens = usage.get("completion_tokens") or self.completion_tokens
@@ -80,7 +80,7 @@ class _Events:
             text = (choice.get("delta") or {}).get("content") if "delta" in choice else choice.get("text")
             finish = choice.get("finish_reason")
             if finish in ("abort", "error"):
-                raise Wrong("the engine broke off its answer", 502, code="engine_error", retry=10.0)
+                raise APIError("the engine broke off its answer", 502, code="engine_error", retry=10.0)
             ended: Finish | None = None if finish is None else "length" if finish == "length" else "stop"
             if text or ended:
                 found.append(Piece(int(choice["index"]), text or "", (), ended))
@@ -102,34 +102,34 @@ class Remote:
     most_tokens: int
     scores: bool = False
 
-    async def open(self, ask: Ask) -> _Events:
-        """Hand the request on. Raises Wrong for what the other server refuses, Full when it is overloaded."""
-        if ask.top is not None:
-            raise Wrong(
+    async def open(self, request: GenerationRequest) -> _Events:
+        """Hand the request on. Raises APIError for what the other server refuses, Full when it is overloaded."""
+        if request.top_logprobs is not None:
+            raise APIError(
                 "logprobs: not available from this engine", param="logprobs", code="unsupported_parameter"
             )
-        tokens = min(ask.max_tokens or self.most_tokens, self.most_tokens)
+        tokens = min(request.max_tokens or self.most_tokens, self.most_tokens)
         sent: dict[str, Any] = {
             "model": self.model,
-            "n": ask.count,
+            "n": request.best_of,
             "max_tokens": tokens,
-            "temperature": ask.temperature,
-            "top_p": ask.top_p,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        if ask.seed is not None:
-            sent["seed"] = ask.seed
-        if ask.stop:
-            sent["stop"] = list(ask.stop)
-        if ask.messages:
+        if request.seed is not None:
+            sent["seed"] = request.seed
+        if request.stop:
+            sent["stop"] = list(request.stop)
+        if request.messages:
             path, sent["messages"] = (
                 "/v1/chat/completions",
-                [message.model_dump() for message in ask.messages],
+                [message.model_dump() for message in request.messages],
             )
         else:
             path = "/v1/completions"
-            sent["prompt"] = [one if isinstance(one, str) else list(one) for one in ask.prompts]
+            sent["prompt"] = [one if isinstance(one, str) else list(one) for one in request.prompts]
         try:
             response = await self.client.send(self.client.build_request("POST", path, json=sent), stream=True)
         except httpx2.TimeoutException as error:
@@ -138,7 +138,7 @@ class Remote:
             raise _broken(error) from error
         if response.status_code != 200:
             raise await _refused(response)
-        return _Events(ask, response, tokens)
+        return _Events(request, response, tokens)
 
     def spell(self, token: int) -> str:
         return str(token)
@@ -153,8 +153,10 @@ class Remote:
         return 0, 0
 
 
-def _broken(error: Exception) -> Wrong:
-    return Wrong(f"the engine does not answer ({type(error).__name__})", 502, code="engine_error", retry=10.0)
+def _broken(error: Exception) -> APIError:
+    return APIError(
+        f"the engine does not answer ({type(error).__name__})", 502, code="engine_error", retry=10.0
+    )
 
 
 async def _refused(response: httpx2.Response) -> Exception:
@@ -169,8 +171,8 @@ async def _refused(response: httpx2.Response) -> Exception:
     except ValueError:
         message, param, code = f"status {response.status_code}", None, None
     if 400 <= response.status_code < 500 and response.status_code not in (401, 403, 404):
-        return Wrong(message, response.status_code, param, code)
-    return Wrong(f"the engine refuses: {message}", 502, code="engine_error", retry=10.0)
+        return APIError(message, response.status_code, param, code)
+    return APIError(f"the engine refuses: {message}", 502, code="engine_error", retry=10.0)
 
 
 def _said(body: Any) -> tuple[str, str | None, str | None]:

@@ -19,44 +19,44 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from biddable.serve.engine.requests import Closed, Full, TooLate
-from biddable.serve.openai.protocol import Wrong
+from biddable.serve.openai.protocol import APIError
 
-BODY_SECONDS = 30.0
+CLIENT_TIMEOUT_SECONDS = 30.0
 """So long a client may take to send its body, and to take one piece of an answer."""
-NOES = (Wrong, Full, TooLate, Closed)
+REFUSALS = (APIError, Full, TooLate, Closed)
 """What endpoints raise to say no."""
 log = logging.getLogger("biddable.serve")
 T = TypeVar("T")
 
 
-async def body(request: Request, most: int) -> bytes:
-    """A request's body. Raises Wrong when it is larger than `most` bytes or takes too long."""
-    told = request.headers.get("content-length", "0")
-    if not told.isdigit() or int(told) > most:
-        raise Wrong(f"the body is larger than {most} bytes", 413, code="request_too_large")
+async def read_body(request: Request, most: int) -> bytes:
+    """A request's body. Raises APIError when it is larger than `most` bytes or takes too long."""
+    length = request.headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > most:
+        raise APIError(f"the body is larger than {most} bytes", 413, code="request_too_large")
     found = bytearray()
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(CLIENT_TIMEOUT_SECONDS):
             async for part in request.stream():
                 found += part
                 if len(found) > most:
-                    raise Wrong(f"the body is larger than {most} bytes", 413, code="request_too_large")
+                    raise APIError(f"the body is larger than {most} bytes", 413, code="request_too_large")
     except TimeoutError:
-        raise Wrong(
-            f"the body did not come within {BODY_SECONDS:.0f} seconds", 408, code="request_timeout"
+        raise APIError(
+            f"the body did not come within {CLIENT_TIMEOUT_SECONDS:.0f} seconds", 408, code="request_timeout"
         ) from None
     return bytes(found)
 
 
-async def gone(receive: Receive) -> None:
+async def wait_for_disconnect(receive: Receive) -> None:
     """Returns when the client has hung up."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def while_here(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """Do the work unless the client hangs up before: then it is cancelled and ClientDisconnect raised."""
-    task, leaving = asyncio.create_task(work), asyncio.create_task(gone(receive))
+    task, leaving = asyncio.create_task(work), asyncio.create_task(wait_for_disconnect(receive))
     try:
         await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -68,7 +68,7 @@ async def while_here(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(task, leaving, return_exceptions=True)
 
 
-class Events(Response):
+class EventStream(Response):
     """A stream of server-sent events. `close` is called in the end, however that comes; a client that hangs up or stops reading ends it."""
 
     def __init__(self, events: AsyncGenerator[str], close: Callable[[bool], None]) -> None:
@@ -81,7 +81,7 @@ class Events(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         whole = False
         try:
-            await while_here(receive, self._write(send))
+            await cancel_on_disconnect(receive, self._write(send))
             whole = True
         except (ClientDisconnect, TimeoutError, OSError):
             pass
@@ -92,43 +92,43 @@ class Events(Response):
     async def _write(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async for event in self.events:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(CLIENT_TIMEOUT_SECONDS):
                 await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 
-def event(data: Any) -> str:
+def format_event(data: Any) -> str:
     """One server-sent event."""
     return f"data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
 
 
-def wrong(error: Exception) -> Wrong | None:
+def to_api_error(error: Exception) -> APIError | None:
     """An engine's no, as the protocol says it; None for a bug."""
-    if isinstance(error, Wrong):
+    if isinstance(error, APIError):
         return error
     if isinstance(error, Full):
-        return Wrong(
+        return APIError(
             "too many requests are waiting; try again later", 503, code="overloaded", retry=error.seconds
         )
     if isinstance(error, TooLate):
-        return Wrong(f"{error}; try again later", 503, code="timeout", retry=5.0)
+        return APIError(f"{error}; try again later", 503, code="timeout", retry=5.0)
     if isinstance(error, Closed):
-        return Wrong(str(error), 503, code="shutting_down", retry=10.0)
+        return APIError(str(error), 503, code="shutting_down", retry=10.0)
     if isinstance(error, HTTPException):
-        return Wrong(error.detail, error.status_code)
+        return APIError(error.detail, error.status_code)
     return None
 
 
-def told(_: Request, error: Exception) -> Response:
+def error_response(_: Request, error: Exception) -> Response:
     """Any error in the protocol's shape."""
-    said = wrong(error) or Wrong("something went wrong on our side", 500, code="internal_error")
+    said = to_api_error(error) or APIError("something went wrong on our side", 500, code="internal_error")
     headers = {} if said.retry is None else {"retry-after": str(math.ceil(said.retry))}
     if said.status in (408, 413):
         headers["connection"] = "close"
     return JSONResponse(said.body(), said.status, headers=headers)
 
 
-class Frame:
+class RequestLogMiddleware:
     """Around every request: its id, its line in the log, its count. A client that hung up before its answer began gets none."""
 
     def __init__(self, app: ASGIApp, count: Callable[[str, int], None]) -> None:
@@ -157,7 +157,7 @@ class Frame:
         except Exception as error:
             log.exception("%s %s %s", mark, scope["method"], path)
             if status == 499:
-                await told(Request(scope), error)(scope, receive, sent)
+                await error_response(Request(scope), error)(scope, receive, sent)
         finally:
             self.count(path, status)
             log.info("%s %s %s %d %.3fs", mark, scope["method"], path, status, time.monotonic() - began)

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from biddable.run.records import Message
 from biddable.serve.engine.requests import Token
 
-MOST_STOPS = 16
-MOST_STOP_CHARACTERS = 256
+MAX_STOPS = 16
+MAX_STOP_CHARACTERS = 256
 
 
-class Wrong(Exception):
+class APIError(Exception):
     """A request that is refused: HTTP status, what is wrong, and where."""
 
     def __init__(
@@ -35,11 +35,11 @@ class Wrong(Exception):
 
     def body(self) -> dict[str, Any]:
         """The error in the shape that OpenAI's clients understand."""
-        kind = KINDS.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        kind = ERROR_TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 
-KINDS = {
+ERROR_TYPES = {
     401: "authentication_error",
     403: "permission_error",
     429: "rate_limit_error",
@@ -47,7 +47,7 @@ KINDS = {
 }
 
 
-class Body(BaseModel):
+class RequestBody(BaseModel):
     """What all requests share: strict types, null means the default."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
@@ -58,18 +58,18 @@ class Body(BaseModel):
         return {k: v for k, v in values.items() if v is not None} if isinstance(values, dict) else values
 
 
-class Part(Body):
+class ContentPart(RequestBody):
     """A part of a message's content; only text is understood."""
 
     type: Literal["text", "input_text"]
     text: str
 
 
-class Turned(Body):
+class ChatMessage(RequestBody):
     """One message of a dialogue."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
+    content: str | list[ContentPart]
 
     def message(self) -> Message:
         content = (
@@ -78,11 +78,11 @@ class Turned(Body):
         return Message(role="system" if self.role == "developer" else self.role, content=content)
 
 
-class StreamOptions(Body):
+class StreamOptions(RequestBody):
     include_usage: bool = False
 
 
-class Asked(Body):
+class BaseCompletionRequest(RequestBody):
     """What both kinds of request share."""
 
     model: str = Field(min_length=1, max_length=200)
@@ -93,9 +93,9 @@ class Asked(Body):
     best_of: int | None = Field(default=None, ge=1)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     stop: (
-        Annotated[str, Field(min_length=1, max_length=MOST_STOP_CHARACTERS)]
-        | list[Annotated[str, Field(min_length=1, max_length=MOST_STOP_CHARACTERS)]]
-    ) = Field(default=[], max_length=max(MOST_STOPS, MOST_STOP_CHARACTERS))
+        Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
+        | list[Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]]
+    ) = Field(default=[], max_length=max(MAX_STOPS, MAX_STOP_CHARACTERS))
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
     user: str | None = Field(default=None, max_length=500)
@@ -105,17 +105,17 @@ class Asked(Body):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
 
-class ChatAsked(Asked):
+class ChatCompletionRequest(BaseCompletionRequest):
     """The body of /v1/chat/completions."""
 
-    messages: list[Turned] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     logprobs: bool = False
     top_logprobs: int = Field(default=0, ge=0, le=20)
     store: bool = False
 
 
-class TextAsked(Asked):
+class CompletionRequest(BaseCompletionRequest):
     """The body of /v1/completions."""
 
     prompt: str | list[str] | list[Annotated[int, Field(ge=0)]] | list[list[Annotated[int, Field(ge=0)]]]
@@ -131,7 +131,7 @@ class TextAsked(Asked):
         return [*texts, *lists, *([tuple(numbers)] if numbers else [])]
 
 
-NEUTRAL: dict[str, tuple[Any, ...]] = {
+NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "tools": ([],),
     "functions": ([],),
     "tool_choice": ("none", "auto"),
@@ -149,8 +149,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 """Fields that would change the answer and that we do not have, with the values that ask for nothing."""
 
-A = TypeVar("A", bound=Asked)
-B = TypeVar("B", bound=Body)
+A = TypeVar("A", bound=BaseCompletionRequest)
+B = TypeVar("B", bound=RequestBody)
 
 
 class _Unknown(BaseModel):
@@ -159,31 +159,31 @@ class _Unknown(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-def parse(kind: type[A], data: bytes) -> A:
-    """The request in a body. Raises Wrong for bytes that are no JSON, and for fields that are wrong or that we cannot honour."""
+def parse_request(kind: type[A], data: bytes) -> A:
+    """The request in a body. Raises APIError for bytes that are no JSON, and for fields that are wrong or that we cannot honour."""
     try:
         asked = kind.model_validate_json(data)
         extra = _Unknown.model_validate_json(data).model_extra or {}
     except ValidationError as error:
-        raise mistake(error) from None
-    for name, neutral in NEUTRAL.items():
+        raise invalid_request(error) from None
+    for name, neutral in NEUTRAL_VALUES.items():
         if extra.get(name) is not None and extra[name] not in neutral:
-            raise Wrong(
+            raise APIError(
                 f"{name} is not supported by this server; leave it out",
                 param=name,
                 code="unsupported_parameter",
             )
-    if len(asked.stops) > MOST_STOPS:
-        raise Wrong(f"stop: at most {MOST_STOPS} stop words, got {len(asked.stops)}", param="stop")
+    if len(asked.stops) > MAX_STOPS:
+        raise APIError(f"stop: at most {MAX_STOPS} stop words, got {len(asked.stops)}", param="stop")
     return asked
 
 
-def mistake(error: ValidationError) -> Wrong:
+def invalid_request(error: ValidationError) -> APIError:
     """The first mistake of a body, in one line."""
     mistakes = error.errors(include_url=False, include_context=False)
     first = mistakes[0]
     if first["type"] == "json_invalid":
-        return Wrong(f"the body is not JSON: {first['msg']}", code="invalid_json")
+        return APIError(f"the body is not JSON: {first['msg']}", code="invalid_json")
     place = [
         str(part)
         for part in first["loc"]
@@ -193,7 +193,7 @@ def mistake(error: ValidationError) -> Wrong:
     value = repr(first.get("input"))
     shown = value if len(value) <= 80 else value[:77] + "..."
     more = f" (and {len(mistakes) - 1} more)" if len({m["loc"][:1] for m in mistakes}) > 1 else ""
-    return Wrong(f"{where}: {first['msg']}; got {shown}{more}", param=where, code="invalid_value")
+    return APIError(f"{where}: {first['msg']}; got {shown}{more}", param=where, code="invalid_value")
 
 
 def usage(prompt: int, completion: int) -> dict[str, int]:
@@ -201,7 +201,7 @@ def usage(prompt: int, completion: int) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
-def spelled(name: str, logp: float) -> dict[str, Any]:
+def token_logprob(name: str, logp: float) -> dict[str, Any]:
     """One token with its log-probability as the chat protocol writes it."""
     whole = "\ufffd" not in name
     return {"token": name, "logprob": logp, "bytes": list(name.encode("utf-8", "replace")) if whole else None}
@@ -210,13 +210,16 @@ def spelled(name: str, logp: float) -> dict[str, Any]:
 def chat_logprobs(tokens: Sequence[Token], spell: Any) -> dict[str, Any]:
     """Tokens as the chat protocol writes them. `spell`: id -> text."""
     content = [
-        {**spelled(spell(token.id), token.logp), "top_logprobs": [spelled(spell(i), p) for i, p in token.top]}
+        {
+            **token_logprob(spell(token.id), token.logp),
+            "top_logprobs": [token_logprob(spell(i), p) for i, p in token.top],
+        }
         for token in tokens
     ]
     return {"content": content, "refusal": None}
 
 
-def text_logprobs(tokens: Sequence[Token], spell: Any, offset: int) -> dict[str, Any]:
+def completion_logprobs(tokens: Sequence[Token], spell: Any, offset: int) -> dict[str, Any]:
     """Tokens as the completions protocol writes them; `offset` is where the first stands in the text."""
     names = [spell(token.id) for token in tokens]
     offsets = []

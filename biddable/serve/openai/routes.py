@@ -15,106 +15,122 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from biddable.serve import recorder
-from biddable.serve.engine.backend import Ask, Source
+from biddable.serve.engine.backend import GenerationRequest, ServedModel
 from biddable.serve.engine.requests import Piece
-from biddable.serve.exchange import Said, Server, Talk
+from biddable.serve.exchange import Completion, Exchange, ServerState
 from biddable.serve.openai import protocol
-from biddable.serve.openai.http import NOES, Events, Frame, body, event, told, while_here, wrong
-from biddable.serve.openai.protocol import Asked, ChatAsked, TextAsked, Wrong
-from biddable.serve.recorder import Asker
+from biddable.serve.openai.http import (
+    REFUSALS,
+    EventStream,
+    RequestLogMiddleware,
+    cancel_on_disconnect,
+    error_response,
+    format_event,
+    read_body,
+    to_api_error,
+)
+from biddable.serve.openai.protocol import (
+    APIError,
+    BaseCompletionRequest,
+    ChatCompletionRequest,
+    CompletionRequest,
+)
+from biddable.serve.recorder import Requester
 from biddable.store.api_keys import Key
 
 
 async def _caller(request: Request) -> Key | None:
-    """Whose key a request has. Raises Wrong for a missing or unknown key, and for one that asks too often."""
-    server: Server = request.app.state.server
+    """Whose key a request has. Raises APIError for a missing or unknown key, and for one that asks too often."""
+    server: ServerState = request.app.state.server
     who = request.client.host if request.client else "unknown"
     key = None
     if server.keys is not None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise Wrong(
+            raise APIError(
                 "an API key is missing; send it as `Authorization: Bearer KEY`", 401, code="missing_api_key"
             )
         keys = server.keys
         key = keys.find(token.strip()) if keys.fresh() else await run_in_threadpool(keys.find, token.strip())
         if key is None:
-            raise Wrong("this API key is not known, or it was closed", 401, code="invalid_api_key")
+            raise APIError("this API key is not known, or it was closed", 401, code="invalid_api_key")
         who = key.id
-    if wait := server.rates.take(who):
-        raise Wrong("you ask too often; wait a little", 429, code="rate_limit_exceeded", retry=wait)
+    if wait := server.rate_limiter.take(who):
+        raise APIError("you ask too often; wait a little", 429, code="rate_limit_exceeded", retry=wait)
     return key
 
 
-def _asker(server: Server, key: Key | None, asked: Asked, store: bool) -> Asker:
+def _asker(server: ServerState, key: Key | None, asked: BaseCompletionRequest, store: bool) -> Requester:
     owner = key.pseudonym if key else "everybody"
     user = owner
-    if asked.user is not None and server.keeper is not None:
-        user = server.keeper.pseudonym(owner, asked.user)
-    return Asker(user, recorder.version(recorder.API_CONSENT) if store else None, "api")
+    if asked.user is not None and server.recorder is not None:
+        user = server.recorder.pseudonym(owner, asked.user)
+    return Requester(user, recorder.consent_version(recorder.API_CONSENT) if store else None, "api")
 
 
-def _counts(server: Server, source: Source, asked: Asked, prompts: int) -> tuple[int, int]:
-    """How many answers a prompt are sampled, and how many given out. Raises Wrong when that is too much."""
+def _counts(
+    server: ServerState, source: ServedModel, asked: BaseCompletionRequest, prompts: int
+) -> tuple[int, int]:
+    """How many answers a prompt are sampled, and how many given out. Raises APIError when that is too much."""
     count = asked.best_of or max(server.best_of, asked.n)
     if count < asked.n:
-        raise Wrong(f"best_of = {count} answers are fewer than n = {asked.n}", param="best_of")
-    if count * prompts > server.most_answers:
-        raise Wrong(
-            f"at most {server.most_answers} answers a request, {count * prompts} were asked for", param="n"
+        raise APIError(f"best_of = {count} answers are fewer than n = {asked.n}", param="best_of")
+    if count * prompts > server.max_answers:
+        raise APIError(
+            f"at most {server.max_answers} answers a request, {count * prompts} were asked for", param="n"
         )
     if count > asked.n and not source.scores:
         said = 'best_of: this server has no reward model to choose with; its [serve.api] needs reward = "learn.reward"'
-        raise Wrong(said, param="best_of", code="unsupported_parameter")
+        raise APIError(said, param="best_of", code="unsupported_parameter")
     return count, asked.n
 
 
 async def chat(request: Request) -> Response:
     """POST /v1/chat/completions."""
-    server: Server = request.app.state.server
+    server: ServerState = request.app.state.server
     key = await _caller(request)
-    asked = protocol.parse(ChatAsked, await body(request, server.most_bytes))
+    asked = protocol.parse_request(ChatCompletionRequest, await read_body(request, server.max_request_bytes))
     source = server.source(asked.model)
     count, wanted = _counts(server, source, asked, 1)
-    ask = Ask(
+    ask = GenerationRequest(
         source.name,
         messages=tuple(turned.message() for turned in asked.messages),
-        count=count,
-        wanted=wanted,
+        best_of=count,
+        n=wanted,
         seed=asked.seed,
         max_tokens=asked.max_completion_tokens or asked.max_tokens,
         temperature=asked.temperature,
         top_p=asked.top_p,
         stop=asked.stops,
-        top=asked.top_logprobs if asked.logprobs else None,
+        top_logprobs=asked.top_logprobs if asked.logprobs else None,
     )
-    talk = Talk(server, source, ask, _asker(server, key, asked, asked.store), recorder.new_id("chatcmpl"))
+    talk = Exchange(server, source, ask, _asker(server, key, asked, asked.store), recorder.new_id("chatcmpl"))
     return await _answer(request, asked, talk, _Chat(talk))
 
 
 async def text(request: Request) -> Response:
     """POST /v1/completions."""
-    server: Server = request.app.state.server
+    server: ServerState = request.app.state.server
     key = await _caller(request)
-    asked = protocol.parse(TextAsked, await body(request, server.most_bytes))
+    asked = protocol.parse_request(CompletionRequest, await read_body(request, server.max_request_bytes))
     source = server.source(asked.model)
     prompts = asked.prompts()
     if not prompts:
-        raise Wrong("prompt: the list is empty", param="prompt")
+        raise APIError("prompt: the list is empty", param="prompt")
     count, wanted = _counts(server, source, asked, len(prompts))
-    ask = Ask(
+    ask = GenerationRequest(
         source.name,
         prompts=tuple(prompts),
-        count=count,
-        wanted=wanted,
+        best_of=count,
+        n=wanted,
         seed=asked.seed,
         max_tokens=asked.max_tokens or 16,
         temperature=asked.temperature,
         top_p=asked.top_p,
         stop=asked.stops,
-        top=asked.logprobs,
+        top_logprobs=asked.logprobs,
     )
-    talk = Talk(server, source, ask, _asker(server, key, asked, False), recorder.new_id("cmpl"))
+    talk = Exchange(server, source, ask, _asker(server, key, asked, False), recorder.new_id("cmpl"))
     return await _answer(request, asked, talk, _Text(talk))
 
 
@@ -123,12 +139,14 @@ class _Chat:
 
     kind, chunk = "chat.completion", "chat.completion.chunk"
 
-    def __init__(self, talk: Talk) -> None:
+    def __init__(self, talk: Exchange) -> None:
         self.talk = talk
 
-    def choice(self, index: int, said: Said, turn: str | None) -> dict[str, Any]:
+    def choice(self, index: int, said: Completion, turn: str | None) -> dict[str, Any]:
         shown = (
-            None if self.talk.ask.top is None else protocol.chat_logprobs(said.tokens, self.talk.source.spell)
+            None
+            if self.talk.ask.top_logprobs is None
+            else protocol.chat_logprobs(said.tokens, self.talk.source.spell)
         )
         message = {"role": "assistant", "content": said.text, "refusal": None}
         return {"index": index, "message": message, "logprobs": shown, "finish_reason": said.finish} | _ours(
@@ -146,7 +164,7 @@ class _Chat:
     def piece(self, piece: Piece) -> dict[str, Any]:
         shown = (
             None
-            if self.talk.ask.top is None
+            if self.talk.ask.top_logprobs is None
             else protocol.chat_logprobs(piece.tokens, self.talk.source.spell)
         )
         return {
@@ -156,7 +174,7 @@ class _Chat:
             "finish_reason": None,
         }
 
-    def end(self, index: int, said: Said, turn: str | None) -> dict[str, Any]:
+    def end(self, index: int, said: Completion, turn: str | None) -> dict[str, Any]:
         return {"index": index, "delta": {}, "logprobs": None, "finish_reason": said.finish} | _ours(
             said.score, turn
         )
@@ -167,17 +185,17 @@ class _Text:
 
     kind, chunk = "text_completion", "text_completion"
 
-    def __init__(self, talk: Talk) -> None:
+    def __init__(self, talk: Exchange) -> None:
         self.talk = talk
 
     def _logprobs(self, tokens: Any, offset: int) -> dict[str, Any] | None:
         return (
             None
-            if self.talk.ask.top is None
-            else protocol.text_logprobs(tokens, self.talk.source.spell, offset)
+            if self.talk.ask.top_logprobs is None
+            else protocol.completion_logprobs(tokens, self.talk.source.spell, offset)
         )
 
-    def choice(self, index: int, said: Said, turn: str | None) -> dict[str, Any]:
+    def choice(self, index: int, said: Completion, turn: str | None) -> dict[str, Any]:
         shown = self._logprobs(said.tokens, 0)
         return {"index": index, "text": said.text, "logprobs": shown, "finish_reason": said.finish} | _ours(
             said.score, turn
@@ -195,7 +213,7 @@ class _Text:
             "finish_reason": None,
         }
 
-    def end(self, index: int, said: Said, turn: str | None) -> dict[str, Any]:
+    def end(self, index: int, said: Completion, turn: str | None) -> dict[str, Any]:
         return {"index": index, "text": "", "logprobs": None, "finish_reason": said.finish} | _ours(
             said.score, turn
         )
@@ -206,15 +224,17 @@ def _ours(score: float | None, turn: str | None) -> dict[str, Any]:
     return ({} if score is None else {"score": score}) | ({} if turn is None else {"turn": turn})
 
 
-async def _answer(request: Request, asked: Asked, talk: Talk, shape: _Chat | _Text) -> Response:
+async def _answer(
+    request: Request, asked: BaseCompletionRequest, talk: Exchange, shape: _Chat | _Text
+) -> Response:
     """Answer at once or piece by piece. Whatever is wrong before the first piece is told as a status of its own."""
     try:
         await talk.open()
         if asked.stream:
             pieces = talk.pieces()
-            first = await while_here(request.receive, _first(pieces))
-            return Events(_events(asked, talk, shape, first, pieces), talk.close)
-        said = await while_here(request.receive, talk.all())
+            first = await cancel_on_disconnect(request.receive, _first(pieces))
+            return EventStream(_events(asked, talk, shape, first, pieces), talk.close)
+        said = await cancel_on_disconnect(request.receive, talk.all())
         choices = [shape.choice(index, one, await talk.keep(index)) for index, one in enumerate(said)]
     except BaseException:
         talk.close(whole=False)
@@ -228,7 +248,11 @@ async def _first(pieces: AsyncIterator[Piece]) -> Piece:
 
 
 async def _events(
-    asked: Asked, talk: Talk, shape: _Chat | _Text, first: Piece, rest: AsyncIterator[Piece]
+    asked: BaseCompletionRequest,
+    talk: Exchange,
+    shape: _Chat | _Text,
+    first: Piece,
+    rest: AsyncIterator[Piece],
 ) -> AsyncGenerator[str]:
     head = _head(talk, shape.chunk)
     more: dict[str, Any] = {"usage": None} if asked.stream_options.include_usage else {}
@@ -244,24 +268,24 @@ async def _events(
             if piece.answer not in begun:
                 begun.add(piece.answer)
                 if (opening := shape.begin(piece.answer)) is not None:
-                    yield event(head | {"choices": [opening]} | more)
+                    yield format_event(head | {"choices": [opening]} | more)
             if piece.text or piece.tokens:
-                yield event(head | {"choices": [shape.piece(piece)]} | more)
+                yield format_event(head | {"choices": [shape.piece(piece)]} | more)
             if piece.finish is not None:
                 turn = await talk.keep(piece.answer)
-                yield event(
+                yield format_event(
                     head | {"choices": [shape.end(piece.answer, talk.said[piece.answer], turn)]} | more
                 )
         if more:
-            yield event(head | {"choices": [], "usage": talk.usage()})
+            yield format_event(head | {"choices": [], "usage": talk.usage()})
         yield "data: [DONE]\n\n"
     except Exception as error:
-        if (said := wrong(error)) is None:
+        if (said := to_api_error(error)) is None:
             raise
-        yield event(said.body())
+        yield format_event(said.body())
 
 
-def _head(talk: Talk, kind: str) -> dict[str, Any]:
+def _head(talk: Exchange, kind: str) -> dict[str, Any]:
     model = talk.source
     return {
         "id": talk.name,
@@ -275,36 +299,36 @@ def _head(talk: Talk, kind: str) -> dict[str, Any]:
 async def all_models(request: Request) -> Response:
     """GET /v1/models."""
     await _caller(request)
-    server: Server = request.app.state.server
+    server: ServerState = request.app.state.server
     return JSONResponse({"object": "list", "data": [_model(server, name) for name in server.sources]})
 
 
 async def one_model(request: Request) -> Response:
     """GET /v1/models/NAME."""
     await _caller(request)
-    server: Server = request.app.state.server
+    server: ServerState = request.app.state.server
     return JSONResponse(_model(server, server.source(request.path_params["name"]).name))
 
 
-def _model(server: Server, name: str) -> dict[str, Any]:
+def _model(server: ServerState, name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": server.started, "owned_by": "biddable"}
 
 
 async def forget(request: Request) -> Response:
     """DELETE /v1/data?user=NAME: takes out what was kept of a program's user; without a name, of the key's owner."""
     key = await _caller(request)
-    server: Server = request.app.state.server
-    if server.keeper is None or key is None:
-        raise Wrong("nothing is kept here that belongs to a key", 404)
+    server: ServerState = request.app.state.server
+    if server.recorder is None or key is None:
+        raise APIError("nothing is kept here that belongs to a key", 404)
     name = request.query_params.get("user")
-    user = key.pseudonym if name is None else server.keeper.pseudonym(key.pseudonym, name)
-    turns, feedback = await server.keeper.forget(user)
+    user = key.pseudonym if name is None else server.recorder.pseudonym(key.pseudonym, name)
+    turns, feedback = await server.recorder.forget(user)
     return JSONResponse({"object": "data.deleted", "turns": turns, "feedback": feedback})
 
 
 async def health(request: Request) -> Response:
     """GET /health: 200 while every model can answer."""
-    server: Server = request.app.state.server
+    server: ServerState = request.app.state.server
     down = [name for name, source in server.sources.items() if not await source.alive()]
     return JSONResponse(
         {"status": "failing" if down else "ok"} | ({"models": down} if down else {}), 503 if down else 200
@@ -314,11 +338,11 @@ async def health(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """GET /metrics, for Prometheus, with a key."""
     await _caller(request)
-    server: Server = request.app.state.server
+    server: ServerState = request.app.state.server
     loads = [source.load() for source in server.sources.values()]
-    server.meters.busy.set(sum(busy for busy, _ in loads))
-    server.meters.waiting.set(sum(waiting for _, waiting in loads))
-    return Response(server.meters.text(), media_type="text/plain; version=0.0.4")
+    server.metrics.running.set(sum(busy for busy, _ in loads))
+    server.metrics.waiting.set(sum(waiting for _, waiting in loads))
+    return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 ROUTES = [
@@ -333,16 +357,16 @@ ROUTES = [
 PATHS = frozenset(route.path for route in ROUTES)
 
 
-def application(server: Server) -> Starlette:
+def application(server: ServerState) -> Starlette:
     """The API as an application of its own: no cookies, no forms."""
 
     def count(path: str, status: int) -> None:
-        server.meters.requests.labels(path if path in PATHS else "other", str(status)).inc()
+        server.metrics.requests.labels(path if path in PATHS else "other", str(status)).inc()
 
     app = Starlette(
         routes=ROUTES,
-        exception_handlers=dict.fromkeys((HTTPException, *NOES), told),
-        middleware=[Middleware(Frame, count=count)],
+        exception_handlers=dict.fromkeys((HTTPException, *REFUSALS), error_response),
+        middleware=[Middleware(RequestLogMiddleware, count=count)],
     )
     app.state.server = server
     return app

@@ -16,10 +16,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from biddable.label import comparisons, exports, queue, screening
-from biddable.run import records
+from biddable.run import jsonl
 from biddable.run.config import Waiting
+from biddable.run.context import StageContext
 from biddable.run.records import Answer, Comparison, Message, Prompt, Replies
-from biddable.run.stages import StageContext
 from biddable.store import reviews
 from biddable.store.accounts import Accounts
 from tests.label.test_screening import setting
@@ -202,7 +202,7 @@ def test_what_is_clicked_is_what_is_kept_frozen_and_exported(
         )
         for n, size in enumerate(sizes)
     ]
-    records.write(tmp_path / "replies.jsonl", asked)
+    jsonl.write(tmp_path / "replies.jsonl", asked)
     cfg = comparisons.Config(
         replies=tmp_path / "replies.jsonl", double_share=0.0, store=str(tmp_path / "store.db")
     )
@@ -226,7 +226,7 @@ def test_what_is_clicked_is_what_is_kept_frozen_and_exported(
     rows = queue.collected_labels(accounts.store, name)
     assert {row.task: tuple(found) for row, found in zip(rows, ranks(accounts, name), strict=True)} == clicked
     comparisons.run(cfg, freeze)
-    frozen = records.read(freeze.path("comparisons.jsonl"), Comparison)
+    frozen = jsonl.read(freeze.path("comparisons.jsonl"), Comparison)
     assert len(frozen) == len(sizes)
     assert {
         one.text: rank for row in frozen for one, rank in zip(row.answers, row.ranks, strict=True)

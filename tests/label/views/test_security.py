@@ -11,7 +11,8 @@ from fastapi.routing import APIRoute
 
 from biddable.label.views import markup
 from biddable.store.accounts import MOST_ATTEMPTS, Accounts
-from biddable.web import app as web
+from biddable.web.forms import MAX_BODY_BYTES
+from biddable.web.middleware import CONTENT_SECURITY_POLICY
 
 from .conftest import PASSWORD, Browser
 from .test_tasks import begin, put
@@ -73,9 +74,12 @@ def test_no_page_opens_without_a_session_and_admins_pages_for_admins_only(
 
 def test_every_response_has_the_safe_headers(app: FastAPI, logged_in: Enter) -> None:
     ada = logged_in("ada")
-    for path in ("/", "/nowhere", "/static/task.js", "/base/base.css", "/login"):
+    for path in ("/", "/nowhere", "/static/task.js", "/web/base.css", "/login"):
         headers = ada.get(path).headers
-        assert headers["content-security-policy"] == web.POLICY and "unsafe" not in web.POLICY
+        assert (
+            headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+            and "unsafe" not in CONTENT_SECURITY_POLICY
+        )
         assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
     for path in ("/", "/profile", "/mine", "/guideline"):
         text = ada.get(path).text
@@ -89,7 +93,7 @@ def test_the_page_for_a_bug_tells_nothing_and_is_safe_too(
     monkeypatch.setattr("biddable.label.views.tasks._offers", lambda store, me: 1 / 0)
     said = ada.get("/")
     assert said.status_code == 500 and "Our mistake" in said.text and "division" not in said.text
-    assert said.headers["content-security-policy"] == web.POLICY
+    assert said.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
 
 
 def test_scripts_in_every_text_field_stay_text(app: FastAPI, accounts: Accounts, logged_in: Enter) -> None:
@@ -172,7 +176,7 @@ def test_logging_in_gives_a_new_session(app: FastAPI, accounts: Accounts) -> Non
 
 def test_too_much_is_refused(app: FastAPI, accounts: Accounts, logged_in: Enter) -> None:
     ada = logged_in("ada")
-    assert ada.post("/profile/password", old="x" * (web.MOST_BYTES + 1)).status_code == 413
+    assert ada.post("/profile/password", old="x" * (MAX_BODY_BYTES + 1)).status_code == 413
 
     def endless() -> object:
         for _ in range(40):
@@ -191,7 +195,7 @@ def test_too_much_is_refused(app: FastAPI, accounts: Accounts, logged_in: Enter)
     [
         "/static/../site.py",
         "/static/%2e%2e/site.py",
-        "/base/..%2faccounts.py",
+        "/web/..%2fapp.py",
         "/static//etc/passwd",
         "/invitation/..%2f..%2fadmin",
     ],

@@ -1,0 +1,30 @@
+"""The page's chapters, one a file: each has a `chapter(evidence)` that returns paragraphs, plots and tables."""
+
+from biddable.measure.report.chapters import (
+    alignment_tax,
+    benchmarks,
+    overoptimisation,
+    ppo,
+    ratings,
+    reward_model,
+    rounds,
+    sft,
+    time_and_memory,
+    vital_signs,
+    winrates,
+)
+
+CHAPTERS = (
+    winrates.chapter,
+    reward_model.chapter,
+    ppo.chapter,
+    overoptimisation.chapter,
+    alignment_tax.chapter,
+    benchmarks.chapter,
+    ratings.chapter,
+    rounds.chapter,
+    vital_signs.chapter,
+    sft.chapter,
+    time_and_memory.chapter,
+)
+"""In the order of the page."""

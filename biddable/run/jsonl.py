@@ -1,0 +1,149 @@
+"""JSONL files: one JSON object a line, read with the line number in every error, written whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from biddable.run.config import UserError
+from biddable.run.records import Record
+
+R = TypeVar("R", bound=Record)
+
+
+def read(path: Path, kind: type[R]) -> list[R]:
+    """All records of one JSONL file. Every wrong line is named at once; an empty file is refused.
+
+    Raises UserError with a line `file:line: field: what is wrong` for each mistake.
+    """
+    if not path.is_file():
+        raise UserError([f"{path}: no such file; a {kind.__name__} record a line was expected there"])
+    found: list[R] = []
+    wrong: list[str] = []
+    for number, line in read_lines(path):
+        if not line.strip():
+            wrong.append(f"{path}:{number}: empty line; one JSON record a line was expected")
+            continue
+        try:
+            found.append(kind.model_validate_json(line))
+        except ValidationError as error:
+            wrong += validation_errors(f"{path}:{number}", kind, error)
+    if not found and not wrong:
+        wrong.append(f"{path}: the file is empty; at least one {kind.__name__} record was expected")
+    if wrong:
+        raise UserError(wrong)
+    return found
+
+
+def validation_errors(where: str, kind: type[BaseModel], error: ValidationError) -> list[str]:
+    """What is wrong with a line, a sentence for each field."""
+    found = []
+    for mistake in error.errors(include_url=False):
+        field = ".".join(str(part) for part in mistake["loc"]) or "line"
+        if mistake["type"] == "json_invalid":
+            said = re.sub(r" at line 1 column (\d+)$", r" at character \1", mistake["msg"])
+            found.append(f"{where}: {said} (got {str(mistake.get('input')).strip()[:80]})")
+            continue
+        value = json.dumps(mistake.get("input"), default=str)[:80]
+        found.append(f"{where}: {kind.__name__} {field}: {mistake['msg']} (got {value})")
+    return found
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of each line of a UTF-8 file, also of a gzipped one (`.gz`).
+
+    Raises UserError for a folder, for bytes that are not UTF-8 and for a broken gzip file.
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; a file was expected")
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                yield number, raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}:{number}: not UTF-8 at byte {error.start}; save the file as UTF-8"
+        ) from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(
+            f"{path}: line {number + 1} cannot be read, the gzip file is broken ({error})"
+        ) from error
+
+
+def read_objects(path: Path, needed: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Lines of a metrics or samples file; none when there is no such file.
+
+    Raises UserError with a line for every row that is not a JSON object or lacks a key of `needed`.
+    """
+    if not path.is_file():
+        return []
+    found, wrong = [], []
+    for number, line in read_lines(path):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            wrong.append(f"{path}:{number}: not JSON; one object a line was expected")
+            continue
+        missing = [key for key in needed if not isinstance(row, dict) or key not in row]
+        if missing:
+            wrong.append(f"{path}:{number}: {', '.join(missing)} expected in every line")
+            continue
+        found.append(row)
+    if wrong:
+        raise UserError(wrong)
+    return found
+
+
+class LineWriter:
+    """A file of lines under way: written to a side name, renamed when the `with` block ends well, removed when it does not.
+
+    `private`: the file and its folder are for their owner's eyes only, and without a line there is no file.
+    """
+
+    def __init__(self, path: Path, private: bool = False) -> None:
+        self.path = path
+        self.private = private
+        self.count = 0
+        self._side = path.with_name(path.name + ".part")
+
+    def __enter__(self) -> LineWriter:
+        if self.private:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = 0o600 if self.private else 0o666
+        handle = os.open(self._side, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        self._file = os.fdopen(handle, "w", encoding="utf-8")
+        return self
+
+    def add(self, read_lines: Iterable[str]) -> None:
+        """Write lines; each ends with a newline."""
+        for line in read_lines:
+            self._file.write(line)
+            self.count += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            with self._file:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            if kind is None and (self.count or not self.private):
+                self._side.replace(self.path)
+            elif kind is None:
+                self.path.unlink(missing_ok=True)
+        finally:
+            self._side.unlink(missing_ok=True)
+
+
+def write(path: Path, rows: Iterable[Record]) -> int:
+    """Write one record a line to a side name, then rename: the file is whole or absent. Returns the number of rows."""
+    with LineWriter(path) as file:
+        file.add(row.model_dump_json(exclude_none=True) + "\n" for row in rows)
+    return file.count

@@ -1,0 +1,147 @@
+"""The report's chapters beyond the headline: the alignment tax, the ladder, ratings and rounds."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from biddable.measure import ratings, report
+from biddable.measure.benchmarks import aggregate
+from biddable.measure.benchmarks.tasks import Marks
+from biddable.measure.report import paper_plots
+from biddable.measure.report.chapters import benchmarks
+from biddable.measure.report.chapters.ratings import question_of
+from biddable.run import jsonl
+from biddable.run.config import UserError
+from biddable.run.context import StageContext
+from biddable.run.records import Rating, Replies
+
+
+def benchmark(fixture: ModuleType, run: Path, word: str, shape: str, marks: dict[str, list[Marks]]) -> Path:
+    """A finished [measure.benchmarks.WORD] with these marks."""
+    key = f"measure.benchmarks.{word}"
+    (run / key).mkdir(parents=True)
+    count = len(next(iter(marks.values())))
+    rows = aggregate.table(marks, [str(i) for i in range(count)], "start", ["toxicity", "toxic"], 200, 1)
+    (run / key / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    summary = {"shape": shape, "items": count, "licence": ["MIT"], "sha256": "ab" * 32}
+    fixture.stage(run, key, {"shape": shape}, {}, summary, 3.0)
+    return run / key
+
+
+@pytest.fixture(scope="module")
+def shown(fixture: ModuleType, whole: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A page with every chapter, and its folder."""
+    run = tmp_path_factory.mktemp("costs") / "sample"
+    shutil.copytree(whole, run)
+    chance = random.Random(2)
+    models = {"start": 0.4, "sft": 0.4, "ppo": 0.44, "plain": 0.1}
+    choice = {
+        name: [
+            {
+                word: (float(chance.random() < p), 1.0)
+                for word in ("accuracy_per_token", "accuracy_per_character")
+            }
+            for _ in range(200)
+        ]
+        for name, p in models.items()
+    }
+    toxic = {
+        name: [{"toxicity": (chance.random(), 1.0), "toxic": (1.0, 1.0)} for _ in range(20)]
+        for name in models
+    }
+    tests = [
+        benchmark(fixture, run, "hellaswag", "hellaswag", choice),
+        benchmark(fixture, run, "toxicity<b>"[:8], "realtoxicity", toxic),
+    ]
+    rows = jsonl.read(run / "learn.replies.test" / "replies.jsonl", Replies)
+    rated = [
+        Rating(
+            id=f"{row.prompt.id}-{a.model}-{w}", prompt=row.prompt, answer=a, overall=chance.randint(1, 7), panel="held_out",
+            metadata={"hallucination": chance.random() < 0.3, "follows_instruction": chance.random() < 0.7 if w else None},
+            labeler=f"held-out-{w + 1}", simulated=True, guideline="g",
+        )
+        for row in rows
+        for a in row.answers
+        for w in range(2)
+    ]  # fmt: skip
+    fixture.write(run, "label.ratings.test", "ratings.jsonl", rated)
+    fixture.stage(run, "label.ratings.test", {}, {}, {"simulated": True}, 1.0)
+    own = run / "measure.ratings"
+    own.mkdir()
+    context = StageContext(own, "measure.ratings", 1, lambda step, steps, numbers: None)
+    ratings.run(ratings.Config(ratings=run / "label.ratings.test", baseline="sft", resamples=200), context)
+    fixture.stage(run, "measure.ratings", {}, {"ratings": "label.ratings.test"}, context.summary, 1.0)
+    earlier = shutil.copytree(whole, run.parent / "earlier")
+    out = tmp_path_factory.mktemp("page")
+    cfg: dict[str, Any] = {
+        "winrate": run / "measure.winrate", "ppo": run / "learn.ppo", "reward": run / "learn.reward", "sft": run / "learn.sft",
+        "comparisons": run / "label.comparisons", "replies": run / "learn.replies.test", "plain": run / "learn.ppo.plain",
+        "benchmarks": tuple(tests), "ratings_by_model": own, "other_winrates": (earlier / "measure.winrate",),
+    }  # fmt: skip
+    report.run(
+        report.Config(**cfg), StageContext(out, "measure.report", 1, lambda step, steps, numbers: None)
+    )
+    with pytest.raises(UserError, match="axis_values: 1 values for 1 other_winrates and this run"):
+        report.run(
+            report.Config(**cfg, axis_values=(1.0,)),
+            StageContext(out, "measure.report", 1, lambda step, steps, numbers: None),
+        )
+    return (out / "report.html").read_text(encoding="utf-8"), out
+
+
+def test_the_page_has_every_chapter(shown: tuple[str, Path]) -> None:
+    page, _ = shown
+    for anchor in ("benchmarks", "ratings", "rounds"):
+        assert f'id="{anchor}"' in page
+    assert "Benchmarks: value, 95 % interval" in page and "hellaswag" in page and "lower is better" in page
+    assert "The ladder" in page and "Elo points" in page
+    assert "follows instruction" in page
+    assert (
+        "PPO-ptx: " in page.split('id="rounds"')[1] and "start model: " in page.split('id="rounds"')[1]
+    )  # start over SFT is drawn as well
+    assert (
+        "minus" not in page.split('id="ratings"')[1].split('id="rounds"')[0]
+    )  # differences are no questions
+    assert "the run has no [measure.benchmarks]" not in page
+
+
+def test_a_cell_says_value_interval_and_difference() -> None:
+    row = {
+        "value": 0.4841,
+        "low": 0.366,
+        "high": 0.604,
+        "change": -0.012,
+        "change_low": -0.02,
+        "change_high": -0.004,
+    }
+    assert benchmarks.format_cell("accuracy", row) == "48.4 (36.6–60.4)\n−1.2*"
+    assert benchmarks.format_cell("nll", row | {"change_high": 0.1}) == "0.484 (0.366–0.604)\n−0.012"
+    assert (
+        benchmarks.format_cell("bleu", {"value": 12.0, "low": 10.0, "high": 14.0}) == "12.000 (10.000–14.000)"
+    )
+    assert benchmarks.format_cell("nll", {"value": 1.0, "low": None, "high": None}) == "1.000 (?–?)"
+
+
+def test_questions_are_told_from_models_by_the_longest_name() -> None:
+    models = ["sft", "my_sft"]
+    assert question_of("hallucination_my_sft", models) == "hallucination"
+    assert question_of("hallucination_sft", models) == "hallucination"
+    assert question_of("by_use_case", models) is None
+
+
+def test_sizes_as_people_write_them() -> None:
+    assert [paper_plots.size(n) for n in (3, 1.5, 2e3, 135e6, 1.7e9, 175e9)] == [
+        "3",
+        "1.5",
+        "2k",
+        "135M",
+        "1.7B",
+        "175B",
+    ]
