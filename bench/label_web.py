@@ -34,7 +34,7 @@ from label_load import SET, database, shown
 
 from biddable.label import collection
 from biddable.run.records import Answer, Message, Prompt, Replies
-from biddable.store import drafts as desk
+from biddable.store import guidelines
 from biddable.store.accounts import Accounts
 from biddable.store.store import Store, open_store
 from biddable.store.tables import accounts, sessions
@@ -145,8 +145,8 @@ def prepared(where: str, count: int, tasks: int, overlap: int) -> tuple[str, ...
             question = Replies(prompt=prompt, answers=answers).model_dump_json(exclude_none=True)
             asked.append(Task(f"{SET}#{chance.getrandbits(40):010x}-{i}", question, overlap))
         store.put_tasks(TaskSet(SET, "label.comparisons", "training", False), asked)
-        desk.publish_guideline(store, *collection.guideline("training"))
-        signer = Signer(known.secret(), salt="cookie")
+        guidelines.publish_guideline(store, *collection.guideline("training"))
+        signer = Signer(known.cookie_secret(), salt="cookie")
         return tuple(signer.sign(token).decode() for token in tokens)
 
 

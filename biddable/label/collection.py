@@ -31,7 +31,8 @@ from biddable.run.records import (
     Split,
     hash_fraction,
 )
-from biddable.store import drafts, reviews
+from biddable.store import gold as store_gold
+from biddable.store import guidelines as store_guidelines
 from biddable.store.store import Store, open_store
 from biddable.store.types import Person, Task, TaskSet
 
@@ -205,8 +206,8 @@ def guideline(panel: Panel, folder: Path | None = None) -> tuple[str, str]:
 def publish_default_guideline(store: Store, panel: Panel, folder: Path | None = None) -> None:
     """Put a panel's guideline in force, unless there is one already: an admin may have written another."""
     name, text = guideline(panel, folder)
-    if drafts.current_guideline(store, name) is None:
-        drafts.publish_guideline(store, name, text)
+    if store_guidelines.current_guideline(store, name) is None:
+        store_guidelines.publish_guideline(store, name, text)
 
 
 def panel_of(cfg: Settings) -> Panel:
@@ -238,7 +239,7 @@ def collect_labels(
         if gold and isinstance(cfg, GoldSettings) and not simulated:
             task_set = replace(task_set, gold=f"{name}/gold", gold_share=cfg.gold_share)
             gold_set = replace(task_set, name=f"{name}/gold", gold=None, gold_share=0.0)
-            reviews.put_gold(store, gold_set, [(replace(t, id=f"{name}#{t.id}"), key) for t, key in gold])
+            store_gold.put_gold(store, gold_set, [(replace(t, id=f"{name}#{t.id}"), key) for t, key in gold])
         store.put_tasks(task_set, [replace(task, id=f"{name}#{task.id}") for task in tasks])
         if isinstance(cfg, LabelerSettings) and simulated:
             version = store.add_guideline(*guideline(panel, cfg.guidelines))

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from biddable.run.config import UserError
 from biddable.run.records import hash_fraction
-from biddable.store import reviews
+from biddable.store import reviews, screening
 from biddable.store.store import Store
 from biddable.store.types import Person
 
@@ -66,7 +66,7 @@ def next_task(store: Store, task_set: str, person: str, lease_seconds: float = 1
 
     Raises UserError for a person the store does not know, for one the task set is not for, and for one who has not passed the screening.
     """
-    if not reviews.is_admitted(store, person, task_set):
+    if not screening.is_admitted(store, person, task_set):
         raise UserError("the screening comes first; an admin decides after it")
     for back in reviews.returned_labels(store, task_set, person):
         return load_task(store, back.task, person)._replace(replaces=back.label, note=back.note)

@@ -21,7 +21,7 @@ from biddable.store.api_keys import Keys
 class ServerState:
     """What requests are answered with."""
 
-    sources: Mapping[str, ServedModel]
+    models: Mapping[str, ServedModel]
     recorder: TurnRecorder | None  # none: nothing is kept, whatever anybody agrees to
     keys: Keys | None  # none: whoever reaches the port may ask
     rate_limiter: RateLimiter
@@ -33,12 +33,12 @@ class ServerState:
 
     def source(self, name: str) -> ServedModel:
         """The model of this name. Raises APIError when there is none."""
-        if name not in self.sources:
-            known = ", ".join(self.sources)
+        if name not in self.models:
+            known = ", ".join(self.models)
             raise APIError(
                 f"there is no model {name!r} here; there are: {known}", 404, "model", "model_not_found"
             )
-        return self.sources[name]
+        return self.models[name]
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Exchange:
         self._stream: Stream | None = None
 
     async def open(self) -> None:
-        """Hand the request to the engine. Raises APIError, Full or Closed."""
+        """Hand the request to the engine. Raises APIError, QueueFull or EngineClosed."""
         self._stream = await self.source.open(self.ask)
 
     async def pieces(self) -> AsyncIterator[Piece]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +16,16 @@ from biddable.run.config import UserError
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 CONNECTIONS = 16
-"""To PostgreSQL, of one process at most: four web processes stay well below the 100 that a server allows. They are kept: a new one costs more than a query."""
+"""To PostgreSQL, of one process at most: four web processes stay well below the 100 that a server allows.
+They stay open, as a new one costs more than a query."""
 SQLITE_CONNECTIONS = 48
 """More than a web process has threads, so that nobody waits for one."""
 MIGRATION_LOCK = 0x62696464  # any number that all processes agree on
 
 
-def engine_for(where: str | Path, durable: bool) -> sa.Engine:
+def create_engine(where: str | Path, durable: bool) -> sa.Engine:
+    """Connections to a file (SQLite) or URL (PostgreSQL). Raises UserError for another URL, or without the
+    extra for PostgreSQL."""
     text = str(where)
     if "://" not in text:
         Path(where).parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +35,7 @@ def engine_for(where: str | Path, durable: bool) -> sa.Engine:
             url = sa.make_url(text)
         except sa.exc.ArgumentError:
             raise UserError(
-                f"{text}: not a database URL; a file or postgresql://user@host/name was expected"
+                f"{text}: not a database URL; expected a file or postgresql://user@host/name"
             ) from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise UserError(
@@ -45,7 +50,7 @@ def engine_for(where: str | Path, durable: bool) -> sa.Engine:
     engine = sa.create_engine(url, poolclass=sa.QueuePool, pool_size=SQLITE_CONNECTIONS, max_overflow=0)
 
     @sa.event.listens_for(engine, "connect")
-    def _connected(connection: Any, _: Any) -> None:
+    def _configure(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # transactions begin below, not by the driver's guess
         connection.execute("PRAGMA busy_timeout = 60000")
         connection.execute("PRAGMA journal_mode = WAL")
@@ -53,7 +58,9 @@ def engine_for(where: str | Path, durable: bool) -> sa.Engine:
         connection.execute("PRAGMA foreign_keys = ON")
 
     @sa.event.listens_for(engine, "begin")
-    def _begun(connection: sa.Connection) -> None:
+    def _begin(connection: sa.Connection) -> None:
+        # a transaction that begins as a reader and then writes can fail at once when another one writes:
+        # writers queue up from the start
         write = connection.get_execution_options().get("write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
@@ -61,14 +68,13 @@ def engine_for(where: str | Path, durable: bool) -> sa.Engine:
 
 
 def migrate(connection: sa.Connection, where: str | Path) -> None:
-    newest = max(path.name for path in (MIGRATIONS / "versions").glob("m*.py"))[
-        1:5
-    ]  # m0002_site.py is revision 0002
-    version = sa.text("SELECT version_num FROM alembic_version")
-    if sa.inspect(connection).has_table("alembic_version") and connection.execute(
-        version
-    ).scalars().all() == [newest]:
-        return  # Alembic takes a tenth of a second to load
+    """Run the migrations that a store lacks. Raises UserError when it was made by a newer version."""
+    newest = max(path.name for path in (MIGRATIONS / "versions").glob("m*.py"))
+    newest = newest[1:5]  # m0002_site.py is revision 0002
+    if sa.inspect(connection).has_table("alembic_version"):
+        revisions = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all()
+        if revisions == [newest]:
+            return  # without loading Alembic, which takes a tenth of a second
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -89,10 +95,16 @@ def migrate(connection: sa.Connection, where: str | Path) -> None:
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """A full disk is told as the operating system would tell it."""
+    """Raise OSError, as the operating system would, when the disk is full."""
     try:
         yield
     except sa.exc.OperationalError as error:
         if "disk is full" in str(error.orig):
             raise OSError(errno.ENOSPC, "the disk is full") from error
         raise
+
+
+def time_ordered_id() -> str:
+    """A new id that sorts after those made before it: for rows of which the newest counts, however many share
+    one second."""
+    return f"{time.time_ns():020d}{secrets.token_hex(4)}"

@@ -1,72 +1,73 @@
-"""Taking a person out of a store: what they said as labelers, and every task that shows a prompt of theirs with all labels on it.
+"""Erasing a person (`biddable forget`): what they answered as a labeler, and every task that shows a prompt
+of theirs, with all its labels.
 
-Labels can only be added, says the store's promise to research; a person's wish to be forgotten is the one exception, and this is the one
-place where it is made. Tables are found through their foreign keys, so none that was added later is missed.
+Labels can only be added: that is the store's promise to research. A person's wish to be forgotten is the one
+exception, and this is the one place where it is made. Tables are walked through their foreign keys, so none
+that is added later is missed.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
 from biddable.store.database import disk_errors
 from biddable.store.store import Store
+from biddable.store.triggers import triggers_off
 
 CHUNK = 500
-"""Keys in one statement."""
+"""Keys in one statement: databases limit how many parameters one may have."""
 
 
 def erase_person(store: Store, pseudonym: str, really: bool) -> dict[str, int]:
-    """Rows removed by table, in one transaction; not `really`: counted only, and everything stays.
+    """Table -> rows removed, all in one transaction; not `really`: counted only, and everything stays.
 
-    A labeler is known by pseudonym or id, a user by the pseudonym in prompts. Seats that the person sat on become free again.
+    A labeler is known by pseudonym or id, a user by the pseudonym in prompts. Tasks that the person had
+    leased become free again.
     """
     with (
         disk_errors(),
         store.engine.execution_options(write=True).connect() as connection,
-        connection.begin() as change,
+        connection.begin() as transaction,
     ):
-        tables = sa.MetaData()
-        tables.reflect(connection)
-        gone: Counter[str] = Counter()
-        with _labels_may_go(connection, really):
-            people = tables.tables["people"]
-            known = people.c.id == pseudonym
-            _remove(
-                connection,
-                tables,
-                people,
-                connection.scalars(sa.select(people.c.id).where(known)).all(),
-                gone,
-            )
-            for table in tables.tables.values():  # labelers by name, and what serving keeps: keys, consents
-                for column in (column for column in table.columns if column.name in ("pseudonym", "user")):
-                    (key,) = table.primary_key.columns
-                    own = connection.scalars(sa.select(key).where(column == pseudonym)).all()
-                    _remove(connection, tables, table, own, gone)
-            tasks = tables.tables["tasks"]
-            _remove(connection, tables, tasks, list(_tasks_of(connection, tasks, pseudonym)), gone)
+        with triggers_off(connection):
+            removed = _erase(connection, pseudonym)
         if not really:
-            change.rollback()
-    if really and store.engine.dialect.name == "sqlite" and gone:
-        with store.engine.connect() as connection:
-            connection.exec_driver_sql(
-                "ROLLBACK"
-            )  # the pages that held the rows are overwritten outside any transaction
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-            connection.exec_driver_sql("VACUUM")
-            connection.exec_driver_sql("BEGIN")
-    return dict(gone)
+            transaction.rollback()
+    if really and removed and store.engine.dialect.name == "sqlite":
+        _vacuum(store)
+    return removed
 
 
-def _tasks_of(connection: sa.Connection, tasks: sa.Table, user: str) -> Iterator[str]:
-    """Ids of tasks that show a prompt of this user. The text search only narrows down what is read as JSON."""
-    inner = json.dumps(user, ensure_ascii=False)[1:-1]
-    query = sa.select(tasks.c.id, tasks.c.question).where(tasks.c.question.contains(inner, autoescape=True))
+def _erase(connection: sa.Connection, pseudonym: str) -> dict[str, int]:
+    eraser = _Eraser(connection)
+    people, tasks = eraser.tables["people"], eraser.tables["tasks"]
+    eraser.remove(people, connection.scalars(sa.select(people.c.id).where(people.c.id == pseudonym)).all())
+    for table in eraser.tables.values():  # labelers by name, and what serving stores: keys and consents
+        for column in table.columns:
+            if column.name in ("pseudonym", "user"):
+                (key,) = table.primary_key.columns
+                eraser.remove(table, connection.scalars(sa.select(key).where(column == pseudonym)).all())
+    eraser.remove(tasks, list(_tasks_with_prompt_of(connection, tasks, pseudonym)))
+    return dict(eraser.removed)
+
+
+def _vacuum(store: Store) -> None:
+    """Overwrite the pages that held the rows. SQLite does this outside of any transaction only."""
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql("ROLLBACK")
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.exec_driver_sql("VACUUM")
+        connection.exec_driver_sql("BEGIN")  # the pool expects a transaction that it can end
+
+
+def _tasks_with_prompt_of(connection: sa.Connection, tasks: sa.Table, user: str) -> Iterator[str]:
+    """Ids of tasks that show a prompt of this user."""
+    escaped = json.dumps(user, ensure_ascii=False)[1:-1]
+    query = sa.select(tasks.c.id, tasks.c.question).where(tasks.c.question.contains(escaped, autoescape=True))
     for row in connection.execute(query):
         if user in _users(json.loads(row.question)):
             yield row.id
@@ -84,101 +85,78 @@ def _users(value: object) -> Iterator[str]:
             yield from _users(inner)
 
 
-def _remove(
-    connection: sa.Connection, tables: sa.MetaData, table: sa.Table, keys: Sequence[str], gone: Counter[str]
-) -> None:
-    """Delete rows by their only key, after what points at them: rows that cannot do without go too, others let go. What takes a row's place
-    in the same table, such as a label's correction, goes with it."""
-    if not keys:
-        return
-    (key,) = table.primary_key.columns
-    own = [column for column in table.columns if any(link.column is key for link in column.foreign_keys)]
-    keys = _with_successors(connection, key, own, keys)
-    for other in tables.tables.values():
-        for column in other.columns if other is not table else ():
-            if any(link.column is key for link in column.foreign_keys):
-                _let_go(connection, tables, column, keys, gone)
-    removed = -1
-    while removed:  # those first that no other row of the table names
-        removed = 0
-        for part in _parts(keys):
-            twin = table.alias()
-            free = [~sa.exists().where(twin.c[column.name] == key) for column in own]
-            removed += connection.execute(sa.delete(table).where(key.in_(part), *free)).rowcount
-        gone[table.name] += removed
-        if not own:
-            break
+class _Eraser:
+    """Removes rows with whatever points at them, and counts them by table."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection = connection
+        metadata = sa.MetaData()
+        metadata.reflect(connection)
+        self.tables = metadata.tables
+        self.removed: Counter[str] = Counter()
+
+    def remove(self, table: sa.Table, keys: Sequence[str]) -> None:
+        """Delete rows by their single key, after what points at them: rows that cannot do without go too,
+        others let go.
+
+        What takes a row's place in the same table, such as a label's correction, goes with it.
+        """
+        if not keys:
+            return
+        (key,) = table.primary_key.columns
+        links = [column for column in table.columns if _points_at(column, key)]  # such as labels.replaces
+        keys = self._with_successors(key, links, keys)
+        for other_table in self.tables.values():
+            for column in other_table.columns if other_table is not table else ():
+                if _points_at(column, key):
+                    self._let_go(other_table, column, keys)
+        rounds = -1
+        while rounds:  # rows that no other row of the table names go first, until none is left
+            rounds = 0
+            for chunk in _chunks(keys):
+                twin = table.alias()
+                unnamed = [~sa.exists().where(twin.c[column.name] == key) for column in links]
+                rounds += self.connection.execute(sa.delete(table).where(key.in_(chunk), *unnamed)).rowcount
+            self.removed[table.name] += rounds
+            if not links:
+                break
+
+    def _with_successors(
+        self, key: sa.Column[str], links: Sequence[sa.Column[str]], keys: Sequence[str]
+    ) -> list[str]:
+        """The keys, and those of rows in the same table that name them, and so on."""
+        reached = dict.fromkeys(keys)
+        latest = list(keys)
+        while latest:
+            successors = [
+                successor
+                for column in links
+                for chunk in _chunks(latest)
+                for successor in self.connection.scalars(sa.select(key).where(column.in_(chunk)))
+            ]
+            latest = [successor for successor in successors if successor not in reached]
+            reached |= dict.fromkeys(latest)
+        return list(reached)
+
+    def _let_go(self, table: sa.Table, column: sa.Column[str], keys: Sequence[str]) -> None:
+        """Empty a column that holds these keys, or remove its rows when it must name something."""
+        for chunk in _chunks(keys):
+            if column.nullable:
+                # a lease without its person or label is a free place at the task again
+                free = {"person": None, "until": 0.0, "label": None}
+                values = free if table.name == "leases" else {column.name: None}
+                self.connection.execute(sa.update(table).where(column.in_(chunk)).values(values))
+            elif len(table.primary_key.columns) == 1:
+                (key,) = table.primary_key.columns
+                self.remove(table, self.connection.scalars(sa.select(key).where(column.in_(chunk))).all())
+            else:
+                deleted = self.connection.execute(sa.delete(table).where(column.in_(chunk)))
+                self.removed[table.name] += deleted.rowcount
 
 
-def _with_successors(
-    connection: sa.Connection, key: sa.Column[str], own: Sequence[sa.Column[str]], keys: Sequence[str]
-) -> list[str]:
-    """The keys, and those of rows in the same table that name them, and so on."""
-    found = dict.fromkeys(keys)
-    latest = list(keys)
-    while latest:
-        named = [
-            connection.scalars(sa.select(key).where(column.in_(part))).all()
-            for column in own
-            for part in _parts(latest)
-        ]
-        latest = [one for some in named for one in some if one not in found]
-        found |= dict.fromkeys(latest)
-    return list(found)
+def _points_at(column: sa.Column[str], key: sa.Column[str]) -> bool:
+    return any(link.column is key for link in column.foreign_keys)
 
 
-def _let_go(
-    connection: sa.Connection,
-    tables: sa.MetaData,
-    column: sa.Column[str],
-    keys: Sequence[str],
-    gone: Counter[str],
-) -> None:
-    """Free a column of these keys, or remove its rows when it must name something."""
-    other = column.table
-    assert isinstance(other, sa.Table)
-    for part in _parts(keys):
-        if column.nullable:
-            free = (
-                {"person": None, "until": 0.0, "label": None}
-                if other.name == "leases"
-                else {column.name: None}
-            )
-            connection.execute(sa.update(other).where(column.in_(part)).values(free))
-        elif len(other.primary_key.columns) == 1:
-            (own,) = other.primary_key.columns
-            _remove(
-                connection,
-                tables,
-                other,
-                connection.scalars(sa.select(own).where(column.in_(part))).all(),
-                gone,
-            )
-        else:
-            gone[other.name] += connection.execute(sa.delete(other).where(column.in_(part))).rowcount
-
-
-def _parts(keys: Sequence[str]) -> Iterable[Sequence[str]]:
+def _chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
     return (keys[begin : begin + CHUNK] for begin in range(0, len(keys), CHUNK))
-
-
-@contextmanager
-def _labels_may_go(connection: sa.Connection, really: bool) -> Iterator[None]:
-    """The triggers that forbid changes, away for this transaction; others wait for it and never see the store without them."""
-    if connection.dialect.name == "sqlite":
-        rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").all()
-        for name, _ in rows:
-            connection.exec_driver_sql(f'DROP TRIGGER "{name}"')
-        yield
-        for _, sql in rows:
-            connection.exec_driver_sql(sql)
-        return
-    found = "SELECT DISTINCT event_object_table FROM information_schema.triggers WHERE trigger_schema = current_schema()"
-    names = connection.exec_driver_sql(found).scalars().all()
-    for name in names:
-        connection.exec_driver_sql(f'ALTER TABLE "{name}" DISABLE TRIGGER USER')
-    yield
-    if really:
-        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
-    for name in names:
-        connection.exec_driver_sql(f'ALTER TABLE "{name}" ENABLE TRIGGER USER')

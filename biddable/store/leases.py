@@ -1,164 +1,239 @@
-"""Seats: who may sit down at which task. Steps of the store's transactions; nothing here opens or ends one.
+"""Leases: who works on which task, and until when. A lease is taken, extended, released, answered and lost
+here.
 
-A task that n people shall answer has n rows in `leases`. A task for everybody has none until somebody comes: then one for this person.
+A task to be answered by n people has n rows in `leases`. Each is in one of four states:
+
+    free       no person, no label                 anybody who has no row at this task may take it
+    live       a person, no label, until > now     nobody else can take it
+    expired    a person, no label, until <= now    as free, and its person may return until somebody takes it
+    answered   a person and a label                final
+
+A lease runs out at the second `until` itself: at that instant it is free for the next and too late for an
+answer. A task for everybody (`TaskSet.everybody`) has no rows until somebody comes; each person then gets a
+row of their own, which nobody else may take.
+
+These are steps of the store's transactions; nothing here opens or ends one. Taking a lease is a single
+`UPDATE ... RETURNING`, so however many processes ask at once, none is given twice.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from itertools import count, islice
 from typing import Any
 
 import sqlalchemy as sa
 
 from biddable.run.config import UserError
-from biddable.store.tables import leases, people, sets, skips, tasks
-from biddable.store.types import Task, TaskSet
+from biddable.store.tables import leases, people, skips, tasks
+from biddable.store.task_sets import find_task_set
+from biddable.store.types import Counts, Lease, Task, TaskSet
 
-Leased = tuple[str, float]
-"""A task and until when it may be answered."""
-
-
-def task_set_from_row(row: Any) -> TaskSet:
-    """A row of `sets` as what it is."""
-    fixed = (row.name, row.kind, row.panel, bool(row.simulated), bool(row.everybody))
-    return TaskSet(*fixed, row.gold, row.gold_share, row.priority)
+CHUNK = 500
+"""Rows deleted in one statement: databases limit how many parameters one may have."""
 
 
-def upsert_task_set(connection: sa.Connection, wanted: TaskSet, now: float) -> None:
-    """Note a set, or what has changed of it. Raises UserError when it is there for other people."""
-    row = connection.execute(sa.select(sets).where(sets.c.name == wanted.name)).first()
-    if row is None:
-        connection.execute(sa.insert(sets), {**vars(wanted), "created": now})
-        return
-    there = task_set_from_row(row)
-    if (there.kind, there.panel, there.simulated) != (wanted.kind, wanted.panel, wanted.simulated):
-        raise UserError(f"{wanted.name} is in the store as {there}, not as {wanted}")
-    if there != wanted:
-        changed = {
-            "everybody": wanted.everybody,
-            "gold": wanted.gold,
-            "gold_share": wanted.gold_share,
-            "priority": wanted.priority,
-        }
-        connection.execute(sa.update(sets).where(sets.c.name == wanted.name).values(changed))
+class LeaseExpired(UserError):
+    """An answer came without a live lease: somebody else may have the task by now."""
 
 
 def lease_next(
-    connection: sa.Connection, name: str, person: str, now: float, seconds: float, chance: Callable[[], float]
-) -> Leased | None:
-    """The seat this person holds, its time prolonged; else a new one; None when nothing is left for this person."""
-    asked = _invited(connection, name, person)
-    if asked is None:
+    connection: sa.Connection,
+    task_set: str,
+    person: str,
+    now: float,
+    seconds: float,
+    chance: Callable[[], float],
+) -> Lease | None:
+    """The next task for a person; None when nothing is left for them, or there is no such set.
+
+    The task of a live lease comes again, for `seconds` from now. Otherwise a gold task comes when `chance()`,
+    uniform in [0, 1), is below the set's share of gold; otherwise a free task of the set. Raises UserError
+    when the set is not for this person.
+    """
+    wanted_set = _task_set_for(connection, task_set, person)
+    if wanted_set is None:
         return None
-    until = now + seconds
-    among = [name] if asked.gold is None else [name, asked.gold]
-    mine = (leases.c.person == person) & leases.c.task_set.in_(among) & leases.c.label.is_(None)
-    held = sa.update(leases).where(mine, leases.c.until > now).values(until=until)
-    if row := connection.execute(held.returning(leases.c.task)).first():
-        return row.task, until
+    expires_at = now + seconds
+    if lease := _renew_live_lease(connection, wanted_set, person, now, expires_at):
+        return lease
     if (
-        asked.gold is not None
-        and chance() < asked.gold_share
-        and (given := _own(connection, asked.gold, person, until))
+        wanted_set.gold is not None
+        and chance() < wanted_set.gold_share
+        and (lease := _lease_for_everybody(connection, wanted_set.gold, person, expires_at))
     ):
-        return given
-    if asked.everybody:
-        return _own(connection, name, person, until)
-    return _free(connection, name, person, now, until)
+        return lease
+    if wanted_set.everybody:
+        return _lease_for_everybody(connection, task_set, person, expires_at)
+    return _lease_free(connection, task_set, person, now, expires_at)
 
 
-def _invited(connection: sa.Connection, name: str, person: str) -> TaskSet | None:
+def extend_lease(connection: sa.Connection, task: str, person: str, expires_at: float) -> bool:
+    """Let a lease run until `expires_at`: also an expired one that nobody has taken since. False when it is
+    gone, or answered."""
+    extended = sa.update(leases).where(_unanswered(task, person)).values(until=expires_at)
+    return connection.execute(extended.returning(leases.c.id)).first() is not None
+
+
+def release_lease(connection: sa.Connection, task: str, person: str) -> None:
+    """Give an unanswered task back: its place is free for the next at once."""
+    connection.execute(sa.update(leases).where(_unanswered(task, person)).values(until=0.0, person=None))
+
+
+def answer_lease(connection: sa.Connection, task: str, person: str, label: str, now: float) -> None:
+    """Mark a live lease as answered by this label. Raises LeaseExpired when the person has none."""
+    answered = sa.update(leases).where(_unanswered(task, person), leases.c.until > now).values(label=label)
+    if connection.execute(answered.returning(leases.c.id)).first() is None:
+        raise LeaseExpired(f"task {task}: the time to answer is over, or it was never given to {person}")
+
+
+def has_lease(connection: sa.Connection, task: str, person: str) -> bool:
+    """Whether the task is this person's: live, expired but not taken by another, or answered."""
+    query = sa.select(leases.c.id).where(leases.c.task == task, leases.c.person == person)
+    return connection.execute(query).first() is not None
+
+
+def has_unanswered_lease(connection: sa.Connection, task: str, person: str) -> bool:
+    """Whether the person could still answer the task, in time or late."""
+    return connection.execute(sa.select(leases.c.id).where(_unanswered(task, person))).first() is not None
+
+
+def _unanswered(task: str, person: str) -> sa.ColumnElement[bool]:
+    return (leases.c.task == task) & (leases.c.person == person) & leases.c.label.is_(None)
+
+
+def _task_set_for(connection: sa.Connection, name: str, person: str) -> TaskSet | None:
     """The set; None when there is none of this name. Raises UserError when it is not for this person.
 
-    On PostgreSQL the person's row is locked: two requests of one person at once do not get two tasks. SQLite lets one writer in at a time.
+    On PostgreSQL the person's row is locked, so that two requests of one person at once do not get two tasks.
+    SQLite lets one writer in at a time anyway.
     """
     who = connection.execute(sa.select(people).where(people.c.id == person).with_for_update()).first()
     if who is None:
         raise UserError(f"there is nobody called {person} in the store")
-    row = connection.execute(sa.select(sets).where(sets.c.name == name)).first()
-    if row is None:
-        return None
-    asked = task_set_from_row(row)
-    if (asked.panel, asked.simulated) != (who.panel, bool(who.simulated)):
-        kind = "simulated" if asked.simulated else "real"
-        raise UserError(f"{name} is for {kind} people of the panel {asked.panel}; {who.pseudonym} is not one")
-    return asked
+    task_set = find_task_set(connection, name)
+    if task_set is not None and (task_set.panel, task_set.simulated) != (who.panel, bool(who.simulated)):
+        sort = "simulated" if task_set.simulated else "real"
+        raise UserError(
+            f"{name} is for {sort} people of the panel {task_set.panel}; {who.pseudonym} is not one"
+        )
+    return task_set
 
 
-def _free(connection: sa.Connection, name: str, person: str, now: float, until: float) -> Leased | None:
-    """A free seat at a task where this person has none: the highest priority first. A seat of their own that lapsed is free too.
+def _renew_live_lease(
+    connection: sa.Connection, task_set: TaskSet, person: str, now: float, expires_at: float
+) -> Lease | None:
+    """The person's live lease in this set or its gold, its time begun anew."""
+    names = [task_set.name] if task_set.gold is None else [task_set.name, task_set.gold]
+    mine = (leases.c.person == person) & leases.c.task_set.in_(names) & leases.c.label.is_(None)
+    renewed = sa.update(leases).where(mine, leases.c.until > now).values(until=expires_at)
+    row = connection.execute(renewed.returning(leases.c.task)).first()
+    return None if row is None else Lease(row.task, expires_at)
 
-    What the person had or put aside is read once, by an index, and free seats are gone through in their order until one fits. Asked seat by
-    seat (`NOT EXISTS`), PostgreSQL without statistics looks at all free seats of the set and sorts them.
+
+def _lease_free(
+    connection: sa.Connection, task_set: str, person: str, now: float, expires_at: float
+) -> Lease | None:
+    """A free place, that of the highest priority first, then by id: at a task where the person has no row, or
+    at the expired row that is theirs.
+
+    The second case is needed because `leases` allows one row for a task and person: a person with an expired
+    row cannot take a second one beside it.
+
+    The tasks that a person had or skipped are read once, by an index, and free rows are gone through in order
+    until one fits. With a correlated `NOT EXISTS` for each row, PostgreSQL without statistics reads all free
+    rows of the set and sorts them.
     """
     twin = leases.alias()
-    had = sa.select(twin.c.task).where(twin.c.person == person, twin.c.task_set == name)
-    put_aside = sa.select(skips.c.task).where(skips.c.person == person)
-    fits = sa.or_(leases.c.person == person, leases.c.task.not_in(had)) & leases.c.task.not_in(put_aside)
+    had_before = sa.select(twin.c.task).where(twin.c.person == person, twin.c.task_set == task_set)
+    skipped = sa.select(skips.c.task).where(skips.c.person == person)
+    fits = sa.or_(leases.c.person == person, leases.c.task.not_in(had_before)) & leases.c.task.not_in(skipped)
     first = (
         sa.select(leases.c.id)
-        .where(leases.c.task_set == name, leases.c.label.is_(None), leases.c.until <= now, fits)
+        .where(leases.c.task_set == task_set, leases.c.label.is_(None), leases.c.until <= now, fits)
         .order_by(leases.c.priority.desc(), leases.c.id)
         .limit(1)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True)  # who comes at the same time on PostgreSQL takes the next row
     )
-    given = sa.update(leases).where(leases.c.id == first.scalar_subquery(), leases.c.label.is_(None))
-    row = connection.execute(given.values(person=person, until=until).returning(leases.c.task)).first()
-    return None if row is None else (row.task, until)
+    lease = sa.update(leases).where(leases.c.id == first.scalar_subquery(), leases.c.label.is_(None))
+    row = connection.execute(lease.values(person=person, until=expires_at).returning(leases.c.task)).first()
+    return None if row is None else Lease(row.task, expires_at)
 
 
-def _skipped(task: Any, person: str) -> Any:
-    """Whether this person does not want the task."""
-    return sa.exists().where(skips.c.task == task, skips.c.person == person)
-
-
-def _own(connection: sa.Connection, name: str, person: str, until: float) -> Leased | None:
-    """A seat of this person's own at a task for everybody: one left lapsed, else at the first task where there is none yet."""
-    mine = (leases.c.person == person) & (leases.c.task_set == name)
-    left = mine & leases.c.label.is_(None) & ~_skipped(leases.c.task, person)
-    again = sa.select(sa.func.min(leases.c.id)).where(left).scalar_subquery()
-    taken = sa.update(leases).where(leases.c.id == again).values(until=until).returning(leases.c.task)
-    if row := connection.execute(taken).first():
-        return row.task, until
-    sat = sa.exists().where(leases.c.task == tasks.c.id, leases.c.person == person)
+def _lease_for_everybody(
+    connection: sa.Connection, task_set: str, person: str, expires_at: float
+) -> Lease | None:
+    """A place at a task for everybody: the person's own that expired, else a new one at the first task they
+    have not had."""
+    mine = (leases.c.person == person) & (leases.c.task_set == task_set) & leases.c.label.is_(None)
+    expired = sa.select(sa.func.min(leases.c.id)).where(mine, ~_skipped(leases.c.task, person))
+    renewed = sa.update(leases).where(leases.c.id == expired.scalar_subquery()).values(until=expires_at)
+    if row := connection.execute(renewed.returning(leases.c.task)).first():
+        return Lease(row.task, expires_at)
+    had_before = sa.exists().where(leases.c.task == tasks.c.id, leases.c.person == person)
     fresh = sa.select(tasks.c.id, tasks.c.priority).where(
-        tasks.c.task_set == name, ~sat, ~_skipped(tasks.c.id, person)
+        tasks.c.task_set == task_set, ~had_before, ~_skipped(tasks.c.id, person)
     )
     row = connection.execute(fresh.order_by(tasks.c.priority.desc(), tasks.c.id).limit(1)).first()
     if row is None:
         return None
-    seat = {"id": f"{row.id}/{person}", "task": row.id, "task_set": name, "priority": row.priority}
-    connection.execute(sa.insert(leases), {**seat, "person": person, "until": until})
-    return row.id, until
+    place = {"id": f"{row.id}/{person}", "task": row.id, "task_set": task_set, "priority": row.priority}
+    connection.execute(sa.insert(leases), {**place, "person": person, "until": expires_at})
+    return Lease(row.id, expires_at)
 
 
-def fit_leases(connection: sa.Connection, name: str, wanted: Sequence[Task], now: float) -> None:
-    """Give every wanted task as many seats as people shall answer it; take away free seats beyond that."""
-    rows = connection.execute(sa.select(leases).where(leases.c.task_set == name).order_by(leases.c.id)).all()
-    places: dict[str, set[int]] = {}
-    for row in rows:
-        places.setdefault(row.task, set()).add(int(row.id.rsplit("/", 1)[1]))
+def _skipped(task: sa.ColumnElement[str], person: str) -> sa.ColumnElement[bool]:
+    return sa.exists().where(skips.c.task == task, skips.c.person == person)
+
+
+def fit_leases(connection: sa.Connection, task_set: str, wanted: Sequence[Task], now: float) -> None:
+    """Give every wanted task as many rows as people shall answer it, and delete free rows beyond that.
+
+    Answered rows and live leases always stay, even where that leaves a task with more than its overlap.
+    """
+    query = sa.select(leases).where(leases.c.task_set == task_set).order_by(leases.c.id)
+    rows = connection.execute(query).all()
     missing = {task.id: task.overlap for task in wanted}
-    missing = dict(Counter(missing) | Counter())  # every task once, with its overlap
+    surplus = []
+    # answered rows and live leases first: what is left of the overlap goes to free rows, in their order
+    for row in sorted(rows, key=lambda row: row.label is None and row.until <= now):
+        missing[row.task] = missing.get(row.task, 0) - 1
+        if row.label is None and row.until <= now and missing[row.task] < 0:
+            surplus.append(row.id)
+    for begin in range(0, len(surplus), CHUNK):
+        connection.execute(sa.delete(leases).where(leases.c.id.in_(surplus[begin : begin + CHUNK])))
+    numbers: dict[str, set[int]] = {}  # of rows that were there, deleted ones too: none is used twice
     for row in rows:
-        if row.label is not None or row.until > now:
-            missing[row.task] = missing.get(row.task, 0) - 1
-    spare = []
-    for row in rows:
-        if row.label is None and row.until <= now:
-            missing[row.task] = missing.get(row.task, 0) - 1
-            if missing[row.task] < 0:
-                spare.append(row.id)
-    for begin in range(0, len(spare), 500):
-        connection.execute(sa.delete(leases).where(leases.c.id.in_(spare[begin : begin + 500])))
-    new = []
-    for task in wanted:
-        taken = places.get(task.id, set())
-        free = (place for place in range(task.overlap + len(taken)) if place not in taken)
-        for place, _ in zip(free, range(max(0, missing[task.id])), strict=False):
-            new.append(
-                {"id": f"{task.id}/{place}", "task": task.id, "task_set": name, "priority": task.priority}
-            )
+        numbers.setdefault(row.task, set()).add(int(row.id.rsplit("/", 1)[1]))
+    new = [
+        {"id": f"{task.id}/{number}", "task": task.id, "task_set": task_set, "priority": task.priority}
+        for task in wanted
+        for number in islice(_unused(numbers.get(task.id, set())), max(0, missing[task.id]))
+    ]
     if new:
         connection.execute(sa.insert(leases), [{**row, "until": 0.0} for row in new])
+
+
+def _unused(numbers: set[int]) -> Iterator[int]:
+    return (number for number in count() if number not in numbers)
+
+
+def count_leases(connection: sa.Connection, task_set: str, now: float) -> Counts:
+    """How many of a set's rows are answered, live, free or expired."""
+    parameters = {"task_set": task_set, "now": now}
+    total, answered, live = (connection.execute(query, parameters).scalar_one() for query in _counts())
+    return Counts(done=answered, waiting=live, open=total - answered - live)
+
+
+@cache
+def _counts() -> tuple[sa.Select[Any], ...]:
+    """All rows of a set, the answered ones, the live ones: three queries, as each is read from an index of
+    its own."""
+    every = sa.select(sa.func.count()).where(leases.c.task_set == sa.bindparam("task_set"))
+    live = every.where(
+        leases.c.label.is_(None),
+        leases.c.person.is_not(None),
+        leases.c.until > sa.bindparam("now", type_=sa.Double),
+    )
+    return every, every.where(leases.c.label.is_not(None)), live

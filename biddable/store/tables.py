@@ -107,14 +107,14 @@ sessions = sa.Table(
     sa.Column("seen", sa.Double, nullable=False),
     sa.Column("until", sa.Double, nullable=False),
 )
-attempts = sa.Table(
-    "attempts",
+login_attempts = sa.Table(
+    "login_attempts",
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("what", sa.Text, nullable=False),
     sa.Column("at", sa.Double, nullable=False),
 )
-sa.Index("attempts_recent", attempts.c.what, attempts.c.at)
+sa.Index("login_attempts_recent", login_attempts.c.what, login_attempts.c.at)
 audit = sa.Table(
     "audit",
     metadata,
@@ -150,8 +150,8 @@ skips = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("created", sa.Double, nullable=False),
 )
-editions = sa.Table(
-    "editions",
+guideline_editions = sa.Table(
+    "guideline_editions",
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("name", sa.Text, nullable=False),
@@ -159,8 +159,8 @@ editions = sa.Table(
     sa.Column("account", sa.Text, sa.ForeignKey("accounts.id")),
     sa.Column("created", sa.Double, nullable=False),
 )
-sets = sa.Table(
-    "sets",
+task_sets = sa.Table(
+    "task_sets",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("kind", sa.Text, nullable=False),
@@ -204,7 +204,7 @@ reviews = sa.Table(
 screening = sa.Table(
     "screening",
     metadata,
-    sa.Column("task_set", sa.Text, sa.ForeignKey("sets.name"), primary_key=True),
+    sa.Column("task_set", sa.Text, sa.ForeignKey("task_sets.name"), primary_key=True),
     sa.Column("part", sa.Text, nullable=False),
     sa.Column("cutoff", sa.Double),
     sa.Column("created", sa.Double, nullable=False),
@@ -219,8 +219,8 @@ grades = sa.Table(
     sa.Column("grader", sa.Text, nullable=False),
     sa.Column("created", sa.Double, nullable=False),
 )
-verdicts = sa.Table(
-    "verdicts",
+admissions = sa.Table(
+    "admissions",
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("person", sa.Text, sa.ForeignKey("people.id"), nullable=False, index=True),

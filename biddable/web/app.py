@@ -56,7 +56,7 @@ def create_app(
     site.state.title = title
     site.state.accounts = accounts
     site.state.https = https
-    site.state.secret = accounts.secret()
+    site.state.secret = accounts.cookie_secret()
     site.state.templates = pages.load_templates(folder)
     site.mount("/static", StaticFiles(directory=folder / "static"), name="static")
     site.mount("/web", StaticFiles(directory=HERE / "static"), name="web")

@@ -13,7 +13,9 @@ from fastapi import Depends, HTTPException, Request
 from itsdangerous import BadSignature, Signer
 from starlette.responses import Response
 
-from biddable.store.accounts import SESSION_SECONDS, Account, Accounts
+from biddable.store.accounts import Accounts
+from biddable.store.sessions import SESSION_SECONDS, session_account
+from biddable.store.types import Account
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def _read_cookie(request: Request) -> Visitor:
         token = _signer(request).unsign(cookie).decode()
     except (BadSignature, UnicodeError):
         return Visitor(secrets.token_urlsafe(32), None, is_new=True)
-    return Visitor(token, state.accounts.enter(token), is_new=False)
+    return Visitor(token, session_account(state.accounts.store, token), is_new=False)
 
 
 Visit = Annotated[Visitor, Depends(current_visitor)]

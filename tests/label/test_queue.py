@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from biddable.label import queue
 from biddable.run.config import UserError
 from biddable.store import drafts
+from biddable.store.leases import LeaseExpired
 from biddable.store.store import Store, open_store
-from biddable.store.types import Counts, LeaseExpired, Person, Task, TaskSet
+from biddable.store.types import Counts, Person, Task, TaskSet
 
 
 class Said(BaseModel):
@@ -134,7 +135,7 @@ def test_who_is_far_ahead_gets_what_others_would_get(where: str) -> None:
         queue.submit(one, take(one, "p0"), "p0", Said(word="x"), version, 0.0)
     names = sorted(one.tasks("set"))
     assert sorted({row.task for row in queue.collected_labels(one, "set")}) == names[:30]
-    drafts.skip(one, take(one, "p0").id, "p0", False, "")
+    drafts.skip_task(one, take(one, "p0").id, "p0", False, "")
     assert take(one, "p0").id == names[31]  # the next after the skipped one
     assert take(one, "p1").id == names[0]  # nobody's progress moves anybody else on
     one.close()

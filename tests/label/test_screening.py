@@ -17,7 +17,8 @@ from biddable.run import jsonl
 from biddable.run.config import UserError, Waiting
 from biddable.run.context import StageContext
 from biddable.run.records import Answer, Comparison, Message, Prompt
-from biddable.store import drafts, reviews
+from biddable.store import guidelines
+from biddable.store import screening as store_screening
 from biddable.store.store import Store, open_store
 from biddable.store.types import Person
 
@@ -51,7 +52,7 @@ def setting(folder: Path, **more: Any) -> tuple[Config, StageContext]:
 def work_through(store: Store, person: str, flags: dict[str, bool], ranks: tuple[int, ...]) -> None:
     """Answer all parts; `ranks` belong to the answers as stored."""
     guideline = store.add_guideline("training", "be helpful")
-    for part in reviews.screening_parts(store):
+    for part in store_screening.screening_parts(store):
         while (task := queue.next_task(store, part.task_set, person)) is not None:
             said: BaseModel
             if part.part == "sensitive":
@@ -85,15 +86,15 @@ def test_four_parts_and_a_decision(tmp_path: Path) -> None:
         assert ada.parts["rankings"] == (0.75, 1, 1, 1, True) and bob.parts["rankings"].value == 0
         assert ada.parts["demonstrations"] == (None, 2, 2, 0, None) and ada.suggested is None
         assert ada.groups == {"old": 5, "young": None} and ada.finished and bob.suggested is None
-        part = reviews.screening_parts(store)[2]
+        part = store_screening.screening_parts(store)[2]
         for label in store.labels(part.task_set):
             if label.person.id == "ada":
-                reviews.grade_label(store, label.id, 7 if label.task.endswith("d0") else 6, "admin")
+                store_screening.grade_label(store, label.id, 7 if label.task.endswith("d0") else 6, "admin")
         assert decision.candidates(store)[0].parts["demonstrations"] == (6.5, 2, 2, 2, True)
         assert decision.candidates(store)[0].suggested is True
-        assert not reviews.is_admitted(store, "ada")  # only an admin decides
-        reviews.decide_admission(store, "ada", True, {"sensitive": 0.75}, "admin")
-        reviews.decide_admission(store, "bob", False, {"sensitive": 0.0}, "admin", "too different")
+        assert not store_screening.is_admitted(store, "ada")  # only an admin decides
+        store_screening.decide_admission(store, "ada", True, {"sensitive": 0.75}, "admin")
+        store_screening.decide_admission(store, "bob", False, {"sensitive": 0.0}, "admin", "too different")
     screening.run(cfg, context)
     rows = jsonl.read(context.path("screening.jsonl"), Screened)
     assert [(row.labeler, row.accepted) for row in rows] == [("ada-1", True), ("bob-1", False)]
@@ -128,7 +129,7 @@ def test_a_screening_may_have_one_part_only_but_not_none(tmp_path: Path) -> None
     with pytest.raises(Waiting):
         screening.run(cfg, context)
     with open_store(tmp_path / "store.db") as store:
-        assert [part.part for part in reviews.screening_parts(store)] == ["sensitive"]
+        assert [part.part for part in store_screening.screening_parts(store)] == ["sensitive"]
     cfg, context = setting(tmp_path, texts=None, rankings=None, prompts=None)
     with pytest.raises(UserError, match="expected at least one of texts, rankings and prompts"):
         screening.run(cfg, context)
@@ -142,13 +143,13 @@ def test_the_guideline_is_in_force_from_the_screening_on(tmp_path: Path) -> None
     with pytest.raises(Waiting):
         screening.run(cfg, context)
     with open_store(tmp_path / "store.db") as store:
-        found = drafts.current_guideline(store, "training")
+        found = guidelines.current_guideline(store, "training")
         assert found is not None and found[1] == "Be brief.\n"
-        drafts.publish_guideline(store, "training", "Be kind.\n")
+        guidelines.publish_guideline(store, "training", "Be kind.\n")
     with pytest.raises(Waiting):
         screening.run(cfg, context)
     with open_store(tmp_path / "store.db") as store:
-        assert [row["text"] for row in drafts.guideline_history(store)] == ["Be kind.\n", "Be brief.\n"]
+        assert [row.text for row in guidelines.guideline_history(store)] == ["Be kind.\n", "Be brief.\n"]
 
 
 def test_bad_files_are_refused_and_change_nothing(tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_bad_files_are_refused_and_change_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"sensitive: line 2: a is there twice"):
         screening.run(cfg, context)
     with open_store(tmp_path / "store.db") as store:
-        assert reviews.screening_parts(store) == [] and store.task_sets() == []
+        assert store_screening.screening_parts(store) == [] and store.task_sets() == []
 
 
 def test_answers_check_themselves() -> None:

@@ -45,7 +45,7 @@ class Served:
     url: str
     run: Path
     key: str
-    sources: Any
+    models: Any
     stop: Callable[[], None] = field(repr=False)
 
     @property
@@ -78,8 +78,8 @@ def start(tiny_stages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         cfg = api.Config.model_construct(**{**api.Config().model_dump(), **settings})
         store = open_store(run / "store.db")
         key = Keys(store).add("tests") if cfg.access == "key" else ""
-        sources, close = api.sources(cfg)
-        app = api.application(cfg, run, sources, store)
+        models, close = api.load_models(cfg)
+        app = api.application(cfg, run, models, store)
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(
@@ -99,7 +99,7 @@ def start(tiny_stages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             store.close()
             listener.close()
 
-        made = Served(f"http://127.0.0.1:{listener.getsockname()[1]}", run, key, sources, stop)
+        made = Served(f"http://127.0.0.1:{listener.getsockname()[1]}", run, key, models, stop)
         running.append(made)
         while not server.started:
             time.sleep(0.01)

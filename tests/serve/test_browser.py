@@ -121,9 +121,9 @@ def test_two_answers_side_by_side_on_a_desk_and_below_each_other_on_a_phone(
 
 def test_stop_frees_the_seat_and_the_conversation_goes_on(page: Any, start: Callable[..., Any]) -> None:
     served = start(access="open", max_tokens=20_000, context=40_000)
-    served.sources["learn.ppo"].__dict__["context"] = 30_000
-    deck = served.sources["learn.ppo"].engine.decks["learn.ppo"]
-    deck.eos = frozenset()
+    served.models["learn.ppo"].__dict__["context"] = 30_000
+    batch = served.models["learn.ppo"].engine.batches["learn.ppo"]
+    batch.eos = frozenset()
     page.goto(served.url)
     page.locator("#no").click()
     page.locator("#text").fill("Go on and on.")
@@ -133,10 +133,10 @@ def test_stop_frees_the_seat_and_the_conversation_goes_on(page: Any, start: Call
     page.keyboard.press("Escape")
     page.wait_for_selector("#send:not([hidden])")
     for _ in range(200):
-        if not deck.busy:
+        if not batch.busy:
             break
         page.wait_for_timeout(20)
-    assert not deck.busy and page.locator("text=The answer was cut off here.").is_visible()
+    assert not batch.busy and page.locator("text=The answer was cut off here.").is_visible()
 
 
 def test_hostile_text_is_shown_as_text(page: Any, single: Any) -> None:

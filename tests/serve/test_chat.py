@@ -177,8 +177,8 @@ def test_two_policies_side_by_side_are_blind_and_in_any_order(come: Callable[...
 
 
 def test_the_same_model_stands_on_the_same_trunk(pair: Any) -> None:
-    decks = pair.sources["learn.ppo"].engine.decks
-    assert decks["learn.ppo"].policy.trunk is decks["learn.start"].policy.trunk
+    batches = pair.models["learn.ppo"].engine.batches
+    assert batches["learn.ppo"].policy.trunk is batches["learn.start"].policy.trunk
 
 
 def test_a_key_is_asked_for_and_works_until_it_is_closed(

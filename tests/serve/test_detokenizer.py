@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biddable.model import random_model
-from biddable.serve.engine.detokenizer import Words
+from biddable.serve.engine.detokenizer import Detokenizer
 
 TOKENIZER = random_model.tokenizer()
 
 
 def spoken(tokenizer: Any, ids: list[int], stop: tuple[str, ...] = ()) -> tuple[str, list[str]]:
-    words = Words(tokenizer, stop)
+    words = Detokenizer(tokenizer, stop)
     pieces = []
     for token in ids:
         pieces.append(words.add(token))

@@ -16,8 +16,15 @@ from biddable.model.packing import Tree, pack
 from biddable.model.sampler import Request, sample
 from biddable.model.trunk import Policy, scorer_from
 from biddable.serve.engine import best_of_n
-from biddable.serve.engine.batch import Deck
-from biddable.serve.engine.requests import Closed, Full, Job, Order, Piece, TooLate
+from biddable.serve.engine.batch import ContinuousBatch
+from biddable.serve.engine.requests import (
+    DeadlineExceeded,
+    EngineClosed,
+    Job,
+    Piece,
+    PromptRequest,
+    QueueFull,
+)
 from biddable.serve.engine.thread import Engine
 
 pytestmark = pytest.mark.usefixtures("fp32")
@@ -27,7 +34,7 @@ NEVER = frozenset({-1})
 class Client:
     """Collects what a job is told."""
 
-    def __init__(self, engine: Engine, orders: list[Order], seconds: float = 60.0) -> None:
+    def __init__(self, engine: Engine, orders: list[PromptRequest], seconds: float = 60.0) -> None:
         self.told: queue.SimpleQueue[list[Piece] | Exception] = queue.SimpleQueue()
         self.job = Job(orders, self.told.put, seconds)
         engine.submit("m", self.job)
@@ -48,8 +55,8 @@ class Client:
         return found
 
 
-def order(prompt: range, seed: int, length: int, **more: Any) -> Order:
-    return Order(tuple(prompt), more.pop("seeds", (seed,)), more.pop("wanted", 1), length, **more)
+def order(prompt: range, seed: int, length: int, **more: Any) -> PromptRequest:
+    return PromptRequest(tuple(prompt), more.pop("seeds", (seed,)), more.pop("wanted", 1), length, **more)
 
 
 @pytest.fixture
@@ -61,10 +68,10 @@ def made(tiny_folder: Path) -> Iterator[Any]:
         trunk: int = 2, seats: int = 4, eos: frozenset[int] = NEVER, scorer: Any = None, most: int = 64
     ) -> Engine:
         policy = checkpoints.load_policy(tiny_folder, trunk=trunk)
-        deck = Deck(
+        batch = ContinuousBatch(
             policy.freeze(), checkpoints.tokenizer(tiny_folder), eos, seats, scorer and scorer(policy)
         )
-        open_.append(Engine({"m": deck}, most))
+        open_.append(Engine({"m": batch}, most))
         return open_[-1]
 
     yield make
@@ -167,7 +174,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_again(made: Any) -> None:
     first = Client(engine, [order(range(5, 9), 1, 20_000)])
     first.told.get(timeout=30)  # has the seat
     waiting = [Client(engine, [order(range(5, 9), 2, 3)]) for _ in range(2)]
-    with pytest.raises(Full) as refused:
+    with pytest.raises(QueueFull) as refused:
         Client(engine, [order(range(5, 9), 3, 3)])
     assert 1 <= refused.value.seconds <= 60
     first.job.cancel()
@@ -178,7 +185,7 @@ def test_time_over_cuts_an_answer_and_tells_who_never_got_a_seat(made: Any) -> N
     engine = made(seats=1)
     first = Client(engine, [order(range(5, 9), 1, 20_000)], seconds=0.4)
     second = Client(engine, [order(range(5, 9), 2, 3)], seconds=0.01)
-    with pytest.raises(TooLate):
+    with pytest.raises(DeadlineExceeded):
         second.all()
     assert first.all()[0][2] == "length"
 
@@ -189,9 +196,9 @@ def test_closing_tells_everybody(made: Any) -> None:
     clients[0].told.get(timeout=30)
     threading.Thread(target=engine.close).start()
     for client in clients:
-        with pytest.raises(Closed):
+        with pytest.raises(EngineClosed):
             client.all()
-    with pytest.raises(Closed):
+    with pytest.raises(EngineClosed):
         Client(engine, [order(range(5, 9), 1, 1)])
 
 
@@ -199,4 +206,4 @@ def test_rows_grow_with_company_and_length(made: Any) -> None:
     engine = made(seats=9)
     clients = [Client(engine, [order(range(5, 9 + i), i, 130 + i)]) for i in range(9)]
     assert [len(client.all()[0][1]) for client in clients] == [130 + i for i in range(9)]
-    assert engine.decks["m"].above.slots == 16 and engine.decks["m"].above.length == 256
+    assert engine.batches["m"].above.slots == 16 and engine.batches["m"].above.length == 256

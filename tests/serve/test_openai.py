@@ -269,30 +269,30 @@ def test_nothing_is_kept_unless_the_request_says_that_its_user_agreed(start: Cal
 
 def test_who_hangs_up_frees_the_seat(start: Callable[..., Any]) -> None:
     served = start(slots=1, max_tokens=400)
-    deck = served.sources[MODEL].engine.decks[MODEL]
-    deck.eos = frozenset()
+    batch = served.models[MODEL].engine.batches[MODEL]
+    batch.eos = frozenset()
     for stream in (True, False):
         body = json.dumps({**ASK, "max_tokens": 400, "stream": stream, "n": 4}).encode()
         with socket.create_connection(("127.0.0.1", int(served.url.rsplit(":", 1)[1]))) as raw:
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n"
             raw.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             until = time.monotonic() + 20
-            while not deck.live and time.monotonic() < until:
+            while not batch.live and time.monotonic() < until:
                 time.sleep(0.001)
-            assert deck.live
-        before = deck.tokens
-        while deck.busy and time.monotonic() < until:
+            assert batch.live
+        before = batch.tokens
+        while batch.busy and time.monotonic() < until:
             time.sleep(0.005)
-        assert not deck.busy and deck.tokens - before < 1600
+        assert not batch.busy and batch.tokens - before < 1600
 
 
 def test_a_full_queue_and_a_hurried_client_are_told_when_to_come_again(start: Callable[..., Any]) -> None:
     served = start(slots=1, queue=1, requests_per_minute=6)
-    engine = served.sources[MODEL].engine
-    engine.decks[MODEL].eos = frozenset()  # answers go on to their last token
-    from biddable.serve.engine.requests import Job, Order
+    engine = served.models[MODEL].engine
+    engine.batches[MODEL].eos = frozenset()  # answers go on to their last token
+    from biddable.serve.engine.requests import Job, PromptRequest
 
-    jobs = [Job([Order((5, 6), (1,), 1, 20_000)], lambda told: None, 60) for _ in range(2)]
+    jobs = [Job([PromptRequest((5, 6), (1,), 1, 20_000)], lambda told: None, 60) for _ in range(2)]
     engine.submit(MODEL, jobs[0])
     while not engine.busy():
         time.sleep(0.001)
@@ -309,8 +309,8 @@ def test_a_full_queue_and_a_hurried_client_are_told_when_to_come_again(start: Ca
 
 def test_time_over(start: Callable[..., Any]) -> None:
     served = start(seconds=0.15, max_tokens=20_000, context=40_000)
-    served.sources[MODEL].__dict__["context"] = 30_000
-    served.sources[MODEL].engine.decks[MODEL].eos = frozenset()
+    served.models[MODEL].__dict__["context"] = 30_000
+    served.models[MODEL].engine.batches[MODEL].eos = frozenset()
     told = served.post("/v1/chat/completions", {**ASK, "max_tokens": 20_000})
     assert (
         told.json()["choices"][0]["finish_reason"] == "length"
@@ -357,9 +357,9 @@ def test_an_engine_that_is_not_there_or_has_other_models(
     from biddable.serve import api
 
     with pytest.raises(UserError, match="does not list models"):
-        api.sources(api.Config(engine="http://127.0.0.1:9", policies=(tiny_stages / "learn.ppo",)))
+        api.load_models(api.Config(engine="http://127.0.0.1:9", policies=(tiny_stages / "learn.ppo",)))
     monkeypatch.setenv("BIDDABLE_ENGINE_KEY", served.key)
     with pytest.raises(UserError, match="one of the engine's models"):
-        api.sources(
+        api.load_models(
             api.Config(engine=served.url, engine_models=("other",), policies=(tiny_stages / "learn.ppo",))
         )

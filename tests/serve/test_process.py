@@ -106,15 +106,15 @@ def test_what_cannot_be_served_is_refused(tiny_stages: Path, tmp_path: Path) -> 
     with pytest.raises(UserError, match=r"serve\.keys FILE add NAME"):
         api.serve(api.Config(policies=(tiny_stages / "learn.ppo",)), context)
     with pytest.raises(UserError, match=r"best_of = 4: needs \[serve.api\] reward"):
-        api.sources(api.Config(policies=(tiny_stages / "learn.ppo",), best_of=4))
+        api.load_models(api.Config(policies=(tiny_stages / "learn.ppo",), best_of=4))
     with pytest.raises(UserError, match="each policy can be named once"):
-        api.sources(api.Config(policies=(tiny_stages / "learn.ppo", tiny_stages / "learn.ppo")))
+        api.load_models(api.Config(policies=(tiny_stages / "learn.ppo", tiny_stages / "learn.ppo")))
     with pytest.raises(UserError, match="is a scorer"):
-        api.sources(api.Config(policies=(tiny_stages / "learn.reward",)))
+        api.load_models(api.Config(policies=(tiny_stages / "learn.reward",)))
     (tmp_path / "learn.ppo").mkdir()
     (tmp_path / "learn.ppo" / "begun.json").write_text("{}")
     with pytest.raises(UserError, match="is not done"):
-        api.sources(api.Config(policies=(tmp_path / "learn.ppo",)))
+        api.load_models(api.Config(policies=(tmp_path / "learn.ppo",)))
     for wrong in ({"engine": "vllm"}, {"address": "chat.example.org"}, {"policies": ()}, {"best_of": 0}):
         with pytest.raises(ValueError):
             api.Config(**wrong)
@@ -122,4 +122,4 @@ def test_what_cannot_be_served_is_refused(tiny_stages: Path, tmp_path: Path) -> 
 
 def test_models_are_named_by_stage_and_by_run_where_two_are_alike() -> None:
     paths = (Path("/runs/one/learn.ppo"), Path("/runs/two/learn.ppo"), Path("/runs/two/learn.sft"))
-    assert api.names(paths) == ["one/learn.ppo", "two/learn.ppo", "learn.sft"]
+    assert api.model_names(paths) == ["one/learn.ppo", "two/learn.ppo", "learn.sft"]

@@ -13,8 +13,8 @@ import pytest
 from biddable.run.records import Message
 from biddable.run.records import Policy as Answerer
 from biddable.serve.engine.backend import GenerationRequest
-from biddable.serve.engine.remote import Remote
-from biddable.serve.engine.requests import Full, Piece, TooLate
+from biddable.serve.engine.remote import RemoteModel
+from biddable.serve.engine.requests import DeadlineExceeded, Piece, QueueFull
 from biddable.serve.openai.protocol import APIError
 
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1749994809, "model": "learn.ppo"}
@@ -45,7 +45,7 @@ def asked(
         async with httpx2.AsyncClient(
             transport=httpx2.MockTransport(answer), base_url="http://engine"
         ) as client:
-            remote = Remote("learn.ppo", Answerer(folder="x", content="y"), client, "theirs", 64)
+            remote = RemoteModel("learn.ppo", Answerer(folder="x", content="y"), client, "theirs", 64)
             events = await remote.open(ask)
             return [piece async for piece in events], events
 
@@ -181,7 +181,7 @@ def test_a_clients_mistake_is_passed_on_in_any_of_their_shapes(body: Any) -> Non
 
 def test_the_engines_own_troubles() -> None:
     for status in (429, 503):
-        with pytest.raises(Full) as full:
+        with pytest.raises(QueueFull) as full:
             asked(lambda _, status=status: httpx2.Response(status, text="busy", headers={"retry-after": "7"}))
         assert full.value.seconds == 7
     for status, body in ((401, {"error": "Unauthorized"}), (404, BODIES[0]), (500, BODIES[0]), (502, None)):
@@ -197,7 +197,7 @@ def test_the_engines_own_troubles() -> None:
     def down(request: httpx2.Request) -> httpx2.Response:
         raise httpx2.ConnectError("refused", request=request)
 
-    with pytest.raises(TooLate):
+    with pytest.raises(DeadlineExceeded):
         asked(late)
     with pytest.raises(APIError, match="does not answer"):
         asked(down)

@@ -9,10 +9,9 @@ import sqlalchemy as sa
 
 from biddable.label import queue
 from biddable.run.config import UserError
-from biddable.store import reviews
-from biddable.store.reviews import Screening
+from biddable.store import assignments, gold, reviews, screening
 from biddable.store.store import Store, open_store
-from biddable.store.types import Counts, Person, Task, TaskSet
+from biddable.store.types import Counts, Person, Screening, Task, TaskSet
 from tests.label.test_queue import Said
 
 SET = TaskSet("set", "label.any", "training", False)
@@ -90,8 +89,8 @@ def test_a_decision_chooses_what_goes_into_records(where: str) -> None:
 def test_gold_is_mixed_in_once_a_person_and_counts_for_nothing(where: str) -> None:
     store, version = opened(where, overlap=1, tasks=40)
     known = [(Task(f"g{i}", '{"answers": [1, 2]}'), f'{{"word": "{i}"}}') for i in range(3)]
-    reviews.put_gold(store, TaskSet("set/gold", "label.any", "training", False), known)
-    reviews.put_gold(store, TaskSet("set/gold", "label.any", "training", False), known)  # twice is once
+    gold.put_gold(store, TaskSet("set/gold", "label.any", "training", False), known)
+    gold.put_gold(store, TaskSet("set/gold", "label.any", "training", False), known)  # twice is once
     mixed = TaskSet("set", "label.any", "training", False, gold="set/gold", gold_share=0.4)
     store.put_tasks(mixed, [Task(f"t{i}", '{"answers": [1, 2]}') for i in range(40)])
     assert store.task_sets() == [mixed]
@@ -110,15 +109,15 @@ def test_gold_is_mixed_in_once_a_person_and_counts_for_nothing(where: str) -> No
     assert all(tasks.index("g2") < 20 for tasks in had.values())  # among the rest, not after it
     assert store.lease("set", "ada", 60.0) is None
     assert store.counts("set") == Counts(40, 0, 0) and len(queue.collected_labels(store, "set")) == 40
-    assert reviews.gold_answers(store, "set/gold") == {task.id: key for task, key in known}
+    assert gold.gold_answers(store, "set/gold") == {task.id: key for task, key in known}
     with pytest.raises(UserError, match="another answer is known already"):
-        reviews.put_gold(store, TaskSet("set/gold", "label.any", "training", False), [(known[0][0], "{}")])
+        gold.put_gold(store, TaskSet("set/gold", "label.any", "training", False), [(known[0][0], "{}")])
     store.close()
 
 
 def test_a_lapsed_seat_at_a_task_for_everybody_waits_for_its_person(where: str) -> None:
     store, version = opened(where)
-    reviews.put_gold(
+    gold.put_gold(
         store, TaskSet("all", "label.any", "training", False), [(Task("g", '{"answers": []}'), "{}")]
     )
     assert store.lease("all", "ada", -1.0) is not None
@@ -133,30 +132,30 @@ def test_a_lapsed_seat_at_a_task_for_everybody_waits_for_its_person(where: str) 
 
 def test_verdicts_and_who_may_work(where: str) -> None:
     store, version = opened(where)
-    assert reviews.is_admitted(store, "ada")
+    assert screening.is_admitted(store, "ada")
     everybody = TaskSet("screen", "label.any", "training", False)
-    reviews.put_gold(store, everybody, [(Task("s", '{"answers": []}'), "{}")])
-    reviews.start_screening(store, [Screening("screen", "rankings", 0.75)])
-    assert reviews.screening_parts(store) == [Screening("screen", "rankings", 0.75)]
-    assert not reviews.is_admitted(store, "ada") and reviews.is_admitted(
+    gold.put_gold(store, everybody, [(Task("s", '{"answers": []}'), "{}")])
+    screening.start_screening(store, [Screening("screen", "rankings", 0.75)])
+    assert screening.screening_parts(store) == [Screening("screen", "rankings", 0.75)]
+    assert not screening.is_admitted(store, "ada") and screening.is_admitted(
         store, "eve"
     )  # held-out people are not screened
-    reviews.decide_admission(store, "ada", True, {"rankings": 0.8}, "admin", "good")
-    assert reviews.is_admitted(store, "ada") and not reviews.is_admitted(store, "bob")
-    reviews.decide_admission(store, "ada", False, {"rankings": 0.8}, "admin", "left")
-    assert not reviews.is_admitted(store, "ada")
-    assert [(v.accepted, v.scores, v.note) for v in reviews.admissions(store)["ada"]] == [
+    screening.decide_admission(store, "ada", True, {"rankings": 0.8}, "admin", "good")
+    assert screening.is_admitted(store, "ada") and not screening.is_admitted(store, "bob")
+    screening.decide_admission(store, "ada", False, {"rankings": 0.8}, "admin", "left")
+    assert not screening.is_admitted(store, "ada")
+    assert [(v.accepted, v.scores, v.note) for v in screening.admissions_by_person(store)["ada"]] == [
         (True, {"rankings": 0.8}, "good"),
         (False, {"rankings": 0.8}, "left"),
     ]
     with pytest.raises(UserError, match="the screening comes first"):
         queue.next_task(store, "set", "ada")
     label = answer(store, "ada", "my text", version, "screen")
-    reviews.grade_label(store, label, 5, "admin")
-    reviews.grade_label(store, label, 6, "admin", "better than I thought")
-    assert reviews.grades_by_label(store, "screen") == {label: 6}
+    screening.grade_label(store, label, 5, "admin")
+    screening.grade_label(store, label, 6, "admin", "better than I thought")
+    assert screening.grades_by_label(store, "screen") == {label: 6}
     with pytest.raises(UserError, match="from 1 to 7"):
-        reviews.grade_label(store, label, 8, "admin")
+        screening.grade_label(store, label, 8, "admin")
     store.close()
 
 
@@ -170,7 +169,7 @@ def test_answers_by_day_and_person(where: str) -> None:
     answer(store, "ada", "x", version)
     now[0] += 86400
     answer(store, "bob", "x", version)
-    assert reviews.labels_per_day(store, "set") == [
+    assert assignments.labels_per_day(store, "set") == [
         ("1970-01-04", "ada", 2, 2.0),
         ("1970-01-05", "bob", 1, 2.0),
     ]

@@ -20,10 +20,10 @@ from biddable.run.config import Input, Settings, UserError, Waiting
 from biddable.run.context import StageContext
 from biddable.run.jsonl import write
 from biddable.run.records import Record
-from biddable.store import reviews
-from biddable.store.reviews import Part, Screening
+from biddable.store import gold as store_gold
+from biddable.store import screening as store_screening
 from biddable.store.store import Store, open_store
-from biddable.store.types import Task, TaskSet
+from biddable.store.types import Part, Screening, Task, TaskSet
 
 KINDS: dict[Part, str] = {
     "sensitive": "label.screening",
@@ -87,11 +87,11 @@ def put_parts(store: Store, cfg: Config, key: str, seed: int) -> list[Screening]
         task_set = TaskSet(f"{key}/{part}/{digest}", KINDS[part], "training", False, everybody=True)
         named = [(Task(f"{task_set.name}#{task.id}", task.question), answer) for task, answer in keyed_tasks]
         if gold := [(task, answer) for task, answer in named if answer is not None]:
-            reviews.put_gold(store, task_set, gold)
+            store_gold.put_gold(store, task_set, gold)
         else:
             store.put_tasks(task_set, [task for task, _ in named])
         parts.append(Screening(task_set.name, part, _cutoff(cfg, part)))
-    reviews.start_screening(store, parts)
+    store_screening.start_screening(store, parts)
     collection.publish_default_guideline(store, "training", cfg.guidelines)
     return parts
 

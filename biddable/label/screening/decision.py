@@ -8,9 +8,10 @@ from typing import NamedTuple
 from biddable.label import queue
 from biddable.label.queue import CollectedLabel
 from biddable.label.screening import demonstrations, groups, rankings, sensitive
-from biddable.store import reviews
-from biddable.store.reviews import Part, Screening
+from biddable.store import gold as store_gold
+from biddable.store import screening as store_screening
 from biddable.store.store import Store
+from biddable.store.types import Part, Screening
 
 
 class PartScore(NamedTuple):
@@ -45,8 +46,8 @@ class Candidate(NamedTuple):
 
 def candidates(store: Store) -> list[Candidate]:
     """Everybody who has begun the screening, by pseudonym."""
-    parts = reviews.screening_parts(store)
-    verdicts = reviews.admissions(store)
+    parts = store_screening.screening_parts(store)
+    verdicts = store_screening.admissions_by_person(store)
     labels: dict[str, dict[Part, list[CollectedLabel]]] = {}  # person -> part -> labels
     pseudonyms: dict[str, str] = {}
     for part in parts:
@@ -54,8 +55,10 @@ def candidates(store: Store) -> list[Candidate]:
             labels.setdefault(label.person.id, {}).setdefault(part.part, []).append(label)
             pseudonyms[label.person.id] = label.person.pseudonym
     asked = {part.part: len(store.tasks(part.task_set)) for part in parts}
-    expected = {part.part: reviews.gold_answers(store, part.task_set) for part in parts}
-    grades = {id: n for part in parts for id, n in reviews.grades_by_label(store, part.task_set).items()}
+    expected = {part.part: store_gold.gold_answers(store, part.task_set) for part in parts}
+    grades = {
+        id: n for part in parts for id, n in store_screening.grades_by_label(store, part.task_set).items()
+    }
     rows = []
     for person, by_part in labels.items():
         scores = {

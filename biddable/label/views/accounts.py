@@ -6,6 +6,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from biddable.run.config import UserError
+from biddable.store import audit, invitations, sessions
 from biddable.web.forms import Form, guarded_router
 from biddable.web.pages import redirect, render
 from biddable.web.sessions import Admin, SiteAccounts
@@ -19,7 +20,11 @@ def people(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
 
 
 def _people(request: Request, accounts: SiteAccounts, link: str | None) -> Response:
-    open_ = [one for one in accounts.invitations() if not one.used and one.until > accounts.store.clock()]
+    open_ = [
+        one
+        for one in invitations.list_invitations(accounts.store)
+        if not one.used and one.expires_at > accounts.store.clock()
+    ]
     return render(request, "admin.html", accounts=accounts.all(), invitations=open_, link=link)
 
 
@@ -29,14 +34,14 @@ def invite(request: Request, accounts: SiteAccounts, me: Admin, form: Form) -> R
     role, panel = form.get("role"), form.get("panel")
     if role not in ("admin", "labeler") or panel not in ("training", "held_out"):
         raise UserError("a role (admin or labeler) and a panel (training or held_out) were expected")
-    token = accounts.invite(me.id, role, panel, str(form.get("note", "")))  # type: ignore[arg-type]
+    token = invitations.invite(accounts.store, me.id, role, panel, str(form.get("note", "")))  # type: ignore[arg-type]
     begin = request.app.state.address or str(request.base_url).rstrip("/")
     return _people(request, accounts, f"{begin}/invitation/{token}")
 
 
 @router.post("/withdraw")
 def withdraw(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
-    accounts.withdraw(str(form.get("invitation", "")), me.id)
+    invitations.withdraw_invitation(accounts.store, str(form.get("invitation", "")), me.id)
     return redirect("/admin")
 
 
@@ -51,7 +56,7 @@ def account(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
     elif action == "reopen":
         accounts.reopen(which, me.id)
     elif action == "revoke":
-        accounts.revoke(which, None, me.id)
+        sessions.revoke_sessions(accounts.store, which, None, me.id)
     else:
         raise UserError("close, reopen or revoke was expected")
     return redirect("/admin")
@@ -59,4 +64,4 @@ def account(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
 
 @router.get("/log")
 def log(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
-    return render(request, "log.html", lines=accounts.log())
+    return render(request, "log.html", lines=audit.audit_log(accounts.store))

@@ -8,7 +8,8 @@ from starlette.responses import Response
 from biddable.label import collection, form
 from biddable.label.views import markup, tasks
 from biddable.run.config import UserError
-from biddable.store import drafts
+from biddable.store import audit, drafts
+from biddable.store import guidelines as store_guidelines
 from biddable.web.forms import Form, guarded_router
 from biddable.web.pages import redirect, render
 from biddable.web.sessions import Admin, Member, SiteAccounts
@@ -33,7 +34,7 @@ def guidelines(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
         request,
         "guidelines.html",
         inforce=inforce,
-        history=drafts.guideline_history(accounts.store),
+        history=store_guidelines.guideline_history(accounts.store),
         flagged=flagged,
     )
 
@@ -46,6 +47,6 @@ def publish(accounts: SiteAccounts, me: Admin, submitted: Form) -> Response:
     )
     if name not in collection.GUIDELINES.values() or text is None:
         raise UserError("a guideline's name (training or evaluation) and its text were expected")
-    version = drafts.publish_guideline(accounts.store, name, text.strip() + "\n", me.id)
-    accounts.note(me.id, "guideline in force", version)
+    version = store_guidelines.publish_guideline(accounts.store, name, text.strip() + "\n", me.id)
+    audit.log_action(accounts.store, me.id, "guideline in force", version)
     return redirect("/admin/guidelines")

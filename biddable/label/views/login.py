@@ -6,7 +6,9 @@ from fastapi import HTTPException, Request
 from starlette.responses import Response
 
 from biddable.run.config import UserError
-from biddable.store.accounts import LEAST_PASSWORD, TooManyAttempts
+from biddable.store import invitations, sessions
+from biddable.store.accounts import LEAST_PASSWORD
+from biddable.store.sessions import TooManyAttempts
 from biddable.web.forms import Form, guarded_router
 from biddable.web.pages import redirect, render
 from biddable.web.sessions import (
@@ -33,7 +35,7 @@ def login(request: Request, accounts: SiteAccounts, form: Form) -> Response:
     name = str(form.get("name", ""))
     try:
         agent = request.headers.get("user-agent", "")
-        token = accounts.login(name, str(form.get("password", "")), client_address(request), agent)
+        token = sessions.log_in(accounts, name, str(form.get("password", "")), client_address(request), agent)
     except UserError as error:
         status = 429 if isinstance(error, TooManyAttempts) else 403
         return render(request, "login.html", status, errors=error.lines, name=name[:64])
@@ -44,7 +46,7 @@ def login(request: Request, accounts: SiteAccounts, form: Form) -> Response:
 
 @router.post("/logout")
 def logout(request: Request, accounts: SiteAccounts, visitor: Visit, me: Member) -> Response:
-    accounts.leave(visitor.token)
+    sessions.log_out(accounts.store, visitor.token)
     response = redirect("/login")
     delete_session_cookie(request, response)
     return response
@@ -61,11 +63,11 @@ def accept(request: Request, accounts: SiteAccounts, token: str, form: Form) -> 
     if password != form.get("again"):
         return _invitation(request, accounts, token, ["the two passwords differ"], name)
     try:
-        account = accounts.accept(token, name, password)
+        account = invitations.accept_invitation(accounts, token, name, password)
     except UserError as error:
         return _invitation(request, accounts, token, error.lines, name)
-    session = accounts.login(
-        account.login, password, client_address(request), request.headers.get("user-agent", "")
+    session = sessions.log_in(
+        accounts, account.login, password, client_address(request), request.headers.get("user-agent", "")
     )
     response = redirect("/")
     set_session_cookie(request, response, session)
@@ -75,7 +77,7 @@ def accept(request: Request, accounts: SiteAccounts, token: str, form: Form) -> 
 def _invitation(
     request: Request, accounts: SiteAccounts, token: str, errors: list[str], name: str
 ) -> Response:
-    found = accounts.invitation(token)
+    found = invitations.find_invitation(accounts.store, token)
     if found is None:
         raise HTTPException(404, "This invitation was used, taken back, or is too old. Ask for another one.")
     status = 400 if errors else 200
@@ -96,12 +98,12 @@ def profile(request: Request, accounts: SiteAccounts, me: Member) -> Response:
 
 
 def _profile(request: Request, accounts: SiteAccounts, me: Member, errors: list[str]) -> Response:
-    sessions = accounts.sessions(me.id)
+    browsers = sessions.list_sessions(accounts.store, me.id)
     return render(
         request,
         "profile.html",
         400 if errors else 200,
-        sessions=sessions,
+        sessions=browsers,
         errors=errors,
         least=LEAST_PASSWORD,
     )
@@ -123,7 +125,7 @@ def change_password(request: Request, accounts: SiteAccounts, me: Member, form: 
 def end_sessions(accounts: SiteAccounts, me: Member, form: Form) -> Response:
     """End one session of one's own, or all."""
     which = form.get("session")
-    accounts.revoke(me.id, str(which) if which else None, me.id)
+    sessions.revoke_sessions(accounts.store, me.id, str(which) if which else None, me.id)
     return redirect("/profile")
 
 

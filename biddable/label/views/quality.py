@@ -13,8 +13,9 @@ from biddable.label.kinds import TaskView
 from biddable.label.screening import decision
 from biddable.label.views import markup
 from biddable.run.config import UserError
-from biddable.store import drafts
-from biddable.store import reviews as judgments
+from biddable.store import audit, drafts
+from biddable.store import reviews as store_reviews
+from biddable.store import screening as store_screening
 from biddable.store.store import Store
 from biddable.store.types import TaskSet
 from biddable.web.forms import Form, guarded_router
@@ -124,16 +125,14 @@ def review(request: Request, accounts: SiteAccounts, me: Admin, task: str) -> Re
     store = accounts.store
     kind, text = store.question(task)
     view = _view(kind, text)
-    labels = [
-        row for row in queue.collected_labels(store, judgments.task_set_name(store, task)) if row.task == task
-    ]
+    labels = [row for row in queue.collected_labels(store, store.task_set_name(task)) if row.task == task]
     turns = [(role, markup.rich(content)) for role, content in view.turns]
     answers = [markup.rich(content) for content in view.answers]
     said = [(row, _answer_parts(row)) for row in labels]
-    history = judgments.reviews_by_task(store, judgments.task_set_name(store, task)).get(task, [])
+    history = store_reviews.reviews_by_task(store, store.task_set_name(task)).get(task, [])
     names = {account.id: account.login for account in accounts.all()}
-    back = {one.label for one in judgments.returned_labels(store, judgments.task_set_name(store, task))}
-    whole = next((one for one in store.task_sets() if one.name == judgments.task_set_name(store, task)), None)
+    back = {one.label for one in store_reviews.returned_labels(store, store.task_set_name(task))}
+    whole = next((one for one in store.task_sets() if one.name == store.task_set_name(task)), None)
     label_kind = kinds.find(kind)
     may_answer = (
         whole is not None
@@ -151,9 +150,7 @@ def review(request: Request, accounts: SiteAccounts, me: Admin, task: str) -> Re
         "names": names,
         "back": back,
     }
-    flags = [
-        flag for flag in drafts.list_skips(store, judgments.task_set_name(store, task)) if flag.task == task
-    ]
+    flags = [flag for flag in drafts.list_skips(store, store.task_set_name(task)) if flag.task == task]
     return render(request, "review.html", task=task, kind=kind, flags=flags, **context)
 
 
@@ -183,8 +180,8 @@ def decide(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
     if action not in ("stands", "returned", "open"):
         raise UserError("stands, returned or open was expected")
     label = None if action == "open" else str(form.get("label", ""))
-    judgments.review(accounts.store, task, action, label, me.id, str(form.get("note", ""))[:2000])  # type: ignore[arg-type]
-    accounts.note(me.id, f"review: {action}", task)
+    store_reviews.review(accounts.store, task, action, label, me.id, str(form.get("note", ""))[:2000])  # type: ignore[arg-type]
+    audit.log_action(accounts.store, me.id, f"review: {action}", task)
     return redirect(f"/admin/review/task?{_query(task=task)}")
 
 
@@ -197,7 +194,7 @@ def _query(**words: str) -> str:
 @router.get("/screening")
 def screenings(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
     store = accounts.store
-    parts = judgments.screening_parts(store)
+    parts = store_screening.screening_parts(store)
     names = {account.person.pseudonym: account.login for account in accounts.all()}
     return render(
         request,
@@ -215,13 +212,15 @@ def candidate(request: Request, accounts: SiteAccounts, me: Admin, name: str) ->
     one = next((one for one in decision.candidates(store) if one.pseudonym == name), None)
     if one is None:
         raise HTTPException(404)
-    part = next((part for part in judgments.screening_parts(store) if part.part == "demonstrations"), None)
+    part = next(
+        (part for part in store_screening.screening_parts(store) if part.part == "demonstrations"), None
+    )
     written = (
         []
         if part is None
         else [row for row in queue.collected_labels(store, part.task_set) if row.person.id == one.person]
     )
-    grades = {} if part is None else judgments.grades_by_label(store, part.task_set)
+    grades = {} if part is None else store_screening.grades_by_label(store, part.task_set)
     texts = [
         (
             row,
@@ -230,7 +229,7 @@ def candidate(request: Request, accounts: SiteAccounts, me: Admin, name: str) ->
         )
         for row in written
     ]
-    history = judgments.admissions(store).get(one.person, [])
+    history = store_screening.admissions_by_person(store).get(one.person, [])
     return render(
         request, "candidate.html", one=one, titles=PARTS, texts=texts, grades=grades, history=history
     )
@@ -242,7 +241,7 @@ def grade(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
     given = str(form.get("grade", ""))
     if not given.isascii() or not given.isdigit():
         raise UserError("a grade from 1 to 7 was expected")
-    judgments.grade_label(
+    store_screening.grade_label(
         accounts.store, str(form.get("label", "")), int(given[:3]), me.id, str(form.get("note", ""))[:2000]
     )
     return redirect(f"/admin/screening/person?{_query(name=str(form.get('name', '')))}")
@@ -256,8 +255,8 @@ def verdict(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
     if one is None or accepted not in ("yes", "no"):
         raise UserError("somebody who has begun the screening, and yes or no, were expected")
     scores = {str(part): score.value for part, score in one.parts.items() if score.value is not None}
-    judgments.decide_admission(
+    store_screening.decide_admission(
         accounts.store, one.person, accepted == "yes", scores, me.id, str(form.get("note", ""))[:2000]
     )
-    accounts.note(me.id, "taken on" if accepted == "yes" else "not taken on", name)
+    audit.log_action(accounts.store, me.id, "taken on" if accepted == "yes" else "not taken on", name)
     return redirect("/admin/screening")

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 from biddable.label import agreement, kinds, queue
 from biddable.label.agreement import Couple, Figure, Ranking
 from biddable.label.queue import CollectedLabel
-from biddable.store import reviews
+from biddable.store import assignments, reviews
+from biddable.store import gold as store_gold
+from biddable.store import screening as store_screening
 from biddable.store.store import Store
 from biddable.store.types import TaskSet
 
@@ -89,7 +91,7 @@ def with_agreement(store: Store) -> tuple[str, ...]:
 
 def sets_of(store: Store, names: Iterable[str]) -> list[TaskSet]:
     """Real people's sets of some kinds; simulated people's only where there are no others. The screening is not among them."""
-    parts = {part.task_set for part in reviews.screening_parts(store)}
+    parts = {part.task_set for part in store_screening.screening_parts(store)}
     found = [
         one for one in store.task_sets() if one.kind in names and one.name not in parts and not one.everybody
     ]
@@ -193,7 +195,7 @@ def progress(store: Store, one: TaskSet) -> Progress:
     counts, back = store.counts(one.name), len(reviews.returned_labels(store, one.name))
     days: dict[str, dict[str, int]] = {}
     seconds, answers = 0.0, 0
-    for day, name, number, mean in reviews.labels_per_day(store, one.name):
+    for day, name, number, mean in assignments.labels_per_day(store, one.name):
         days.setdefault(day, {})[name] = number
         if mean is not None:
             seconds, answers = seconds + mean * number, answers + number
@@ -220,7 +222,7 @@ def gold(store: Store, one: TaskSet) -> list[Gold]:
     """How everybody does on a set's gold, the worst first."""
     if one.gold is None:
         return []
-    kind, keys = kinds.find(one.kind), reviews.gold_answers(store, one.gold)
+    kind, keys = kinds.find(one.kind), store_gold.gold_answers(store, one.gold)
     if kind is None:
         return []
     scores: dict[str, list[tuple[str, float]]] = {}

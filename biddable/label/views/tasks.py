@@ -17,10 +17,11 @@ from biddable.label import collection, form, kinds, queue
 from biddable.label.kinds import AnyKind
 from biddable.label.views import markup
 from biddable.run.config import UserError
-from biddable.store import drafts, reviews
-from biddable.store.accounts import Account
+from biddable.store import assignments, drafts, guidelines, reviews, types
+from biddable.store import screening as store_screening
+from biddable.store.leases import LeaseExpired
 from biddable.store.store import Store
-from biddable.store.types import LeaseExpired, TaskSet
+from biddable.store.types import Account, TaskSet
 from biddable.web.forms import Form, guarded_router
 from biddable.web.pages import redirect, render
 from biddable.web.sessions import Member, SiteAccounts
@@ -34,7 +35,7 @@ class Assignment(NamedTuple):
     """A task on somebody's desk."""
 
     task: queue.AssignedTask
-    lease: drafts.Lease
+    lease: types.Assignment
     task_set: TaskSet
     kind: AnyKind
     question: Any  # the kind's
@@ -66,12 +67,12 @@ def home(request: Request, accounts: SiteAccounts, me: Member, nothing: bool = F
 def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
     """The sets for this person, and whether some wait for the screening."""
     found, locked = [], False
-    counted = drafts.answers_per_set(store, me.person.id)
+    counted = assignments.answers_per_set(store, me.person.id)
     for one in store.task_sets():
         kind = kinds.find(one.kind)
         if (one.panel, one.simulated) != (me.person.panel, False) or kind is None:
             continue
-        if not reviews.is_admitted(store, me.person.id, one.name):
+        if not store_screening.is_admitted(store, me.person.id, one.name):
             locked = True
             continue
         own_answers = counted.get(one.name, 0) + (counted.get(one.gold, 0) if one.gold else 0)
@@ -103,7 +104,7 @@ def _link(task: str) -> str:
 
 def _assignment(store: Store, me: Account, task: str) -> Assignment:
     """The task, if it is this person's. Raises 404 otherwise: whether there is such a task is nobody else's business."""
-    lease = drafts.find_lease(store, task, me.person.id)
+    lease = assignments.find_assignment(store, task, me.person.id)
     if lease is None:
         raise HTTPException(404)
     held = queue.task_for(task, lease.kind, lease.question, me.person.id)
@@ -118,17 +119,18 @@ def _assignment(store: Store, me: Account, task: str) -> Assignment:
 def current_guideline(store: Store, panel: collection.Panel) -> tuple[str, str]:
     """Version and text of the guideline that is in force for a panel; ours until somebody puts another one in force."""
     name, text = collection.guideline(panel)
-    found = drafts.current_guideline(store, name)
-    return found if found is not None else (drafts.publish_guideline(store, name, text), text)
+    found = guidelines.current_guideline(store, name)
+    return found if found is not None else (guidelines.publish_guideline(store, name, text), text)
 
 
 @router.get("/task")
 def task_page(request: Request, accounts: SiteAccounts, me: Member, id: str, saved: str = "") -> Response:
     assignment, seconds = _assignment(accounts.store, me, id), request.app.state.lease_seconds
     if (
-        assignment.lease.label is None and assignment.lease.until < accounts.store.clock() + 0.9 * seconds
+        assignment.lease.label is None
+        and assignment.lease.expires_at < accounts.store.clock() + 0.9 * seconds
     ):  # not when it was taken just now
-        drafts.extend_lease(accounts.store, id, me.person.id, seconds)
+        accounts.store.extend_lease(id, me.person.id, seconds)
     return render_task(
         request,
         accounts.store,
@@ -211,7 +213,7 @@ def form_fields(submitted: Form) -> dict[str, list[str]]:
 
 def _save_draft(
     request: Request, store: Store, me: Account, assignment: Assignment, submitted: Form
-) -> tuple[dict[str, list[str]], str, drafts.SavedDraft]:
+) -> tuple[dict[str, list[str]], str, types.SavedDraft]:
     """Keep the form as a draft and the task for this person; returns the fields, the guideline that the page showed, and how that went."""
     fields, version, draft = (
         form_fields(submitted),
@@ -225,7 +227,7 @@ def _save_draft(
             fields.pop(name, None)
     if sum(len(one) for values in fields.values() for one in values) > 4 * form.MOST_TEXT:
         raise UserError("this is too long to be kept; shorten it")
-    if not drafts.guideline_exists(store, version):
+    if not guidelines.guideline_exists(store, version):
         version = current_guideline(store, assignment.task_set.panel)[0]
     told = str(submitted.get("seconds", ""))
     seconds = min(float(told), MAX_SECONDS) if told.isascii() and told.isdigit() and len(told) < 8 else None
@@ -243,7 +245,7 @@ def save_draft(request: Request, accounts: SiteAccounts, me: Member, submitted: 
     assignment = _assignment(accounts.store, me, str(submitted.get("id", "")))
     _, _, kept = _save_draft(request, accounts.store, me, assignment, submitted)
     if "application/json" in request.headers.get("accept", ""):
-        return JSONResponse({"saved": time.strftime("%H:%M", time.gmtime()), "held": kept.held})
+        return JSONResponse({"saved": time.strftime("%H:%M", time.gmtime()), "held": kept.has_lease})
     return redirect(_link(assignment.task.id))
 
 
@@ -293,7 +295,7 @@ def skip(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) 
     reason = (form.text_field({"reason": [str(submitted.get("reason", ""))]}, "reason") or "").strip()
     if flag and not reason:
         raise UserError("say in a few words what is wrong with the task")
-    drafts.skip(accounts.store, assignment.task.id, me.person.id, flag, reason)
+    drafts.skip_task(accounts.store, assignment.task.id, me.person.id, flag, reason)
     return _next(request, accounts.store, me, assignment.task_set.name)
 
 
@@ -302,9 +304,9 @@ def own_answers(request: Request, accounts: SiteAccounts, me: Member) -> Respons
     """A person's own answers and days."""
     given = [
         (one, kind.title, _link(one.task))
-        for one in drafts.own_answers(accounts.store, me.person.id)
+        for one in assignments.past_answers(accounts.store, me.person.id)
         if (kind := kinds.find(one.kind)) is not None
     ]
     return render(
-        request, "mine.html", given=given, days=drafts.answers_per_day(accounts.store, me.person.id)
+        request, "mine.html", given=given, days=assignments.answers_per_day(accounts.store, me.person.id)
     )

@@ -118,7 +118,10 @@ def home(request: Request, guest: Annotated[Guest | None, Depends(_guest)]) -> R
         return render(request, "key.html", wrong="key" in request.query_params)
     chat: ChatState = request.app.state.chat
     server: ServerState = request.app.state.server
-    known = {"agreed": bool(chat.consents.agreed(guest.user)), "asked": chat.consents.asked(guest.user)}
+    known = {
+        "agreed": bool(chat.consents.agreed_version(guest.user)),
+        "asked": chat.consents.has_answered(guest.user),
+    }
     if server.recorder is None:
         known = {"agreed": False, "asked": False}
     context = {
@@ -165,14 +168,14 @@ async def answer(request: Request, guest: Somebody) -> Response:
     if wait := server.rate_limiter.take(guest.rate):
         raise APIError("you ask too often; wait a little", 429, code="rate_limit_exceeded", retry=wait)
     asked = _parsed(Question, await read_body(request, server.max_request_bytes))
-    names = list(server.sources)
+    names = list(server.models)
     both = not asked.again and random.random() < chat.side_by_side
     chosen = random.sample((names * 2)[:2] if len(names) < 2 else names[:2], 2) if both else names[:1]
-    asker = Requester(guest.user, await run_in_threadpool(chat.consents.agreed, guest.user), "chat")
+    asker = Requester(guest.user, await run_in_threadpool(chat.consents.agreed_version, guest.user), "chat")
     conversation = asked.conversation or recorder.new_id("conv")
     talks = []
     for name in chosen:
-        source = server.sources[name]
+        source = server.models[name]
         count = server.best_of if source.scores else 1
         ask = GenerationRequest(
             name, messages=tuple(turned.message() for turned in asked.messages), best_of=count
@@ -263,7 +266,7 @@ async def consent(request: Request, visitor: Visit, guest: Somebody) -> Response
     said = _parsed(Agreement, await read_body(request, server.max_request_bytes))
     if said.version != chat.consents.version or server.recorder is None:
         raise APIError("this question has changed; load the page again", 409)
-    await run_in_threadpool(chat.consents.note, guest.user, said.given)
+    await run_in_threadpool(chat.consents.add, guest.user, said.given)
     response = JSONResponse({"given": said.given})
     set_session_cookie(request, response, visitor.token, YEAR)
     return response
@@ -275,7 +278,7 @@ async def forget(request: Request, guest: Somebody) -> Response:
     server, chat = _state(request)
     if server.recorder is None:
         raise APIError("nothing is kept here", 404)
-    await run_in_threadpool(chat.consents.note, guest.user, False)
+    await run_in_threadpool(chat.consents.add, guest.user, False)
     turns, said = await server.recorder.forget(guest.user)
     return JSONResponse({"turns": turns, "feedback": said})
 

@@ -22,8 +22,8 @@ from biddable.model.sampler import PREFILL_TOKENS, Prefilled, draw, prefill
 from biddable.model.trunk import Policy, Scorer
 from biddable.run.records import Finish
 from biddable.serve.engine import best_of_n
-from biddable.serve.engine.detokenizer import Words
-from biddable.serve.engine.requests import Job, Order, Piece, Token, TooLate
+from biddable.serve.engine.detokenizer import Detokenizer
+from biddable.serve.engine.requests import DeadlineExceeded, Job, Piece, PromptRequest, Token
 
 
 @dataclass(eq=False)
@@ -31,7 +31,7 @@ class _Group:
     """One order under way: its prompt, prefilled when its first answer gets a seat, and the answers still to be seated."""
 
     job: Job
-    order: Order
+    order: PromptRequest
     offset: int  # its first answer's number in the job
     waiting: deque[int] = field(default_factory=deque)
     prefilled: Prefilled | None = None
@@ -44,7 +44,7 @@ class _Live:
 
     group: _Group
     number: int
-    words: Words
+    words: Detokenizer
     uniforms: np.ndarray[Any, Any]
     tokens: list[int] = field(default_factory=list)
     hidden: list[torch.Tensor] = field(default_factory=list)
@@ -95,7 +95,7 @@ class Seats(KVCache):
         return keys[: len(self.rows)], values[: len(self.rows)]
 
 
-class Deck:
+class ContinuousBatch:
     """One policy and the answers it has under way. Used by the inference thread alone."""
 
     def __init__(
@@ -110,7 +110,7 @@ class Deck:
         self.pace = 1.0
         """Seconds that an answer took lately."""
 
-    def add(self, job: Job, order: Order, offset: int) -> None:
+    def add(self, job: Job, order: PromptRequest, offset: int) -> None:
         self.waiting.append(_Group(job, order, offset, deque(range(len(order.seeds)))))
 
     @property
@@ -133,7 +133,7 @@ class Deck:
             self.waiting.remove(group)
             if not group.job.cancelled:
                 group.job.cancel()
-                group.job.tell(TooLate("no seat became free in time"))
+                group.job.tell(DeadlineExceeded("no seat became free in time"))
         for one in list(self.live):
             if one.group.job.cancelled:
                 self._leave(one)
@@ -177,7 +177,7 @@ class Deck:
             for layer, (key, value) in enumerate(kept):
                 cache.put(layer, row, key, value)
         uniforms = np.random.Generator(np.random.Philox(order.seeds[number])).random(order.max_tokens)
-        one = _Live(group, number, Words(self.tokenizer, order.stop), uniforms)
+        one = _Live(group, number, Detokenizer(self.tokenizer, order.stop), uniforms)
         one.hidden = [prompt.logits] if prompt.hidden is None else [prompt.hidden, prompt.logits]
         self.live.append(one)
         return one

@@ -9,7 +9,7 @@ BROKEN = "\ufffd"
 """What decoders show for the first bytes of a character whose last bytes are still to come."""
 
 
-class Words:
+class Detokenizer:
     """The text of one answer, token by token. What `add` and `end` return, joined, is the decoded answer up to its first stop word."""
 
     def __init__(self, tokenizer: Any, stop: Sequence[str] = ()) -> None:

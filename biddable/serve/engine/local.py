@@ -19,8 +19,8 @@ from biddable.run.config import UserError
 from biddable.run.records import Message
 from biddable.run.records import Policy as Answerer
 from biddable.serve.engine.backend import GenerationRequest, Stream
-from biddable.serve.engine.batch import Deck
-from biddable.serve.engine.requests import Job, Order, Piece
+from biddable.serve.engine.batch import ContinuousBatch
+from biddable.serve.engine.requests import Job, Piece, PromptRequest
 from biddable.serve.engine.thread import Engine
 from biddable.serve.openai.protocol import APIError
 
@@ -31,7 +31,7 @@ SHORT = 4000
 class _Answers:
     """What one job of our engine gives, brought from the inference thread into the event loop."""
 
-    def __init__(self, orders: list[Order], seed: int | None, seconds: float) -> None:
+    def __init__(self, orders: list[PromptRequest], seed: int | None, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         self._told: asyncio.Queue[list[Piece] | Exception] = asyncio.Queue()
 
@@ -60,7 +60,7 @@ class _Answers:
 
 
 @dataclass(frozen=True)
-class Local:
+class LocalModel:
     """A policy on our own engine."""
 
     name: str
@@ -72,7 +72,7 @@ class Local:
     seconds: float  # that an answer may take
 
     async def open(self, request: GenerationRequest) -> Stream:
-        """Queue the orders. Raises APIError for prompts that cannot be answered, Full and Closed."""
+        """Queue the orders. Raises APIError for prompts that cannot be answered, QueueFull and EngineClosed."""
         wanted = request.max_tokens or self.most_tokens
         seed = secrets.randbits(62) if request.seed is None else request.seed
         orders = []
@@ -93,7 +93,7 @@ class Local:
             seeds = tuple(_seed(seed, number, k) for k in range(request.best_of))
             tokens = min(wanted, room, self.most_tokens)
             shape = (tokens, request.temperature, request.top_p, request.stop, request.top_logprobs)
-            orders.append(Order(prompt, seeds, request.n, *shape))
+            orders.append(PromptRequest(prompt, seeds, request.n, *shape))
         stream = _Answers(orders, seed, self.seconds)
         self.engine.submit(self.name, stream.job)
         return stream
@@ -137,14 +137,14 @@ class Local:
 
     @property
     def scores(self) -> bool:
-        return self.engine.decks[self.name].scorer is not None
+        return self.engine.batches[self.name].scorer is not None
 
     async def alive(self) -> bool:
         return self.engine.failed is None
 
     def load(self) -> tuple[int, int]:
-        deck = self.engine.decks[self.name]
-        return len(deck.live), len(deck.waiting)
+        batch = self.engine.batches[self.name]
+        return len(batch.live), len(batch.waiting)
 
     def spell(self, token: int) -> str:
         return str(self.tokenizer.decode([token], clean_up_tokenization_spaces=False))
@@ -170,10 +170,10 @@ class Limits:
 
 def load(
     policies: Mapping[str, Path], answerers: Sequence[Answerer], reward: Path | None, limits: Limits
-) -> tuple[dict[str, Local], Engine]:
-    """Each policy on a deck of one engine. Raises UserError for folders that hold none, and for a reward model on another trunk."""
+) -> tuple[dict[str, LocalModel], Engine]:
+    """Each policy on a batch of one engine. Raises UserError for folders that hold none, and for a reward model on another trunk."""
     shared: Trunk | None = None
-    decks, contexts = {}, {}
+    batches, contexts = {}, {}
     for name, folder in policies.items():
         mark = str(checkpoints.model_info(folder).get("fingerprint"))
         policy = checkpoints.load_policy(
@@ -188,13 +188,13 @@ def load(
                     f"{reward}: stands on another trunk than {folder}; both must come from one [learn.start]"
                 )
             scorer = checkpoints.load_scorer(reward, shared=policy.trunk).freeze()
-        decks[name] = Deck(
+        batches[name] = ContinuousBatch(
             policy.freeze(), tokenizer, checkpoints.eos_ids(folder, tokenizer), limits.slots, scorer
         )
         contexts[name] = min(limits.context, checkpoints.context_length(folder))
-    engine = Engine(decks, limits.queue)
+    engine = Engine(batches, limits.queue)
     found = {}
-    for (name, deck), answerer in zip(decks.items(), answerers, strict=True):
-        words = (deck.tokenizer, contexts[name], limits.max_tokens, limits.seconds)
-        found[name] = Local(name, answerer, engine, *words)
+    for (name, batch), answerer in zip(batches.items(), answerers, strict=True):
+        words = (batch.tokenizer, contexts[name], limits.max_tokens, limits.seconds)
+        found[name] = LocalModel(name, answerer, engine, *words)
     return found, engine

@@ -15,7 +15,7 @@ from biddable.run.config import UserError
 from biddable.run.records import Finish
 from biddable.run.records import Policy as Answerer
 from biddable.serve.engine.backend import GenerationRequest
-from biddable.serve.engine.requests import Full, Piece, TooLate
+from biddable.serve.engine.requests import DeadlineExceeded, Piece, QueueFull
 from biddable.serve.openai.protocol import APIError
 
 
@@ -63,7 +63,7 @@ class _Events:
             if left:
                 raise APIError("the engine broke off its answer", 502, code="engine_error", retry=10.0)
         except httpx2.TimeoutException as error:
-            raise TooLate("the engine took too long") from error
+            raise DeadlineExceeded("the engine took too long") from error
         except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
             raise _broken(error) from error
         finally:
@@ -92,7 +92,7 @@ class _Events:
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteModel:
     """A policy on another server."""
 
     name: str
@@ -103,7 +103,7 @@ class Remote:
     scores: bool = False
 
     async def open(self, request: GenerationRequest) -> _Events:
-        """Hand the request on. Raises APIError for what the other server refuses, Full when it is overloaded."""
+        """Hand the request on. Raises APIError for what the other server refuses, QueueFull when it is overloaded."""
         if request.top_logprobs is not None:
             raise APIError(
                 "logprobs: not available from this engine", param="logprobs", code="unsupported_parameter"
@@ -133,7 +133,7 @@ class Remote:
         try:
             response = await self.client.send(self.client.build_request("POST", path, json=sent), stream=True)
         except httpx2.TimeoutException as error:
-            raise TooLate("the engine took too long") from error
+            raise DeadlineExceeded("the engine took too long") from error
         except httpx2.HTTPError as error:
             raise _broken(error) from error
         if response.status_code != 200:
@@ -165,7 +165,7 @@ async def _refused(response: httpx2.Response) -> Exception:
     await response.aclose()
     if response.status_code in (429, 503):
         told = response.headers.get("retry-after", "5")
-        return Full(float(told) if told.isdigit() else 5.0)
+        return QueueFull(float(told) if told.isdigit() else 5.0)
     try:
         message, param, code = _said(response.json())
     except ValueError:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from biddable.run.records import Finish
 
 
-class Full(Exception):
+class QueueFull(Exception):
     """The queue is full; `seconds` is a guess at when it is worth asking again."""
 
     def __init__(self, seconds: float) -> None:
@@ -18,16 +18,16 @@ class Full(Exception):
         self.seconds = seconds
 
 
-class TooLate(Exception):
+class DeadlineExceeded(Exception):
     """An order waited longer than it may."""
 
 
-class Closed(Exception):
+class EngineClosed(Exception):
     """The engine is shutting down, or its thread has failed."""
 
 
 @dataclass(frozen=True)
-class Order:
+class PromptRequest:
     """Answers wanted for one prompt. Of `count` sampled answers the `wanted` best by the reward model are given out; equal: all of them, as they come."""
 
     prompt: tuple[int, ...]
@@ -62,14 +62,14 @@ class Piece(NamedTuple):
     score: float | None = None
 
 
-Tell = Callable[[list[Piece] | Exception], None]
+Listener = Callable[[list[Piece] | Exception], None]
 """Called in the inference thread with what is new, or with what went wrong (then nothing more comes)."""
 
 
 class Job:
     """One client's orders under way. `cancel` may be called from any thread."""
 
-    def __init__(self, orders: Sequence[Order], tell: Tell, seconds: float) -> None:
+    def __init__(self, orders: Sequence[PromptRequest], tell: Listener, seconds: float) -> None:
         self.orders, self.tell = tuple(orders), tell
         self.until = time.monotonic() + seconds
         self.cancelled = False

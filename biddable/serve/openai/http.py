@@ -18,12 +18,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from biddable.serve.engine.requests import Closed, Full, TooLate
+from biddable.serve.engine.requests import DeadlineExceeded, EngineClosed, QueueFull
 from biddable.serve.openai.protocol import APIError
 
 CLIENT_TIMEOUT_SECONDS = 30.0
 """So long a client may take to send its body, and to take one piece of an answer."""
-REFUSALS = (APIError, Full, TooLate, Closed)
+REFUSALS = (APIError, QueueFull, DeadlineExceeded, EngineClosed)
 """What endpoints raise to say no."""
 log = logging.getLogger("biddable.serve")
 T = TypeVar("T")
@@ -106,13 +106,13 @@ def to_api_error(error: Exception) -> APIError | None:
     """An engine's no, as the protocol says it; None for a bug."""
     if isinstance(error, APIError):
         return error
-    if isinstance(error, Full):
+    if isinstance(error, QueueFull):
         return APIError(
             "too many requests are waiting; try again later", 503, code="overloaded", retry=error.seconds
         )
-    if isinstance(error, TooLate):
+    if isinstance(error, DeadlineExceeded):
         return APIError(f"{error}; try again later", 503, code="timeout", retry=5.0)
-    if isinstance(error, Closed):
+    if isinstance(error, EngineClosed):
         return APIError(str(error), 503, code="shutting_down", retry=10.0)
     if isinstance(error, HTTPException):
         return APIError(error.detail, error.status_code)

@@ -36,7 +36,7 @@ from biddable.serve.openai.protocol import (
     CompletionRequest,
 )
 from biddable.serve.recorder import Requester
-from biddable.store.api_keys import Key
+from biddable.store.types import Key
 
 
 async def _caller(request: Request) -> Key | None:
@@ -300,7 +300,7 @@ async def all_models(request: Request) -> Response:
     """GET /v1/models."""
     await _caller(request)
     server: ServerState = request.app.state.server
-    return JSONResponse({"object": "list", "data": [_model(server, name) for name in server.sources]})
+    return JSONResponse({"object": "list", "data": [_model(server, name) for name in server.models]})
 
 
 async def one_model(request: Request) -> Response:
@@ -329,7 +329,7 @@ async def forget(request: Request) -> Response:
 async def health(request: Request) -> Response:
     """GET /health: 200 while every model can answer."""
     server: ServerState = request.app.state.server
-    down = [name for name, source in server.sources.items() if not await source.alive()]
+    down = [name for name, source in server.models.items() if not await source.alive()]
     return JSONResponse(
         {"status": "failing" if down else "ok"} | ({"models": down} if down else {}), 503 if down else 200
     )
@@ -339,7 +339,7 @@ async def metrics(request: Request) -> Response:
     """GET /metrics, for Prometheus, with a key."""
     await _caller(request)
     server: ServerState = request.app.state.server
-    loads = [source.load() for source in server.sources.values()]
+    loads = [source.load() for source in server.models.values()]
     server.metrics.running.set(sum(busy for busy, _ in loads))
     server.metrics.waiting.set(sum(waiting for _, waiting in loads))
     return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")

@@ -1,4 +1,5 @@
-"""What Alembic runs to migrate: it uses the connection that `store.open_store` hands over, inside its transaction."""
+"""What Alembic runs to migrate: it uses the connection that `store.open_store` hands over, inside its
+transaction."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from alembic import context
 
 
 def migrate() -> None:
-    """Run the missing migrations. All or nothing, on SQLite too: its tables are made inside the transaction."""
+    """Run the missing migrations: all or none, on SQLite too, where tables are made inside the transaction."""
     context.configure(connection=context.config.attributes["connection"], transactional_ddl=True)
     context.run_migrations()
 

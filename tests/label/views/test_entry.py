@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from biddable.store import invitations
 from biddable.store.accounts import Accounts
 from biddable.store.store import open_store
 
@@ -46,12 +47,12 @@ def test_an_admin_invites_and_the_link_makes_one_account(app: FastAPI, logged_in
 def test_an_invitation_can_be_taken_back_and_grows_old(app: FastAPI, accounts: Accounts) -> None:
     (boss,) = [one for one in accounts.all() if one.login == "boss"]
     taken_back, old = (
-        accounts.invite(boss.id, "labeler", "training"),
-        accounts.invite(boss.id, "labeler", "training", days=0),
+        invitations.invite(accounts.store, boss.id, "labeler", "training"),
+        invitations.invite(accounts.store, boss.id, "labeler", "training", days=0),
     )
-    found = accounts.invitation(taken_back)
+    found = invitations.find_invitation(accounts.store, taken_back)
     assert found is not None
-    accounts.withdraw(found.id, boss.id)
+    invitations.withdraw_invitation(accounts.store, found.id, boss.id)
     for token in (taken_back, old, "nonsense"):
         assert Browser(app).get(f"/invitation/{token}").status_code == 404
 

@@ -12,7 +12,9 @@ import pytest
 from biddable.label import comparisons, queue, ratings, screening
 from biddable.label.views import quality_data
 from biddable.run.records import Answer, Message, Prompt, Replies
-from biddable.store import drafts, reviews
+from biddable.store import audit, drafts
+from biddable.store import gold as store_gold
+from biddable.store import screening as store_screening
 from biddable.store.accounts import Accounts
 from biddable.store.store import Store
 from biddable.store.types import Person, Task, TaskSet
@@ -73,7 +75,7 @@ def test_progress_and_what_was_given_back(worked: Any, logged_in: Callable[[str]
     accounts, who, _ = worked
     task = queue.next_task(accounts.store, "run/set", who)
     assert task is not None
-    drafts.skip(accounts.store, task.id, who, True, f"{HOSTILE} broken")
+    drafts.skip_task(accounts.store, task.id, who, True, f"{HOSTILE} broken")
     text = logged_in("boss").get("/admin/progress").text
     assert "<strong>4</strong> of 6 answers. 0 being worked on, 2 to be had" in text
     assert "20 s" in text and "less than a day to go" in text
@@ -105,7 +107,7 @@ def test_an_admin_decides_and_sends_back(worked: Any, logged_in: Callable[[str],
     assert boss.post("/admin/review", action="stands", task="run/set#t0", label=labels[1]).status_code == 400
     assert boss.get("/admin/review/task", params={"task": "nothing"}).status_code == 400
     assert (
-        next(line["action"] for line in accounts.log() if line["action"].startswith("review"))
+        next(line.action for line in audit.audit_log(accounts.store) if line.action.startswith("review"))
         == "review: open"
     )
     ada = logged_in("ada")
@@ -169,7 +171,7 @@ def test_gold(worked: Any, logged_in: Callable[[str], Browser]) -> None:
     )
     key = comparisons.RankingAnswer(ranks=(1, 2, 3)).model_dump_json()
     gold = TaskSet("run/set/gold", "label.comparisons", "training", False)
-    reviews.put_gold(store, gold, [(Task("run/set#g", question("g", 3)), key)])
+    store_gold.put_gold(store, gold, [(Task("run/set#g", question("g", 3)), key)])
     store.put_tasks(one, [Task(f"run/set#t{i}", question(f"p{i}", 3), 2) for i in range(3)])
     rank(store, "run/set", who, (1, 1, 2), store.add_guideline("training", "be helpful"))
     (found,) = quality_data.gold(store, one)
@@ -205,7 +207,7 @@ def test_screening_is_graded_and_decided(
         boss.post("/admin/screening/verdict", name=ada.pseudonym, accepted="yes", note="fine").status_code
         == 303
     )
-    assert reviews.is_admitted(accounts.store, ada.id)
+    assert store_screening.is_admitted(accounts.store, ada.id)
     assert boss.post("/admin/screening/verdict", name="nobody", accepted="yes").status_code == 400
     assert boss.get("/admin/screening/person?name=nobody").status_code == 404
 

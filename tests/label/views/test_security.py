@@ -10,7 +10,8 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from biddable.label.views import markup
-from biddable.store.accounts import MOST_ATTEMPTS, Accounts
+from biddable.store.accounts import Accounts
+from biddable.store.sessions import MOST_ATTEMPTS
 from biddable.web.forms import MAX_BODY_BYTES
 from biddable.web.middleware import CONTENT_SECURITY_POLICY
 

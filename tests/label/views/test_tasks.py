@@ -149,7 +149,7 @@ def test_a_draft_comes_back_and_a_correction_is_a_new_row(accounts: Accounts, lo
         headers={"accept": "application/json"},
     )
     assert told.json()["held"] is True
-    draft = drafts.draft(accounts.store, task, accounts.store.people()[0].id) or drafts.draft(
+    draft = drafts.load_draft(accounts.store, task, accounts.store.people()[0].id) or drafts.load_draft(
         accounts.store, task, who(accounts, "ada")
     )
     assert (
@@ -264,4 +264,4 @@ def test_another_persons_task_is_nobodys_business(
     for path in ("/answer", "/draft", "/skip"):
         assert bob.post(path, id=task, guideline=version, text="mine").status_code == 404
     assert logged_in("eve").post("/next", set=name).status_code == 400  # the other panel
-    assert drafts.draft(accounts.store, task, who(accounts, "bob")) is None
+    assert drafts.load_draft(accounts.store, task, who(accounts, "bob")) is None

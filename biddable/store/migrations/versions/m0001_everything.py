@@ -1,9 +1,11 @@
-"""Everything: people, guidelines, tasks, their seats, labels; labels and guidelines can only be added to."""
+"""Everything: people, guidelines, tasks, their leases, labels; labels and guidelines can only be added to."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+
+from biddable.store.triggers import append_only_v1
 
 revision = "0001"
 down_revision = None
@@ -75,23 +77,4 @@ def upgrade() -> None:
         postgresql_where=sa.text("label IS NULL"),
     )
     for table in ("labels", "guidelines"):
-        append_only(table)
-
-
-def append_only(table: str) -> None:
-    """Changing or deleting a row of this table fails, whoever asks."""
-    if op.get_context().dialect.name == "sqlite":
-        for event in ("UPDATE", "DELETE"):
-            op.execute(
-                f"CREATE TRIGGER {table}_no_{event.lower()} BEFORE {event} ON {table} "
-                f"BEGIN SELECT RAISE(ABORT, '{table} are append only'); END"
-            )
-        return
-    op.execute(
-        f"CREATE FUNCTION {table}_append_only() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN RAISE EXCEPTION '{table} are append only'; END $$"
-    )
-    op.execute(
-        f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
-        f"FOR EACH STATEMENT EXECUTE FUNCTION {table}_append_only()"
-    )
+        append_only_v1(op.get_bind(), table)

@@ -1,11 +1,11 @@
-"""The sites: accounts, invitations, sessions, attempts to log in, an audit log, drafts, skips, editions of guidelines."""
+"""Sites: accounts, invitations, sessions, attempts to log in, an audit log, drafts, skips, guideline editions."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
 
-from biddable.store.migrations.versions.m0001_everything import append_only
+from biddable.store.triggers import append_only_v1
 
 revision = "0002"
 down_revision = "0001"
@@ -15,7 +15,7 @@ def upgrade() -> None:
     _people()
     _work()
     for table in ("audit", "skips", "editions"):
-        append_only(table)
+        append_only_v1(op.get_bind(), table)
 
 
 def _people() -> None:

@@ -1,11 +1,11 @@
-"""The quality of labels: sets with their gold, reference answers, reviews, screening, grades and verdicts; indexes for a million tasks."""
+"""The quality of labels: sets with gold, reviews, screening, grades, verdicts; indexes for a million tasks."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
 
-from biddable.store.migrations.versions.m0001_everything import append_only
+from biddable.store.triggers import append_only_v1
 
 revision = "0003"
 down_revision = "0002"
@@ -61,7 +61,7 @@ def upgrade() -> None:
         sa.Column("created", sa.Double, nullable=False),
     )
     for table in ("answer_keys", "reviews", "grades", "verdicts"):
-        append_only(table)
+        append_only_v1(op.get_bind(), table)
     open_ = sa.text("label IS NULL")
     op.create_index(
         "leases_held", "leases", ["person", "task_set"], sqlite_where=open_, postgresql_where=open_
@@ -84,5 +84,6 @@ def _sets() -> None:
     )
     op.execute(
         "INSERT INTO sets (name, kind, panel, simulated, everybody, gold_share, created) "
-        "SELECT task_set, min(kind), min(panel), simulated, (1 = 0), 0.0, min(created) FROM tasks GROUP BY task_set, simulated"
+        "SELECT task_set, min(kind), min(panel), simulated, (1 = 0), 0.0, min(created) FROM tasks "
+        "GROUP BY task_set, simulated"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from biddable.store.migrations.versions.m0001_everything import append_only
+from biddable.store.triggers import append_only_v1
 
 revision = "0004"
 down_revision = "0003"
@@ -28,4 +28,4 @@ def upgrade() -> None:
         sa.Column("given", sa.Boolean, nullable=False),
         sa.Column("at", sa.Double, nullable=False),
     )
-    append_only("consents")
+    append_only_v1(op.get_bind(), "consents")

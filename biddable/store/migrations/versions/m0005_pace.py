@@ -1,4 +1,4 @@
-"""Who is far ahead waits no longer than others: indexes of what somebody had or put aside. Sets have a priority."""
+"""People far ahead wait no longer than others: indexes of what somebody had or skipped. Sets have a priority."""
 
 from __future__ import annotations
 

@@ -1,0 +1,113 @@
+"""Assignments: a person's task with its lease and draft, and what they have answered so far."""
+
+from __future__ import annotations
+
+import time
+
+import sqlalchemy as sa
+
+from biddable.store.drafts import find_draft
+from biddable.store.reviews import find_returned
+from biddable.store.store import Store, newest_labels
+from biddable.store.tables import labels, leases, people, task_sets, tasks
+from biddable.store.task_sets import task_set_from_row
+from biddable.store.types import Assignment, PastAnswer
+
+DAY = 86400
+
+
+def find_assignment(store: Store, task: str, person: str) -> Assignment | None:
+    """This person's assignment of a task; None when they have none."""
+    query = (
+        sa.select(leases.c.until, leases.c.label, leases.c.task_set, tasks.c.kind, tasks.c.question)
+        .join(tasks, tasks.c.id == leases.c.task)
+        .where(leases.c.task == task, leases.c.person == person)
+    )
+    newest = newest_labels().where(labels.c.task == task, labels.c.person == person)
+    with store.read() as connection:
+        row = connection.execute(query).first()
+        if row is None:
+            return None
+        # a gold task is shown as one of the set that it is mixed into
+        rows = connection.execute(
+            sa.select(task_sets).where(
+                (task_sets.c.name == row.task_set) | (task_sets.c.gold == row.task_set)
+            )
+        )
+        task_set = task_set_from_row(max(rows, key=lambda candidate: candidate.gold == row.task_set))
+        label, returned = None, None
+        if row.label is not None:
+            label = connection.execute(newest).one().id
+            sent_back = find_returned(connection, row.task_set, person)
+            returned = next((review for review in sent_back if review.label == label), None)
+        draft = find_draft(connection, task, person)
+    return Assignment(task, row.kind, row.question, task_set, row.until, label, returned, draft)
+
+
+def past_answers(store: Store, person: str, limit: int = 100) -> list[PastAnswer]:
+    """The tasks that somebody has answered as a labeler, the newest answer first; not what they decided as an
+    admin in a review."""
+    query = (
+        newest_labels()
+        .add_columns(tasks.c.kind)
+        .join(tasks, tasks.c.id == labels.c.task)
+        .join(leases, (leases.c.task == labels.c.task) & (leases.c.person == labels.c.person))
+        .where(labels.c.person == person)
+        .order_by(labels.c.created.desc())
+        .limit(limit)
+    )
+    with store.read() as connection:
+        return [
+            PastAnswer(row.task, row.kind, row.created, row.seconds, row.replaces is not None)
+            for row in connection.execute(query)
+        ]
+
+
+def answers_per_day(store: Store, person: str) -> list[tuple[int, int, float | None]]:
+    """(day since 1970 in UTC, answers, seconds of work) of one person, the newest first; corrections are not
+    counted."""
+    day = _day()
+    query = (
+        sa.select(day, sa.func.count(), sa.func.sum(labels.c.seconds))
+        .where(labels.c.person == person, labels.c.replaces.is_(None))
+        .group_by(day)
+        .order_by(day.desc())
+    )
+    with store.read() as connection:
+        return [(int(row[0]), int(row[1]), row[2]) for row in connection.execute(query)]
+
+
+def answers_per_set(store: Store, person: str) -> dict[str, int]:
+    """How many tasks of each set somebody has answered."""
+    query = (
+        sa.select(leases.c.task_set, sa.func.count())
+        .where(leases.c.person == person, leases.c.label.is_not(None))
+        .group_by(leases.c.task_set)
+    )
+    with store.read() as connection:
+        return {row[0]: int(row[1]) for row in connection.execute(query)}
+
+
+def labels_per_day(store: Store, task_set: str) -> list[tuple[str, str, int, float | None]]:
+    """(day in UTC, pseudonym, answers, mean seconds per answer) of a set, by day and person; corrections are
+    not counted."""
+    day = _day()
+    query = (
+        sa.select(day.label("day"), people.c.pseudonym, sa.func.count(), sa.func.avg(labels.c.seconds))
+        .select_from(leases)
+        .join(labels, labels.c.id == leases.c.label)  # a lease names the first label, never its correction
+        .join(people, people.c.id == labels.c.person)
+        .where(leases.c.task_set == task_set)
+        .group_by(day, people.c.pseudonym)
+        .order_by(day, people.c.pseudonym)
+    )
+    with store.read() as connection:
+        return [
+            (time.strftime("%Y-%m-%d", time.gmtime(row[0] * DAY)), row[1], row[2], row[3])
+            for row in connection.execute(query)
+        ]
+
+
+def _day() -> sa.ColumnElement[int]:
+    """The day on which a label was made: whole days since 1970, in UTC."""
+    return sa.cast(sa.func.floor(labels.c.created / DAY), sa.Integer)

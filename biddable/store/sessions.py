@@ -1,0 +1,158 @@
+"""Sessions: browsers that are logged in, and the limit on failed attempts to log in.
+
+Log in here (`log_in`), find whose a session is (`session_account`), end one or all (`log_out`,
+`revoke_sessions`). A session also ends when it is not used for `IDLE_SECONDS`, at the latest after
+`SESSION_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import secrets as random
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from biddable.run.config import UserError
+from biddable.store.accounts import Accounts, account_from_row, accounts_with_people, fold_login
+from biddable.store.audit import add_audit_line
+from biddable.store.store import Store
+from biddable.store.tables import accounts, login_attempts, sessions
+from biddable.store.tokens import hash_token, new_token
+from biddable.store.types import Account, Session
+
+IDLE_SECONDS = 12 * 3600.0
+SESSION_SECONDS = 30 * 86400.0
+LAST_USED_SECONDS = 60.0
+"""How often the time of last use is written down: not at every request."""
+WINDOW_SECONDS = 900.0
+"""How long a failed attempt to log in counts."""
+MOST_ATTEMPTS = {"pair": 5, "login": 30, "address": 50}
+"""Failed attempts allowed in that time: with one name from one address, with one name, from one address.
+Somebody who guesses at a name from elsewhere thus does not lock its owner out at once."""
+MOST_AGENT = 200
+"""Characters of a browser's name that are stored."""
+
+
+class TooManyAttempts(UserError):
+    """Too many failed attempts to log in."""
+
+
+def log_in(known_accounts: Accounts, login: str, password: str, address: str, agent: str) -> str:
+    """Check name and password; returns the token of a new session.
+
+    Raises TooManyAttempts after too many failed attempts, and UserError, the same for an unknown name and a
+    wrong password.
+    """
+    store, login = known_accounts.store, fold_login(login)
+    keys = {
+        "pair": f"pair {hash_token(login + address)}",
+        "login": f"login {hash_token(login)}",
+        "address": f"address {address}",
+    }
+    counts = _failed_attempts(store, keys)
+    if any(counts[kind] >= most for kind, most in MOST_ATTEMPTS.items()):
+        raise TooManyAttempts("too many attempts; wait a quarter of an hour and try again")
+    if not known_accounts.password_matches(login, password):
+        _add_failed_attempt(store, keys)
+        raise UserError("name or password is not right")
+    return _start_session(store, login, agent, keys["pair"])
+
+
+def _failed_attempts(store: Store, keys: dict[str, str]) -> dict[str, int]:
+    """Kind of key -> failed attempts within the window."""
+    since = store.clock() - WINDOW_SECONDS
+    query = (
+        sa.select(login_attempts.c.what, sa.func.count())
+        .where(login_attempts.c.what.in_(keys.values()), login_attempts.c.at > since)
+        .group_by(login_attempts.c.what)
+    )
+    with store.read() as connection:
+        counts = {row[0]: row[1] for row in connection.execute(query)}
+    return {kind: counts.get(key, 0) for kind, key in keys.items()}
+
+
+def _add_failed_attempt(store: Store, keys: dict[str, str]) -> None:
+    def step(connection: sa.Connection) -> None:
+        now = store.clock()
+        connection.execute(sa.delete(login_attempts).where(login_attempts.c.at <= now - WINDOW_SECONDS))
+        rows = [{"id": random.token_hex(12), "what": key, "at": now} for key in keys.values()]
+        connection.execute(sa.insert(login_attempts), rows)
+
+    store.write(step)
+
+
+def _start_session(store: Store, login: str, agent: str, pair: str) -> str:
+    token = new_token()
+
+    def step(connection: sa.Connection) -> None:
+        now = store.clock()
+        account = connection.execute(sa.select(accounts.c.id).where(accounts.c.login == login)).scalar_one()
+        row = {"id": hash_token(token), "account": account, "agent": agent[:MOST_AGENT]}
+        times = {"created": now, "seen": now, "until": now + SESSION_SECONDS}
+        connection.execute(sa.insert(sessions), {**row, **times})
+        connection.execute(sa.delete(login_attempts).where(login_attempts.c.what == pair))
+        ended = (sessions.c.until <= now) | (sessions.c.seen <= now - IDLE_SECONDS)
+        connection.execute(sa.delete(sessions).where(ended))
+
+    store.write(step)
+    return token
+
+
+def session_account(store: Store, token: str) -> Account | None:
+    """The account of a session's token; None when the session has ended or never was."""
+    now, session = store.clock(), hash_token(token)
+    parameters = {"session": session, "now": now, "idle_since": now - IDLE_SECONDS}
+    with store.read() as connection:
+        row = connection.execute(_account_of_session(), parameters).first()
+    if row is None:
+        return None
+    if now - row.seen > LAST_USED_SECONDS:
+        used = sa.update(sessions).where(sessions.c.id == session).values(seen=now)
+        store.write(lambda connection: connection.execute(used))
+    return account_from_row(row)
+
+
+@cache
+def _account_of_session() -> sa.Select[Any]:
+    """The account of a live session: asked at every request, so built once."""
+    now, idle_since = sa.bindparam("now", type_=sa.Double), sa.bindparam("idle_since", type_=sa.Double)
+    query: sa.Select[Any] = (
+        accounts_with_people()
+        .add_columns(sessions.c.seen)
+        .join(sessions, sessions.c.account == accounts.c.id)
+        .where(sessions.c.id == sa.bindparam("session"), accounts.c.closed.is_(None))
+        .where(sessions.c.until > now, sessions.c.seen > idle_since)
+    )
+    return query
+
+
+def list_sessions(store: Store, account: str) -> list[Session]:
+    """The browsers in which an account is logged in, the one last used first."""
+    now = store.clock()
+    query = (
+        sa.select(sessions)
+        .where(sessions.c.account == account, sessions.c.until > now, sessions.c.seen > now - IDLE_SECONDS)
+        .order_by(sessions.c.seen.desc())
+    )
+    with store.read() as connection:
+        return [Session(row.id, row.agent, row.created, row.seen) for row in connection.execute(query)]
+
+
+def log_out(store: Store, token: str) -> None:
+    """End the session of this token."""
+    ended = sa.delete(sessions).where(sessions.c.id == hash_token(token))
+    store.write(lambda connection: connection.execute(ended))
+
+
+def revoke_sessions(store: Store, account: str, session: str | None, by: str) -> None:
+    """End one session of an account by its id, or all of them (None)."""
+    revoked = sa.delete(sessions).where(sessions.c.account == account)
+    if session is not None:
+        revoked = revoked.where(sessions.c.id == session)
+
+    def step(connection: sa.Connection) -> None:
+        connection.execute(revoked)
+        add_audit_line(connection, store.clock(), by, "sessions ended", account)
+
+    store.write(step)
