@@ -177,12 +177,13 @@ def test_a_stage_says_what_it_makes_and_every_setting_is_explained_and_read(name
 
 def test_new_files_are_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "biddable.cli", "new", str(tmp_path / "fresh.toml")],
+        [sys.executable, "-m", "biddable.cli", "new", "fresh.toml"],
+        cwd=tmp_path,
         capture_output=True,
         check=True,
     )
     assert done.stderr == b""
-    monkeypatch.chdir(ROOT)  # the default prompts are the project's examples
+    monkeypatch.chdir(tmp_path)
     plan = load_plan(tmp_path / "fresh.toml")
     commented = set(
         re.findall(r"^# \[([\w.]+)\]$", (tmp_path / "fresh.toml").read_text(encoding="utf-8"), re.M)

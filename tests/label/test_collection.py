@@ -10,8 +10,8 @@ import pytest
 from biddable.label import collection, comparisons, demonstrations, probes, prompts, ratings, rulechecks
 from biddable.run import catalog
 from biddable.run.config import Settings
+from biddable.run.context import StageContext
 from biddable.run.plan import load_plan
-from biddable.run.stages import StageContext
 from biddable.store.store import open_store
 from biddable.store.types import Task
 
