@@ -88,7 +88,7 @@ def ours(model: str, batch: int, trunk: int, updates: int = 4) -> dict[str, floa
     import torch
 
     from biddable.learn import ppo, rollout
-    from biddable.learn.training import Ema, Optimizer
+    from biddable.learn.optimizer import Ema, Optimizer
     from biddable.model import checkpoints
     from biddable.model.sampler import Request
     from biddable.model.trunk import scorer_from
@@ -105,10 +105,14 @@ def ours(model: str, batch: int, trunk: int, updates: int = 4) -> dict[str, floa
     for step in range(updates + 1):
         own = asked[step * batch : (step + 1) * batch]
         requests = [Request(tuple(ids), step * batch + i, ANSWER) for i, ids in enumerate(own)]
-        got, trees = rollout.answer(policy, requests, frozenset(), cfg.slots)  # no end token: full length
-        part = rollout.experience(m, trees, [g.finish for g in got], None, cfg.microbatch_tokens, graph=True)
-        (target,) = rollout.advantages([part], cfg.kl_coef, cfg.gamma, cfg.gae_lambda, False, whiten=True)
-        ppo.update(cfg, m, part, target, fresh=True)
+        got, trees = rollout.sample_episodes(
+            policy, requests, frozenset(), cfg.slots
+        )  # no end token: full length
+        part = rollout.make_experience(
+            m, trees, [g.finish for g in got], None, cfg.microbatch_tokens, keep_graph=True
+        )
+        (target,) = rollout.compute_advantages([part], cfg.kl_coef, cfg.gamma, cfg.gae_lambda, False)
+        ppo.accumulate_gradients(cfg, m, part, target, first_pass=True)
         policy_adam.step(1e-6, cfg.clip_norm)
         value_adam.step(1e-6, cfg.clip_norm)
         average.update(policy_adam.masters)

@@ -84,7 +84,8 @@ def ours(model: str, k: int, trunk: int) -> dict[str, float]:
     import torch
 
     from biddable.learn import reward
-    from biddable.learn.training import Optimizer, cache_trunk_outputs
+    from biddable.learn.batches import cache_trunk_outputs
+    from biddable.learn.optimizer import Optimizer
     from biddable.model import checkpoints
     from biddable.model.packing import Tree
     from biddable.model.trunk import scorer_from
@@ -101,7 +102,9 @@ def ours(model: str, k: int, trunk: int) -> dict[str, float]:
         trees = cache_trunk_outputs(
             scorer.trunk, rows[step * per_update : (step + 1) * per_update], cfg.trunk_cache_gb
         )
-        reward.accumulate(scorer, trees, [[list(range(k))]] * per_update, cfg.ties, cfg.microbatch_tokens)
+        reward.accumulate_gradient(
+            scorer, trees, [[list(range(k))]] * per_update, cfg.ties, cfg.microbatch_tokens
+        )
         branch.step(1e-6, cfg.clip_norm)
         head.step(1e-6, cfg.clip_norm)
         stamps.append(time.perf_counter())

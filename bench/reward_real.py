@@ -42,7 +42,9 @@ def ours(model: str, trunk: int, train: list[Item]) -> tuple[Any, float]:
     import torch
 
     from biddable.learn import reward
-    from biddable.learn.training import Optimizer, cache_trunk_outputs, cosine_decay, epoch_order
+    from biddable.learn.batches import cache_trunk_outputs
+    from biddable.learn.optimizer import Optimizer, cosine_decay
+    from biddable.learn.training import epoch_order
     from biddable.model import checkpoints
     from biddable.model.packing import Tree
     from biddable.model.trunk import scorer_from
@@ -58,7 +60,7 @@ def ours(model: str, trunk: int, train: list[Item]) -> tuple[Any, float]:
     order, steps = epoch_order(len(trees), 1, 0), -(-len(trees) // BATCH)
     for step in range(steps):
         held = order[step * BATCH : (step + 1) * BATCH]
-        reward.accumulate(
+        reward.accumulate_gradient(
             scorer, [trees[i] for i in held], [list(train[i].ranks) for i in held], "drop", 4096
         )
         gently = min(1.0, (step + 1) / WARMUP)
@@ -67,7 +69,7 @@ def ours(model: str, trunk: int, train: list[Item]) -> tuple[Any, float]:
     seconds = time.perf_counter() - started
     still = scorer.freeze()
     return lambda found: [
-        s.tolist() for s in reward.score(still, [Tree(i.prompt, i.answers) for i in found], 4096)
+        s.tolist() for s in reward.score_trees(still, [Tree(i.prompt, i.answers) for i in found], 4096)
     ], seconds
 
 

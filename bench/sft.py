@@ -105,7 +105,8 @@ def trl(model: str, pure: bool, length: int, strategy: str = "bfd") -> dict[str,
 def ours(model: str, trunk: int, first: bool = False) -> dict[str, float]:
     """The functions of `learn.sft` with its settings. `first`: the first epoch with the trunk's pass, instead of a later one."""
     from biddable.learn import sft
-    from biddable.learn.training import Optimizer, cache_trunk_outputs
+    from biddable.learn.batches import cache_trunk_outputs
+    from biddable.learn.optimizer import Optimizer
     from biddable.model import checkpoints
     from biddable.model.packing import Tree
 
@@ -114,13 +115,15 @@ def ours(model: str, trunk: int, first: bool = False) -> dict[str, float]:
     optimizer = Optimizer(policy.parameters())
     plain = [Tree(tuple(p), (tuple(a),)) for p, a in demonstrations(model)]
     total = sum(map(len, plain))
-    sft.accumulate(policy, plain[:BATCH], cfg.microbatch_tokens)  # warm-up, and the optimizer's state
+    sft.accumulate_gradient(
+        policy, plain[:BATCH], cfg.microbatch_tokens
+    )  # warm-up, and the optimizer's state
     optimizer.step(1e-6, cfg.clip_norm)
     stamps = [time.perf_counter()]
     trees = cache_trunk_outputs(policy.trunk, plain, cfg.trunk_cache_gb)
     for _ in range(1 if first else 3):
         for start in range(0, len(trees), BATCH):
-            sft.accumulate(policy, trees[start : start + BATCH], cfg.microbatch_tokens)
+            sft.accumulate_gradient(policy, trees[start : start + BATCH], cfg.microbatch_tokens)
             optimizer.step(1e-6, cfg.clip_norm)
         stamps.append(time.perf_counter())
     return {"rate": total / common.seconds_between(stamps if first else stamps[1:]), "tokens": total}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from biddable.learn import ppo, reward, rollout, sft, training
+from biddable.learn import batches, optimizer, ppo, ppo_metrics, reward, rollout, sft, training
 from biddable.model import checkpoints, classifier, hardware, random_model
 from biddable.model import trunk as lm
 from biddable.model.packing import Tree, pack
@@ -80,9 +80,9 @@ def test_sampling(start: Path) -> None:
 def test_sft_and_text_gradients(start: Path) -> None:
     def work() -> Any:
         policy = checkpoints.load_policy(start)
-        adam = training.Optimizer(policy.parameters())
+        adam = optimizer.Optimizer(policy.parameters())
         with training.residual_dropout(policy.branch, 0.0):
-            loss = sft.accumulate(policy, training.cache_trunk_outputs(policy.trunk, TREES, 1.0), 64)
+            loss = sft.accumulate_gradient(policy, batches.cache_trunk_outputs(policy.trunk, TREES, 1.0), 64)
         first = home(adam.gradient())
         adam.step(1e-3, 1.0)
         return loss, first, home(policy.logp(pack(TREES))[0])
@@ -93,8 +93,8 @@ def test_sft_and_text_gradients(start: Path) -> None:
 def test_reward_model(start: Path) -> None:
     def work() -> Any:
         scorer = lm.scorer_from(checkpoints.load_policy(start), torch.Generator().manual_seed(0))
-        adam = training.Optimizer(scorer.parameters())
-        loss, accuracy = reward.accumulate(scorer, TREES[:1], [[[1, 2]]], "drop", 64)
+        adam = optimizer.Optimizer(scorer.parameters())
+        loss, accuracy = reward.accumulate_gradient(scorer, TREES[:1], [[[1, 2]]], "drop", 64)
         gradient = home(adam.gradient())
         adam.step(1e-3, 1.0)
         scores = classifier.scores(
@@ -105,7 +105,7 @@ def test_reward_model(start: Path) -> None:
             accuracy,
             gradient,
             torch.from_numpy(scores),
-            torch.from_numpy(reward.score(scorer, TREES, 64)[0]),
+            torch.from_numpy(reward.score_trees(scorer, TREES, 64)[0]),
         )
 
     on_both(work)
@@ -116,21 +116,24 @@ def test_ppo(start: Path, tmp_path: Path) -> None:
         policy = checkpoints.load_policy(start)
         value = lm.scorer_from(policy, torch.Generator().manual_seed(0))
         m = rollout.Models(policy, policy.copy().requires_grad_(False), value, value.freeze())
-        adam, value_adam = training.Optimizer(m.policy.parameters()), training.Optimizer(m.value.parameters())
-        average = training.Ema(adam.masters, 0.5)
+        adam, value_adam = (
+            optimizer.Optimizer(m.policy.parameters()),
+            optimizer.Optimizer(m.value.parameters()),
+        )
+        average = optimizer.Ema(adam.masters, 0.5)
         cfg = ppo.Config(policy=tmp_path, reward=tmp_path)
-        got, trees = rollout.answer(
+        got, trees = rollout.sample_episodes(
             m.policy, [one for one in REQUESTS if one.temperature == 1], frozenset({2}), 4
         )
-        part = rollout.experience(m, trees, [one.finish for one in got], -1.0, 4096, graph=True)
-        (target,) = rollout.advantages([part], 0.1, 1.0, 0.95, True, True)
-        seen = ppo.update(cfg, m, part, target, True)
+        part = rollout.make_experience(m, trees, [one.finish for one in got], -1.0, 4096, keep_graph=True)
+        (target,) = rollout.compute_advantages([part], 0.1, 1.0, 0.95, True)
+        seen = ppo.accumulate_gradients(cfg, m, part, target, True)
         gradient = home(adam.gradient())
         adam.step(1e-3, 1.0)
         value_adam.step(1e-3, 1.0)
         average.update(adam.masters)
         average.restore([value.cpu() for value in average.values])
-        numbers = ppo.summarise([part], [target], [seen], got, 0.1)
+        numbers = ppo_metrics.summarise([part], [target], [seen], got, 0.1)
         return gradient, numbers, home(torch.cat([value.flatten() for value in average.values]))
 
     on_both(work)

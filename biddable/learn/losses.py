@@ -1,7 +1,8 @@
 """Losses and advantages as arithmetic: tensors and numbers in, tensors out. No models, settings, devices or logging.
 
-Legend: N counted answer tokens, A answers, T tokens of the longest answer, K answers to one prompt. `mask` (A, T) is True where a token counts.
-Losses are sums; the caller divides by the count of the whole minibatch, so that microbatches of unequal sizes add up to the same gradient.
+Legend: N counted answer tokens, A answers, T tokens of the longest answer, K answers to one prompt. `mask` (A, T) is True where a token
+counts. Losses are sums; the caller divides by the count of the whole minibatch, so that microbatches of unequal sizes add up to the
+same gradient.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Literal
 import torch
 
 
-def _same(**tensors: torch.Tensor) -> None:
+def _check_shapes(**tensors: torch.Tensor) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"shapes differ: {', '.join(f'{name} {shape}' for name, shape in shapes.items())}")
@@ -24,7 +25,7 @@ def whiten(values: torch.Tensor, mask: torch.Tensor, shift_mean: bool = True) ->
     Advantages are shifted, rewards are not (Huang et al. 2024, details 13 and 19). Population variance.
     Raises ValueError for fewer than 8 counted values, where a variance means nothing.
     """
-    _same(values=values, mask=mask)
+    _check_shapes(values=values, mask=mask)
     counted = values[mask]
     if counted.numel() < 8:
         raise ValueError(f"whitening {counted.numel()} values; at least 8 are needed")
@@ -36,14 +37,16 @@ def whiten(values: torch.Tensor, mask: torch.Tensor, shift_mean: bool = True) ->
 def token_rewards(
     logp: torch.Tensor, logp_reference: torch.Tensor, score: torch.Tensor, mask: torch.Tensor, kl_coef: float
 ) -> torch.Tensor:
-    """(A, T) rewards: -beta (log pi - log pi_ref) at every token, and the score (A,) on top at the last one.
+    """(A, T) rewards: the KL penalty -beta (log pi - log pi_ref) at every token, and the score (A,) on top at the last one.
 
-    Summed over tokens it is the bandit's reward r(x, y) - beta log(pi / pi_ref) (Ouyang et al. 2022, 3.5).
+    Summed over tokens it is the bandit's reward r(x, y) - beta log(pi / pi_ref) (Ouyang et al. 2022, 3.5). The penalty is part of the
+    reward and not of the loss: it goes through GAE, and no gradient flows through it.
     """
-    _same(logp=logp, logp_reference=logp_reference, mask=mask)
-    rewards = torch.where(mask, -kl_coef * (logp - logp_reference), torch.zeros_like(logp))
-    last = mask.sum(dim=1) - 1
-    return rewards.index_put((torch.arange(len(score), device=score.device), last), score, accumulate=True)
+    _check_shapes(logp=logp, logp_reference=logp_reference, mask=mask)
+    kl_penalty = torch.where(mask, -kl_coef * (logp - logp_reference), torch.zeros_like(logp))
+    last = mask.sum(dim=1) - 1  # (A,) the answer's last real token, its EOS if it has one: never padding
+    answers = torch.arange(len(score), device=score.device)
+    return kl_penalty.index_put((answers, last), score, accumulate=True)
 
 
 def gae(
@@ -51,37 +54,43 @@ def gae(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Generalised advantage estimation: (A, T) advantages and returns (Schulman et al. 2016).
 
-    δ_t = R_t + γ V_{t+1} - V_t,  A_t = Σ (γλ)^l δ_{t+l},  return = A_t + V_t.  V after an answer's last token is 0.
+    δ_t = R_t + γ V_{t+1} - V_t,  A_t = Σ (γλ)^l δ_{t+l},  return = A_t + V_t.  V after an answer's last token is 0: an episode
+    ends there, also when it was cut off, and nothing is bootstrapped.
     """
-    _same(rewards=rewards, values=values, mask=mask)
+    _check_shapes(rewards=rewards, values=values, mask=mask)
     values = torch.where(mask, values, torch.zeros_like(values))
     rewards = torch.where(mask, rewards, torch.zeros_like(rewards))
     advantages = torch.zeros_like(values)
-    after = value_after = torch.zeros_like(values[:, 0])
+    # Backwards in time, all answers at once. Shorter answers begin late: until their last token all of this is 0 for them.
+    next_advantage = next_value = torch.zeros_like(values[:, 0])
     for t in range(values.shape[1] - 1, -1, -1):
-        delta = rewards[:, t] + gamma * value_after - values[:, t]
-        after = torch.where(mask[:, t], delta + gamma * gae_lambda * after, torch.zeros_like(after))
-        advantages[:, t] = after
-        value_after = values[:, t]
+        delta = rewards[:, t] + gamma * next_value - values[:, t]
+        discounted = delta + gamma * gae_lambda * next_advantage
+        next_advantage = torch.where(mask[:, t], discounted, torch.zeros_like(discounted))
+        advantages[:, t] = next_advantage
+        next_value = values[:, t]
     return advantages, torch.where(mask, advantages + values, torch.zeros_like(values))
 
 
-def ppo(
+def policy_loss(
     logp: torch.Tensor, logp_old: torch.Tensor, advantages: torch.Tensor, clip: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """-Σ min(ρA, clip(ρ, 1-ε, 1+ε)A) with ρ = exp(logp - logp_old), all (N,); and the number of tokens whose ratio was clipped
     (Schulman et al. 2017, equation 7)."""
-    _same(logp=logp, logp_old=logp_old, advantages=advantages)
+    _check_shapes(logp=logp, logp_old=logp_old, advantages=advantages)
     ratio = torch.exp(logp - logp_old)
-    free, held = ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages
-    return -torch.minimum(free, held).sum(), (held < free).sum()
+    unclipped, clipped = ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages
+    # The minimum is pessimistic: a ratio outside the interval loses its gradient only where it would have gained.
+    return -torch.minimum(unclipped, clipped).sum(), (clipped < unclipped).sum()
 
 
-def value(values: torch.Tensor, values_old: torch.Tensor, returns: torch.Tensor, clip: float) -> torch.Tensor:
+def value_loss(
+    values: torch.Tensor, values_old: torch.Tensor, returns: torch.Tensor, clip: float
+) -> torch.Tensor:
     """½ Σ max((V - R)², (V_clipped - R)²) with V_clipped within `clip` of the value at rollout; all (N,) (lm-human-preferences)."""
-    _same(values=values, values_old=values_old, returns=returns)
-    held = values_old + (values - values_old).clamp(-clip, clip)
-    return 0.5 * torch.maximum((values - returns) ** 2, (held - returns) ** 2).sum()
+    _check_shapes(values=values, values_old=values_old, returns=returns)
+    clipped = values_old + (values - values_old).clamp(-clip, clip)
+    return 0.5 * torch.maximum((values - returns) ** 2, (clipped - returns) ** 2).sum()
 
 
 def kl_k1(logp: torch.Tensor, logp_reference: torch.Tensor) -> torch.Tensor:
@@ -102,38 +111,51 @@ def adapted_kl_coef(kl_coef: float, kl: float, target: float, episodes: int, hor
 
 def explained_variance(values: torch.Tensor, returns: torch.Tensor) -> float:
     """1 - Var(R - V) / Var(R): 1 when the value function knows the return, 0 when it knows no more than a constant."""
-    spread = returns.var(unbiased=False)
-    return float(1 - (returns - values).var(unbiased=False) / spread) if spread > 0 else 0.0
+    variance = returns.var(unbiased=False)
+    return float(1 - (returns - values).var(unbiased=False) / variance) if variance > 0 else 0.0
 
 
 Ties = Literal["drop", "even"]
 
 
-def ranking(scores: torch.Tensor, rankings: Sequence[Sequence[int]], ties: Ties = "drop") -> torch.Tensor:
+def drop_ties(ranks: Sequence[int]) -> list[tuple[int, int]]:
+    """(better, worse) for every pair of answers of one ranking that isn't a tie; 1 is the best rank (Ouyang et al. 2022, C.2)."""
+    return [(i, j) for i, better in enumerate(ranks) for j, worse in enumerate(ranks) if better < worse]
+
+
+def _weighted_pairs(ranks: Sequence[int], ties: Ties) -> list[tuple[int, int, float]]:
+    """(better, worse, weight) of one ranking; a tie counts half in each direction, which is a target of one half."""
+    share = 2 / (len(ranks) * (len(ranks) - 1))  # 1 / C(K, 2)
+    pairs = [(i, j, share) for i, j in drop_ties(ranks)]
+    if ties == "even":
+        tied = [
+            (i, j) for i in range(len(ranks)) for j in range(len(ranks)) if i != j and ranks[i] == ranks[j]
+        ]
+        pairs += [(i, j, share / 2) for i, j in tied]
+    return sorted(pairs)
+
+
+def ranking_loss(
+    scores: torch.Tensor, rankings: Sequence[Sequence[int]], ties: Ties = "drop"
+) -> torch.Tensor:
     """The reward model's loss, summed over prompts: for each prompt 1/C(K, 2) Σ over its pairs of -log σ(r_w - r_l).
 
-    `scores` (A,) holds the answers of all prompts one after another; `rankings[p]` their ranks, 1 best. All pairs of a prompt are one element
-    (Ouyang et al. 2022, equation 1). Ties are dropped, as the paper did, and still divided by C(K, 2); or, with `ties="even"`, pull the two
-    scores together with target one half (Menick et al. 2022, 2.8). A prompt whose answers all tie contributes 0.
+    `scores` (A,) holds the answers of all prompts one after another; `rankings[p]` their ranks, 1 best. All pairs of a prompt are one
+    element (Ouyang et al. 2022, equation 1). Ties are dropped, as the paper did, and still divided by C(K, 2); or, with `ties="even"`,
+    pull the two scores together with target one half (Menick et al. 2022, 2.8). A prompt whose answers all tie contributes 0.
     """
     if sum(map(len, rankings)) != len(scores):
         raise ValueError(f"{len(scores)} scores but {sum(map(len, rankings))} ranks")
     better: list[int] = []
     worse: list[int] = []
-    weight: list[float] = []
+    weights: list[float] = []
     start = 0
     for ranks in rankings:
-        share = 2 / (len(ranks) * (len(ranks) - 1))
-        for i, first in enumerate(ranks):
-            for j, second in enumerate(ranks):
-                if first < second:
-                    better.append(start + i)
-                    worse.append(start + j)
-                    weight.append(share)
-                elif first == second and i != j and ties == "even":
-                    better.append(start + i)
-                    worse.append(start + j)
-                    weight.append(share / 2)
+        for i, j, weight in _weighted_pairs(ranks, ties):
+            better.append(start + i)
+            worse.append(start + j)
+            weights.append(weight)
         start += len(ranks)
     margins = scores[better] - scores[worse]
-    return (torch.nn.functional.softplus(-margins) * margins.new_tensor(weight)).sum()
+    # softplus(-m) = -log σ(m), which never overflows
+    return (torch.nn.functional.softplus(-margins) * margins.new_tensor(weights)).sum()

@@ -1,16 +1,15 @@
 """PPO with a pretraining mix (PPO-ptx): Ouyang et al. 2022, 3.5 and C.4, equation 2. With `ptx_coef = 0` it is plain PPO.
 
-policy + reward model + prompts (+ text) -> a policy folder. A prompt, an answer, a score at its end: a bandit whose actions are tokens. Every token pays
--beta log(pi / pi_ref) against the policy it began as; a value branch that began as the reward model gives advantages (GAE); the ratio is clipped; each
-update adds the gradient of running text's log-likelihood, in the same optimizer step. The weights that are saved are their moving average.
-Left out: discounting other than by a setting, value pretraining.
+policy + reward model + prompts (+ text) -> a policy folder. A prompt, an answer, a score at its end: a bandit whose actions are tokens.
+Every token pays -beta log(pi / pi_ref) against the policy it began as; a value branch that began as the reward model gives advantages
+(GAE); the ratio is clipped; each update adds the gradient of running text's log-likelihood, in the same optimizer step. The weights that
+are saved are their moving average. Left out: value pretraining, early stopping by KL, an entropy bonus (the paper has none of them).
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,31 +17,24 @@ import torch
 from pydantic import Field
 
 from biddable.learn import losses, rollout
-from biddable.learn.replies import answer as as_record
-from biddable.learn.sft import accumulate as accumulate_text
-from biddable.learn.sft import text_trees
-from biddable.learn.training import (
-    CheckpointTimer,
-    Ema,
-    Optimizer,
-    derive_seed,
-    epoch_order,
-    linear_warmup,
-    prompt_ids,
-    resume,
-    save_checkpoint,
-    shuffled_indices,
-)
+from biddable.learn.batches import counted_tokens, microbatches, prompt_ids, text_trees
+from biddable.learn.optimizer import Ema, Optimizer, OptimizerSettings, Schedule
+from biddable.learn.ppo_metrics import answer_kl, check_finite, summarise
+from biddable.learn.replies import sampled_answer
+from biddable.learn.training import Resumable, derive_seed, epoch_order, shuffled_indices, updates
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
 from biddable.model.sampler import Request, SampledAnswer
 from biddable.run import jsonl
-from biddable.run.config import Input, Settings, UserError
+from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
 from biddable.run.records import Answer, Prompt, Replies
 
+EncodedPrompt = tuple[Prompt, tuple[int, ...]]
+"""A prompt and its token ids."""
 
-class Config(Settings):
+
+class Config(OptimizerSettings):
     runtime_settings = frozenset({"checkpoint_seconds"})
     renamed: ClassVar[dict[str, str]] = {
         "discount": "gamma",
@@ -76,8 +68,10 @@ class Config(Settings):
     """The policy's, constant after the warm-up (E.9: above 8.05e-6 it diverged without ptx)."""
     value_learning_rate: float = Field(default=9e-6, gt=0)
     """The value function's own (C.4: 9e-6)."""
+    schedule: Schedule = "constant"
+    """The learning rates after the warm-up (C.4: constant)."""
     warmup: int = Field(default=10, ge=0)
-    """Rollouts over which both rates rise from a tenth (C.4: 10)."""
+    """Rollouts over which both rates rise, from a tenth of the peak (C.4: 10)."""
     kl_coef: float = Field(default=0.02, ge=0)
     """beta: reward per nat (C.4: 0.02)."""
     kl_target: float | None = Field(default=None, gt=0)
@@ -106,8 +100,6 @@ class Config(Settings):
     -1); none: whatever the reward model says."""
     ema_decay: float = Field(default=0.992, ge=0, lt=1)
     """Decay of the average that is saved, per update (C.4: 0.992); 0 saves the last weights."""
-    clip_norm: float = Field(default=1.0, gt=0)
-    """Each gradient is scaled down to this length."""
     slots: int = Field(default=64, ge=1)
     """Answers under way at once."""
     microbatch_tokens: int = Field(default=8192, ge=64)
@@ -120,130 +112,140 @@ class Config(Settings):
     """Time between checkpoints."""
 
 
+class KLCoefficient:
+    """beta, the price of a nat of KL: fixed, or adapted to a target after each rollout (Ziegler et al. 2019, 2.2)."""
+
+    def __init__(self, value: float, target: float | None, horizon: float) -> None:
+        self.value, self.target, self.horizon = value, target, horizon
+
+    def update(self, kl: float, episodes: int) -> None:
+        """Move towards the target, given the mean KL per answer of a rollout of so many episodes."""
+        if self.target is not None:
+            self.value = losses.adapted_kl_coef(self.value, kl, self.target, episodes, self.horizon)
+
+    def state(self) -> float:
+        return self.value
+
+    def restore(self, state: float) -> None:
+        self.value = state
+
+
 def run(cfg: Config, context: StageContext) -> None:
-    refuse(cfg, context)
-    m, tokenizer = load(cfg)
+    check_settings(cfg, context)
+    models, tokenizer = load_models(cfg)
     eos = checkpoints.eos_ids(cfg.policy, tokenizer)
-    train, looked = prompts_of(cfg, tokenizer, context)
+    train, valid = read_prompts(cfg, tokenizer, context)
     text = text_trees(tokenizer, cfg.text, cfg.ptx_tokens) if cfg.text and cfg.ptx_coef else []
-    policy_adam, value_adam = Optimizer(m.policy.parameters()), Optimizer(m.value.parameters())
-    average = Ema(policy_adam.masters, cfg.ema_decay)
-    steps, step, kl_coef, texts = -(-cfg.episodes // cfg.batch), 0, cfg.kl_coef, 0
-    if found := resume(context):
-        step, state = found
-        policy_adam.restore(state["policy"])
-        value_adam.restore(state["value"])
-        average.restore(state["average"])
-        kl_coef, texts = state["kl_coef"], state["texts"]
-    else:
-        look(cfg, m, looked, eos, tokenizer, context, 0)
-    clock = CheckpointTimer(cfg.checkpoint_seconds)
-    while step < steps:
-        began = time.perf_counter()
-        asked = requests(cfg, train, step, context)
-        got, trees = rollout.answer(m.policy, asked, eos, cfg.slots)
-        order = epoch_order(len(trees), derive_seed("minibatch", context.seed), step)
-        groups = [order[i : i + cfg.minibatch] for i in range(0, len(order), cfg.minibatch)]
-        parts = [
-            rollout.experience(
-                m,
-                [trees[i] for i in group],
-                [got[i].finish for i in group],
-                cfg.missing_eos_score,
-                cfg.microbatch_tokens,
-                graph=number == 0,
-            )
-            for number, group in enumerate(groups)
-        ]
-        targets = rollout.advantages(
-            parts, kl_coef, cfg.gamma, cfg.gae_lambda, cfg.whiten_rewards, whiten=True
+    policy_adam, value_adam = cfg.adamw(models.policy.parameters()), cfg.adamw(models.value.parameters())
+    ema = Ema(policy_adam.masters, cfg.ema_decay)
+    kl_coef = KLCoefficient(cfg.kl_coef, cfg.kl_target, cfg.kl_horizon)
+    parts: dict[str, Resumable] = {
+        "policy": policy_adam,
+        "value": value_adam,
+        "average": ema,
+        "kl_coef": kl_coef,
+    }
+    steps = -(-cfg.episodes // cfg.batch)
+    for step in updates(context, steps, parts, cfg.checkpoint_seconds):
+        if step == 0:
+            evaluate(cfg, models, valid, eos, tokenizer, context, 0)
+        started = time.perf_counter()
+        # 1. Rollout: one answer to each of `batch` prompts, from the current policy.
+        requests = rollout_requests(cfg, train, step, context)
+        samples, trees = rollout.sample_episodes(models.policy, requests, eos, cfg.slots)
+        # 2. Experience: log-probabilities, values and scores, before anything is updated.
+        minibatches = minibatch_indices(cfg, step, context.seed)
+        experiences = minibatch_experiences(cfg, models, samples, trees, minibatches)
+        # 3. Rewards and advantages.
+        targets = rollout.compute_advantages(
+            experiences, kl_coef.value, cfg.gamma, cfg.gae_lambda, cfg.whiten_rewards
         )
-        rate, value_rate = (
-            linear_warmup(step, peak, cfg.warmup) for peak in (cfg.learning_rate, cfg.value_learning_rate)
-        )
-        seen: list[dict[str, float]] = []
-        for inner in range(cfg.ppo_epochs):
-            for part, target in zip(parts, targets, strict=True):
-                seen.append(update(cfg, m, part, target, inner == 0))
+        # 4. Updates: policy and value, each minibatch once per PPO epoch, with its share of running text.
+        rate = cfg.rate_at(step, steps, cfg.learning_rate)
+        value_rate = cfg.rate_at(step, steps, cfg.value_learning_rate)
+        statistics: list[dict[str, float]] = []
+        for ppo_epoch in range(cfg.ppo_epochs):
+            for experience, target in zip(experiences, targets, strict=True):
+                numbers = accumulate_gradients(cfg, models, experience, target, first_pass=ppo_epoch == 0)
                 if text:
-                    count = round(cfg.ptx_per_episode * len(part.score))
-                    seen[-1] |= mix(cfg, m, text, texts, count, policy_adam, context)
-                    texts += count
-                seen[-1]["grad_norm_policy"] = policy_adam.step(rate, cfg.clip_norm)
-                seen[-1]["grad_norm_value"] = value_adam.step(value_rate, cfg.clip_norm)
-                average.update(policy_adam.masters)
-        step += 1
-        numbers = summarise(parts, targets, seen, got, kl_coef)
-        numbers |= {"episodes": step * cfg.batch, "kl_coef": kl_coef, "learning_rate": rate}
-        check(numbers, step)
-        if cfg.kl_target is not None:
-            kl_coef = losses.adapted_kl_coef(
-                kl_coef, numbers["kl"], cfg.kl_target, len(trees), cfg.kl_horizon
-            )
-        numbers["tokens_per_second"] = numbers["length"] * len(got) / (time.perf_counter() - began)
-        context.log(step, **numbers)
-        keep_samples(context, step, tokenizer, asked, got, parts, groups)
-        context.progress(step, steps, reward=numbers["reward"], kl=numbers["kl"], length=numbers["length"])
-        if step % cfg.eval_every == 0 or step == steps:
-            look(cfg, m, looked, eos, tokenizer, context, step)
-        if clock.due():
-            kept = {"policy": policy_adam.state(), "value": value_adam.state(), "average": average.values}
-            save_checkpoint(context, step, {**kept, "kl_coef": kl_coef, "texts": texts})
-    finish(cfg, m, policy_adam, average, context)
+                    update = step * updates_per_rollout(cfg) + len(statistics)
+                    mixed = text_pieces(cfg, text, update, context.seed)
+                    numbers |= accumulate_text_gradient(cfg, models, mixed, policy_adam)
+                numbers["grad_norm_policy"] = policy_adam.step(rate, cfg.clip_norm)
+                numbers["grad_norm_value"] = value_adam.step(value_rate, cfg.clip_norm)
+                ema.update(policy_adam.masters)
+                statistics.append(numbers)
+        # 5. Metrics, samples to read, and answers to the same validation prompts now and then.
+        metrics = summarise(experiences, targets, statistics, samples, kl_coef.value)
+        metrics |= {"episodes": (step + 1) * cfg.batch, "kl_coef": kl_coef.value, "learning_rate": rate}
+        check_finite(metrics, step + 1)
+        kl_coef.update(metrics["kl"], len(trees))
+        metrics["tokens_per_second"] = metrics["length"] * len(samples) / (time.perf_counter() - started)
+        context.log(step + 1, **metrics)
+        first = [(requests[i], samples[i]) for i in minibatches[0]]
+        log_samples(context, step + 1, tokenizer, first, experiences[0])
+        context.progress(
+            step + 1, steps, reward=metrics["reward"], kl=metrics["kl"], length=metrics["length"]
+        )
+        if (step + 1) % cfg.eval_every == 0 or step + 1 == steps:
+            evaluate(cfg, models, valid, eos, tokenizer, context, step + 1)
+    save_average(cfg, models, policy_adam, ema, context)
+    pieces = text_pieces_per_update(cfg) if text else 0
     context.summary |= {
         "steps": steps,
         "episodes": steps * cfg.batch,
-        "text_pieces": texts,
+        "text_pieces": steps * updates_per_rollout(cfg) * pieces,
         "prompts": len(train),
     }
 
 
-def refuse(cfg: Config, context: StageContext) -> None:
-    """Refuse settings that contradict each other."""
-    wrong = []
+def check_settings(cfg: Config, context: StageContext) -> None:
+    """Raise UserError for settings that contradict each other."""
+    errors = []
     if cfg.batch % cfg.minibatch:
-        wrong.append(f"minibatch = {cfg.minibatch}: must divide batch = {cfg.batch}")
-    if cfg.ptx_coef and (cfg.text is None or round(cfg.ptx_per_episode * cfg.minibatch) < 1):
-        wrong.append(
-            f"ptx_coef = {cfg.ptx_coef}: needs text and at least one piece of it per update; set text and ptx_per_episode, or ptx_coef = 0"
+        errors.append(f"minibatch = {cfg.minibatch}: must divide batch = {cfg.batch}")
+    if cfg.ptx_coef and (cfg.text is None or text_pieces_per_update(cfg) < 1):
+        errors.append(
+            f"ptx_coef = {cfg.ptx_coef}: needs text and at least one piece of it per update; "
+            "set text and ptx_per_episode, or ptx_coef = 0"
         )
-    if wrong:
-        raise UserError([f"[{context.key}] {line}" for line in wrong])
+    if errors:
+        raise UserError([f"[{context.key}] {line}" for line in errors])
 
 
-def load(cfg: Config) -> tuple[rollout.Models, Any]:
-    """Policy, reference, value and reward on one trunk."""
+def load_models(cfg: Config) -> tuple[rollout.Models, Any]:
+    """Policy, reference, value and reward on one trunk, and the tokenizer. The value function begins as the reward model (C.4)."""
     policy = checkpoints.load_policy(cfg.policy)
-    reward = checkpoints.load_scorer(cfg.reward, policy.trunk)
+    reward = checkpoints.load_scorer(cfg.reward, policy.trunk).freeze()
     value = checkpoints.load_scorer(cfg.reward, policy.trunk)
-    return rollout.Models(
-        policy, policy.copy().requires_grad_(False), value, reward.freeze()
-    ), checkpoints.tokenizer(cfg.policy)
+    # A copy and not a frozen copy: it runs the policy's own operations, so the first KL is exactly 0.
+    reference = policy.copy().requires_grad_(False)
+    return rollout.Models(policy, reference, value, reward), checkpoints.tokenizer(cfg.policy)
 
 
-def prompts_of(
+def read_prompts(
     cfg: Config, tokenizer: Any, context: StageContext
-) -> tuple[list[tuple[Prompt, tuple[int, ...]]], list[tuple[Prompt, tuple[int, ...]]]]:
-    """Training prompts and the validation prompts to look at, with their ids."""
+) -> tuple[list[EncodedPrompt], list[EncodedPrompt]]:
+    """Training prompts, and the first validation prompts. Raises UserError when one is too long or a split is empty."""
     rows = jsonl.read(cfg.prompts / "prompts.jsonl", Prompt)
-    wrong: list[str] = []
-    room = checkpoints.context_length(cfg.policy) - cfg.max_tokens
-    found = {
-        split: [(p, prompt_ids(tokenizer, p.messages, room, p.id, wrong)) for p in rows if p.split == split]
+    errors: list[str] = []
+    limit = checkpoints.context_length(cfg.policy) - cfg.max_tokens
+    prompts = {
+        split: [(p, prompt_ids(tokenizer, p.messages, limit, p.id, errors)) for p in rows if p.split == split]
         for split in ("train", "valid")
     }
-    wrong += [f"prompts: none belongs to the split {split}" for split, part in found.items() if not part]
-    if wrong:
-        raise UserError([f"[{context.key}] {line}" for line in wrong])
-    return found["train"], found["valid"][: cfg.eval_prompts]
+    errors += [f"prompts: none belongs to the split {split}" for split, part in prompts.items() if not part]
+    if errors:
+        raise UserError([f"[{context.key}] {line}" for line in errors])
+    return prompts["train"], prompts["valid"][: cfg.eval_prompts]
 
 
-def requests(
-    cfg: Config, train: list[tuple[Prompt, tuple[int, ...]]], step: int, context: StageContext
+def rollout_requests(
+    cfg: Config, train: Sequence[EncodedPrompt], step: int, context: StageContext
 ) -> list[Request]:
-    """One rollout's requests: the prompts go round, each round in its own order, so a resumed run goes on where it was. Temperature 1 and no
-    top-p: the ratio needs true samples."""
-    order: Iterator[int] = shuffled_indices(len(train), context.seed, step * cfg.batch)
+    """One rollout's requests. All prompts are answered once before any is again, each round in its own order; the cursor is the step
+    number, so a resumed run goes on where it was. Temperature 1 and no top-p (C.4): the ratio needs samples of the policy itself."""
+    order = shuffled_indices(len(train), context.seed, step * cfg.batch)
     return [
         Request(
             train[next(order)][1], derive_seed("rollout", context.seed, context.key, step, i), cfg.max_tokens
@@ -252,147 +254,159 @@ def requests(
     ]
 
 
-def update(
-    cfg: Config, m: rollout.Models, part: rollout.Minibatch, target: rollout.Advantages, fresh: bool
-) -> dict[str, float]:
-    """Add one minibatch's gradients of policy and value. `fresh`: the graph of the first forward may be used."""
-    count, at = len(part.logp), 0
-    seen = {"policy_loss": 0.0, "value_loss": 0.0, "clip_fraction": 0.0, "ratio_first": 1.0}
-    for packed in part.packed:
-        own = slice(at, at := at + len(packed.target))
-        if fresh and part.first is not None:
-            logp, values = part.first
-        else:
-            logp, values = m.policy.logp(packed)[0], m.value.values(packed)
-        if own.start == 0:
-            seen["ratio_first"] = float(torch.exp(logp.detach() - part.logp[own]).mean())
-        loss, clipped = losses.ppo(logp, part.logp[own], target.advantages[own], cfg.clip)
-        value_loss = losses.value(values, part.values[own], target.returns[own], cfg.value_clip)
-        (loss / count).backward()
-        (value_loss / count).backward()
-        seen["policy_loss"] += loss.item() / count
-        seen["value_loss"] += value_loss.item() / count
-        seen["clip_fraction"] += clipped.item() / count
-    return seen
+def minibatch_indices(cfg: Config, step: int, seed: int) -> list[list[int]]:
+    """The rollout's episodes in random minibatches, each episode in exactly one (C.4)."""
+    order = epoch_order(cfg.batch, derive_seed("minibatch", seed), step)
+    return [order[i : i + cfg.minibatch] for i in range(0, cfg.batch, cfg.minibatch)]
 
 
-def mix(
+def minibatch_experiences(
     cfg: Config,
-    m: rollout.Models,
-    text: list[Tree],
-    start: int,
-    count: int,
-    adam: Optimizer,
-    context: StageContext,
+    models: rollout.Models,
+    samples: Sequence[SampledAnswer],
+    trees: Sequence[Tree],
+    minibatches: Sequence[Sequence[int]],
+) -> list[rollout.Experience]:
+    """Each minibatch's experience. The first keeps its graph: it alone trains at the weights that sampled."""
+    return [
+        rollout.make_experience(
+            models,
+            [trees[i] for i in indices],
+            [samples[i].finish for i in indices],
+            cfg.missing_eos_score,
+            cfg.microbatch_tokens,
+            keep_graph=number == 0,
+        )
+        for number, indices in enumerate(minibatches)
+    ]
+
+
+def accumulate_gradients(
+    cfg: Config,
+    models: rollout.Models,
+    experience: rollout.Experience,
+    target: rollout.Advantages,
+    first_pass: bool,
 ) -> dict[str, float]:
-    """Add the gradient of gamma times the text's mean log-likelihood per token to the same step; log both gradients' lengths."""
-    before = adam.gradient()
-    order = shuffled_indices(len(text), derive_seed("text", context.seed), start)
-    loss = accumulate_text(
-        m.policy, [text[next(order)] for _ in range(count)], cfg.microbatch_tokens, cfg.ptx_coef
-    )
+    """Add one minibatch's gradients of the policy's and the value's loss, means over its tokens; two networks, two backward passes.
+
+    On the first pass the experience's own forward is used where its graph was kept.
+    """
+    count, start = len(experience.logp), 0
+    numbers = {"policy_loss": 0.0, "value_loss": 0.0, "clip_fraction": 0.0, "ratio_first": 1.0}
+    for packed in experience.packed:
+        tokens = slice(
+            start, start := start + len(packed.target)
+        )  # this microbatch's, in the flat (N,) tensors
+        if first_pass and experience.first_forward is not None:
+            logp, values = experience.first_forward
+        else:
+            logp, values = models.policy.logp(packed)[0], models.value.values(packed)
+        if tokens.start == 0:
+            numbers["ratio_first"] = float(torch.exp(logp.detach() - experience.logp[tokens]).mean())
+        policy_loss, clipped = losses.policy_loss(
+            logp, experience.logp[tokens], target.advantages[tokens], cfg.clip
+        )
+        value_loss = losses.value_loss(
+            values, experience.values[tokens], target.returns[tokens], cfg.value_clip
+        )
+        (policy_loss / count).backward()
+        (value_loss / count).backward()
+        numbers["policy_loss"] += policy_loss.item() / count
+        numbers["value_loss"] += value_loss.item() / count
+        numbers["clip_fraction"] += clipped.item() / count
+    return numbers
+
+
+def updates_per_rollout(cfg: Config) -> int:
+    """Optimizer steps between two rollouts."""
+    return cfg.ppo_epochs * (cfg.batch // cfg.minibatch)
+
+
+def text_pieces_per_update(cfg: Config) -> int:
+    """Pieces of running text that go with a minibatch."""
+    return round(cfg.ptx_per_episode * cfg.minibatch)
+
+
+def text_pieces(cfg: Config, text: Sequence[Tree], update: int, seed: int) -> list[Tree]:
+    """The running text of one update, counted from 0 over the whole run: every piece once before any comes again."""
+    count = text_pieces_per_update(cfg)
+    order = shuffled_indices(len(text), derive_seed("text", seed), update * count)
+    return [text[next(order)] for _ in range(count)]
+
+
+def accumulate_text_gradient(
+    cfg: Config, models: rollout.Models, pieces: Sequence[Tree], adam: Optimizer
+) -> dict[str, float]:
+    """Add the gradient of -`ptx_coef` times the text's mean log-likelihood per token to the PPO gradient that is there already: one
+    optimizer step for their sum (C.4). The norms of both parts say whether one drowns the other."""
+    ppo_gradient = adam.gradient()
+    counted, loss = counted_tokens(pieces), 0.0
+    for _, packed in microbatches(pieces, cfg.microbatch_tokens):
+        ptx_loss = -models.policy.logp(packed)[0].sum() / counted
+        (cfg.ptx_coef * ptx_loss).backward()
+        loss += ptx_loss.item()
     return {
         "ptx_loss": loss,
-        "grad_norm_ppo": float(before.norm()),
-        "grad_norm_ptx": float((adam.gradient() - before).norm()),
+        "grad_norm_ppo": float(ppo_gradient.norm()),
+        "grad_norm_ptx": float((adam.gradient() - ppo_gradient).norm()),
     }
 
 
-def summarise(
-    parts: list[rollout.Minibatch],
-    targets: list[rollout.Advantages],
-    seen: list[dict[str, float]],
-    got: list[SampledAnswer],
-    kl_coef: float,
-) -> dict[str, float]:
-    """One step's metrics; each name is explained in docs/flow.md."""
-    k1 = torch.cat(
-        [rollout.per_answer(losses.kl_k1(p.logp, p.reference), p.answer, len(p.score)) for p in parts]
-    )
-    k3 = torch.cat(
-        [rollout.per_answer(losses.kl_k3(p.logp, p.reference), p.answer, len(p.score)) for p in parts]
-    )
-    length = torch.cat([torch.bincount(p.answer, minlength=len(p.score)) for p in parts])
-    score = torch.cat([p.score for p in parts])
-    numbers = {name: sum(one[name] for one in seen) / len(seen) for name in seen[0]}
-    return numbers | {
-        "ratio_first": seen[0]["ratio_first"],
-        "reward": float(score.mean()),
-        "reward_with_kl": float((score - kl_coef * k1).mean()),
-        "kl": float(k1.mean()),
-        "kl_k3": float(k3.mean()),
-        "entropy": float(torch.cat([p.entropy for p in parts]).mean()),
-        "length": float(length.float().mean()),
-        "finished": sum(one.finish == "stop" for one in got) / len(got),
-        "explained_variance": losses.explained_variance(
-            torch.cat([p.values for p in parts]), torch.cat([t.returns for t in targets])
-        ),
-        "length_reward_correlation": rollout.correlation(length, score),
-        "distinct_2": rollout.distinct([one.tokens for one in got]),
-    }
-
-
-def check(numbers: dict[str, float], step: int) -> None:
-    """Stop with a clear line when something is not finite: such weights teach nothing."""
-    bad = [f"{name} = {value}" for name, value in numbers.items() if not math.isfinite(value)]
-    if bad:
-        raise UserError(f"step {step}: {', '.join(bad)}; lower learning_rate or raise kl_coef and run again")
-
-
-def keep_samples(
+def log_samples(
     context: StageContext,
     step: int,
     tokenizer: Any,
-    asked: list[Request],
-    got: list[SampledAnswer],
-    parts: list[rollout.Minibatch],
-    groups: list[list[int]],
+    episodes: Sequence[tuple[Request, SampledAnswer]],
+    experience: rollout.Experience,
 ) -> None:
-    """Three episodes of the first minibatch, to read: people must read outputs."""
-    k1 = rollout.per_answer(
-        losses.kl_k1(parts[0].logp, parts[0].reference), parts[0].answer, len(parts[0].score)
-    )
-    for place, index in enumerate(groups[0][:3]):
-        score, kl = float(parts[0].score[place]), float(k1[place])
-        prompt = tokenizer.decode(asked[index].prompt, skip_special_tokens=True)
-        text = as_record(tokenizer, got[index], context.key).text
-        context.append(
-            "samples.jsonl",
-            {
-                "step": step,
-                "prompt": prompt,
-                "answer": text,
-                "score": score,
-                "kl": kl,
-                "finish": got[index].finish,
-            },
-        )
+    """Three episodes of this minibatch with score and KL, for people to read: numbers alone don't show what the policy does."""
+    kls = answer_kl(experience).tolist()
+    for (request, sampled), score, kl in list(zip(episodes, experience.scores.tolist(), kls, strict=True))[
+        :3
+    ]:
+        row = {
+            "step": step,
+            "prompt": tokenizer.decode(request.prompt, skip_special_tokens=True),
+            "answer": sampled_answer(tokenizer, sampled, context.key).text,
+            "score": score,
+            "kl": kl,
+            "finish": sampled.finish,
+        }
+        context.append("samples.jsonl", row)
 
 
-def look(
+def evaluate(
     cfg: Config,
-    m: rollout.Models,
-    looked: list[tuple[Prompt, tuple[int, ...]]],
+    models: rollout.Models,
+    prompts: Sequence[EncodedPrompt],
     eos: frozenset[int],
     tokenizer: Any,
     context: StageContext,
     step: int,
 ) -> None:
-    """Answer the same validation prompts and keep the answers with their score and KL: others may judge them later (gold against KL)."""
-    wanted = [Request(ids, derive_seed("look", context.seed, p.id), cfg.max_tokens) for p, ids in looked]
-    got, trees = rollout.answer(m.policy, wanted, eos, cfg.slots)
+    """Answer the same validation prompts with the same draws and write the answers with their score and KL to replies.jsonl: people or
+    benchmarks may judge them later (gold score against KL)."""
+    requests = [Request(ids, derive_seed("look", context.seed, p.id), cfg.max_tokens) for p, ids in prompts]
+    samples, trees = rollout.sample_episodes(models.policy, requests, eos, cfg.slots)
     with torch.no_grad():
-        part = rollout.experience(
-            m, trees, [g.finish for g in got], cfg.missing_eos_score, cfg.microbatch_tokens, graph=False
+        finishes = [sampled.finish for sampled in samples]
+        experience = rollout.make_experience(
+            models, trees, finishes, cfg.missing_eos_score, cfg.microbatch_tokens, keep_graph=False
         )
-    kl = rollout.per_answer(losses.kl_k1(part.logp, part.reference), part.answer, len(got))
-    for (prompt, _), one, score, own in zip(looked, got, part.score.tolist(), kl.tolist(), strict=True):
-        record = as_record(tokenizer, one, f"{context.key}@{step}", step)
-        kept = Replies(prompt=prompt, answers=(Answer(**{**record.model_dump(), "score": score, "kl": own}),))
-        context.append("replies.jsonl", kept.model_dump(exclude_none=True))
+    kls = answer_kl(experience).tolist()
+    for (prompt, _), sampled, score, kl in zip(
+        prompts, samples, experience.scores.tolist(), kls, strict=True
+    ):
+        answer = sampled_answer(tokenizer, sampled, f"{context.key}@{step}", step)
+        scored = Answer(**{**answer.model_dump(), "score": score, "kl": kl})
+        row = Replies(prompt=prompt, answers=(scored,))
+        context.append("replies.jsonl", row.model_dump(exclude_none=True))
 
 
-def finish(cfg: Config, m: rollout.Models, adam: Optimizer, average: Ema, context: StageContext) -> None:
-    """Save the moving average as a plain policy folder."""
-    adam.set_masters(average.values)
-    checkpoints.save_policy(m.policy, context.path("model"), cfg.policy)
+def save_average(
+    cfg: Config, models: rollout.Models, adam: Optimizer, ema: Ema, context: StageContext
+) -> None:
+    """Save the moving average of the weights, not the last ones, as a plain policy folder (C.4)."""
+    adam.set_masters(ema.values)
+    checkpoints.save_policy(models.policy, context.path("model"), cfg.policy)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from biddable.learn.training import derive_seed, prompt_ids
+from biddable.learn.batches import prompt_ids
+from biddable.learn.training import derive_seed
 from biddable.model import checkpoints
 from biddable.model.sampler import Request, SampledAnswer, sample
 from biddable.model.trunk import Trunk
@@ -48,87 +49,88 @@ class Config(Settings):
 def run(cfg: Config, context: StageContext) -> None:
     if cfg.max_answers < cfg.min_answers:
         raise UserError(
-            f"[{context.key}] min_answers = {cfg.min_answers}, max_answers = {cfg.max_answers}: min_answers must not exceed max_answers"
+            f"[{context.key}] min_answers = {cfg.min_answers}, max_answers = {cfg.max_answers}: "
+            "min_answers must not exceed max_answers"
         )
-    every = jsonl.read(cfg.prompts / "prompts.jsonl", Prompt)
-    if cfg.sources:
-        every = [prompt for prompt in every if prompt.source in cfg.sources]
-    prompts = chosen(every, cfg.splits, cfg.limit, context.key)
-    count = [
-        random.Random(derive_seed("k", context.seed, p.id)).randint(cfg.min_answers, cfg.max_answers)
-        for p in prompts
-    ]
+    prompts = select_prompts(cfg, jsonl.read(cfg.prompts / "prompts.jsonl", Prompt), context.key)
+    counts = [answers_per_prompt(cfg, prompt, context.seed) for prompt in prompts]
+    owners = [i for i, count in enumerate(counts) for _ in range(count)]  # the prompt of each request
     answers: list[list[Answer]] = [[] for _ in prompts]
-    shared: Trunk | None = None
+    shared: Trunk | None = None  # policies on one trunk hold it in memory once
     for number, folder in enumerate(cfg.policies):
         policy = checkpoints.load_policy(folder, shared=shared).freeze()
         shared = shared or policy.trunk
         tokenizer = checkpoints.tokenizer(folder)
-        owners = [i for i, k in enumerate(count) for _ in range(k)]
-        requests = asked(tokenizer, prompts, count, folder, cfg, context)
-        done = offset_progress(context, number * len(owners), len(cfg.policies) * len(owners))
-        for owner, got in zip(
-            owners,
-            sample(policy, requests, checkpoints.eos_ids(folder, tokenizer), cfg.slots, progress=done),
-            strict=True,
-        ):
-            answers[owner].append(answer(tokenizer, got, folder.name))
+        requests = build_requests(cfg, tokenizer, prompts, counts, folder, context)
+        report = offset_progress(context, number * len(owners), len(cfg.policies) * len(owners))
+        eos = checkpoints.eos_ids(folder, tokenizer)
+        samples = sample(policy, requests, eos, cfg.slots, progress=report)
+        for owner, sampled in zip(owners, samples, strict=True):
+            answers[owner].append(sampled_answer(tokenizer, sampled, folder.name))
     rows = [Replies(prompt=p, answers=tuple(a)) for p, a in zip(prompts, answers, strict=True)]
     jsonl.write(context.path("replies.jsonl"), rows)
-    everything = [a for row in rows for a in row.answers]
+    written = [answer for row in rows for answer in row.answers]
     context.summary = {
         "prompts": len(rows),
-        "answers": len(everything),
-        "finished": sum(a.finish == "stop" for a in everything) / len(everything),
-        "mean_tokens": sum(len(a.tokens or ()) for a in everything) / len(everything),
+        "answers": len(written),
+        "finished": sum(answer.finish == "stop" for answer in written) / len(written),
+        "mean_tokens": sum(len(answer.tokens or ()) for answer in written) / len(written),
     }
 
 
-def chosen(prompts: Sequence[Prompt], splits: Sequence[Split], limit: int | None, key: str) -> list[Prompt]:
-    """The prompts of these splits. Raises UserError when a split has none."""
-    found = [p for split in splits for p in [p for p in prompts if p.split == split][:limit]]
-    missing = [split for split in splits if not any(p.split == split for p in prompts)]
-    if missing:
+def select_prompts(cfg: Config, prompts: Sequence[Prompt], key: str) -> list[Prompt]:
+    """The prompts of the wanted sources and splits. Raises UserError when a split has none."""
+    if cfg.sources:
+        prompts = [prompt for prompt in prompts if prompt.source in cfg.sources]
+    by_split = {split: [p for p in prompts if p.split == split] for split in cfg.splits}
+    empty = [split for split in cfg.splits if not by_split[split]]
+    if empty:
         raise UserError(
-            f"[{key}] splits: no prompt belongs to {', '.join(missing)}; change the shares of [curate.prompts]"
+            f"[{key}] splits: no prompt belongs to {', '.join(empty)}; change the shares of [curate.prompts]"
         )
-    return found
+    return [prompt for split in cfg.splits for prompt in by_split[split][: cfg.limit]]
 
 
-def asked(
+def answers_per_prompt(cfg: Config, prompt: Prompt, seed: int) -> int:
+    """K of a prompt: it depends on the prompt and the seed only, so all policies give the same number."""
+    return random.Random(derive_seed("k", seed, prompt.id)).randint(cfg.min_answers, cfg.max_answers)
+
+
+def build_requests(
+    cfg: Config,
     tokenizer: Any,
     prompts: Sequence[Prompt],
-    count: Sequence[int],
+    counts: Sequence[int],
     folder: Path,
-    cfg: Config,
     context: StageContext,
 ) -> list[Request]:
-    """The sampler's requests. Raises UserError with a line for every prompt that does not fit into the context."""
-    wrong: list[str] = []
-    room = checkpoints.context_length(folder) - cfg.max_tokens
-    ids = [prompt_ids(tokenizer, p.messages, room, p.id, wrong) for p in prompts]
-    if wrong:
-        raise UserError([f"[{context.key}] {line}" for line in wrong])
+    """The sampler's requests, a prompt's K behind each other: they share its prefill, and each has a seed of its own. Raises UserError
+    with a line for every prompt that does not fit into the context."""
+    errors: list[str] = []
+    limit = checkpoints.context_length(folder) - cfg.max_tokens
+    ids = [prompt_ids(tokenizer, p.messages, limit, p.id, errors) for p in prompts]
+    if errors:
+        raise UserError([f"[{context.key}] {line}" for line in errors])
     return [
         Request(
-            i,
-            derive_seed(context.seed, context.key, folder.name, p.id, k),
+            prompt_tokens,
+            derive_seed(context.seed, context.key, folder.name, prompt.id, k),
             cfg.max_tokens,
             cfg.temperature,
             cfg.top_p,
         )
-        for p, i, n in zip(prompts, ids, count, strict=True)
-        for k in range(n)
+        for prompt, prompt_tokens, count in zip(prompts, ids, counts, strict=True)
+        for k in range(count)
     ]
 
 
-def offset_progress(context: StageContext, before: int, total: int) -> Any:
-    """The sampler's `done` that moves this stage's progress bar."""
+def offset_progress(context: StageContext, before: int, total: int) -> Callable[[int, int], None]:
+    """The sampler's callback for one of several policies: answers of the earlier ones count as finished."""
     return lambda finished, tokens: context.progress(before + finished, total)
 
 
-def answer(tokenizer: Any, got: SampledAnswer, model: str, step: int | None = None) -> Answer:
+def sampled_answer(tokenizer: Any, sampled: SampledAnswer, model: str, step: int | None = None) -> Answer:
     """A sampled answer as a record: its ids as they are, its text without the token that ended it."""
-    ids = got.tokens[:-1] if got.finish == "stop" else got.tokens
+    ids = sampled.tokens[:-1] if sampled.finish == "stop" else sampled.tokens
     text = tokenizer.decode(ids, skip_special_tokens=True)
-    return Answer(text=text, model=model, tokens=got.tokens, finish=got.finish, step=step)
+    return Answer(text=text, model=model, tokens=sampled.tokens, finish=sampled.finish, step=step)

@@ -7,46 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from biddable.learn import losses
-from biddable.learn.training import microbatches
+from biddable.learn.batches import microbatches
 from biddable.model.packing import PackedBatch, Tree, pad
 from biddable.model.sampler import Request, SampledAnswer, sample
 from biddable.model.trunk import Policy, Scorer
 from biddable.run.records import Finish
 
-STILL_TOKENS = 2048
+FROZEN_TOKENS = 2048
 """Tokens per forward of the models that do not learn: more are not faster, fewer take less memory."""
-
-
-class Minibatch(NamedTuple):
-    """One update's episodes, laid out once: the old log-probabilities come from the same rows that train."""
-
-    packed: tuple[PackedBatch, ...]  # microbatches
-    logp: torch.Tensor  # (N,) log pi_old of each token drawn
-    reference: torch.Tensor  # (N,) log pi_ref
-    values: torch.Tensor  # (N,) V_old before each token
-    entropy: torch.Tensor  # (N,)
-    score: torch.Tensor  # (A,) what the reward model says, missing ends dealt with
-    answer: torch.Tensor  # (N,) which answer of this minibatch a token belongs to
-    first: (
-        tuple[torch.Tensor, torch.Tensor] | None
-    )  # (N,), (N,) logp and values with their graph, for the first update
-
-
-class Advantages(NamedTuple):
-    """What PPO's loss needs beside the old log-probabilities, flat over a minibatch's tokens."""
-
-    advantages: torch.Tensor  # (N,)
-    returns: torch.Tensor  # (N,)
 
 
 @dataclass(frozen=True)
 class Models:
-    """The four that meet in PPO, standing on one trunk."""
+    """The four models of PPO, on one trunk. Only policy and value train."""
 
     policy: Policy
     reference: Policy
@@ -54,114 +32,139 @@ class Models:
     reward: Scorer
 
 
-def answer(
-    policy: Policy,
-    requests: Sequence[Request],
-    eos: frozenset[int],
-    slots: int,
-    done: Any = lambda finished, tokens: None,
+class Experience(NamedTuple):
+    """What the four models say about one minibatch's episodes before it trains.
+
+    The old log-probabilities come from the training forward over the same rows, not from the sampler: so the first ratio is exactly 1
+    (Huang et al. 2024 name the other way as a source of trouble).
+    """
+
+    packed: tuple[PackedBatch, ...]  # microbatches
+    logp: torch.Tensor  # (N,) log pi_old of each token drawn
+    logp_reference: torch.Tensor  # (N,) log pi_ref
+    values: torch.Tensor  # (N,) V_old before each token
+    entropy: torch.Tensor  # (N,)
+    scores: torch.Tensor  # (A,) what the reward model says, after the missing-EOS penalty
+    answer: torch.Tensor  # (N,) which answer of this minibatch a token belongs to
+    first_forward: tuple[torch.Tensor, torch.Tensor] | None  # (N,), (N,) logp and values with their graph
+
+
+class Advantages(NamedTuple):
+    """What PPO's losses need beside the old log-probabilities and values, flat over a minibatch's tokens."""
+
+    advantages: torch.Tensor  # (N,)
+    returns: torch.Tensor  # (N,)
+
+
+def sample_episodes(
+    policy: Policy, requests: Sequence[Request], eos: frozenset[int], slots: int
 ) -> tuple[list[SampledAnswer], list[Tree]]:
-    """Sample, and keep the trunk's outputs: the answers, and the trees that everything later starts from."""
-    got = sample(policy.freeze(), requests, eos, slots, keep_trunk=policy.trunk.depth > 0, progress=done)
+    """Sample an answer to each request, and keep the trunk's outputs: the answers, and the trees that all later forwards start from."""
+    has_trunk = policy.trunk.depth > 0
+    samples = sample(policy.freeze(), requests, eos, slots, keep_trunk=has_trunk)
     trees = []
-    for request, one in zip(requests, got, strict=True):
-        kept = (one.hidden,) if one.hidden is not None and policy.trunk.depth else None
-        trees.append(Tree(request.prompt, (one.tokens,), kept))
-    return got, trees
+    for request, sampled in zip(requests, samples, strict=True):
+        hidden = (sampled.hidden,) if sampled.hidden is not None and has_trunk else None
+        trees.append(Tree(request.prompt, (sampled.tokens,), hidden))
+    return samples, trees
 
 
-def ended(score: torch.Tensor, finishes: Sequence[Finish], missing: float | None) -> torch.Tensor:
-    """Scores (A,) with answers that have no end held to at most `missing`: the score of an unfinished answer is otherwise not defined
-    (the EOS trick, Huang et al. 2024). At most, not exactly: else an unfinished answer could pay more than a bad finished one."""
-    if missing is None:
-        return score
-    open_ended = torch.tensor([finish == "length" for finish in finishes], device=score.device)
-    return torch.where(open_ended, score.clamp(max=missing), score)
+def penalize_missing_eos(
+    scores: torch.Tensor, finishes: Sequence[Finish], highest: float | None
+) -> torch.Tensor:
+    """Scores (A,) where answers that were cut off score at most `highest`; None changes nothing.
+
+    The reward model was trained on finished answers, so its score of a cut one means nothing (the EOS trick, Huang et al. 2024). At most
+    and not exactly: else an unfinished answer could pay more than a bad finished one. After the reward model, before the KL penalty.
+    """
+    if highest is None:
+        return scores
+    cut_off = torch.tensor([finish == "length" for finish in finishes], device=scores.device)
+    return torch.where(cut_off, scores.clamp(max=highest), scores)
 
 
-def experience(
+def make_experience(
     models: Models,
     trees: Sequence[Tree],
     finishes: Sequence[Finish],
-    missing: float | None,
+    missing_eos_score: float | None,
     tokens: int,
-    graph: bool,
-) -> Minibatch:
-    """Run all four over a minibatch. With `graph` policy and value keep theirs, so that the first update needs no second forward."""
-    packed = tuple(one for _, one in microbatches(trees, tokens))
-    graph = graph and len(packed) == 1
-    logp, entropy, values, reference, score, owner = [], [], [], [], [], []
-    first = None
+    keep_graph: bool,
+) -> Experience:
+    """Run all four models over a minibatch. With `keep_graph`, and if it is one microbatch, policy and value keep theirs: the first
+    update is at the very weights that sampled and needs no second forward."""
+    packed = tuple(rows for _, rows in microbatches(trees, tokens))
+    keep_graph = keep_graph and len(packed) == 1
+    logp, entropy, values, logp_reference, scores, answer = [], [], [], [], [], []
+    first_forward = None
     answers = 0
-    for one in packed:
-        with torch.set_grad_enabled(graph):
-            new, spread = models.policy.logp(one)
-            before = models.value.values(one)
-        if graph:
-            first = (new, before)
-        logp.append(new.detach())
-        values.append(before.detach())
-        entropy.append(spread)
+    for rows in packed:
+        with torch.set_grad_enabled(keep_graph):
+            new_logp, new_entropy = models.policy.logp(rows)
+            new_values = models.value.values(rows)
+        if keep_graph:
+            first_forward = (new_logp, new_values)
+        logp.append(new_logp.detach())
+        values.append(new_values.detach())
+        entropy.append(new_entropy)
         with torch.no_grad():
-            for _, part in microbatches(trees[answers : answers + len(one.last)], min(tokens, STILL_TOKENS)):
-                reference.append(models.reference.logp(part)[0])
-                score.append(models.reward.scores(part))
-        owner.append(one.answer + answers)
-        answers += len(one.last)
-    held = ended(torch.cat(score), finishes, missing)
-    flat = [torch.cat(part) for part in (logp, reference, values, entropy)]
-    return Minibatch(packed, flat[0], flat[1], flat[2], flat[3], held, torch.cat(owner), first)
+            same_trees = trees[answers : answers + len(rows.last)]
+            for _, part in microbatches(same_trees, min(tokens, FROZEN_TOKENS)):
+                logp_reference.append(models.reference.logp(part)[0])
+                scores.append(models.reward.scores(part))
+        answer.append(rows.answer + answers)
+        answers += len(rows.last)
+    return Experience(
+        packed=packed,
+        logp=torch.cat(logp),
+        logp_reference=torch.cat(logp_reference),
+        values=torch.cat(values),
+        entropy=torch.cat(entropy),
+        scores=penalize_missing_eos(torch.cat(scores), finishes, missing_eos_score),
+        answer=torch.cat(answer),
+        first_forward=first_forward,
+    )
 
 
-def advantages(
-    parts: Sequence[Minibatch],
+def compute_advantages(
+    experiences: Sequence[Experience],
     kl_coef: float,
     gamma: float,
     gae_lambda: float,
     whiten_rewards: bool,
-    whiten: bool,
 ) -> list[Advantages]:
-    """Per-token KL, score at the end, GAE, whitening over the whole batch's counted tokens."""
-    grids = []
-    for part in parts:
-        size = len(part.score)
-        logp, mask = pad(part.logp, part.answer, size)
-        reference, _ = pad(part.reference, part.answer, size)
-        values, _ = pad(part.values, part.answer, size)
-        grids.append((losses.token_rewards(logp, reference, part.score, mask, kl_coef), values, mask))
+    """KL penalty at every token and the score at the last one, GAE, whitened advantages; for a rollout's minibatches together.
+
+    Advantages are whitened over the whole rollout's tokens (detail 19 whitens each minibatch's: the same in expectation, and here
+    minibatches are compared with each other). Returns are not: the value function predicts real rewards.
+    """
+    rewards, values, masks = [], [], []
+    for e in experiences:
+        logp, mask = pad(e.logp, e.answer, len(e.scores))  # (A, T) each
+        logp_reference, _ = pad(e.logp_reference, e.answer, len(e.scores))
+        rewards.append(losses.token_rewards(logp, logp_reference, e.scores, mask, kl_coef))
+        values.append(pad(e.values, e.answer, len(e.scores))[0])
+        masks.append(mask)
     if whiten_rewards:
-        joined = torch.cat([r[m] for r, _, m in grids])
-        flat = losses.whiten(joined, torch.ones_like(joined, dtype=torch.bool), False)
-        grids = _put_back(grids, flat)
-    estimated = [losses.gae(rewards, values, mask, gamma, gae_lambda) for rewards, values, mask in grids]
-    out = [(a[mask], r[mask]) for (a, r), (_, _, mask) in zip(estimated, grids, strict=True)]
-    if whiten:
-        joined = torch.cat([a for a, _ in out])
-        flat = losses.whiten(joined, torch.ones_like(joined, dtype=torch.bool))
-        out = [(a, r) for a, (_, r) in zip(flat.split([len(a) for a, _ in out]), out, strict=True)]
-    return [Advantages(a, r) for a, r in out]
+        rewards = _whiten_together(rewards, masks, shift_mean=False)
+    estimates = [
+        losses.gae(r, v, m, gamma, gae_lambda) for r, v, m in zip(rewards, values, masks, strict=True)
+    ]
+    advantages = _whiten_together([advantage for advantage, _ in estimates], masks, shift_mean=True)
+    returns = [estimate for _, estimate in estimates]
+    return [Advantages(a[m], r[m]) for a, r, m in zip(advantages, returns, masks, strict=True)]
 
 
-def _put_back(
-    grids: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], flat: torch.Tensor
-) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    parts = flat.split([int(mask.sum()) for *_, mask in grids])
-    return [(r.masked_scatter(m, own), v, m) for (r, v, m), own in zip(grids, parts, strict=True)]
+def _whiten_together(
+    grids: Sequence[torch.Tensor], masks: Sequence[torch.Tensor], shift_mean: bool
+) -> list[torch.Tensor]:
+    """Whiten (A, T) grids by the mean and variance of all their counted values together."""
+    joined = torch.cat([grid[mask] for grid, mask in zip(grids, masks, strict=True)])
+    white = losses.whiten(joined, torch.ones_like(joined, dtype=torch.bool), shift_mean)
+    parts = white.split([int(mask.sum()) for mask in masks])
+    return [grid.masked_scatter(mask, part) for grid, mask, part in zip(grids, masks, parts, strict=True)]
 
 
-def per_answer(values: torch.Tensor, owner: torch.Tensor, answers: int) -> torch.Tensor:
-    """Sum of token values (N,) by answer (A,)."""
-    return values.new_zeros(answers).index_add_(0, owner, values)
-
-
-def distinct(answers: Sequence[Sequence[int]], size: int = 2) -> float:
-    """Share of different n-grams among all n-grams of these answers: falls when the policy repeats itself (Li et al. 2016)."""
-    grams = [tuple(a[i : i + size]) for a in answers for i in range(len(a) - size + 1)]
-    return len(set(grams)) / len(grams) if grams else 1.0
-
-
-def correlation(first: torch.Tensor, second: torch.Tensor) -> float:
-    """Pearson's; 0 when one of them does not vary."""
-    a, b = first.float() - first.float().mean(), second.float() - second.float().mean()
-    spread = float(a.norm() * b.norm())
-    return float(a @ b) / spread if spread > 0 else 0.0
+def sum_by_answer(values: torch.Tensor, answer: torch.Tensor, answers: int) -> torch.Tensor:
+    """Sums (A,) of token values (N,); `answer` (N,) says which answer a token belongs to."""
+    return values.new_zeros(answers).index_add_(0, answer, values)

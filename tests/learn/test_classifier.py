@@ -85,13 +85,13 @@ def test_it_goes_on_to_the_same_bytes(tmp_path: Path, start: Path, monkeypatch: 
 def test_the_interval_draws_groups() -> None:
     """Two groups, one all right, one all wrong: a quarter of the resamples is 0, a quarter 1, whatever their size."""
     right = np.array([True] * 30 + [False] * 10)
-    assert classifier.interval(right, ["a"] * 30 + ["b"] * 10, 1) == (0.0, 1.0)
-    assert classifier.interval(right[:30], [f"{i}" for i in range(30)], 1) == (1.0, 1.0)
+    assert classifier.accuracy_interval(right, ["a"] * 30 + ["b"] * 10, 1) == (0.0, 1.0)
+    assert classifier.accuracy_interval(right[:30], [f"{i}" for i in range(30)], 1) == (1.0, 1.0)
 
 
 def test_measures_by_hand() -> None:
     # scores 2, 1, -1, -2 with labels 1, 0, 1, 0: of four pairs (yes, no) three are in order
-    found = classifier.measured(np.array([2.0, 1.0, -1.0, -2.0]), np.array([1.0, 0.0, 1.0, 0.0]))
+    found = classifier.measures(np.array([2.0, 1.0, -1.0, -2.0]), np.array([1.0, 0.0, 1.0, 0.0]))
     assert (found["auc"], found["accuracy"], found["balanced_accuracy"], found["positive"]) == (
         0.75,
         0.5,
@@ -99,7 +99,7 @@ def test_measures_by_hand() -> None:
         0.5,
     )
     assert "pearson" not in found
-    assert classifier.measured(np.array([2.0, 1.0, -2.0]), np.array([0.9, 0.6, 0.1]))[
+    assert classifier.measures(np.array([2.0, 1.0, -2.0]), np.array([0.9, 0.6, 0.1]))[
         "spearman"
     ] == pytest.approx(1.0)
 

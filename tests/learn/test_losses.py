@@ -97,7 +97,7 @@ def test_ppo_by_hand() -> None:
     """clip 0.2. Ratios 1.5, 1.5, 0.5, 0.5 with advantages 1, -1, 1, -1:
     min(1.5, 1.2) = 1.2;  min(-1.5, -1.2) = -1.5;  min(0.5, 0.8) = 0.5;  min(-0.5, -0.8) = -0.8;  sum -0.6, loss 0.6; two were clipped."""
     new = torch.log(t(1.5, 1.5, 0.5, 0.5))
-    loss, clipped = losses.ppo(new, torch.zeros(4, dtype=torch.float64), t(1, -1, 1, -1), 0.2)
+    loss, clipped = losses.policy_loss(new, torch.zeros(4, dtype=torch.float64), t(1, -1, 1, -1), 0.2)
     assert loss.item() == pytest.approx(0.6)
     assert clipped.item() == 2
 
@@ -105,13 +105,13 @@ def test_ppo_by_hand() -> None:
 def test_ppo_gradient_at_ratio_one_is_that_of_the_plain_policy_gradient() -> None:
     logp = t(-1, -2, -0.5).requires_grad_(True)
     advantages = t(0.3, -1.2, 2.0)
-    losses.ppo(logp, logp.detach(), advantages, 0.2)[0].backward()
+    losses.policy_loss(logp, logp.detach(), advantages, 0.2)[0].backward()
     torch.testing.assert_close(logp.grad, -advantages)
 
 
 def test_value_loss_by_hand() -> None:
     """clip 0.2, old value 1, return 2. New 1.5 is held at 1.2: max(0.25, 0.64) / 2 = 0.32. New 0.9 is within: (1.1)² / 2 = 0.605."""
-    found = losses.value(t(1.5, 0.9), t(1, 1), t(2, 2), 0.2)
+    found = losses.value_loss(t(1.5, 0.9), t(1, 1), t(2, 2), 0.2)
     assert found.item() == pytest.approx(0.32 + 0.605)
 
 
@@ -119,11 +119,13 @@ def test_finite_differences() -> None:
     generator = torch.Generator().manual_seed(2)
     a, b, c = (torch.randn(6, generator=generator, dtype=torch.float64) for _ in range(3))
     old = a + 0.05 * b  # near the ratio 1, away from the kinks at 0.8 and 1.2
-    assert gradcheck(lambda x: losses.ppo(x, old, c, 0.2)[0], (a.clone().requires_grad_(True),))
-    assert gradcheck(lambda x: losses.value(x, a, c, 10.0), (b.clone().requires_grad_(True),))
-    assert gradcheck(lambda x: losses.ranking(x, [(1, 2, 2), (3, 1, 2)]), (a.clone().requires_grad_(True),))
+    assert gradcheck(lambda x: losses.policy_loss(x, old, c, 0.2)[0], (a.clone().requires_grad_(True),))
+    assert gradcheck(lambda x: losses.value_loss(x, a, c, 10.0), (b.clone().requires_grad_(True),))
     assert gradcheck(
-        lambda x: losses.ranking(x, [(1, 2, 2), (3, 1, 2)], "even"), (a.clone().requires_grad_(True),)
+        lambda x: losses.ranking_loss(x, [(1, 2, 2), (3, 1, 2)]), (a.clone().requires_grad_(True),)
+    )
+    assert gradcheck(
+        lambda x: losses.ranking_loss(x, [(1, 2, 2), (3, 1, 2)], "even"), (a.clone().requires_grad_(True),)
     )
 
 
@@ -166,25 +168,29 @@ def test_ranking_loss_equals_the_naive_loop_over_pairs() -> None:
     for ranks in rankings:
         expected += naive(scores[at : at + len(ranks)].tolist(), ranks)
         at += len(ranks)
-    assert losses.ranking(scores, rankings).item() == pytest.approx(expected)
+    assert losses.ranking_loss(scores, rankings).item() == pytest.approx(expected)
 
 
 def test_ranking_loss_by_hand_and_its_ties() -> None:
     """Scores 1, 0 with 1 before 0: -log sigma(1) = 0.313262. All tied: 0, no NaN; even: log 2 at equal scores."""
-    assert losses.ranking(t(1, 0), [(1, 2)]).item() == pytest.approx(0.313262, abs=1e-6)
-    assert losses.ranking(t(1, 0), [(1, 1)]).item() == 0
-    assert losses.ranking(t(1, 1), [(1, 1)], "even").item() == pytest.approx(math.log(2))
+    assert losses.ranking_loss(t(1, 0), [(1, 2)]).item() == pytest.approx(0.313262, abs=1e-6)
+    assert losses.ranking_loss(t(1, 0), [(1, 1)]).item() == 0
+    assert losses.ranking_loss(t(1, 1), [(1, 1)], "even").item() == pytest.approx(math.log(2))
 
 
 def test_a_large_ranking_weighs_as_much_as_a_small_one_and_a_shift_changes_nothing() -> None:
     nine, two = tuple(range(1, 10)), (1, 2)
-    assert losses.ranking(torch.zeros(11), [nine, two]).item() == pytest.approx(2 * math.log(2), abs=1e-6)
+    assert losses.ranking_loss(torch.zeros(11), [nine, two]).item() == pytest.approx(
+        2 * math.log(2), abs=1e-6
+    )
     scores = torch.randn(11, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(losses.ranking(scores, [nine, two]), losses.ranking(scores + 5, [nine, two]))
+    torch.testing.assert_close(
+        losses.ranking_loss(scores, [nine, two]), losses.ranking_loss(scores + 5, [nine, two])
+    )
 
 
 def test_wrong_shapes_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"shapes differ: logp \(2,\), logp_old \(3,\)"):
-        losses.ppo(torch.zeros(2), torch.zeros(3), torch.zeros(2), 0.2)
+        losses.policy_loss(torch.zeros(2), torch.zeros(3), torch.zeros(2), 0.2)
     with pytest.raises(ValueError, match="3 scores but 2 ranks"):
-        losses.ranking(torch.zeros(3), [(1, 2)])
+        losses.ranking_loss(torch.zeros(3), [(1, 2)])

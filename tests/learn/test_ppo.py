@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from biddable.learn import ppo, rollout
-from biddable.learn.training import Optimizer, derive_seed
+from biddable.learn import ppo, ppo_metrics, rollout, sft
+from biddable.learn.optimizer import Optimizer
+from biddable.learn.training import derive_seed
 from biddable.model import checkpoints, random_model
 from biddable.model import trunk as lm
 from biddable.model.packing import PackedBatch, Tree
@@ -46,11 +47,11 @@ def test_first_ratio_is_one_and_first_kl_is_zero(
 ) -> None:
     m = four(tmp_path, tiny_folder, trunk)
     cfg = ppo.Config(policy=tmp_path, reward=tmp_path)
-    got, trees = rollout.answer(m.policy, requests(8, 6), frozenset({2}), 4)
-    part = rollout.experience(m, trees, [g.finish for g in got], None, 40, graph)
-    assert torch.equal(part.logp, part.reference)
-    (target,) = rollout.advantages([part], 0.1, 1.0, 0.95, False, True)
-    assert ppo.update(cfg, m, part, target, True)["ratio_first"] == pytest.approx(1.0, abs=1e-6)
+    got, trees = rollout.sample_episodes(m.policy, requests(8, 6), frozenset({2}), 4)
+    part = rollout.make_experience(m, trees, [g.finish for g in got], None, 40, graph)
+    assert torch.equal(part.logp, part.logp_reference)
+    (target,) = rollout.compute_advantages([part], 0.1, 1.0, 0.95, False)
+    assert ppo.accumulate_gradients(cfg, m, part, target, True)["ratio_first"] == pytest.approx(1.0, abs=1e-6)
     assert target.advantages.mean().abs() < 1e-5
     torch.testing.assert_close(torch.tensor([v for g in got for v in g.logp]), part.logp, atol=1e-5, rtol=0)
 
@@ -60,10 +61,10 @@ def test_kept_graph_and_second_forward_give_the_same_gradient(tmp_path: Path, ti
     for graph in (True, False):
         m = four(tmp_path, tiny_folder, 2)
         adam = Optimizer(m.policy.parameters())
-        got, trees = rollout.answer(m.policy, requests(8, 6), frozenset({2}), 4)
-        part = rollout.experience(m, trees, [g.finish for g in got], None, 4096, graph)
-        (target,) = rollout.advantages([part], 0.1, 1.0, 0.95, False, True)
-        ppo.update(ppo.Config(policy=tmp_path, reward=tmp_path), m, part, target, True)
+        got, trees = rollout.sample_episodes(m.policy, requests(8, 6), frozenset({2}), 4)
+        part = rollout.make_experience(m, trees, [g.finish for g in got], None, 4096, graph)
+        (target,) = rollout.compute_advantages([part], 0.1, 1.0, 0.95, False)
+        ppo.accumulate_gradients(ppo.Config(policy=tmp_path, reward=tmp_path), m, part, target, True)
         found.append(adam.gradient())
     torch.testing.assert_close(found[0], found[1], atol=1e-7, rtol=1e-4)
 
@@ -80,12 +81,12 @@ def test_bandit_reaches_the_known_optimum(tmp_path: Path, monkeypatch: pytest.Mo
     cfg = ppo.Config(policy=tmp_path, reward=tmp_path, kl_coef=beta)
     policy_adam, value_adam = Optimizer(policy.parameters()), Optimizer(value.parameters())
     for step in range(120):
-        got, trees = rollout.answer(
+        got, trees = rollout.sample_episodes(
             policy, [Request(prompt, derive_seed(step, i), 1) for i in range(64)], frozenset(), 64
         )
-        part = rollout.experience(m, trees, [g.finish for g in got], None, 4096, True)
-        targets = rollout.advantages([part], beta, 1.0, 0.95, False, True)
-        ppo.update(cfg, m, part, targets[0], True)
+        part = rollout.make_experience(m, trees, [g.finish for g in got], None, 4096, True)
+        targets = rollout.compute_advantages([part], beta, 1.0, 0.95, False)
+        ppo.accumulate_gradients(cfg, m, part, targets[0], True)
         rate = 3e-3 * (1 - step / 120)
         policy_adam.step(rate, 1.0)
         value_adam.step(rate, 1.0)
@@ -103,9 +104,9 @@ def test_bandit_reaches_the_known_optimum(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_missing_end_is_held_down_but_never_raised() -> None:
-    score = rollout.ended(torch.tensor([2.0, 2.0, -3.0]), ["stop", "length", "length"], -1.0)
+    score = rollout.penalize_missing_eos(torch.tensor([2.0, 2.0, -3.0]), ["stop", "length", "length"], -1.0)
     assert score.tolist() == [2.0, -1.0, -3.0]
-    assert rollout.ended(torch.tensor([2.0]), ["length"], None).tolist() == [2.0]
+    assert rollout.penalize_missing_eos(torch.tensor([2.0]), ["length"], None).tolist() == [2.0]
 
 
 @pytest.mark.parametrize("coefficient", [0.0, 1.0, 2.0])
@@ -118,15 +119,12 @@ def test_text_joins_the_same_step_in_proportion(
     text = [Tree((), (tuple(range(9, 30)),)), Tree((), ((3, 4, 5),))]
     cfg = ppo.Config(policy=tmp_path, reward=tmp_path, ptx_coef=coefficient)
 
-    class Place:
-        seed = 1
-
-    seen = ppo.mix(cfg, m, text, 0, 2, adam, Place())  # type: ignore[arg-type]
+    numbers = ppo.accumulate_text_gradient(cfg, m, text, adam)
     m.policy.zero_grad()
-    one = Optimizer(m.policy.parameters())
-    ppo.accumulate_text(m.policy, text, 4096)
-    assert seen["grad_norm_ptx"] == pytest.approx(coefficient * one.norm(), rel=1e-4)
-    assert seen["grad_norm_ppo"] == 0
+    peer = Optimizer(m.policy.parameters())
+    sft.accumulate_gradient(m.policy, text, 4096)
+    assert numbers["grad_norm_ptx"] == pytest.approx(coefficient * peer.norm(), rel=1e-4)
+    assert numbers["grad_norm_ppo"] == 0
 
 
 def test_contradictions_are_refused_all_at_once(tmp_path: Path) -> None:
@@ -137,7 +135,7 @@ def test_contradictions_are_refused_all_at_once(tmp_path: Path) -> None:
 
     cfg = ppo.Config(policy=tmp_path, reward=tmp_path, text=None, batch=10, minibatch=4)
     with pytest.raises(UserError) as refusal:
-        ppo.refuse(cfg, Place())  # type: ignore[arg-type]
+        ppo.check_settings(cfg, Place())  # type: ignore[arg-type]
     assert len(refusal.value.lines) == 2
 
 
@@ -145,13 +143,13 @@ def test_not_finite_stops_with_a_line() -> None:
     from biddable.run.config import UserError
 
     with pytest.raises(UserError, match="step 7: kl = nan; lower learning_rate"):
-        ppo.check({"kl": float("nan"), "reward": 1.0}, 7)
+        ppo_metrics.check_finite({"kl": float("nan"), "reward": 1.0}, 7)
 
 
 def test_small_statistics() -> None:
-    assert rollout.distinct([(1, 2, 1, 2), (1, 2)]) == pytest.approx(
+    assert ppo_metrics.distinct_ngrams([(1, 2, 1, 2), (1, 2)]) == pytest.approx(
         2 / 4
     )  # 12 21 12 | 12: two different of four
-    assert rollout.correlation(torch.tensor([1.0, 2, 3]), torch.tensor([2.0, 4, 6])) == pytest.approx(1)
-    assert rollout.correlation(torch.ones(3), torch.tensor([2.0, 4, 6])) == 0
-    assert rollout.per_answer(torch.tensor([1.0, 2, 3]), torch.tensor([0, 0, 1]), 2).tolist() == [3, 3]
+    assert ppo_metrics.correlation(torch.tensor([1.0, 2, 3]), torch.tensor([2.0, 4, 6])) == pytest.approx(1)
+    assert ppo_metrics.correlation(torch.ones(3), torch.tensor([2.0, 4, 6])) == 0
+    assert rollout.sum_by_answer(torch.tensor([1.0, 2, 3]), torch.tensor([0, 0, 1]), 2).tolist() == [3, 3]

@@ -89,7 +89,7 @@ def test_training_leaves_the_trunk_alone_and_the_merged_folder_reloads(
 ) -> None:
     from transformers import AutoModelForCausalLM
 
-    from biddable.learn.training import Optimizer
+    from biddable.learn.optimizer import Optimizer
 
     checkpoints.import_model(str(tiny_folder), tmp_path / "start" / "model", trunk)
     policy = checkpoints.load_policy(tmp_path / "start")

@@ -1,0 +1,103 @@
+"""From records to what a forward takes: token ids, trees with cached trunk outputs, microbatches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from biddable.model.checkpoints import encode_chat
+from biddable.model.packing import PackedBatch, Tree, pack
+from biddable.model.trunk import Trunk
+from biddable.run import jsonl
+from biddable.run.config import UserError
+from biddable.run.context import StageContext
+from biddable.run.records import Answer, Message, Text
+
+
+def answer_ids(tokenizer: Any, answer: Answer) -> tuple[int, ...]:
+    """An answer's token ids: those it was sampled as, or, for a person's text, the tokenizer's and the end-of-sequence token.
+
+    SampledAnswer ids are kept because decoding and encoding again may give others. The EOS token is a part of the answer: it is trained
+    on, and the reward is read there.
+    """
+    if answer.tokens is not None:
+        return answer.tokens
+    return (*tokenizer.encode(answer.text, add_special_tokens=False), int(tokenizer.eos_token_id))
+
+
+def prompt_ids(
+    tokenizer: Any, messages: Sequence[Message], limit: int, name: str, errors: list[str]
+) -> tuple[int, ...]:
+    """A prompt's token ids up to where the assistant begins to speak; a line goes to `errors` when they are more than `limit`."""
+    ids = encode_chat(tokenizer, messages)
+    if len(ids) > limit:
+        errors.append(
+            f"prompt {name}: {len(ids)} tokens, but {limit} fit beside its answer; shorten it or drop it in [curate.prompts]"
+        )
+    return ids
+
+
+def text_trees(tokenizer: Any, folder: Path, tokens: int, split: str = "train") -> list[Tree]:
+    """Running text as trees without a prompt and without a chat template: every token but the first is predicted and counts."""
+    rows = [row for row in jsonl.read(folder / "text.jsonl", Text) if row.split == split]
+    pieces = [tuple(tokenizer.encode(row.text, add_special_tokens=False)[:tokens]) for row in rows]
+    trees = [Tree((), (piece,)) for piece in pieces if len(piece) > 1]
+    if not trees:
+        raise UserError(f"{folder / 'text.jsonl'}: holds no text of the split {split}")
+    return trees
+
+
+def counted_tokens(trees: Sequence[Tree]) -> int:
+    """Tokens with a log-probability: every answer token, but of text without a prompt not the first, which nothing predicts."""
+    return sum(len(answer) - (0 if tree.prompt else 1) for tree in trees for answer in tree.answers)
+
+
+def cache_trunk_outputs(
+    trunk: Trunk, trees: Sequence[Tree], limit_gb: float, context: StageContext | None = None
+) -> list[Tree]:
+    """The trees with their trunk outputs, as long as these fit into `limit_gb`; the rest go without.
+
+    The trunk is frozen, so its outputs are the same in every epoch and computed once.
+    """
+    if trunk.depth == 0:
+        return list(trees)
+    cached: list[Tree] = []
+    used_bytes = 0.0
+    for start in range(0, len(trees), 32):
+        part = trees[start : start + 32]
+        if used_bytes > limit_gb * 1e9:
+            cached += part
+            continue
+        packed = pack(part)
+        hidden = trunk(packed)
+        assert hidden is not None
+        for number, tree in enumerate(part):
+            row, columns = (packed.tree == number).nonzero(as_tuple=True)
+            # a copy: a slice would hold on to the whole packed tensor
+            states = hidden[int(row[0]), int(columns[0]) : int(columns[-1]) + 1].clone()
+            used_bytes += states.numel() * states.element_size()
+            cached.append(Tree(tree.prompt, tree.answers, (states,)))
+        if context is not None:
+            context.progress(start + len(part), len(trees))
+    return cached
+
+
+def microbatches(
+    trees: Sequence[Tree], tokens: int, row_tokens: int = 128
+) -> Iterator[tuple[list[int], PackedBatch]]:
+    """(indices of trees, their rows) in order, at most about `tokens` tokens each; a tree is never split.
+
+    Trees with and without cached trunk outputs don't share a microbatch: the trunk runs for all of a microbatch or for none.
+    """
+    indices: list[int] = []
+    size = 0
+    for index, tree in enumerate(trees):
+        differs = bool(indices) and (trees[indices[0]].hidden is None) != (tree.hidden is None)
+        if indices and (differs or size + len(tree) > tokens):
+            yield indices, pack([trees[i] for i in indices], row_tokens)
+            indices, size = [], 0
+        indices.append(index)
+        size += len(tree)
+    if indices:
+        yield indices, pack([trees[i] for i in indices], row_tokens)

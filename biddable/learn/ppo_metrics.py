@@ -1,0 +1,76 @@
+"""What PPO writes into metrics.jsonl about a rollout. Each name is explained in docs/flow.md.
+
+Legend: A answers (episodes), N their tokens in all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from biddable.learn import losses
+from biddable.learn.rollout import Advantages, Experience, sum_by_answer
+from biddable.model.sampler import SampledAnswer
+from biddable.run.config import UserError
+
+
+def summarise(
+    experiences: Sequence[Experience],
+    targets: Sequence[Advantages],
+    statistics: Sequence[dict[str, float]],
+    samples: Sequence[SampledAnswer],
+    kl_coef: float,
+) -> dict[str, float]:
+    """One rollout's metrics; each name is explained in docs/flow.md. `statistics` has one entry per update."""
+    k1 = torch.cat([answer_kl(e) for e in experiences])  # (A,) of the whole rollout, as all of these
+    k3 = torch.cat(
+        [sum_by_answer(losses.kl_k3(e.logp, e.logp_reference), e.answer, len(e.scores)) for e in experiences]
+    )
+    length = torch.cat([torch.bincount(e.answer, minlength=len(e.scores)) for e in experiences])
+    score = torch.cat([e.scores for e in experiences])
+    means = {name: sum(numbers[name] for numbers in statistics) / len(statistics) for name in statistics[0]}
+    return means | {
+        "ratio_first": statistics[0]["ratio_first"],
+        "reward": float(score.mean()),
+        "reward_with_kl": float((score - kl_coef * k1).mean()),
+        "kl": float(k1.mean()),
+        "kl_k3": float(k3.mean()),
+        "entropy": float(torch.cat([e.entropy for e in experiences]).mean()),
+        "length": float(length.float().mean()),
+        "finished": sum(sampled.finish == "stop" for sampled in samples) / len(samples),
+        "explained_variance": losses.explained_variance(
+            torch.cat([e.values for e in experiences]), torch.cat([t.returns for t in targets])
+        ),
+        "length_reward_correlation": correlation(length, score),
+        "distinct_2": distinct_ngrams([sampled.tokens for sampled in samples]),
+    }
+
+
+def answer_kl(experience: Experience) -> torch.Tensor:
+    """(A,) nats: each answer's log(pi / pi_ref), the k1 estimate of its KL."""
+    k1 = losses.kl_k1(experience.logp, experience.logp_reference)
+    return sum_by_answer(k1, experience.answer, len(experience.scores))
+
+
+def check_finite(metrics: dict[str, float], step: int) -> None:
+    """Raise UserError when a number is not finite: such weights teach nothing."""
+    infinite = [f"{name} = {value}" for name, value in metrics.items() if not math.isfinite(value)]
+    if infinite:
+        raise UserError(
+            f"step {step}: {', '.join(infinite)}; lower learning_rate or raise kl_coef and run again"
+        )
+
+
+def distinct_ngrams(answers: Sequence[Sequence[int]], size: int = 2) -> float:
+    """Share of different n-grams among all n-grams of these answers: falls when the policy repeats itself (Li et al. 2016)."""
+    grams = [tuple(a[i : i + size]) for a in answers for i in range(len(a) - size + 1)]
+    return len(set(grams)) / len(grams) if grams else 1.0
+
+
+def correlation(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Pearson's; 0 when one of them does not vary."""
+    a, b = first.float() - first.float().mean(), second.float() - second.float().mean()
+    spread = float(a.norm() * b.norm())
+    return float(a @ b) / spread if spread > 0 else 0.0
