@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -75,6 +76,15 @@ class Config(Settings):
     """[learn.classifier] that recognises toxic texts; it scores beside the default scorer, for realtoxicity."""
     resamples: int = Field(default=2000, ge=200)
     """Bootstrap resamples of items."""
+
+    def judges(self) -> dict[str, Path]:
+        """The trained classifiers that are named, by setting."""
+        folders = {
+            "truth_judge": self.truth_judge,
+            "info_judge": self.info_judge,
+            "toxicity": self.toxicity,
+        }
+        return {name: folder for name, folder in folders.items() if folder is not None}
 
 
 def mistakes(cfg: Config) -> list[str]:
@@ -171,12 +181,11 @@ def score_outputs(
 
 def load_judges(cfg: Config, task: type[GenerationItem]) -> dict[str, Scorer]:
     """The trained classifiers that the task reads with, by the settings that name them."""
-    judges: dict[str, Scorer] = {}
-    for name in (*task.required_judges, *task.optional_judges):
-        folder = getattr(cfg, name)
-        if folder is not None:
-            judges[name] = toxicity.trained(folder) if name == "toxicity" else Classifier(folder)
-    return judges
+    return {
+        name: toxicity.trained(folder) if name == "toxicity" else Classifier(folder)
+        for name, folder in cfg.judges().items()
+        if name in (*task.required_judges, *task.optional_judges)
+    }
 
 
 def summary_of_row(row: Mapping[str, Any]) -> dict[str, Any]:

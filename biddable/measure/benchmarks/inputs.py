@@ -97,13 +97,11 @@ def settings_errors(cfg: Config) -> list[str]:
     if cfg.outputs is not None and cfg.policies:
         errors.append("policies: outputs are measured instead of policies; name one of both")
     if issubclass(task, GenerationItem):
-        judges = [(name, getattr(cfg, name)) for name in task.required_judges]
-        # Published samples carry their judges' verdicts: judges of one's own are all or none.
-        if not is_csv or any(folder for _, folder in judges):
+        missing = [name for name in task.required_judges if name not in cfg.judges()]
+        # Published samples carry their judges' verdicts, so that they need no judges of one's own; but half of them will not do.
+        if not is_csv or len(missing) < len(task.required_judges):
             errors += [
-                f"{name}: name a [learn.classifier] that was trained on such judgements"
-                for name, folder in judges
-                if folder is None
+                f"{name}: name a [learn.classifier] that was trained on such judgements" for name in missing
             ]
     return errors
 
@@ -111,10 +109,7 @@ def settings_errors(cfg: Config) -> list[str]:
 def check_judges(cfg: Config) -> None:
     """Raises UserError unless the classifiers are some, and read what they will be given."""
     errors = []
-    for name in ("truth_judge", "info_judge", "toxicity"):
-        folder: Path | None = getattr(cfg, name)
-        if folder is None:
-            continue
+    for name, folder in cfg.judges().items():
         try:
             fields = classifier.template_fields(folder)
         except UserError as error:
@@ -135,10 +130,9 @@ def check_judges(cfg: Config) -> None:
 def judge_quality(cfg: Config) -> dict[str, float]:
     """How good the judges are on judgements that they were not trained on: it stands beside every number that they make."""
     quality: dict[str, float] = {}
-    for name in ("truth_judge", "info_judge", "toxicity"):
-        folder: Path | None = getattr(cfg, name)
-        path = folder / "summary.json" if folder is not None else None
-        if path is not None and path.is_file():
+    for name, folder in cfg.judges().items():
+        path = folder / "summary.json"
+        if path.is_file():
             summary = json.loads(path.read_text(encoding="utf-8"))
             quality |= {
                 f"{name}_{key}": summary[key] for key in ("auc", "balanced_accuracy") if key in summary
