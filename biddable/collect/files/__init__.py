@@ -33,7 +33,7 @@ MAX_CHECKED_ROWS = 100_000
 class Config(Settings):
     """Settings of collect.files."""
 
-    files: tuple[Input, ...] = Field((Path("examples/prompts.jsonl"),), min_length=1)
+    files: tuple[Input, ...] = Field((Path("prompts.jsonl"),), min_length=1)
     """JSONL, CSV (.csv) or Parquet (.parquet) files, also gzipped (.gz); of a folder its prompts.jsonl is read."""
     columns: dict[FieldName, str] = Field({})
     """Which field of a row holds what, for rows that are not Prompt records: {text = "prompt", user = "user_id"}.
