@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from biddable.measure import winrate
-from biddable.run import jsonl, stages
+from biddable.run import jsonl, runner
 from biddable.run.context import StageContext
 from biddable.run.manifest import content_hash
 from biddable.run.plan import Plan, Stage
@@ -87,7 +87,7 @@ def stage(
         w: [{"name": n, "path": str(p), "content": content_hash(p)} for n, p in found]
         for w, found in arrows.items()
     }
-    stages._finish(context, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
+    runner.finish(context, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
 
 
 def write(folder: Path, key: str, name: str, rows: list[Any]) -> None:
@@ -377,7 +377,7 @@ def test(folder: Path, asked: list[Prompt], models: list[str], chance: random.Ra
     made = Stage(
         own.name, {"policies": models, "splits": ["test"], "min_answers": 1, "max_answers": 1}, None, arrows
     )
-    stages._finish(context, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
+    runner.finish(context, Plan(Path("sample.toml"), "sample", 1, folder, ()), made, hashes)
     write(folder, "label.comparisons.heldout", "comparisons.jsonl", ranked)
     counted = {"comparisons": len(ranked), "simulated": True, "agreement": 0.744}
     stage(

@@ -156,13 +156,15 @@ def test_a_stage_says_what_it_makes_and_every_setting_is_explained_and_read(name
     )
     assert callable(stage.serve if catalog.is_site(name) else stage.run)
     assert stage.Config.model_config["frozen"]
-    classes = [cls for cls in stage.Config.__mro__ if cls.__module__.startswith("biddable.")]
+    # the stage's file, and those of the classes that its Config inherits settings from: what reads these stands beside them
     files = {
-        Path(inspect.getfile(cls)) for cls in classes
-    }  # an inherited setting may be read beside its class
+        Path(inspect.getfile(base))
+        for base in stage.Config.__mro__
+        if base.__module__.startswith("biddable.") and base.__module__ != "biddable.run.config"
+    }
     read = {
         node.attr
-        for file in files
+        for file in files | {Path(str(stage.__file__))}
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
@@ -175,12 +177,13 @@ def test_a_stage_says_what_it_makes_and_every_setting_is_explained_and_read(name
 
 def test_new_files_are_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "biddable.cli", "new", str(tmp_path / "fresh.toml")],
+        [sys.executable, "-m", "biddable.cli", "new", "fresh.toml"],
+        cwd=tmp_path,
         capture_output=True,
         check=True,
     )
     assert done.stderr == b""
-    monkeypatch.chdir(ROOT)  # the default prompts are the project's examples
+    monkeypatch.chdir(tmp_path)
     plan = load_plan(tmp_path / "fresh.toml")
     commented = set(
         re.findall(r"^# \[([\w.]+)\]$", (tmp_path / "fresh.toml").read_text(encoding="utf-8"), re.M)

@@ -1,1 +1,1 @@
-"""The command line; `main.py` is its beginning."""
+"""The command line, one file a verb; `main.py` is the entry point."""

@@ -1,35 +1,42 @@
-"""The stages that there are and their settings, read from their source: `--help` and `biddable new` need neither torch nor any stage."""
+"""The stages that there are and their settings, read from their source.
+
+`--help` and `biddable new` import no stage this way, and so no torch: they answer in a fraction of a second, and in an
+installation without a stage's packages too.
+"""
 
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from biddable.run.config import UserError
+from biddable.run.errors import MissingPackage
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOMS = ("collect", "curate", "label", "learn", "measure", "serve")
+"""The rooms whose files are stages."""
 
 
-def is_site(name: str) -> bool:
-    """Whether a stage is a site: it serves until it is stopped instead of running to its end."""
-    return re.search(r"^def serve\(", source_file(name).read_text("utf-8"), re.M) is not None
+@dataclass(frozen=True)
+class Setting:
+    """One field of a stage's Config, as its source shows it."""
 
-
-def source_file(name: str) -> Path:
-    """The Python file of a stage: `learn.ppo` is `learn/ppo.py`, or `learn/ppo/__init__.py` when it has parts of its own."""
-    path = PACKAGE / Path(*name.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    name: str
+    default: Any  # as a TOML file would hold it; None: none
+    description: str
+    optional: bool  # "none" switches it off
+    is_input: bool  # an arrow to another stage's folder
 
 
 def stage_names() -> dict[str, str]:
-    """Every stage's name and the first line of its docstring, read from the file system without importing anything."""
+    """Every stage's name -> the first line of its docstring."""
     stages = {}
     for room in ROOMS:
         names = {path.stem for path in (PACKAGE / room).glob("*.py")}
@@ -41,91 +48,43 @@ def stage_names() -> dict[str, str]:
     return stages
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One field of a stage's Config."""
+def source_file(name: str) -> Path:
+    """The Python file of a module: `learn.ppo` is `learn/ppo.py`, or `learn/ppo/__init__.py` if it is a folder."""
+    path = PACKAGE / Path(*name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
-    name: str
-    default: Any  # as a TOML file would hold it; None: none
-    about: str
-    optional: bool = False  # "none" switches it off
+
+def is_site(name: str) -> bool:
+    """Whether a stage is a site: it serves until it is stopped instead of running to its end."""
+    return re.search(r"^def serve\(", source_file(name).read_text("utf-8"), re.M) is not None
 
 
 def settings(name: str) -> list[Setting]:
-    """A stage's settings with those that its Config inherits, the base's first, read from the files without importing them: help and
-    `biddable new` need no torch."""
-    fields = {setting.name: setting for setting in _class_settings(source_file(name), "Config")}
+    """A stage's own settings, then those that its Config inherits: what is special to the stage is read first in help and new files."""
+    fields: dict[str, Setting] = {}
+    for node in reversed(list(_class_chain(source_file(name), "Config"))):
+        for setting in _fields(node):
+            fields.setdefault(setting.name, setting)
     return list(fields.values())
 
 
+@functools.cache
 def renamed_settings(name: str) -> dict[str, str]:
-    """Former names of a stage's settings and today's, as `settings` reads them: without importing."""
-    return dict(_class_renamed(source_file(name), "Config"))
-
-
-def _class_body(file: Path, name: str) -> tuple[list[tuple[Path, str]], list[ast.stmt]]:
-    """A class's bases, each with the file that holds it, and its body. Bases of pydantic's and `Settings` itself are left out."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
-    local = {n.name for n in tree.body if isinstance(n, ast.ClassDef)}
-    origin = {
-        alias.asname or alias.name: (str(n.module), alias.name)
-        for n in tree.body
-        if isinstance(n, ast.ImportFrom)
-        for alias in n.names
-    }
-    bases: list[tuple[Path, str]] = []
-    for base in (ast.unparse(base) for base in node.bases):
-        if base in local:
-            bases.append((file, base))
-        elif base in origin and base != "Settings" and origin[base][0].startswith("biddable."):
-            module_name, class_name = origin[base]
-            bases.append((source_file(module_name.removeprefix("biddable.")), class_name))
-    return bases, node.body
-
-
-def _class_settings(file: Path, name: str) -> Iterator[Setting]:
-    bases, body = _class_body(file, name)
-    for base in reversed(bases):  # pydantic's order: a later base's fields come first
-        yield from _class_settings(*base)
-    for node, after in zip(body, [*body[1:], ast.Pass()], strict=True):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            if ast.unparse(node.annotation).startswith("ClassVar"):
-                continue
-            docstring = after.value if isinstance(after, ast.Expr) else None
-            about = str(docstring.value) if isinstance(docstring, ast.Constant) else ""
-            yield Setting(node.target.id, _default(node.value), about, _is_optional(node.annotation))
-
-
-def _class_renamed(file: Path, name: str) -> Iterator[tuple[str, str]]:
-    bases, body = _class_body(file, name)
-    for base in reversed(bases):
-        yield from _class_renamed(*base)
-    for node in body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "renamed":
-            names = (
-                node.value.right if isinstance(node.value, ast.BinOp) else node.value
-            )  # {**Base.renamed} | {...}
-            yield from ast.literal_eval(names).items()
-
-
-def _is_optional(annotation: ast.expr) -> bool:
-    """Whether `| None` stands in an annotation."""
-    return any(isinstance(node, ast.Constant) and node.value is None for node in ast.walk(annotation))
-
-
-def _default(node: ast.expr | None) -> Any:
-    """The value of `0.02`, `Path("learn.sft")`, `Field(default=512, ge=1)` or a tuple of such."""
-    if isinstance(node, ast.Call):
-        given = [word.value for word in node.keywords if word.arg == "default"] or node.args
-        return _default(given[0]) if given else None
-    if isinstance(node, ast.Tuple):
-        return [_default(one) for one in node.elts]
-    return None if node is None else ast.literal_eval(node)
+    """Former name of a stage's setting -> today's name; empty for a stage that no longer exists."""
+    names: dict[str, str] = {}
+    for node in _class_chain(source_file(name), "Config") if source_file(name).is_file() else ():
+        for statement in node.body:
+            if (
+                isinstance(statement, ast.AnnAssign | ast.Assign)
+                and _target(statement) == "renamed"
+                and statement.value
+            ):
+                names |= _literal_dict(statement.value)
+    return names
 
 
 def import_stage(name: str) -> ModuleType:
-    """The Python module of a stage name such as `learn.ppo`. Raises UserError when a package that it needs is not installed."""
+    """The Python module of a stage such as `learn.ppo`. Raises MissingPackage when a package it needs is not installed."""
     try:
         return importlib.import_module(f"biddable.{name}")
     except ModuleNotFoundError as error:
@@ -133,9 +92,84 @@ def import_stage(name: str) -> ModuleType:
 
 
 def missing_package(name: str, error: ModuleNotFoundError) -> Exception:
-    """A package that is not installed, as a line that names the extra which brings it; the error itself when it is a part of ours."""
+    """A failed import as the line that says how to install the package; the error itself for a module of ours."""
     if error.name is None or error.name.split(".")[0] == "biddable":
         return error
-    room = name.split(".")[0]
-    extra = room if room in ("learn", "measure", "serve") else "all"
-    return UserError(f"[{name}] needs the package {error.name}: pip install 'biddable[{extra}]'")
+    return MissingPackage(name, error.name, extra_of(error.name.split(".")[0]))
+
+
+def extra_of(package: str) -> str:
+    """The extra that installs a package (torch: learn); "all" where its distribution has another name."""
+    try:
+        requirements = metadata.requires("biddable") or []
+    except metadata.PackageNotFoundError:  # used from a folder, without being installed
+        requirements = []
+    for requirement in requirements:
+        match = re.match(r"""([\w.-]+)[^;]*;.*\bextra == ["'](\w+)["']""", requirement)
+        if match and match[1].replace("-", "_").lower() == package.lower() and match[2] != "dev":
+            return match[2]
+    return "all"
+
+
+def _class_chain(file: Path, name: str) -> Iterator[ast.ClassDef]:
+    """The source of a class's bases, then its own. Bases that are not ours, and `Settings` itself, are left out."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    imports = {
+        alias.asname or alias.name: (str(node.module), alias.name)
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    if name not in classes:
+        return
+    for base in reversed(classes[name].bases):  # pydantic's order: fields of a later base come first
+        word = ast.unparse(base)
+        module, original = imports.get(word, ("", word))
+        if word in classes:
+            yield from _class_chain(file, word)
+        elif module.startswith("biddable.") and original != "Settings":
+            yield from _class_chain(source_file(module.removeprefix("biddable.")), original)
+    yield classes[name]
+
+
+def _fields(node: ast.ClassDef) -> Iterator[Setting]:
+    """The fields that a class declares itself: `name: type = default`, below it the docstring."""
+    for statement, following in zip(node.body, [*node.body[1:], ast.Pass()], strict=True):
+        if not isinstance(statement, ast.AnnAssign):
+            continue
+        annotation = ast.unparse(statement.annotation)
+        if annotation.startswith("ClassVar"):
+            continue
+        docstring = following.value if isinstance(following, ast.Expr) else None
+        yield Setting(
+            _target(statement),
+            _default(statement.value),
+            str(docstring.value) if isinstance(docstring, ast.Constant) else "",
+            optional=re.search(r"\bNone\b", annotation) is not None,
+            is_input=re.search(r"\bInput\b", annotation) is not None,
+        )
+
+
+def _target(statement: ast.Assign | ast.AnnAssign) -> str:
+    return ast.unparse(statement.targets[0] if isinstance(statement, ast.Assign) else statement.target)
+
+
+def _default(node: ast.expr | None) -> Any:
+    """The value of `0.02`, `Path("learn.sft")`, `Field(default=512, ge=1)` or a tuple of such."""
+    if isinstance(node, ast.Call):
+        arguments = [word.value for word in node.keywords if word.arg == "default"] or node.args
+        return _default(arguments[0]) if arguments else None
+    if isinstance(node, ast.Tuple):
+        return [_default(element) for element in node.elts]
+    return None if node is None else ast.literal_eval(node)
+
+
+def _literal_dict(node: ast.expr) -> dict[str, str]:
+    """The entries written out in `{...}`, in `Base.renamed | {...}` or in `{**Base.renamed, ...}`."""
+    names: dict[str, str] = {}
+    for display in (part for part in ast.walk(node) if isinstance(part, ast.Dict)):
+        for key, value in zip(display.keys, display.values, strict=True):
+            if key is not None:  # None: an unpacked dictionary; its class is in the chain too
+                names[ast.literal_eval(key)] = ast.literal_eval(value)
+    return names

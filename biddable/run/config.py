@@ -1,24 +1,15 @@
-"""Settings: what a stage's `Config` is made of, and the errors that a user is shown."""
+"""Settings: what a stage's `Config` is made of."""
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict
 
+from biddable.run.errors import UserError, Waiting, suggestion
 
-class UserError(Exception):
-    """The user's mistake, one line each in `lines`. The command line prints them and exits with 2."""
-
-    def __init__(self, lines: list[str] | str) -> None:
-        self.lines = [lines] if isinstance(lines, str) else list(lines)
-        super().__init__("\n".join(self.lines))
-
-
-class Waiting(Exception):
-    """People are not done yet: a plain sentence. The command line prints it and exits with 3."""
+__all__ = ["Input", "Settings", "UserError", "Waiting", "input_fields", "is_optional", "suggestion"]
 
 
 class _InputMark:
@@ -26,35 +17,36 @@ class _InputMark:
 
 
 Input = Annotated[Path, _InputMark()]
-"""What to read: another stage's name ("learn.sft"), or a path to a folder or a file, which may name environment variables
-("$BIDDABLE_DATA/eval_drop.jsonl.gz"). Stages receive the resolved path."""
+"""What to read: another stage's name ("learn.sft"), or a path to a folder or a file, which may name environment
+variables ("$BIDDABLE_DATA/eval_drop.jsonl.gz"). Stages receive the resolved path."""
 
 
 class Settings(BaseModel):
-    """Base of every stage's `Config`: frozen, unknown keys refused, the docstring under a field is its description."""
+    """Base of every stage's `Config`: frozen, unknown keys refused, the docstring below a field describes it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
     runtime_settings: ClassVar[frozenset[str]] = frozenset()
-    """Settings that say how the work is done and not what comes out: they may change while a stage is under way."""
+    """Settings that change how the work is done, not what comes out: they may change while a stage is under way."""
     renamed: ClassVar[dict[str, str]] = {}
-    """Former names of settings and today's. A file with a former name is refused and told today's; old folders are read by it."""
+    """Former name of a setting -> today's name. In a run's file the former name is an error that names today's;
+    folders made under the former name stay valid."""
 
 
 def input_fields(config: type[Settings]) -> dict[str, bool]:
-    """Names of the fields that are arrows; the value says whether the field holds several."""
-    found = {}
+    """The fields that are arrows -> whether the field holds several."""
+    fields = {}
     for name, info in config.model_fields.items():
         if any(isinstance(mark, _InputMark) for mark in info.metadata):
-            found[name] = False
-        elif _marked(info.annotation):
-            found[name] = "tuple" in str(info.annotation)
-    return found
+            fields[name] = False
+        elif _is_input(info.annotation):  # Input | None, tuple[Input, ...]
+            fields[name] = "tuple" in str(info.annotation)
+    return fields
 
 
-def _marked(annotation: Any) -> bool:
-    return any(isinstance(part, _InputMark) or _marked(part) for part in get_args(annotation))
+def _is_input(annotation: Any) -> bool:
+    return any(isinstance(part, _InputMark) or _is_input(part) for part in get_args(annotation))
 
 
-def suggestion(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+def is_optional(config: type[Settings], name: str) -> bool:
+    """Whether a setting may be none."""
+    return type(None) in get_args(config.model_fields[name].annotation)

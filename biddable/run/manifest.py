@@ -1,4 +1,4 @@
-"""Manifests: what a finished stage folder says of itself, and hashes of what folders hold."""
+"""Manifests: what a finished stage folder says of itself, and hashes of what folders and files hold."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import biddable
-from biddable.run.catalog import PACKAGE
+from biddable.run.catalog import PACKAGE, renamed_settings
 from biddable.run.config import UserError
 
 FORMAT = 1
 """Version of the stage folder. A folder of another version is refused."""
 
 TRANSIENT_FILES = (".lock", "begun.json", "progress.json")
-"""Files of a stage folder that are no part of its result."""
+"""Files of a stage folder that are not part of its result."""
 
 
 def hash_file(path: Path) -> str:
@@ -41,7 +41,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """A stage folder's manifest; None while the stage is not done. Raises UserError for a folder of another version."""
+    """A stage folder's manifest, its settings and inputs under today's names; None while the stage is not done.
+
+    Raises UserError for a folder of another format.
+    """
     path = folder / "manifest.json"
     if not path.exists():
         return None
@@ -57,25 +60,34 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
             f"{path}: format {version}, but this is biddable {biddable.__version__} with format {FORMAT}; "
             f"use the version that wrote it ({manifest.get('code', {}).get('version', 'unknown')}), or remove {folder}"
         )
-    return dict(manifest)
+    return current_names(manifest["stage"], manifest)
+
+
+def current_names(stage: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Settings and inputs as an earlier version wrote them down, under the names that they have today."""
+    renamed = renamed_settings(".".join(stage.split(".")[:2]))
+    return manifest | {
+        part: {renamed.get(name, name): value for name, value in manifest[part].items()}
+        for part in ("settings", "inputs")
+    }
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
     """A stage's final numbers. Raises UserError when the file is missing or broken."""
     path = folder / "summary.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        summary = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stage that makes {folder} first") from None
     except (ValueError, UnicodeDecodeError):
         raise UserError(f"{path}: not JSON; remove {folder} and run the stage again") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: a table of names and numbers was expected")
-    return found
+    if not isinstance(summary, dict):
+        raise UserError(f"{path}: must be an object of names and numbers")
+    return summary
 
 
 def content_hash(folder: Path) -> str:
-    """What a folder or file holds, as one hash: a stage folder's from its manifest, any other folder's from its files."""
+    """One hash of what a folder or file holds: a stage folder's from its manifest, any other folder's from its files."""
     if folder.is_file():
         return hash_file(folder)
     manifest = read_manifest(folder)
@@ -87,12 +99,12 @@ def content_hash(folder: Path) -> str:
 
 def code_version() -> dict[str, str]:
     """The package's version and, in a checkout, its commit."""
-    found = {"version": biddable.__version__}
+    version = {"version": biddable.__version__}
     try:
         args = ["git", "-C", str(PACKAGE), "describe", "--always", "--dirty", "--abbrev=12"]
-        done = subprocess.run(args, capture_output=True, text=True, timeout=5, check=False)
-        if done.returncode == 0:
-            found["commit"] = done.stdout.strip()
+        git = subprocess.run(args, capture_output=True, text=True, timeout=5, check=False)
+        if git.returncode == 0:
+            version["commit"] = git.stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
-        pass
-    return found
+        pass  # no git here: the version alone must do
+    return version

@@ -1,4 +1,4 @@
-"""One request being answered, whoever asked and by whichever page: pieces as they come, what was said so far, and keeping it."""
+"""One request being answered, whichever API or page it came by: its stream of pieces, the answers so far, and keeping them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from biddable.store.api_keys import Keys
 
 @dataclass(frozen=True)
 class ServerState:
-    """What requests are answered with."""
+    """What all requests share: the models, the limits, and where turns are kept."""
 
     models: Mapping[str, ServedModel]
     recorder: TurnRecorder | None  # none: nothing is kept, whatever anybody agrees to
@@ -27,111 +27,114 @@ class ServerState:
     rate_limiter: RateLimiter
     metrics: Metrics
     max_request_bytes: int
-    max_answers: int
-    best_of: int  # answers sampled where a request does not say
-    started: int = field(default_factory=lambda: int(time.time()))
+    max_answers: int  # of one request
+    best_of: int  # answers sampled for each one returned, unless a request says
+    started_at: int = field(default_factory=lambda: int(time.time()))
 
-    def source(self, name: str) -> ServedModel:
-        """The model of this name. Raises APIError when there is none."""
+    def model(self, name: str) -> ServedModel:
+        """The model of this name. Raises APIError (404) when there is none."""
         if name not in self.models:
-            known = ", ".join(self.models)
+            names = ", ".join(self.models)
             raise APIError(
-                f"there is no model {name!r} here; there are: {known}", 404, "model", "model_not_found"
+                f"there is no model {name!r} here; there are: {names}", 404, "model", "model_not_found"
             )
         return self.models[name]
 
 
 @dataclass
 class Completion:
-    """What one answer has said so far."""
+    """One answer as far as it has been generated."""
 
     text: str = ""
     tokens: list[Token] = field(default_factory=list)
     finish: Finish | None = None
     score: float | None = None
 
-    def add(self, piece: Piece) -> None:
+    def append(self, piece: Piece) -> None:
         self.text += piece.text
         self.tokens += piece.tokens
         self.finish, self.score = piece.finish, piece.score
 
 
 class Exchange:
-    """One request being answered: its stream, what was said, and keeping it."""
+    """One request being answered. `open` it, read its `pieces` or `collect` them, `record` what has ended, and `close` it in any case."""
 
     def __init__(
         self,
         server: ServerState,
-        source: ServedModel,
-        ask: GenerationRequest,
-        asker: Requester,
-        name: str,
+        model: ServedModel,
+        request: GenerationRequest,
+        requester: Requester,
+        id: str,
         conversation: str = "",
     ) -> None:
-        self.server, self.source, self.ask, self.asker = server, source, ask, asker
-        self.name, self.conversation = name, conversation or name
+        self.server, self.model, self.request, self.requester = server, model, request, requester
+        self.id, self.conversation = id, conversation or id
         self.began = time.monotonic()
-        self.said: dict[int, Completion] = {}
+        self.completions: dict[int, Completion] = {}
         self._stream: Stream | None = None
 
     async def open(self) -> None:
         """Hand the request to the engine. Raises APIError, QueueFull or EngineClosed."""
-        self._stream = await self.source.open(self.ask)
+        self._stream = await self.model.open(self.request)
 
     async def pieces(self) -> AsyncIterator[Piece]:
-        """What comes, as it comes."""
+        """The pieces of all answers, as they are generated."""
         assert self._stream is not None
         async for piece in self._stream:
-            if not self.said:
+            if not self.completions:
                 self.server.metrics.first_token.observe(time.monotonic() - self.began)
-            self.said.setdefault(piece.answer, Completion()).add(piece)
+            self.completions.setdefault(piece.answer, Completion()).append(piece)
             yield piece
         self.server.metrics.duration.observe(time.monotonic() - self.began)
 
-    async def all(self) -> list[Completion]:
-        """Every answer, when the last has ended."""
+    async def collect(self) -> list[Completion]:
+        """All answers, once the last has ended."""
         async for _ in self.pieces():
             pass
-        return [self.said[number] for number in sorted(self.said)]
+        return [self.completions[number] for number in sorted(self.completions)]
 
-    async def keep(self, number: int) -> str | None:
-        """Keep an ended answer as a turn, if its user agreed; returns the turn's id when it is on the disk."""
-        keeper, said, turn = self.server.recorder, self.said[number], f"{self.name}-{number}"
-        if keeper is None or self._stream is None:
+    async def record(self, number: int) -> str | None:
+        """Keep a finished answer as a turn if its user agreed to that. Returns the turn's id once it is on disk; None: not kept."""
+        recorder, completion, turn = self.server.recorder, self.completions[number], f"{self.id}-{number}"
+        if recorder is None or self._stream is None:
             return None
         answer = Answer(
-            text=said.text,
-            model=self.source.name,
-            tokens=tuple(token.id for token in said.tokens) or None,
-            finish=said.finish or "length",
-            score=said.score,
+            text=completion.text,
+            model=self.model.name,
+            tokens=tuple(token.id for token in completion.tokens) or None,
+            finish=completion.finish or "length",
+            score=completion.score,
         )
-        ask = self.ask
+        request = self.request
+        # The stream knows what the request left open: the seed that was drawn, the length that there was room for.
         sampling = Sampling(
-            temperature=ask.temperature,
-            top_p=ask.top_p,
+            temperature=request.temperature,
+            top_p=request.top_p,
             max_tokens=self._stream.max_tokens,
             seed=self._stream.seed,
-            stop=ask.stop,
-            best_of=ask.best_of if ask.n < ask.best_of else 1,
+            stop=request.stop,
+            best_of=request.best_of if request.n < request.best_of else 1,
         )
-        kept = await keeper.turn(
-            self.asker, turn, self.conversation, ask.messages, answer, self.source.answerer, sampling
+        is_kept = await recorder.record_turn(
+            self.requester, turn, self.conversation, request.messages, answer, self.model.answerer, sampling
         )
-        self.server.metrics.turns.inc(kept)
-        return turn if kept else None
+        self.server.metrics.turns.inc(is_kept)
+        return turn if is_kept else None
 
     def usage(self) -> dict[str, int]:
+        """Tokens in and out, in the protocol's shape."""
         assert self._stream is not None
-        told = self._stream.completion_tokens
-        drawn = sum(len(said.tokens) for said in self.said.values())
-        return protocol.usage(self._stream.prompt_tokens, drawn if told is None else told)
+        completion_tokens = self._stream.completion_tokens
+        if completion_tokens is None:
+            completion_tokens = sum(len(completion.tokens) for completion in self.completions.values())
+        return protocol.usage(self._stream.prompt_tokens, completion_tokens)
 
-    def close(self, whole: bool = True) -> None:
-        """Nobody listens any more."""
+    def close(self, finished: bool = True) -> None:
+        """Nobody listens any more: the engine may stop. `finished`: the client got everything."""
         if self._stream is not None:
             self._stream.close()
-            used = self.usage()
-            self.server.metrics.prompt_tokens.inc(used["prompt_tokens"])
-            self.server.metrics.answer_tokens.inc(used["completion_tokens"])
-        self.server.metrics.hangups.inc(not whole)
+            usage = self.usage()
+            self.server.metrics.prompt_tokens.inc(usage["prompt_tokens"])
+            self.server.metrics.answer_tokens.inc(usage["completion_tokens"])
+        self.server.metrics.hangups.inc(not finished)

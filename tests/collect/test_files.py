@@ -13,11 +13,11 @@ import pytest
 
 from biddable.collect import files as stage
 from biddable.run import jsonl
-from biddable.run import stages as runs
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
 from biddable.run.plan import load_plan
 from biddable.run.records import Prompt
+from biddable.run.runner import run_stage
 
 
 def context(folder: Path) -> StageContext:
@@ -230,11 +230,11 @@ def test_a_file_that_changed_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text(f'runs = "{tmp_path / "runs"}"\n[collect.files]\nfiles = ["{source}"]\n')
     plan = load_plan(path)
-    assert runs.run(plan, plan.stages[0], lambda *_: None) is True
-    assert runs.run(plan, plan.stages[0], lambda *_: None) is False
+    assert run_stage(plan, plan.stages[0], lambda *_: None) is True
+    assert run_stage(plan, plan.stages[0], lambda *_: None) is False
     put(source, row("a"), row("b"))
-    with pytest.raises(UserError, match=r"its input files .* has other content than then"):
-        runs.run(plan, plan.stages[0], lambda *_: None)
+    with pytest.raises(UserError, match=r"its input files .* has changed since"):
+        run_stage(plan, plan.stages[0], lambda *_: None)
 
 
 def test_a_missing_file_is_refused_with_the_settings(tmp_path: Path) -> None:

@@ -519,8 +519,8 @@ def test_nothing_is_asked_before_everything_fits(
 
 def test_outputs_through_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newcomer's example in docs/evaluation.md: no policy, no run, two lines."""
-    from biddable.cli import display
-    from biddable.run import stages as runs
+    from biddable.cli.check import find_problems
+    from biddable.run.runner import run_stage
 
     rows = [
         {
@@ -549,12 +549,12 @@ def test_outputs_through_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.
     toml.write_text(f'[measure.benchmarks.squad]\nfile = "{items}"\ntask = "squad"\noutputs = "{theirs}"\n')
     monkeypatch.chdir(tmp_path)
     plan = load_plan(toml)
-    assert display.plan(plan)[1] == []
-    assert runs.run(plan, plan.stages[0], lambda step, steps, numbers: None)
+    assert find_problems(plan) == []
+    assert run_stage(plan, plan.stages[0], lambda step, steps, numbers: None)
     found = json.loads((tmp_path / "runs/mine/measure.benchmarks.squad/summary.json").read_text())
     assert found["f1_theirs"] == pytest.approx((2 / 3 + 1) / 2)
     items.write_text(items.read_text() + '{"id": "2", "title": "Tea"}\n')
-    assert any("items.jsonl:3" in line for line in display.plan(load_plan(toml))[1])
+    assert any("items.jsonl:3" in line for line in find_problems(load_plan(toml)))
 
 
 def test_published_files_that_are_broken(tmp_path: Path) -> None:

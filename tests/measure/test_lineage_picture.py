@@ -22,9 +22,9 @@ def small(*nodes: tuple[str, tuple[str, ...]]) -> Lineage:
 
 def test_an_arrow_that_a_longer_way_implies_is_left_out() -> None:
     walked = small(("a", ()), ("b", ("a",)), ("c", ("b", "a")), ("d", ("c", "a", "b")), ("other", ("a",)))
-    stages = lineage_picture.behind(walked, walked.nodes["d"])
+    stages = lineage_picture.stages_behind(walked, walked.nodes["d"])
     assert stages == ["a", "b", "c", "d"]  # not what the last one never read
-    assert lineage_picture.arrows(walked, stages) == [("a", "b"), ("b", "c"), ("c", "d")]
+    assert lineage_picture.direct_arrows(walked, stages) == [("a", "b"), ("b", "c"), ("c", "d")]
 
 
 def test_a_stage_stands_below_all_that_it_read_and_alone() -> None:
@@ -35,7 +35,7 @@ def test_a_stage_stands_below_all_that_it_read_and_alone() -> None:
         ("x", ()),
         ("y", ("learn.sft",)),
     )
-    boxes = lineage_picture.placed(walked, list(walked.nodes))
+    boxes = lineage_picture.place_boxes(walked, list(walked.nodes))
     assert {name: (box.lane, box.row) for name, box in boxes.items()} == {
         "collect.files": (lineage_picture.RECORDS, 0),
         "learn.start": (lineage_picture.MODELS, 0),

@@ -159,11 +159,14 @@ class Evidence:
 
     def pairs(self) -> list[tuple[str, str, str]]:
         """(key, first model, second model) of all measured pairs, the strongest first."""
-        keys = [
-            key for key in self.winrate.summary if "_over_" in key and f"{key}_pairs" in self.winrate.summary
-        ]
+        keys = measured_pairs(self.winrate.summary)
         keys.sort(key=lambda key: -float(self.winrate.summary[key]))
         return [(key, *split_pair(key)) for key in keys]
+
+
+def measured_pairs(summary: dict[str, Any]) -> list[str]:
+    """The keys of a summary's win rates, such as `ppo_over_sft`; `ppo_over_sft_low` and its like only belong to one."""
+    return [key for key in summary if "_over_" in key and f"{key}_pairs" in summary]
 
 
 def split_pair(key: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from biddable.measure.report import wording
@@ -16,62 +17,56 @@ class Tile(NamedTuple):
     value: str
     what: str
     detail: str
-    source: str
+    source: str  # the stage that it is from
 
 
 def headline(evidence: Evidence) -> tuple[str, list[Tile]]:
     """The main sentence and the tiles below it."""
-    ppo, sft, start = evidence.short(evidence.ppo), evidence.short(evidence.sft), evidence.start()
-    found = evidence.rate(ppo, sft)
+    ppo, sft = evidence.short(evidence.ppo), evidence.short(evidence.sft)
+    rate = evidence.rate(ppo, sft)
     sentence = "No pair of the PPO and the SFT policy was ranked"
-    if found:
-        sentence = wording.capital(
-            wording.verdict(evidence.judges, evidence.title(ppo), evidence.title(sft), found)
-        )
-    tiles = [
-        Tile(
-            percent(rate.value),
-            f"{evidence.title(one)} over {evidence.title(other)}",
-            format_interval(rate),
-            evidence.winrate.name,
-        )
-        for one, other in ((ppo, sft), (sft, start), (ppo, start))
-        if other and (rate := evidence.rate(one, other))
-    ]
-    accuracy, agreement = (
-        estimate(evidence.reward.summary, "accuracy_valid"),
-        estimate(evidence.reward.summary, "agreement"),
-    )
+    if rate:
+        verdict = wording.verdict(evidence.judges, evidence.title(ppo), evidence.title(sft), rate)
+        sentence = wording.capital(verdict)
+    return sentence, [*winrate_tiles(evidence), *reward_tiles(evidence), *text_tiles(evidence)]
+
+
+def winrate_tiles(evidence: Evidence) -> Iterator[Tile]:
+    """PPO over SFT, SFT over the start model, PPO over the start model: those that were measured."""
+    ppo, sft, start = evidence.short(evidence.ppo), evidence.short(evidence.sft), evidence.start()
+    for winner, loser in ((ppo, sft), (sft, start), (ppo, start)):
+        if loser and (rate := evidence.rate(winner, loser)):
+            what = f"{evidence.title(winner)} over {evidence.title(loser)}"
+            yield Tile(percent(rate.value), what, format_interval(rate), evidence.winrate.name)
+
+
+def reward_tiles(evidence: Evidence) -> Iterator[Tile]:
+    """The reward model's accuracy, beside what labelers reach with each other."""
+    accuracy = estimate(evidence.reward.summary, "accuracy_valid")
+    agreement = estimate(evidence.reward.summary, "agreement")
     if accuracy:
         detail = (
             f"two labelers agree in {percent(agreement.value)}" if agreement else format_interval(accuracy)
         )
-        tiles.append(
-            Tile(
-                percent(accuracy.value),
-                "of pairs ordered right by the reward model",
-                detail,
-                evidence.reward.name,
-            )
-        )
-    change = estimate(evidence.text.summary, f"nll_change_{ppo}") if evidence.text else None
-    if evidence.text and change:
-        detail = "95 % interval " + " to ".join(signed(end, 2) for end in (change.low, change.high))
-        if evidence.plain and (
-            without := estimate(evidence.text.summary, f"nll_change_{evidence.short(evidence.plain)}")
-        ):
-            detail = f"{signed(without.value)} after {evidence.title(evidence.short(evidence.plain))}"
-        tiles.append(
-            Tile(
-                signed(change.value),
-                f"NLL of ordinary text after {evidence.title(ppo)}",
-                detail,
-                evidence.text.name,
-            )
-        )
-    return sentence, tiles
+        what = "of pairs ordered right by the reward model"
+        yield Tile(percent(accuracy.value), what, detail, evidence.reward.name)
 
 
-def format_interval(found: Estimate) -> str:
+def text_tiles(evidence: Evidence) -> Iterator[Tile]:
+    """The alignment tax on running text, beside plain PPO's where there is one."""
+    if evidence.text is None:
+        return
+    changes, ppo = evidence.text.summary, evidence.short(evidence.ppo)
+    change = estimate(changes, f"nll_change_{ppo}")
+    if change is None:
+        return
+    detail = f"95 % interval {signed(change.low, 2)} to {signed(change.high, 2)}"
+    if evidence.plain and (plain := estimate(changes, f"nll_change_{evidence.short(evidence.plain)}")):
+        detail = f"{signed(plain.value)} after {evidence.node_title(evidence.plain)}"
+    what = f"NLL of ordinary text after {evidence.title(ppo)}"
+    yield Tile(signed(change.value), what, detail, evidence.text.name)
+
+
+def format_interval(rate: Estimate) -> str:
     """The interval of a share, as short as a tile wants it."""
-    return f"95 % interval {100 * found.low:.0f}–{percent(found.high)}"
+    return f"95 % interval {100 * rate.low:.0f}–{percent(rate.high)}"

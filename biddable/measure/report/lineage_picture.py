@@ -1,7 +1,7 @@
 """The lineage as a picture: every stage behind an artefact, who gave the labels and by which guidelines, as inline SVG in the page's own colours.
 
 Three lanes from left to right: people, records, models. Time runs down: a stage stands below all that it read. An arrow that a longer way implies is left
-out. The picture is a drawing of what the page says as text too.
+out. The page says the same as text.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Box(NamedTuple):
         return self.row * STEP + 28
 
 
-def draw(walked: Lineage, node: Node) -> Markup:
+def draw(lineage: Lineage, node: Node) -> Markup:
     """The `<svg>` of a node and of all that it was made from."""
-    stages = behind(walked, node)
-    boxes = placed(walked, stages)
-    people = [box for name in stages if (box := _people(walked.nodes[name], boxes[name].row)) is not None]
+    stages = stages_behind(lineage, node)
+    boxes = place_boxes(lineage, stages)
+    people = [box for name in stages if (box := _people(lineage.nodes[name], boxes[name].row)) is not None]
     width = 3 * WIDTH + 2 * GAP + 30
     height = max(box.y for box in boxes.values()) + HEIGHT + 4
     parts = [
@@ -60,7 +60,7 @@ def draw(walked: Lineage, node: Node) -> Markup:
         parts.append(
             Markup('<text class="lane" x="{}" y="14">{}</text>').format(lane * (WIDTH + GAP) + 2, word)
         )
-    for source, target in arrows(walked, stages):
+    for source, target in direct_arrows(lineage, stages):
         between = any(
             b.lane == boxes[source].lane and boxes[source].row < b.row < boxes[target].row
             for b in boxes.values()
@@ -77,42 +77,43 @@ def draw(walked: Lineage, node: Node) -> Markup:
     return Markup("\n").join([*parts, Markup("</svg>")])
 
 
-def behind(walked: Lineage, node: Node) -> list[str]:
+def stages_behind(lineage: Lineage, node: Node) -> list[str]:
     """The names of a node and of everything that it was made from, inputs before what was made from them."""
-    found: set[str] = set()
+    names: set[str] = set()
     todo = [node.name]
     while todo:
-        if (name := todo.pop()) not in found:
-            found.add(name)
-            todo += [arrow.name for arrow in walked.nodes[name].arrows]
-    return [name for name in walked.nodes if name in found]
+        if (name := todo.pop()) not in names:
+            names.add(name)
+            todo += [arrow.name for arrow in lineage.nodes[name].arrows]
+    return [name for name in lineage.nodes if name in names]
 
 
-def arrows(walked: Lineage, stages: Sequence[str]) -> list[tuple[str, str]]:
-    """(from, to) for every input that no longer way implies."""
+def direct_arrows(lineage: Lineage, stages: Sequence[str]) -> list[tuple[str, str]]:
+    """(from, to) for every input that is not implied by a longer way."""
     above: dict[str, set[str]] = {}
-    found = []
+    arrows = []
     for name in stages:
-        direct = dict.fromkeys(arrow.name for arrow in walked.nodes[name].arrows)
-        above[name] = set(direct).union(*(above[one] for one in direct))
-        found += [(one, name) for one in direct if not any(one in above[other] for other in direct)]
-    return found
+        direct = dict.fromkeys(arrow.name for arrow in lineage.nodes[name].arrows)
+        above[name] = set(direct).union(*(above[source] for source in direct))
+        # Transitive reduction: an input that another input was made from is drawn by way of that one.
+        arrows += [(source, name) for source in direct if not any(source in above[via] for via in direct)]
+    return arrows
 
 
-def placed(walked: Lineage, stages: Sequence[str]) -> dict[str, Box]:
+def place_boxes(lineage: Lineage, stages: Sequence[str]) -> dict[str, Box]:
     """A box for every stage: in the first free row of its lane below all that it read."""
     boxes: dict[str, Box] = {}
-    taken: set[tuple[int, int]] = set()
+    occupied: set[tuple[int, int]] = set()
     for name in stages:
-        node = walked.nodes[name]
+        node = lineage.nodes[name]
         model = name.split("/")[-1].startswith("learn.") and not name.split("/")[-1].startswith(
             "learn.replies"
         )
         lane = MODELS if model else RECORDS
         row = max((boxes[arrow.name].row + 1 for arrow in node.arrows), default=0)
-        while (lane, row) in taken:
+        while (lane, row) in occupied:
             row += 1
-        taken.add((lane, row))
+        occupied.add((lane, row))
         rows = ", ".join(
             f"{count(n)} {file.removesuffix('.jsonl')}" for file, n in node.rows.items() if not model
         )
@@ -120,7 +121,7 @@ def placed(walked: Lineage, stages: Sequence[str]) -> dict[str, Box]:
         hint = f"{name}: {rows or 'no records'}" + (
             f", made {node.manifest['finished']}" if node.manifest else ", made by no stage"
         )
-        text = " · ".join(one for one in (rows, content) if one) or "made by no stage"
+        text = " · ".join(part for part in (rows, content) if part) or "made by no stage"
         boxes[name] = Box(lane, row, name, text, hint, f"#stage-{name}")
     return boxes
 
@@ -128,8 +129,8 @@ def placed(walked: Lineage, stages: Sequence[str]) -> dict[str, Box]:
 def _people(node: Node, row: int) -> Box | None:
     """Who stands behind a stage: its labelers, or the users whose prompts it brought in."""
     if node.people:
-        names = sorted({one.labeler for one in node.people})
-        guidelines = ", ".join(sorted({version for one in node.people for version in one.guidelines}))
+        names = sorted({person.labeler for person in node.people})
+        guidelines = ", ".join(sorted({version for person in node.people for version in person.guidelines}))
         kind = "simulated labelers" if node.simulated else "labelers"
         return Box(
             PEOPLE,
@@ -180,6 +181,7 @@ def _path(source: Box, target: Box, between: bool) -> str:
         side = source.x + WIDTH if source.lane == MODELS else source.x
         out = side + 26 if source.lane == MODELS else side - 26
         return f"M{side} {begin}C{out} {begin} {out} {begin + 20} {out} {begin + 30}V{end - 30}C{out} {end - 20} {out} {end} {side} {end}"
-    left, right = (source.x + WIDTH, target.x) if source.lane < target.lane else (source.x, target.x + WIDTH)
-    middle = (left + right) // 2 + (source.row % 5 - 2) * 6  # arrows of different stages run side by side
-    return f"M{left} {begin}C{middle} {begin} {middle} {begin + 8} {middle} {begin + 16}V{end - 16}C{middle} {end - 8} {middle} {end} {right} {end}"
+    rightwards = source.lane < target.lane
+    start, stop = (source.x + WIDTH, target.x) if rightwards else (source.x, target.x + WIDTH)
+    middle = (start + stop) // 2 + (source.row % 5 - 2) * 6  # arrows of different stages run side by side
+    return f"M{start} {begin}C{middle} {begin} {middle} {begin + 8} {middle} {begin + 16}V{end - 16}C{middle} {end - 8} {middle} {end} {stop} {end}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from biddable.measure.report import wording
@@ -9,94 +10,93 @@ from biddable.measure.report.evidence import Evidence
 from biddable.measure.report.wording import count
 from biddable.run.lineage import Node
 
+Number = tuple[str, str]
+"""A number and what it counts: ('720', 'prompts')."""
+
 
 class Station(NamedTuple):
     """One station of the loop: what happens there, its numbers, and the stages that did it."""
 
     title: str
     text: str
-    numbers: list[tuple[str, str]]
+    numbers: list[Number]
     stages: list[str]
     seconds: str
 
 
 def stations(evidence: Evidence) -> list[Station]:
-    """The loop as stations, found by following the inputs, whatever the stages are called."""
+    """The loop's stages, looked up by following the inputs, whatever the stages are called."""
     through = evidence.lineage.through
-    prompts, shown = through(evidence.ppo, "prompts"), through(evidence.sft, "demonstrations")
-    replies, ranked = through(evidence.comparisons, "replies"), through(evidence.winrate, "comparisons")
-    asked = prompts and prompts.rows.get("prompts.jsonl")
-    stations: list[tuple[str, str, list[tuple[str, str] | None], list[Node | None]]] = [
-        (
+    ppo, comparisons = evidence.ppo, evidence.comparisons
+    prompts, demonstrations = through(ppo, "prompts"), through(evidence.sft, "demonstrations")
+    rankings = through(evidence.winrate, "comparisons")
+    return [
+        station(
             "Ask",
             "Prompts are cleaned and split, so that no user’s prompts are both learned from and measured with.",
-            [(count(asked), "prompts") if asked else None],
+            [count_records(prompts, "prompts.jsonl", "prompts")],
             [prompts],
         ),
-        (
+        station(
             "Show",
             "Labelers give the answers they would want to see. The model learns to imitate them (SFT).",
-            [count_records(shown, "demonstrations.jsonl", "demonstrations"), count_labelers(shown)],
-            [shown, evidence.sft],
+            [
+                count_records(demonstrations, "demonstrations.jsonl", "demonstrations"),
+                count_labelers(demonstrations),
+            ],
+            [demonstrations, evidence.sft],
         ),
-        (
+        station(
             "Compare",
             "The model answers, labelers rank the answers, and a reward model learns what they prefer.",
             [
-                count_records(evidence.comparisons, "comparisons.jsonl", "rankings"),
-                count_pairs(evidence),
-                count_labelers(evidence.comparisons),
+                count_records(comparisons, "comparisons.jsonl", "rankings"),
+                final_number(evidence.reward, "pairs"),
+                count_labelers(comparisons),
             ],
-            [replies, evidence.comparisons, evidence.reward],
+            [through(comparisons, "replies"), comparisons, evidence.reward],
         ),
-        (
+        station(
             "Practise",
             "The policy answers prompts and is moved towards what scores well, but not far from where it began (PPO).",
-            [
-                (count(evidence.ppo.summary["episodes"]), "episodes")
-                if "episodes" in evidence.ppo.summary
-                else None,
-                (count(evidence.ppo.summary["steps"]), "steps") if "steps" in evidence.ppo.summary else None,
-            ],
-            [evidence.ppo],
+            [final_number(ppo, "episodes"), final_number(ppo, "steps")],
+            [ppo],
         ),
-        (
+        station(
             "Measure",
             "Labelers who gave no training data rank all models’ answers to new prompts, blind.",
-            [count_records(ranked, "comparisons.jsonl", "rankings"), count_labelers(ranked)],
-            [evidence.replies, ranked, evidence.winrate],
+            [count_records(rankings, "comparisons.jsonl", "rankings"), count_labelers(rankings)],
+            [evidence.replies, rankings, evidence.winrate],
         ),
     ]
-    steps = []
-    for title, text, numbers, nodes in stations:
-        own = [node for node in nodes if node is not None]
-        took = sum(float(node.manifest.get("seconds", 0)) for node in own)
-        steps.append(
-            Station(
-                title,
-                text,
-                [n for n in numbers if n],
-                [n.name for n in own],
-                wording.seconds(took),
-            )
-        )
-    return steps
 
 
-def count_records(node: Node | None, file: str, what: str) -> tuple[str, str] | None:
+def station(title: str, text: str, numbers: Sequence[Number | None], nodes: Sequence[Node | None]) -> Station:
+    """A station with the numbers and stages that the run has."""
+    stages = [node for node in nodes if node is not None]
+    seconds = sum(float(node.manifest.get("seconds", 0)) for node in stages)
+    return Station(
+        title,
+        text,
+        [number for number in numbers if number is not None],
+        [node.name for node in stages],
+        wording.seconds(seconds),
+    )
+
+
+def count_records(node: Node | None, file: str, what: str) -> Number | None:
     """How many records a stage's file holds."""
     return (count(node.rows[file]), what) if node and file in node.rows else None
 
 
-def count_labelers(node: Node | None) -> tuple[str, str] | None:
+def count_labelers(node: Node | None) -> Number | None:
     """How many people gave a stage's labels."""
     if node is None or not node.people:
         return None
-    return count(
-        len({one.labeler for one in node.people})
-    ), "simulated labelers" if node.simulated else "labelers"
+    labelers = {person.labeler for person in node.people}
+    return count(len(labelers)), "simulated labelers" if node.simulated else "labelers"
 
 
-def count_pairs(evidence: Evidence) -> tuple[str, str] | None:
-    """Pairs that the reward model learned from."""
-    return (count(evidence.reward.summary["pairs"]), "pairs") if "pairs" in evidence.reward.summary else None
+def final_number(node: Node, key: str) -> Number | None:
+    """One number of a stage's summary, named by its key."""
+    return (count(node.summary[key]), key) if key in node.summary else None

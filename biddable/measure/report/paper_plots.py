@@ -1,19 +1,19 @@
-"""Plots in the paper's manner: win rate against size or round for several methods, bars for the form's questions. Drawn as `plots` does."""
+"""Plots as the paper has them: win rate against size or round for several methods, bars for the form's questions; drawn as in `plots`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from biddable.measure.report.plots import DASHES, INK, MARKS, MUTED, PAPER, colour, draw, short
+from biddable.measure.report.plots import DASHES, INK, MARKS, MUTED, PAPER, colour, draw_svg, short
 from biddable.measure.statistics import Estimate
 
 HATCHES = ("", "///", "...", "xx", "\\\\\\", "++")
-"""Fillings: in print without colours the bars still differ."""
+"""Fillings, so that bars differ without colours too, in print."""
 
 
 SPARE = (("v", (0, (1, 1.5))), ("P", (0, (6, 2))), ("X", (0, (5, 2, 1, 2))), ("p", "-"), ("h", (0, (2, 2))))
-"""Marker and dashes of lines whose models have none of their own: they share a colour, but are never alike."""
+"""Marker and dashes for models that have none of their own: such lines share a colour, but never look alike."""
 
 
 class Line(NamedTuple):
@@ -50,10 +50,10 @@ def against_size(
             mark, dashes = (
                 (MARKS[line.colour], DASHES.get(line.colour, "-")) if line.colour in MARKS else next(spare)
             )
-            values = [100 * one.value for one in line.estimates]
+            values = [100 * rate.value for rate in line.estimates]
             errors = [
-                [100 * (one.value - one.low) for one in line.estimates],
-                [100 * (one.high - one.value) for one in line.estimates],
+                [100 * (rate.value - rate.low) for rate in line.estimates],
+                [100 * (rate.high - rate.value) for rate in line.estimates],
             ]
             axes.errorbar(
                 line.at, values, yerr=errors, label=short(line.label, 24), color=colour(line.colour), linewidth=2, capsize=3,
@@ -71,7 +71,7 @@ def against_size(
         if len(lines) > 1:
             figure.legend(loc="outside upper left", ncols=3, labelcolor=INK)
 
-    return draw(name, alt, 260, plot)
+    return draw_svg(name, alt, 260, plot)
 
 
 def size(number: float) -> str:
@@ -89,18 +89,20 @@ def bars(name: str, alt: str, questions: Sequence[str], models: Sequence[Bars], 
         axes = figure.subplots()
         height = 0.8 / max(len(models), 1)
         for number, model in enumerate(models):
-            for place, found in enumerate(model.estimates):
-                if found is None:
+            for place, share in enumerate(model.estimates):
+                if share is None:
                     continue
                 at = place + (number - (len(models) - 1) / 2) * height
                 hatch = HATCHES[number % len(HATCHES)]
                 axes.barh(
-                    at, 100 * found.value, height * 0.88, color=colour(model.colour), hatch=hatch, edgecolor=PAPER, linewidth=0,
+                    at, 100 * share.value, height * 0.88, color=colour(model.colour), hatch=hatch, edgecolor=PAPER, linewidth=0,
                     label=short(model.label, 24) if place == _first(model) else None,
                 )  # fmt: skip
-                axes.plot([100 * found.low, 100 * found.high], [at, at], color=INK, linewidth=1.3)
+                axes.plot([100 * share.low, 100 * share.high], [at, at], color=INK, linewidth=1.3)
         axes.set_yticks(
-            range(len(questions)), labels=[short(one.replace("_", " "), 26) for one in questions], color=INK
+            range(len(questions)),
+            labels=[short(question.replace("_", " "), 26) for question in questions],
+            color=INK,
         )
         axes.set_ylim(len(questions) - 0.4, -0.6)
         axes.set_xlim(left=0)
@@ -109,8 +111,9 @@ def bars(name: str, alt: str, questions: Sequence[str], models: Sequence[Bars], 
         if len(models) > 1:
             figure.legend(loc="outside upper left", ncols=3, labelcolor=INK)
 
-    return draw(name, alt, 70 + 20 * len(questions) * max(1, len(models)) // 1 + 10 * len(questions), plot)
+    return draw_svg(name, alt, 70 + 20 * len(questions) * max(1, len(models)) + 10 * len(questions), plot)
 
 
 def _first(model: Bars) -> int:
-    return next((place for place, found in enumerate(model.estimates) if found is not None), 0)
+    """The place of a model's first bar, the one that carries its label in the legend."""
+    return next((place for place, share in enumerate(model.estimates) if share is not None), 0)

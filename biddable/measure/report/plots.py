@@ -57,7 +57,7 @@ def colour(name: str) -> str:
     return COLOURS.get(name, OTHER)
 
 
-def draw(name: str, alt: str, height: int, plot: Callable[[Any], None], width: int = WIDTH) -> str:
+def draw_svg(name: str, alt: str, height: int, plot: Callable[[Any], None], width: int = WIDTH) -> str:
     """Let `plot` fill a figure and return it as an `<svg>` element that scales with the page. `alt` is what is read aloud."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -170,7 +170,7 @@ def dots(
             axes.set_xlim(*limits)
         axes.set_xlabel(xlabel, loc="left")
 
-    return draw(name, alt, 44 + 42 * len(rows), plot)
+    return draw_svg(name, alt, 44 + 42 * len(rows), plot)
 
 
 def curves(
@@ -200,14 +200,14 @@ def curves(
         if legend and len(lines) > 1:
             figure.legend(loc="outside upper left", ncols=3, labelcolor=INK)
 
-    return draw(name, alt, height, plot, width)
+    return draw_svg(name, alt, height, plot, width)
 
 
 def _curve(axes: Any, line: Curve, smooth: bool) -> None:
     """One line; a long noisy one faint, with its running mean above it; a single point as a mark."""
     x, y = np.asarray(line.x, dtype=float), np.asarray(line.y, dtype=float)
-    fine = np.isfinite(x) & np.isfinite(y)
-    x, y = x[fine], y[fine]
+    finite = np.isfinite(x) & np.isfinite(y)
+    x, y = x[finite], y[finite]
     window = len(x) // SMOOTH if smooth else 0
     look: dict[str, Any] = {
         "color": colour(line.colour),
@@ -229,8 +229,8 @@ def _ticks(axes: Any, lines: Sequence[Curve]) -> None:
     """Few, whole ticks where x counts something."""
     from matplotlib.ticker import MaxNLocator
 
-    whole = all(float(x).is_integer() for line in lines for x in line.x if np.isfinite(x))
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole, steps=[1, 2, 5, 10]))
+    counting = all(float(x).is_integer() for line in lines for x in line.x if np.isfinite(x))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=counting, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 
 
@@ -253,7 +253,7 @@ def path(name: str, alt: str, lines: Sequence[Curve], xlabel: str, ylabel: str) 
         if len(lines) > 1:
             figure.legend(loc="outside upper left", ncols=3, labelcolor=INK)
 
-    return draw(name, alt, 250, plot)
+    return draw_svg(name, alt, 250, plot)
 
 
 def stacked(
@@ -270,12 +270,12 @@ def stacked(
     def plot(figure: Any) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True)
         for axes, line, title in zip((top, bottom), (upper, lower), titles, strict=True):
-            own = colour(line.colour)
+            shade = colour(line.colour)
             axes.plot(
-                line.x, line.y, color=own, linewidth=2, marker=MARKS.get(line.colour, "o"), markersize=5.5
+                line.x, line.y, color=shade, linewidth=2, marker=MARKS.get(line.colour, "o"), markersize=5.5
             )
             if line.low is not None and line.high is not None:
-                axes.vlines(line.x, line.low, line.high, color=own, linewidth=1.6, alpha=0.6)
+                axes.vlines(line.x, line.low, line.high, color=shade, linewidth=1.6, alpha=0.6)
             axes.set_title(title)
             axes.margins(x=0.06, y=0.18)
         best = int(np.argmax(upper.y))
@@ -292,7 +292,7 @@ def stacked(
             )
         bottom.set_xlabel(xlabel, loc="left")
 
-    return draw(name, alt, 330, plot)
+    return draw_svg(name, alt, 330, plot)
 
 
 def against(
@@ -309,9 +309,9 @@ def against(
     def plot(figure: Any) -> None:
         axes = figure.subplots()
         y_percent = [100 * value for value in y]
-        x_own = [100 * value for value in x] if diagonal else list(x)
+        x_scaled = [100 * value for value in x] if diagonal else list(x)
         axes.plot(
-            x_own,
+            x_scaled,
             y_percent,
             color=colour("sft"),
             linewidth=2,
@@ -320,7 +320,7 @@ def against(
             markeredgecolor=PAPER,
         )
         if diagonal:
-            ends = [min(*x_own, *y_percent) - 3, max(*x_own, *y_percent) + 3]
+            ends = [min(*x_scaled, *y_percent) - 3, max(*x_scaled, *y_percent) + 3]
             axes.plot(ends, ends, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
         elif level:
             axes.axhline(level[0] * 100, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
@@ -338,4 +338,4 @@ def against(
         axes.set_title(labels[1])
         axes.set_xlabel(labels[0], loc="left")
 
-    return draw(name, alt, 230, plot)
+    return draw_svg(name, alt, 230, plot)

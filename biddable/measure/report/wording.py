@@ -1,4 +1,4 @@
-"""How the report says things: numbers with units and intervals, names of models, sentences that follow from the numbers."""
+"""The report's words: numbers with units and intervals, names of models, sentences that follow from the numbers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from markupsafe import Markup, escape
 from biddable.measure.statistics import Estimate
 
 THIN = "\u202f"
-"""A narrow space that does not break: stands between a number and its unit."""
+"""A narrow no-break space, between a number and its unit."""
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-"""Characters that a page must not hold, and line separators that a terminal or an editor would take for a line's end."""
+"""Characters that HTML forbids, and line separators that a terminal or an editor would take for the end of a line."""
 LONGEST = 2400
 """Characters of a model's answer that are shown."""
 
@@ -29,19 +29,19 @@ def signed(points: float, digits: int = 1, unit: str = "%") -> str:
     return f"{points:+.{digits}f}{THIN}{unit}".replace("-", "−")
 
 
-def between(found: Estimate, digits: int = 0) -> str:
+def between(estimate: Estimate, digits: int = 0) -> str:
     """The interval of a share: '67 to 82 %'."""
-    return f"{100 * found.low:.{digits}f} to {percent(found.high, digits)}".replace("-", "−")
+    return f"{100 * estimate.low:.{digits}f} to {percent(estimate.high, digits)}".replace("-", "−")
 
 
-def with_interval(found: Estimate, digits: int = 0) -> str:
+def with_interval(estimate: Estimate, digits: int = 0) -> str:
     """'75 % (67–82)', as it stands beside a dot."""
-    return f"{percent(found.value, digits)} ({100 * found.low:.{digits}f}–{100 * found.high:.{digits}f})"
+    return f"{percent(estimate.value, digits)} ({100 * estimate.low:.{digits}f}–{100 * estimate.high:.{digits}f})"
 
 
-def plain_interval(found: Estimate, digits: int = 2) -> str:
+def plain_interval(estimate: Estimate, digits: int = 2) -> str:
     """'3.07 (3.00–3.14)' for a number without percent."""
-    return f"{found.value:.{digits}f} ({found.low:.{digits}f}–{found.high:.{digits}f})"
+    return f"{estimate.value:.{digits}f} ({estimate.low:.{digits}f}–{estimate.high:.{digits}f})"
 
 
 def count(number: float) -> str:
@@ -61,14 +61,14 @@ def seconds(number: float) -> str:
 
 
 def printable(value: Any) -> Any:
-    """Text without characters that a page must not hold; anything else as it is. Escaping is the template's."""
+    """Text without characters that HTML forbids; anything else as it is. Escaping is left to the template."""
     return CONTROL.sub("\ufffd", value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def clean(text: Any, most: int = LONGEST) -> str:
-    """Printable text that is not endless."""
-    whole = str(printable(str(text)))
-    return whole if len(whole) <= most else f"{whole[:most]} … ({count(len(whole) - most)} more characters)"
+    """Printable text, cut after `most` characters with a note of how many more there are."""
+    shown = str(printable(str(text)))
+    return shown if len(shown) <= most else f"{shown[:most]} … ({count(len(shown) - most)} more characters)"
 
 
 def number(value: Any) -> Markup:
@@ -93,7 +93,7 @@ def _digits(value: float) -> str:
 
 
 def titles(ptx: bool) -> dict[str, str]:
-    """What the demo's models are called; `ptx`: the main policy was trained with the pretraining mix."""
+    """What the usual models are called, by role; `ptx`: the main policy was trained with the pretraining mix."""
     return {
         "start": "start model",
         "sft": "SFT",
@@ -102,13 +102,13 @@ def titles(ptx: bool) -> dict[str, str]:
     }
 
 
-def verdict(judges: str, one: str, other: str, found: Estimate) -> str:
+def verdict(judges: str, first: str, second: str, estimate: Estimate) -> str:
     """The headline: a preference is only claimed when the interval leaves 50 % out."""
-    if found.low > 0.5:
-        return f"{judges} prefer {one} to {other} in {percent(found.value)} of pairs"
-    if found.high < 0.5:
-        return f"{judges} prefer {other} to {one} in {percent(1 - found.value)} of pairs"
-    return f"{judges} see no clear difference between {one} and {other}: {one} wins {percent(found.value)} of pairs"
+    if estimate.low > 0.5:
+        return f"{judges} prefer {first} to {second} in {percent(estimate.value)} of pairs"
+    if estimate.high < 0.5:
+        return f"{judges} prefer {second} to {first} in {percent(1 - estimate.value)} of pairs"
+    return f"{judges} see no clear difference between {first} and {second}: {first} wins {percent(estimate.value)} of pairs"
 
 
 def capital(sentence: str) -> str:

@@ -1,4 +1,4 @@
-"""The chat page: questions and answers that stream, asked again or side by side, what people think of them, and their say over what is kept."""
+"""The chat page: questions and streamed answers, repeated or side by side; what people think of them; and their say over what is kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import Depends, Request
-from pydantic import Field, ValidationError
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
@@ -19,10 +19,9 @@ from biddable.serve import recorder
 from biddable.serve.engine.backend import GenerationRequest
 from biddable.serve.engine.requests import Piece
 from biddable.serve.exchange import Exchange, ServerState
-from biddable.serve.openai import protocol
 from biddable.serve.openai.http import EventStream, format_event, read_body, to_api_error
-from biddable.serve.openai.protocol import APIError, ChatMessage, RequestBody
-from biddable.serve.recorder import Requester
+from biddable.serve.openai.protocol import APIError, ChatMessage, RequestBody, parse_body
+from biddable.serve.recorder import Requester, TurnRecorder
 from biddable.store.consents import Consents
 from biddable.store.store import Store
 from biddable.web.forms import Form, guarded_router
@@ -42,12 +41,12 @@ REASONS = (
     "harmful",
     "rude",
 )
-YEAR = 365 * 86400.0
+YEAR_SECONDS = 365 * 86400.0
 router = guarded_router()
 
 
 class ChatState:
-    """What the page knows beside the models: who agreed to what, and how often two answers are asked for."""
+    """What the chat page needs besides the models: who agreed to what, and how often a question is answered twice."""
 
     def __init__(self, store: Store, side_by_side: float) -> None:
         self.consents, self.side_by_side = Consents(store, CONSENT), side_by_side
@@ -55,41 +54,45 @@ class ChatState:
 
 @dataclass(frozen=True)
 class Guest:
-    """Who uses the page: the pseudonym that records carry, and under which they may ask only so often."""
+    """Who uses the page: the pseudonym that records carry, and the name under which their requests are counted."""
 
     user: str
-    rate: str
+    rate_limit_key: str
 
 
-def _guest(request: Request, visitor: Visit) -> Guest | None:
+def _find_guest(request: Request, visitor: Visit) -> Guest | None:
     """The owner of the key in the browser's cookie, or, where no key is needed, the browser itself; None: a key is needed."""
-    server: ServerState = request.app.state.server
+    server = _server(request)
     if server.keys is not None:
-        key = server.keys.find(request.cookies.get(_cookie(request), ""))
+        key = server.keys.find(request.cookies.get(_cookie_name(request), ""))
         return None if key is None else Guest(key.pseudonym, key.id)
     user = server.recorder.pseudonym("browser", visitor.token) if server.recorder else "nobody"
     return Guest(user, client_address(request))
 
 
-def _known(guest: Annotated[Guest | None, Depends(_guest)]) -> Guest:
+MaybeGuest = Annotated[Guest | None, Depends(_find_guest)]
+
+
+def _require_guest(guest: MaybeGuest) -> Guest:
     if guest is None:
         raise APIError("your key is missing or was closed; load the page again", 401, code="missing_api_key")
     return guest
 
 
-Somebody = Annotated[Guest, Depends(_known)]
+CurrentGuest = Annotated[Guest, Depends(_require_guest)]
+"""Whoever may use the page; for others the endpoint answers 401."""
 
 
-class Question(RequestBody):
-    """What /chat/answer takes."""
+class AnswerRequest(RequestBody):
+    """The body of /chat/answer."""
 
     messages: list[ChatMessage] = Field(min_length=1)
     conversation: str | None = Field(default=None, pattern=r"^conv-[0-9a-f]{24}$")
-    again: bool = False  # another answer to the same words: never two at once
+    again: bool = False  # another answer to the same question: never two at once
 
 
-class Opinion(RequestBody):
-    """What /chat/feedback takes."""
+class FeedbackRequest(RequestBody):
+    """The body of /chat/feedback."""
 
     turn: str = Field(max_length=200)
     thumbs: Literal["up", "down"] | None = None
@@ -97,54 +100,53 @@ class Opinion(RequestBody):
     report: str | None = Field(default=None, min_length=1, max_length=4000)
 
 
-class Preference(RequestBody):
-    """What /chat/prefer takes: two turns, and which is better; neither: about the same."""
+class PreferenceRequest(RequestBody):
+    """The body of /chat/prefer: two turns, and which is better; none: about the same."""
 
     turns: list[str] = Field(min_length=2, max_length=2)
     better: Literal[0, 1] | None = None
 
 
-class Agreement(RequestBody):
-    """What /chat/consent takes: yes or no to the text of this version."""
+class ConsentRequest(RequestBody):
+    """The body of /chat/consent: yes or no to the text of this version."""
 
     given: bool
     version: str
 
 
 @router.get("/")
-def home(request: Request, guest: Annotated[Guest | None, Depends(_guest)]) -> Response:
+def home(request: Request, guest: MaybeGuest) -> Response:
     """The page, or the question for a key."""
     if guest is None:
-        return render(request, "key.html", wrong="key" in request.query_params)
-    chat: ChatState = request.app.state.chat
-    server: ServerState = request.app.state.server
-    known = {
-        "agreed": bool(chat.consents.agreed_version(guest.user)),
-        "asked": chat.consents.has_answered(guest.user),
-    }
-    if server.recorder is None:
-        known = {"agreed": False, "asked": False}
-    context = {
-        "user": guest.user,
-        "consent": CONSENT.split("\n\n"),
-        "version": chat.consents.version,
-        "keeps": server.recorder is not None,
-    }
-    return render(request, "chat.html", reasons=REASONS, keyed=server.keys is not None, **context, **known)
+        return render(request, "key.html", rejected="key" in request.query_params)
+    server, consents = _server(request), _chat(request).consents
+    keeps = server.recorder is not None
+    return render(
+        request,
+        "chat.html",
+        reasons=REASONS,
+        keyed=server.keys is not None,
+        user=guest.user,
+        consent=CONSENT.split("\n\n"),
+        version=consents.version,
+        keeps=keeps,
+        agreed=keeps and bool(consents.agreed_version(guest.user)),
+        answered=keeps and consents.has_answered(guest.user),
+    )
 
 
 @router.post("/enter")
 def enter(request: Request, form: Form) -> Response:
     """Take a key and remember it in a cookie that no script can read."""
-    server: ServerState = request.app.state.server
+    server = _server(request)
     key = str(form.get("key", "")).strip()
-    wait = server.rate_limiter.take(f"enter {client_address(request)}")
-    if wait or server.keys is None or server.keys.find(key) is None:
+    seconds = server.rate_limiter.take(f"enter {client_address(request)}")  # guessing keys is slowed down
+    if seconds or server.keys is None or server.keys.find(key) is None:
         return redirect("/?key=wrong")
     response = redirect("/")
     https = request.app.state.https
     response.set_cookie(
-        _cookie(request), key, max_age=int(YEAR), httponly=True, secure=https, samesite="strict"
+        _cookie_name(request), key, max_age=int(YEAR_SECONDS), httponly=True, secure=https, samesite="strict"
     )
     return response
 
@@ -153,76 +155,85 @@ def enter(request: Request, form: Form) -> Response:
 def leave(request: Request) -> Response:
     """Forget the key in this browser."""
     response = redirect("/")
-    response.delete_cookie(_cookie(request), httponly=True, secure=request.app.state.https, samesite="strict")
+    https = request.app.state.https
+    response.delete_cookie(_cookie_name(request), httponly=True, secure=https, samesite="strict")
     return response
 
 
-def _cookie(request: Request) -> str:
+def _cookie_name(request: Request) -> str:
     return "__Host-biddable-key" if request.app.state.https else "biddable-key"
 
 
 @router.post("/chat/answer")
-async def answer(request: Request, guest: Somebody) -> Response:
+async def answer(request: Request, guest: CurrentGuest) -> Response:
     """One answer, or two side by side, as events: {"answers": n, "conversation"}, {"answer", "text"}, {"answer", "finish", "turn"}, {"done"}."""
-    server, chat = _state(request)
-    if wait := server.rate_limiter.take(guest.rate):
-        raise APIError("you ask too often; wait a little", 429, code="rate_limit_exceeded", retry=wait)
-    asked = _parsed(Question, await read_body(request, server.max_request_bytes))
-    names = list(server.models)
-    both = not asked.again and random.random() < chat.side_by_side
-    chosen = random.sample((names * 2)[:2] if len(names) < 2 else names[:2], 2) if both else names[:1]
-    asker = Requester(guest.user, await run_in_threadpool(chat.consents.agreed_version, guest.user), "chat")
-    conversation = asked.conversation or recorder.new_id("conv")
-    talks = []
-    for name in chosen:
-        source = server.models[name]
-        count = server.best_of if source.scores else 1
-        ask = GenerationRequest(
-            name, messages=tuple(turned.message() for turned in asked.messages), best_of=count
-        )
-        talks.append(Exchange(server, source, ask, asker, recorder.new_id("turn"), conversation))
+    server, chat = _server(request), _chat(request)
+    if seconds := server.rate_limiter.take(guest.rate_limit_key):
+        raise APIError("you ask too often; wait a little", 429, code="rate_limit_exceeded", retry=seconds)
+    body = parse_body(AnswerRequest, await read_body(request, server.max_request_bytes))
+    side_by_side = not body.again and random.random() < chat.side_by_side
+    consent = await run_in_threadpool(chat.consents.agreed_version, guest.user)
+    requester = Requester(guest.user, consent, "chat")
+    conversation = body.conversation or recorder.new_id("conv")
+    exchanges = []
+    for name in _choose_models(list(server.models), side_by_side):
+        model = server.models[name]
+        messages = tuple(message.to_record() for message in body.messages)
+        best_of = server.best_of if model.scores else 1
+        generation = GenerationRequest(name, messages=messages, best_of=best_of)
+        turn = recorder.new_id("turn")
+        exchanges.append(Exchange(server, model, generation, requester, turn, conversation))
 
-    def close(whole: bool) -> None:
-        for talk in talks:
-            talk.close(whole)
+    def close(finished: bool) -> None:
+        for exchange in exchanges:
+            exchange.close(finished)
 
     try:
-        for talk in talks:
-            await talk.open()
+        for exchange in exchanges:
+            await exchange.open()
     except BaseException:
         close(False)
         raise
-    return EventStream(_events(server, talks, guest, conversation), close)
+    return EventStream(_events(server, exchanges, guest, conversation), close)
+
+
+def _choose_models(names: list[str], side_by_side: bool) -> list[str]:
+    """The models that answer, in the order of their answers. Side by side: the first two in random order, so that the page does not
+    tell which is which; or the only one twice."""
+    if not side_by_side:
+        return names[:1]
+    return random.sample((names * 2)[:2] if len(names) < 2 else names[:2], 2)
 
 
 async def _events(
-    server: ServerState, talks: list[Exchange], guest: Guest, conversation: str
+    server: ServerState, exchanges: list[Exchange], guest: Guest, conversation: str
 ) -> AsyncGenerator[str]:
-    yield format_event({"answers": len(talks), "conversation": conversation})
-    came: asyncio.Queue[tuple[int, Piece | Exception]] = asyncio.Queue()
+    """The events of one question: the pieces of all answers in the order in which they come."""
+    yield format_event({"answers": len(exchanges), "conversation": conversation})
+    arrivals: asyncio.Queue[tuple[int, Piece | Exception]] = asyncio.Queue()
 
-    async def follow(number: int, talk: Exchange) -> None:
+    async def forward(number: int, exchange: Exchange) -> None:
         try:
-            async for piece in talk.pieces():
-                came.put_nowait((number, piece))
+            async for piece in exchange.pieces():
+                arrivals.put_nowait((number, piece))
         except Exception as error:
-            came.put_nowait((number, error))
+            arrivals.put_nowait((number, error))
 
-    tasks = [asyncio.create_task(follow(number, talk)) for number, talk in enumerate(talks)]
+    tasks = [asyncio.create_task(forward(number, exchange)) for number, exchange in enumerate(exchanges)]
     try:
-        left = len(talks)
-        while left:
-            number, piece = await came.get()
+        running = len(exchanges)
+        while running:
+            number, piece = await arrivals.get()
             if isinstance(piece, Exception):
-                if (said := to_api_error(piece)) is None:
+                if (api_error := to_api_error(piece)) is None:
                     raise piece
-                yield format_event(said.body())
+                yield format_event(api_error.body())
                 return
             if piece.text:
                 yield format_event({"answer": number, "text": piece.text})
             if piece.finish is not None:
-                left -= 1
-                turn = await talks[number].keep(piece.answer)
+                running -= 1
+                turn = await exchanges[number].record(piece.answer)
                 handle = server.recorder.handle(turn, guest.user) if turn and server.recorder else None
                 yield format_event({"answer": number, "finish": piece.finish, "turn": handle})
         yield format_event({"done": True})
@@ -233,79 +244,75 @@ async def _events(
 
 
 @router.post("/chat/feedback")
-async def feedback(request: Request, guest: Somebody) -> Response:
+async def feedback(request: Request, guest: CurrentGuest) -> Response:
     """Thumbs, reasons, or a report about a kept turn of this user."""
-    server, _ = _state(request)
-    said = _parsed(Opinion, await read_body(request, server.max_request_bytes))
-    (turn,) = _turns(server, guest, [said.turn])
-    row = _about(turn, guest).model_copy(
-        update={"thumbs": said.thumbs, "reasons": tuple(said.reasons), "report": said.report}
-    )
-    await _keep(server, row)
+    server = _server(request)
+    body = parse_body(FeedbackRequest, await read_body(request, server.max_request_bytes))
+    turn_recorder, (turn,) = _turns(server, guest, [body.turn])
+    opinion = {"thumbs": body.thumbs, "reasons": tuple(body.reasons), "report": body.report}
+    await turn_recorder.record_feedback(_new_feedback(turn, guest).model_copy(update=opinion))
     return JSONResponse({"kept": True})
 
 
 @router.post("/chat/prefer")
-async def prefer(request: Request, guest: Somebody) -> Response:
+async def prefer(request: Request, guest: CurrentGuest) -> Response:
     """Which of two kept turns of this user is better; `collect.served` makes a comparison of it."""
-    server, _ = _state(request)
-    said = _parsed(Preference, await read_body(request, server.max_request_bytes))
-    turns = _turns(server, guest, said.turns)
+    server = _server(request)
+    body = parse_body(PreferenceRequest, await read_body(request, server.max_request_bytes))
+    turn_recorder, turns = _turns(server, guest, body.turns)
     if turns[0] == turns[1]:
-        raise APIError("turns: two different ones were expected", param="turns")
-    first, second = turns if said.better != 1 else turns[::-1]
-    relation = "same_as" if said.better is None else "preferred_over"
-    await _keep(server, _about(first, guest).model_copy(update={relation: (second,)}))
+        raise APIError("turns: must be two different ones", param="turns")
+    better, worse = turns if body.better != 1 else turns[::-1]
+    relation = "same_as" if body.better is None else "preferred_over"
+    await turn_recorder.record_feedback(_new_feedback(better, guest).model_copy(update={relation: (worse,)}))
     return JSONResponse({"kept": True})
 
 
 @router.post("/chat/consent")
-async def consent(request: Request, visitor: Visit, guest: Somebody) -> Response:
+async def consent(request: Request, visitor: Visit, guest: CurrentGuest) -> Response:
     """Yes or no to keeping what one writes. The browser is remembered for a year, so that its user can come back and delete."""
-    server, chat = _state(request)
-    said = _parsed(Agreement, await read_body(request, server.max_request_bytes))
-    if said.version != chat.consents.version or server.recorder is None:
+    server, consents = _server(request), _chat(request).consents
+    body = parse_body(ConsentRequest, await read_body(request, server.max_request_bytes))
+    if body.version != consents.version or server.recorder is None:
         raise APIError("this question has changed; load the page again", 409)
-    await run_in_threadpool(chat.consents.add, guest.user, said.given)
-    response = JSONResponse({"given": said.given})
-    set_session_cookie(request, response, visitor.token, YEAR)
+    await run_in_threadpool(consents.add, guest.user, body.given)
+    response = JSONResponse({"given": body.given})
+    set_session_cookie(request, response, visitor.token, YEAR_SECONDS)
     return response
 
 
 @router.post("/chat/forget")
-async def forget(request: Request, guest: Somebody) -> Response:
-    """Take out everything of this user, and keep nothing more of theirs."""
-    server, chat = _state(request)
+async def forget(request: Request, guest: CurrentGuest) -> Response:
+    """Delete everything of this user, and keep nothing more of theirs."""
+    server = _server(request)
     if server.recorder is None:
         raise APIError("nothing is kept here", 404)
-    await run_in_threadpool(chat.consents.add, guest.user, False)
-    turns, said = await server.recorder.forget(guest.user)
-    return JSONResponse({"turns": turns, "feedback": said})
+    # First the consent: nothing that is asked from now on is kept, so nothing is left behind by the deletion.
+    await run_in_threadpool(_chat(request).consents.add, guest.user, False)
+    turns, feedback = await server.recorder.forget(guest.user)
+    return JSONResponse({"turns": turns, "feedback": feedback})
 
 
-def _state(request: Request) -> tuple[ServerState, ChatState]:
-    return request.app.state.server, request.app.state.chat
+def _server(request: Request) -> ServerState:
+    server = request.app.state.server
+    assert isinstance(server, ServerState)
+    return server
 
 
-def _parsed(kind: type[protocol.B], data: bytes) -> protocol.B:
-    try:
-        return kind.model_validate_json(data)
-    except ValidationError as error:
-        raise protocol.invalid_request(error) from None
+def _chat(request: Request) -> ChatState:
+    chat = request.app.state.chat
+    assert isinstance(chat, ChatState)
+    return chat
 
 
-def _turns(server: ServerState, guest: Guest, handles: list[str]) -> list[str]:
-    """The turns of these handles. Raises APIError for one that is not this user's."""
-    found = [server.recorder.turn_of(handle, guest.user) if server.recorder else None for handle in handles]
-    if None in found:
-        raise APIError("this answer is not one of yours that is kept", 404, param="turn")
-    return [turn for turn in found if turn is not None]
+def _turns(server: ServerState, guest: Guest, handles: list[str]) -> tuple[TurnRecorder, list[str]]:
+    """Where turns are kept, and the turns of these handles. Raises APIError (404) for one that is not this user's."""
+    if server.recorder is not None:
+        turns = [turn for handle in handles if (turn := server.recorder.turn_of(handle, guest.user))]
+        if len(turns) == len(handles):
+            return server.recorder, turns
+    raise APIError("this answer is not one of yours that is kept", 404, param="turn")
 
 
-def _about(turn: str, guest: Guest) -> Feedback:
+def _new_feedback(turn: str, guest: Guest) -> Feedback:
     return Feedback(id=recorder.new_id("feedback"), turn=turn, user=guest.user, time=recorder.timestamp())
-
-
-async def _keep(server: ServerState, row: Feedback) -> None:
-    assert server.recorder is not None
-    await server.recorder.feedback(row)

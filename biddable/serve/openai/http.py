@@ -1,4 +1,4 @@
-"""HTTP under the protocol: bodies with a limit and a time, clients that hang up, streams of events, request ids, errors in one shape."""
+"""HTTP beneath the protocol: bodies with limits, clients that hang up, streams of events, request ids, errors in one shape."""
 
 from __future__ import annotations
 
@@ -22,30 +22,33 @@ from biddable.serve.engine.requests import DeadlineExceeded, EngineClosed, Queue
 from biddable.serve.openai.protocol import APIError
 
 CLIENT_TIMEOUT_SECONDS = 30.0
-"""So long a client may take to send its body, and to take one piece of an answer."""
+"""How long a client may take to send its body, and to accept one piece of an answer."""
+CLIENT_GONE = 499
+"""The status in log and metrics of a request whose client hung up before its answer began (nginx's convention)."""
 REFUSALS = (APIError, QueueFull, DeadlineExceeded, EngineClosed)
-"""What endpoints raise to say no."""
+"""What endpoints raise to refuse a request."""
 log = logging.getLogger("biddable.serve")
 T = TypeVar("T")
 
 
-async def read_body(request: Request, most: int) -> bytes:
-    """A request's body. Raises APIError when it is larger than `most` bytes or takes too long."""
-    length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > most:
-        raise APIError(f"the body is larger than {most} bytes", 413, code="request_too_large")
-    found = bytearray()
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """A request's body. Raises APIError when it is larger than `max_bytes` (413) or takes too long (408)."""
+    too_large = APIError(f"the body is larger than {max_bytes} bytes", 413, code="request_too_large")
+    declared = request.headers.get("content-length", "0")
+    if not declared.isdigit() or int(declared) > max_bytes:
+        raise too_large
+    body = bytearray()
     try:
         async with asyncio.timeout(CLIENT_TIMEOUT_SECONDS):
             async for part in request.stream():
-                found += part
-                if len(found) > most:
-                    raise APIError(f"the body is larger than {most} bytes", 413, code="request_too_large")
+                body += part
+                if len(body) > max_bytes:
+                    raise too_large
     except TimeoutError:
         raise APIError(
             f"the body did not come within {CLIENT_TIMEOUT_SECONDS:.0f} seconds", 408, code="request_timeout"
         ) from None
-    return bytes(found)
+    return bytes(body)
 
 
 async def wait_for_disconnect(receive: Receive) -> None:
@@ -55,38 +58,41 @@ async def wait_for_disconnect(receive: Receive) -> None:
 
 
 async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Do the work unless the client hangs up before: then it is cancelled and ClientDisconnect raised."""
-    task, leaving = asyncio.create_task(work), asyncio.create_task(wait_for_disconnect(receive))
+    """Do the work, unless the client hangs up first: then the work is cancelled and ClientDisconnect raised."""
+    task, disconnect = asyncio.create_task(work), asyncio.create_task(wait_for_disconnect(receive))
     try:
-        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise ClientDisconnect
         return task.result()
     finally:
-        for one in (task, leaving):
-            one.cancel()
-        await asyncio.gather(task, leaving, return_exceptions=True)
+        task.cancel()
+        disconnect.cancel()
+        await asyncio.gather(task, disconnect, return_exceptions=True)
 
 
 class EventStream(Response):
-    """A stream of server-sent events. `close` is called in the end, however that comes; a client that hangs up or stops reading ends it."""
+    """A stream of server-sent events. A client that hangs up or stops reading ends it.
 
-    def __init__(self, events: AsyncGenerator[str], close: Callable[[bool], None]) -> None:
+    `on_close` is called in the end, however that comes about; with True when the client got everything.
+    """
+
+    def __init__(self, events: AsyncGenerator[str], on_close: Callable[[bool], None]) -> None:
         super().__init__(
             media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
         )
         del self.headers["content-length"]
-        self.events, self.closing = events, close
+        self.events, self.on_close = events, on_close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        whole = False
+        finished = False
         try:
             await cancel_on_disconnect(receive, self._write(send))
-            whole = True
+            finished = True
         except (ClientDisconnect, TimeoutError, OSError):
             pass
         finally:
-            self.closing(whole)
+            self.on_close(finished)
             await self.events.aclose()
 
     async def _write(self, send: Send) -> None:
@@ -103,7 +109,7 @@ def format_event(data: Any) -> str:
 
 
 def to_api_error(error: Exception) -> APIError | None:
-    """An engine's no, as the protocol says it; None for a bug."""
+    """What raised, as the protocol puts it; None for a bug."""
     if isinstance(error, APIError):
         return error
     if isinstance(error, QueueFull):
@@ -120,12 +126,14 @@ def to_api_error(error: Exception) -> APIError | None:
 
 
 def error_response(_: Request, error: Exception) -> Response:
-    """Any error in the protocol's shape."""
-    said = to_api_error(error) or APIError("something went wrong on our side", 500, code="internal_error")
-    headers = {} if said.retry is None else {"retry-after": str(math.ceil(said.retry))}
-    if said.status in (408, 413):
-        headers["connection"] = "close"
-    return JSONResponse(said.body(), said.status, headers=headers)
+    """Any error in the protocol's shape; of a bug it says nothing but that there is one."""
+    api_error = to_api_error(error)
+    if api_error is None:
+        api_error = APIError("something went wrong on our side", 500, code="internal_error")
+    headers = {} if api_error.retry is None else {"retry-after": str(math.ceil(api_error.retry))}
+    if api_error.status in (408, 413):
+        headers["connection"] = "close"  # the rest of the body is never read
+    return JSONResponse(api_error.body(), api_error.status, headers=headers)
 
 
 class RequestLogMiddleware:
@@ -137,27 +145,34 @@ class RequestLogMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        given = Headers(scope=scope).get("x-request-id", "")
-        mark = given if re.fullmatch(r"[\w.-]{1,64}", given) else f"req-{secrets.token_hex(8)}"
-        scope.setdefault("state", {})["request_id"] = mark
-        began, status, path = time.monotonic(), 499, scope["path"]  # 499: the client had gone
+        request_id, path = _request_id(scope), scope["path"]
+        scope.setdefault("state", {})["request_id"] = request_id
+        began, status = time.monotonic(), CLIENT_GONE
 
-        async def sent(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = mark
-                MutableHeaders(scope=message).setdefault("x-content-type-options", "nosniff")
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                headers.setdefault("x-content-type-options", "nosniff")
             await send(message)
 
         try:
-            await self.app(scope, receive, sent)
+            await self.app(scope, receive, send_with_id)
         except ClientDisconnect:
             pass
         except Exception as error:
-            log.exception("%s %s %s", mark, scope["method"], path)
-            if status == 499:
-                await error_response(Request(scope), error)(scope, receive, sent)
+            log.exception("%s %s %s", request_id, scope["method"], path)
+            if status == CLIENT_GONE:  # no response has begun
+                await error_response(Request(scope), error)(scope, receive, send_with_id)
         finally:
             self.count(path, status)
-            log.info("%s %s %s %d %.3fs", mark, scope["method"], path, status, time.monotonic() - began)
+            seconds = time.monotonic() - began
+            log.info("%s %s %s %d %.3fs", request_id, scope["method"], path, status, seconds)
+
+
+def _request_id(scope: Scope) -> str:
+    """The id that the client chose, if it is harmless in a log and in a header; else a new one."""
+    chosen = Headers(scope=scope).get("x-request-id", "")
+    return chosen if re.fullmatch(r"[\w.-]{1,64}", chosen) else f"req-{secrets.token_hex(8)}"

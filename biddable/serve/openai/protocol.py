@@ -1,13 +1,13 @@
-"""The OpenAI protocol: what a request may say, how answers and errors look. Shapes only; nothing here waits or computes.
+"""The OpenAI protocol: what a request may hold, and the shape of answers and errors. Nothing here waits or computes.
 
-Fields that we do not know are ignored, as clients send many; fields that we know and cannot honour are refused by name, unless they ask for nothing
-(a penalty of 0, an empty list of tools).
+Fields that we do not know are ignored, as clients send many. Fields that we know and cannot honour are refused by name, unless their
+value asks for nothing (a penalty of 0, an empty list of tools).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,7 +20,7 @@ MAX_STOP_CHARACTERS = 256
 
 
 class APIError(Exception):
-    """A request that is refused: HTTP status, what is wrong, and where."""
+    """A request that is refused: what is wrong, the HTTP status, the field it is about, OpenAI's code, and seconds until a retry may help."""
 
     def __init__(
         self,
@@ -35,8 +35,12 @@ class APIError(Exception):
 
     def body(self) -> dict[str, Any]:
         """The error in the shape that OpenAI's clients understand."""
-        kind = ERROR_TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+        error_type = ERROR_TYPES.get(
+            self.status, "server_error" if self.status >= 500 else "invalid_request_error"
+        )
+        return {
+            "error": {"message": self.message, "type": error_type, "param": self.param, "code": self.code}
+        }
 
 
 ERROR_TYPES = {
@@ -48,7 +52,7 @@ ERROR_TYPES = {
 
 
 class RequestBody(BaseModel):
-    """What all requests share: strict types, null means the default."""
+    """Base of all request bodies: strict types, and null means the default."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
 
@@ -71,7 +75,8 @@ class ChatMessage(RequestBody):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[ContentPart]
 
-    def message(self) -> Message:
+    def to_record(self) -> Message:
+        """The message as records write it: one text, and developers speak as the system."""
         content = (
             self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
         )
@@ -83,7 +88,7 @@ class StreamOptions(RequestBody):
 
 
 class BaseCompletionRequest(RequestBody):
-    """What both kinds of request share."""
+    """What both completion endpoints understand."""
 
     model: str = Field(min_length=1, max_length=200)
     max_tokens: int | None = Field(default=None, ge=1)
@@ -102,6 +107,7 @@ class BaseCompletionRequest(RequestBody):
 
     @property
     def stops(self) -> tuple[str, ...]:
+        """The stop words, however they were written."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
 
@@ -125,10 +131,10 @@ class CompletionRequest(BaseCompletionRequest):
         """Each prompt as text or token ids."""
         if isinstance(self.prompt, str):
             return [self.prompt]
-        texts = [one for one in self.prompt if isinstance(one, str)]
-        numbers = [one for one in self.prompt if isinstance(one, int)]
-        lists = [tuple(one) for one in self.prompt if isinstance(one, list)]
-        return [*texts, *lists, *([tuple(numbers)] if numbers else [])]
+        texts = [item for item in self.prompt if isinstance(item, str)]
+        token_lists = [tuple(item) for item in self.prompt if isinstance(item, list)]
+        token_ids = tuple(item for item in self.prompt if isinstance(item, int))  # a flat list is one prompt
+        return [*texts, *token_lists, *([token_ids] if token_ids else [])]
 
 
 NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
@@ -147,35 +153,46 @@ NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "suffix": ("",),
     "web_search_options": (),
 }
-"""Fields that would change the answer and that we do not have, with the values that ask for nothing."""
+"""Fields that would change the answer and that we cannot honour, each with the values that ask for nothing."""
 
-A = TypeVar("A", bound=BaseCompletionRequest)
-B = TypeVar("B", bound=RequestBody)
+CompletionBody = TypeVar("CompletionBody", bound=BaseCompletionRequest)
+Body = TypeVar("Body", bound=RequestBody)
 
 
-class _Unknown(BaseModel):
+class _AnyFields(BaseModel):
     """A body as it came, to look for fields that we cannot honour."""
 
     model_config = ConfigDict(extra="allow")
 
 
-def parse_request(kind: type[A], data: bytes) -> A:
-    """The request in a body. Raises APIError for bytes that are no JSON, and for fields that are wrong or that we cannot honour."""
-    try:
-        asked = kind.model_validate_json(data)
-        extra = _Unknown.model_validate_json(data).model_extra or {}
-    except ValidationError as error:
-        raise invalid_request(error) from None
+def parse_request(kind: type[CompletionBody], data: bytes) -> CompletionBody:
+    """The request in a body. Raises APIError for bytes that are not JSON, for wrong values, and for fields that we cannot honour."""
+    body = parse_body(kind, data)
+    fields = _AnyFields.model_validate_json(data).model_extra or {}
     for name, neutral in NEUTRAL_VALUES.items():
-        if extra.get(name) is not None and extra[name] not in neutral:
+        if fields.get(name) is not None and fields[name] not in neutral:
             raise APIError(
                 f"{name} is not supported by this server; leave it out",
                 param=name,
                 code="unsupported_parameter",
             )
-    if len(asked.stops) > MAX_STOPS:
-        raise APIError(f"stop: at most {MAX_STOPS} stop words, got {len(asked.stops)}", param="stop")
-    return asked
+    if len(body.stops) > MAX_STOPS:
+        raise APIError(f"stop: at most {MAX_STOPS} stop words, got {len(body.stops)}", param="stop")
+    return body
+
+
+def parse_body(kind: type[Body], data: bytes) -> Body:
+    """A body of our own or of the protocol's. Raises APIError for bytes that are not JSON and for wrong values."""
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        raise invalid_request(error) from None
+
+
+PYDANTIC_LOCATION = r"str|int|list\[.*|constrained-.*|function-.*"
+"""What pydantic adds to the place of a mistake: which member of a union it tried. It means nothing to a client."""
+MAX_SHOWN = 80
+"""Characters of a wrong value that an error repeats."""
 
 
 def invalid_request(error: ValidationError) -> APIError:
@@ -184,51 +201,58 @@ def invalid_request(error: ValidationError) -> APIError:
     first = mistakes[0]
     if first["type"] == "json_invalid":
         return APIError(f"the body is not JSON: {first['msg']}", code="invalid_json")
-    place = [
-        str(part)
-        for part in first["loc"]
-        if not re.fullmatch(r"str|int|list\[.*|constrained-.*|function-.*", str(part))
-    ]
-    where = ".".join(place) or "body"
+    path = [str(part) for part in first["loc"] if not re.fullmatch(PYDANTIC_LOCATION, str(part))]
+    param = ".".join(path) or "body"
     value = repr(first.get("input"))
-    shown = value if len(value) <= 80 else value[:77] + "..."
-    more = f" (and {len(mistakes) - 1} more)" if len({m["loc"][:1] for m in mistakes}) > 1 else ""
-    return APIError(f"{where}: {first['msg']}; got {shown}{more}", param=where, code="invalid_value")
+    if len(value) > MAX_SHOWN:
+        value = value[: MAX_SHOWN - 3] + "..."
+    fields = {mistake["loc"][:1] for mistake in mistakes}  # a union reports one field's mistake several times
+    more = f" (and {len(mistakes) - 1} more)" if len(fields) > 1 else ""
+    return APIError(f"{param}: {first['msg']}; got {value}{more}", param=param, code="invalid_value")
 
 
-def usage(prompt: int, completion: int) -> dict[str, int]:
-    """How many tokens went in and out."""
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
+    """How many tokens went in and came out."""
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+    }
 
 
-def token_logprob(name: str, logp: float) -> dict[str, Any]:
-    """One token with its log-probability as the chat protocol writes it."""
-    whole = "\ufffd" not in name
-    return {"token": name, "logprob": logp, "bytes": list(name.encode("utf-8", "replace")) if whole else None}
+def token_logprob(text: str, logprob: float) -> dict[str, Any]:
+    """One token with its log-probability (nats) as the chat protocol writes it."""
+    # A token may be part of a character; it decodes to U+FFFD, and its own bytes are not to be had from that.
+    is_whole = "\ufffd" not in text
+    return {
+        "token": text,
+        "logprob": logprob,
+        "bytes": list(text.encode("utf-8", "replace")) if is_whole else None,
+    }
 
 
-def chat_logprobs(tokens: Sequence[Token], spell: Any) -> dict[str, Any]:
-    """Tokens as the chat protocol writes them. `spell`: id -> text."""
+def chat_logprobs(tokens: Sequence[Token], spell: Callable[[int], str]) -> dict[str, Any]:
+    """Tokens as the chat protocol writes them. `spell`: a token id's text."""
     content = [
         {
             **token_logprob(spell(token.id), token.logp),
-            "top_logprobs": [token_logprob(spell(i), p) for i, p in token.top],
+            "top_logprobs": [token_logprob(spell(id), logp) for id, logp in token.top],
         }
         for token in tokens
     ]
     return {"content": content, "refusal": None}
 
 
-def completion_logprobs(tokens: Sequence[Token], spell: Any, offset: int) -> dict[str, Any]:
-    """Tokens as the completions protocol writes them; `offset` is where the first stands in the text."""
-    names = [spell(token.id) for token in tokens]
+def completion_logprobs(tokens: Sequence[Token], spell: Callable[[int], str], offset: int) -> dict[str, Any]:
+    """Tokens as the completions protocol writes them; `offset` is where the first one begins in the text."""
+    texts = [spell(token.id) for token in tokens]
     offsets = []
-    for name in names:
+    for text in texts:
         offsets.append(offset)
-        offset += len(name)
+        offset += len(text)
     return {
-        "tokens": names,
+        "tokens": texts,
         "token_logprobs": [token.logp for token in tokens],
-        "top_logprobs": [{spell(i): p for i, p in token.top} for token in tokens],
+        "top_logprobs": [{spell(id): logp for id, logp in token.top} for token in tokens],
         "text_offset": offsets,
     }

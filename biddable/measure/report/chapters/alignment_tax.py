@@ -1,4 +1,4 @@
-"""The alignment tax on running text: how PPO changed the likelihood of text no policy was trained on."""
+"""The alignment tax on running text: how PPO changed the likelihood of text that no policy was trained on."""
 
 from __future__ import annotations
 
@@ -8,58 +8,59 @@ from biddable.measure.report.plots import Dot
 from biddable.measure.report.wording import signed
 from biddable.measure.statistics import Estimate
 
+ANCHOR, TITLE = "alignment-tax", "The alignment tax"
+OPENING = (
+    "A policy that learns to please may forget how ordinary text goes on. We measure the negative log-likelihood of running text that no "
+    "policy was trained on; PPO-ptx mixes pretraining text into each update to hold it down."
+)
+
 
 def chapter(evidence: Evidence) -> Chapter:
-    """What reading running text costs after PPO, with and without the pretraining mix."""
-    title, anchor = "The alignment tax", "alignment-tax"
-    opening = (
-        "A policy that learns to please may forget how ordinary text goes on. We measure the negative log-likelihood of running text that no "
-        "policy was trained on; PPO-ptx mixes pretraining text into each update to hold it down."
-    )
-    if evidence.text is None:
+    """Change of the NLL from the SFT policy's, with and without the pretraining mix."""
+    node = evidence.text
+    if node is None:
         return Chapter(
-            anchor, title, [opening], left_out=["This is left out: the run has no [measure.text]."]
+            ANCHOR, TITLE, [OPENING], left_out=["This is left out: the run has no [measure.text]."]
         )
-    summary, own = evidence.text.summary, (evidence.text.name,)
-    base = evidence.title(
-        evidence.short_of(
-            str(evidence.text.manifest.get("settings", {}).get("relative_to", evidence.sft.name))
-        )
-    )
+    relative_to = str(node.manifest.get("settings", {}).get("relative_to", evidence.sft.name))
+    baseline = evidence.title(evidence.short_of(relative_to))
     names = [
-        k.removeprefix("nll_change_")
-        for k in summary
-        if k.startswith("nll_change_") and f"{k}_low" in summary
+        key.removeprefix("nll_change_")
+        for key in node.summary
+        if key.startswith("nll_change_") and f"{key}_low" in node.summary
     ]
-    found = {n: (estimate(summary, f"nll_{n}"), estimate(summary, f"nll_change_{n}")) for n in names}
-    changes = [
-        Dot(evidence.title(name), change, evidence.role(name))
-        for name, (_, change) in found.items()
-        if change
-    ]
-    alt = "; ".join(f"{dot.label}: {signed(dot.estimate.value)}" for dot in changes)
-    xlabel = f"change of the NLL relative to {base} (%)"
-    svg = plots.dots("tax", alt, changes, xlabel, lambda change: signed(change.value, 2), scale=1, centre=0)
+    changes = {name: change for name in names if (change := estimate(node.summary, f"nll_change_{name}"))}
+    dots = [Dot(evidence.title(name), change, evidence.role(name)) for name, change in changes.items()]
+    svg = plots.dots(
+        "tax",
+        "; ".join(f"{dot.label}: {signed(dot.estimate.value)}" for dot in dots),
+        dots,
+        f"change of the NLL relative to {baseline} (%)",
+        lambda change: signed(change.value, 2),
+        scale=1,
+        centre=0,
+    )
     caption = "Right of the dashed line: text has become more surprising. 95 % intervals over pieces of text."
     rows = [
         [
-            evidence.title(n),
+            evidence.title(name),
             wording.plain_interval(nll, 3),
             signed(change.value, 2),
             format_change_interval(change),
         ]
-        for n, (nll, change) in found.items()
-        if nll and change
+        for name, change in changes.items()
+        if (nll := estimate(node.summary, f"nll_{name}"))
     ]
-    table = Table(
-        "Text likelihood in numbers",
-        ("model", "NLL (nats per token)", f"change from {base}", "95 % interval"),
-        rows,
-        own,
+    head = ("model", "NLL (nats per token)", f"change from {baseline}", "95 % interval")
+    return Chapter(
+        ANCHOR,
+        TITLE,
+        [OPENING],
+        [Figure(svg, "Change on held-out text", caption, (node.name,))],
+        [Table("Text likelihood in numbers", head, rows, (node.name,))],
     )
-    return Chapter(anchor, title, [opening], [Figure(svg, "Change on held-out text", caption, own)], [table])
 
 
-def format_change_interval(found: Estimate) -> str:
-    """An interval of changes, in percent with signs."""
-    return f"{signed(found.low, 2)} to {signed(found.high, 2)}"
+def format_change_interval(change: Estimate) -> str:
+    """'−0.12 % to +0.40 %': an interval of changes that are in percent already."""
+    return f"{signed(change.low, 2)} to {signed(change.high, 2)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from biddable.measure.benchmarks import aggregate
@@ -27,10 +28,8 @@ SHARES = (
     "rouge",
     "f1_",
 )
-"""Metrics that are shares and shown in percent."""
-
-
-MAIN = {
+"""Beginnings of the names of metrics that are shares: they are shown in percent."""
+MAIN_METRICS = {
     "choice": ("accuracy_per_token",),
     "hellaswag": ("accuracy_per_token", "accuracy_per_character"),
     "truthfulqa": ("mc1", "mc2"),
@@ -49,50 +48,31 @@ MAIN = {
 }
 """Which metrics of a shape stand in the table of the report; the stage's results.jsonl has all."""
 
+ANCHOR, TITLE = "benchmarks", "Benchmarks and the alignment tax"
+OPENING = (
+    "What a policy gains with its labelers it may lose elsewhere: Ouyang et al. 2022 call that the alignment tax. Each row is a public test; all policies "
+    "answered the same items, so differences (below each value) are paired. One is marked with * where its 95 % interval leaves 0 out; among many rows, one in twenty "
+    "would be marked by chance."
+)
+
+Row = dict[str, Any]
+"""One line of a benchmark's results.jsonl: metric, model, value, and the interval's and the paired change's keys."""
+
 
 def chapter(evidence: Evidence) -> Chapter:
-    """The alignment tax: every benchmark, every policy, and paired differences from the first."""
-    anchor, title = "benchmarks", "Benchmarks and the alignment tax"
-    opening = (
-        "What a policy gains with its labelers it may lose elsewhere: Ouyang et al. 2022 call that the alignment tax. Each row is a public test; all policies "
-        "answered the same items, so differences (below each value) are paired. One is marked with * where its 95 % interval leaves 0 out; among many rows, one in twenty "
-        "would be marked by chance."
-    )
+    """A table of all benchmarks and policies, and one of the files that they were read from."""
     nodes = evidence.benchmarks
     if not nodes:
-        return Chapter(
-            anchor, title, [opening], left_out=["This is left out: the run has no [measure.benchmarks]."]
-        )
+        reason = "This is left out: the run has no [measure.benchmarks]."
+        return Chapter(ANCHOR, TITLE, [OPENING], left_out=[reason])
     results = [
-        (node, jsonl.read_objects(node.folder / "results.jsonl", ("metric", "model", "value")))
-        for node in nodes
+        jsonl.read_objects(node.folder / "results.jsonl", ("metric", "model", "value")) for node in nodes
     ]
-    models = list(dict.fromkeys(str(row["model"]) for _, rows in results for row in rows))
-    head = ("benchmark and metric", *(evidence.title(model) for model in models))
-    lines: list[list[str]] = []
-    for node, rows in results:
-        for metric in MAIN.get(str(node.summary.get("shape")), ()):
-            own = {str(row["model"]): row for row in rows if row["metric"] == metric}
-            if not own:
-                continue
-            first = next(iter(own.values()))
-            aim = aggregate.AIMS.get(metric)
-            worse = (
-                f"{aim:g}: no bias"
-                if aim is not None
-                else "lower is better"
-                if first.get("lower_is_better")
-                else ""
-            )
-            cells = [format_cell(metric, own[model]) if model in own else "" for model in models]
-            lines.append(
-                [
-                    f"{benchmark_name(node)}: {metric.replace('_', ' ')}{f' ({worse})' if worse else ''}",
-                    *cells,
-                ]
-            )
-    sources = tuple(node.name for node in nodes)
-    facts = [
+    models = list(dict.fromkeys(str(row["model"]) for rows in results for row in rows))
+    lines = [
+        line for node, rows in zip(nodes, results, strict=True) for line in metric_lines(node, rows, models)
+    ]
+    files = [
         [
             benchmark_name(node),
             count(node.summary.get("items", 0)),
@@ -101,11 +81,33 @@ def chapter(evidence: Evidence) -> Chapter:
         ]
         for node in nodes
     ]
+    sources = tuple(node.name for node in nodes)
+    head = ("benchmark and metric", *(evidence.title(model) for model in models))
+    title = "Benchmarks: value, 95 % interval, and difference from the first model"
     tables = [
-        Table("Benchmarks: value, 95 % interval, and difference from the first model", head, lines, sources),
-        Table("The files", ("benchmark", "items", "licence", "sha256"), facts, sources),
+        Table(title, head, lines, sources),
+        Table("The files", ("benchmark", "items", "licence", "sha256"), files, sources),
     ]
-    return Chapter(anchor, title, [opening], [], tables)
+    return Chapter(ANCHOR, TITLE, [OPENING], [], tables)
+
+
+def metric_lines(node: Node, rows: Sequence[Row], models: Sequence[str]) -> Iterator[list[str]]:
+    """The table's lines for one benchmark: a main metric each, with a cell for every model."""
+    for metric in MAIN_METRICS.get(str(node.summary.get("shape")), ()):
+        by_model = {str(row["model"]): row for row in rows if row["metric"] == metric}
+        if by_model:
+            label = f"{benchmark_name(node)}: {metric.replace('_', ' ')}"
+            hint = direction(metric, next(iter(by_model.values())))
+            cells = [format_cell(metric, by_model[model]) if model in by_model else "" for model in models]
+            yield [f"{label} ({hint})" if hint else label, *cells]
+
+
+def direction(metric: str, row: Row) -> str:
+    """Which values are good, where it isn't 'the higher the better'."""
+    unbiased = aggregate.AIMS.get(metric)
+    if unbiased is not None:
+        return f"{unbiased:g}: no bias"
+    return "lower is better" if row.get("lower_is_better") else ""
 
 
 def benchmark_name(node: Node) -> str:
@@ -114,27 +116,21 @@ def benchmark_name(node: Node) -> str:
     return words[2] if len(words) > 2 else str(node.summary.get("shape", node.name))
 
 
-def format_cell(metric: str, row: dict[str, Any]) -> str:
-    """'48.4 (36.6–60.4)', and below it the difference, '+1.2*'."""
-    ends = [format_metric(metric, row[end]) if row[end] is not None else "?" for end in ("low", "high")]
-    text = f"{format_metric(metric, row['value'])} ({'–'.join(ends)})"
+def format_cell(metric: str, row: Row) -> str:
+    """'48.4 (36.6–60.4)', and below it the difference, '+1.2*' where its interval leaves out 0."""
+    low, high = (format_metric(metric, row[end]) if row[end] is not None else "?" for end in ("low", "high"))
+    text = f"{format_metric(metric, row['value'])} ({low}–{high})"
     if "change" not in row:
         return text
-    low, high = row["change_low"], row["change_high"]
-    clear = "*" if (low is not None and low > 0) or (high is not None and high < 0) else ""
-    return f"{text}\n{format_metric(metric, row['change'], signed=True)}{clear}"
+    change_low, change_high = row["change_low"], row["change_high"]
+    clear = (change_low is not None and change_low > 0) or (change_high is not None and change_high < 0)
+    return f"{text}\n{format_metric(metric, row['change'], signed=True)}{'*' if clear else ''}"
 
 
 def format_metric(metric: str, value: float, signed: bool = False) -> str:
     """A metric's number as it stands in a table: shares in percent, others with three digits."""
-    share = metric.startswith(SHARES) and metric != "heldout"
-    text = (
-        f"{100 * value:+.1f}"
-        if share and signed
-        else f"{100 * value:.1f}"
-        if share
-        else f"{value:+.3f}"
-        if signed
-        else f"{value:.3f}"
-    )
-    return text.replace("-", "−")
+    sign = "+" if signed else ""
+    # "heldout" is a likelihood, though it begins as the share "he" does.
+    if metric.startswith(SHARES) and metric != "heldout":
+        return f"{100 * value:{sign}.1f}".replace("-", "−")
+    return f"{value:{sign}.3f}".replace("-", "−")

@@ -51,13 +51,13 @@ def test_a_plain_table_is_enough(folder: Path) -> None:
     ("text", "line"),
     [
         ("nmae = 'x'\n", "my.toml: nmae = \"x\": unknown key; did you mean 'name'?"),
-        ("seed = -1\n", "my.toml: seed = -1: a whole number from 0 to 2147483647 was expected"),
+        ("seed = -1\n", "my.toml: seed = -1: must be a whole number from 0 to 2147483647"),
         (
             "name = '../x'\n",
-            "my.toml: name = '../x': a folder name of letters, digits, '.', '_' and '-' was expected",
+            "my.toml: name = '../x': must be a folder name of letters, digits, '.', '_' and '-'",
         ),
-        ("learn = 3\n", "my.toml: learn = 3: tables such as [learn.NAME] were expected"),
-        ("curate.prompts = 3\n", "my.toml: curate.prompts = 3: a table [curate.prompts] was expected"),
+        ("learn = 3\n", "my.toml: learn = 3: must be tables such as [learn.NAME]"),
+        ("curate.prompts = 3\n", "my.toml: curate.prompts = 3: must be a table [curate.prompts]"),
         (
             "[curate.prompt]\n",
             "my.toml: [curate.prompt]: there is no such stage; did you mean 'curate.prompts'?",

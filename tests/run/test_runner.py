@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from biddable.run import stages as runs
+from biddable.run import runner, states
 from biddable.run.config import Settings, UserError, Waiting
 from biddable.run.context import StageContext
 from biddable.run.plan import Plan, Stage
@@ -26,7 +26,7 @@ TOY = '''
 import json, random, sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from biddable.run import stages as runs
+from biddable.run import runner, states
 from biddable.run.plan import Plan, Stage
 
 def run(cfg, context):
@@ -51,10 +51,10 @@ def run(cfg, context):
     context.summary["place"] = place
 
 folder = Path(sys.argv[1])
-runs.import_stage = lambda name: SimpleNamespace(run=run)
+runner.import_stage = lambda name: SimpleNamespace(run=run)
 plan = Plan(Path("toy.toml"), folder.name, 3, folder, (Stage("learn.toy", {"steps": 60}, None),))
 print("began", flush=True)
-runs.run(plan, plan.stages[0], lambda step, steps, numbers: print(step, flush=True))
+runner.run_stage(plan, plan.stages[0], lambda step, steps, numbers: print(step, flush=True))
 '''
 
 
@@ -69,7 +69,7 @@ def toy(folder: Path, settings: dict[str, Any] | None = None, inputs: dict[str, 
 
 
 def go(plan: Plan) -> bool:
-    return runs.run(plan, plan.stages[0], lambda step, steps, numbers: None)
+    return runner.run_stage(plan, plan.stages[0], lambda step, steps, numbers: None)
 
 
 @pytest.fixture
@@ -83,14 +83,14 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         context.summary["loss"] = 0.5
 
     made = SimpleNamespace(run=run)
-    monkeypatch.setattr(runs, "import_stage", lambda name: made)
+    monkeypatch.setattr(runner, "import_stage", lambda name: made)
     return made
 
 
 def test_done_then_skipped_then_changed(tmp_path: Path, stage: SimpleNamespace) -> None:
     plan = toy(tmp_path / "r")
     folder = tmp_path / "r" / "learn.toy"
-    assert runs.stage_state(plan, plan.stages[0]) == ("ready", "")
+    assert states.stage_state(plan, plan.stages[0]) == ("ready", "")
     assert go(plan)
     assert sorted(p.name for p in folder.iterdir()) == [
         ".lock",
@@ -104,10 +104,10 @@ def test_done_then_skipped_then_changed(tmp_path: Path, stage: SimpleNamespace) 
     assert (manifest["seed"], manifest["stage"]) == (3, "learn.toy")
     assert set(manifest["files"]) == {"metrics.jsonl", "out.txt", "summary.json"}
     assert json.loads((folder / "summary.json").read_text()) == {"loss": 0.5}
-    assert runs.stage_state(plan, plan.stages[0])[0] == "done"
+    assert states.stage_state(plan, plan.stages[0])[0] == "done"
     assert not go(plan)
     other = toy(tmp_path / "r", {"a": 2})
-    assert runs.stage_state(other, other.stages[0]) == ("changed", "a was 1, is 2")
+    assert states.stage_state(other, other.stages[0]) == ("changed", "a was 1, is 2")
     with pytest.raises(
         UserError, match=rf"t.toml: \[learn.toy\] a was 1, is 2; to make it again: rm -r {folder}; to keep it"
     ):
@@ -124,11 +124,11 @@ def test_a_younger_setting_at_its_default_changes_nothing(tmp_path: Path, stage:
 
     go(plan({"a": 1}, Config()))  # as an older version wrote it
     now = plan({"a": 1, "later": 5}, Config())
-    assert runs.stage_state(now, now.stages[0])[0] == "done"
+    assert states.stage_state(now, now.stages[0])[0] == "done"
     now = plan({"a": 1, "later": 6}, Config(later=6))
-    assert runs.stage_state(now, now.stages[0]) == ("changed", "later was None, is 6")
+    assert states.stage_state(now, now.stages[0]) == ("changed", "later was None, is 6")
     now = plan({"later": 5}, Config())  # one that is gone
-    assert runs.stage_state(now, now.stages[0]) == ("changed", "a was 1, is None")
+    assert states.stage_state(now, now.stages[0]) == ("changed", "a was 1, is None")
 
 
 def test_the_manifest_comes_last_and_by_rename(
@@ -151,18 +151,18 @@ def test_an_input_that_is_not_done_or_has_changed(tmp_path: Path, stage: SimpleN
     (tmp_path / "r").mkdir()
     source = tmp_path / "r" / "collect.x"
     plan = toy(tmp_path / "r", inputs={"text": [("collect.x", source)]})
-    assert runs.stage_state(plan, plan.stages[0]) == ("waiting", "for collect.x")
+    assert states.stage_state(plan, plan.stages[0]) == ("waiting", "for collect.x")
     with pytest.raises(UserError, match=r"\[learn.toy\] text: .* is not done; run \[collect.x\] first"):
         go(plan)
     assert not (tmp_path / "r" / "learn.toy").exists()  # refused before anything was written
     source.mkdir()
     (source / "text.jsonl").write_text("one\n", encoding="utf-8")
     go(plan)
-    assert runs.stage_state(plan, plan.stages[0])[0] == "done"
+    assert states.stage_state(plan, plan.stages[0])[0] == "done"
     (source / "text.jsonl").write_text("two\n", encoding="utf-8")
-    known, why = runs.stage_state(plan, plan.stages[0])
+    known, why = states.stage_state(plan, plan.stages[0])
     assert known == "changed"
-    assert "text (collect.x) has other content" in why
+    assert "text (collect.x) has changed since" in why
 
 
 def test_a_folder_of_another_version(tmp_path: Path, stage: SimpleNamespace) -> None:
@@ -244,7 +244,7 @@ def test_waiting_for_people_is_a_state(tmp_path: Path, stage: SimpleNamespace) -
     plan = toy(tmp_path / "r")
     with pytest.raises(Waiting):
         go(plan)
-    assert runs.stage_state(plan, plan.stages[0]) == ("waiting", "163 of 200 comparisons to go")
+    assert states.stage_state(plan, plan.stages[0]) == ("waiting", "163 of 200 comparisons to go")
     stage.run = work
     assert go(plan)
 
@@ -263,7 +263,7 @@ def test_a_broken_off_attempt_without_a_checkpoint_begins_in_an_empty_folder(
         go(toy(tmp_path / "r"))
     stage.run = work
     plan = toy(tmp_path / "r", {"a": 2})  # nothing was kept, so other settings are no contradiction
-    assert runs.stage_state(plan, plan.stages[0])[0] == "begun"
+    assert states.stage_state(plan, plan.stages[0])[0] == "begun"
     assert go(plan)
     files = json.loads((tmp_path / "r/learn.toy/manifest.json").read_text())["files"]
     assert set(files) == {"metrics.jsonl", "out.txt", "summary.json"}
@@ -299,7 +299,7 @@ def test_how_the_work_is_done_may_change_under_way(tmp_path: Path, stage: Simple
         go(planned(1))
     stage.run = lambda cfg, context: context.path("out.txt").write_text("x") and None
     assert go(planned(2))
-    assert runs.stage_state(planned(3), planned(3).stages[0])[0] == "done"
+    assert states.stage_state(planned(3), planned(3).stages[0])[0] == "done"
     stage.run = work
 
 
@@ -325,7 +325,7 @@ def test_lines_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
 
 def test_progress_is_noted_at_most_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(runs.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     context = StageContext(tmp_path, "learn.toy", 1, lambda step, steps, numbers: None)
     first = {"step": 1, "steps": 9, "left": None, "loss": 0.25}
     third = {"step": 3, "steps": 9, "left": 3.0, "loss": 0.25}  # two steps took 1 s, six remain
@@ -385,10 +385,10 @@ def test_a_second_process_is_refused(tmp_path: Path, stage: SimpleNamespace) -> 
     process.send_signal(signal.SIGSTOP)
     plan = toy(tmp_path / "r")
     try:
-        assert runs.stage_state(plan, plan.stages[0])[0] == "running"
+        assert states.stage_state(plan, plan.stages[0])[0] == "running"
         with pytest.raises(UserError, match="another process is running this stage; wait for it or stop it"):
             go(plan)
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=60)
-    assert runs.stage_state(plan, plan.stages[0])[0] == "begun"  # the lock went with its process
+    assert states.stage_state(plan, plan.stages[0])[0] == "begun"  # the lock went with its process
