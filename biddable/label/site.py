@@ -19,7 +19,7 @@ from pydantic import Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from biddable.label.views import accounts as admin
-from biddable.label.views import adjudication, guidelines, login, quality, tasks
+from biddable.label.views import adjudication, guidelines, login, profile, quality, tasks
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
 from biddable.store.accounts import Accounts
@@ -27,7 +27,15 @@ from biddable.store.store import open_store
 from biddable.web.app import create_app
 from biddable.web.settings import SiteSettings
 
-ROUTERS = (login.router, tasks.router, admin.router, guidelines.router, quality.router, adjudication.router)
+ROUTERS = (
+    login.router,
+    profile.router,
+    tasks.router,
+    admin.router,
+    guidelines.router,
+    quality.router,
+    adjudication.router,
+)
 
 
 class Config(SiteSettings):

@@ -1,4 +1,4 @@
-"""Admins' pages: people and invitations, and the log of what admins did."""
+"""Admins' pages on people: accounts and invitations, and the audit log."""
 
 from __future__ import annotations
 
@@ -16,52 +16,54 @@ router = guarded_router(prefix="/admin")
 
 @router.get("")
 def people(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
-    return _people(request, accounts, None)
+    return _render_people(request, accounts, None)
 
 
-def _people(request: Request, accounts: SiteAccounts, link: str | None) -> Response:
-    open_ = [
-        one
-        for one in invitations.list_invitations(accounts.store)
-        if not one.used and one.expires_at > accounts.store.clock()
+def _render_people(request: Request, accounts: SiteAccounts, link: str | None) -> Response:
+    """Accounts and open invitations; `link`: of the invitation that was just made."""
+    now = accounts.store.clock()
+    open_invitations = [
+        invitation
+        for invitation in invitations.list_invitations(accounts.store)
+        if not invitation.used and invitation.expires_at > now
     ]
-    return render(request, "admin.html", accounts=accounts.all(), invitations=open_, link=link)
+    return render(request, "admin.html", accounts=accounts.all(), invitations=open_invitations, link=link)
 
 
 @router.post("/invite")
 def invite(request: Request, accounts: SiteAccounts, me: Admin, form: Form) -> Response:
-    """Make an invitation; its link is shown this once."""
+    """Make an invitation. Its link is shown this once: the store has only its hash."""
     role, panel = form.get("role"), form.get("panel")
     if role not in ("admin", "labeler") or panel not in ("training", "held_out"):
-        raise UserError("a role (admin or labeler) and a panel (training or held_out) were expected")
+        raise UserError("role must be admin or labeler, and panel training or held_out")
     token = invitations.invite(accounts.store, me.id, role, panel, str(form.get("note", "")))  # type: ignore[arg-type]
-    begin = request.app.state.address or str(request.base_url).rstrip("/")
-    return _people(request, accounts, f"{begin}/invitation/{token}")
+    address = request.app.state.address or str(request.base_url).rstrip("/")
+    return _render_people(request, accounts, f"{address}/invitation/{token}")
 
 
 @router.post("/withdraw")
-def withdraw(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
+def withdraw_invitation(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
     invitations.withdraw_invitation(accounts.store, str(form.get("invitation", "")), me.id)
     return redirect("/admin")
 
 
 @router.post("/account")
-def account(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
-    """Close an account, open it again, or end its sessions."""
-    which, action = str(form.get("account", "")), form.get("action")
+def change_account(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
+    """Close an account, open it again, or revoke its sessions."""
+    account, action = str(form.get("account", "")), form.get("action")
     if action == "close":
-        if which == me.id:
+        if account == me.id:
             raise UserError("you cannot close your own account: ask another admin")
-        accounts.close(which, me.id)
+        accounts.close(account, me.id)
     elif action == "reopen":
-        accounts.reopen(which, me.id)
+        accounts.reopen(account, me.id)
     elif action == "revoke":
-        sessions.revoke_sessions(accounts.store, which, None, me.id)
+        sessions.revoke_sessions(accounts.store, account, None, me.id)
     else:
-        raise UserError("close, reopen or revoke was expected")
+        raise UserError("action must be close, reopen or revoke")
     return redirect("/admin")
 
 
 @router.get("/log")
-def log(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
+def audit_log(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
     return render(request, "log.html", lines=audit.audit_log(accounts.store))
