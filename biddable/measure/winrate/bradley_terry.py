@@ -66,7 +66,7 @@ def ladder(
 ) -> dict[str, Estimate]:
     """Elo points of every model, the strongest first, with 95 % intervals over prompts and labelers.
 
-    Where everybody says the same, resamples all agree and know nothing: then the interval is the fit's own (`statistics.sure_enough`).
+    Where everybody says the same, resamples all agree and know nothing: then the interval is the fit's own (`statistics.variance_floor`).
 
     Raises ValueError when the models fall into groups that were never compared with each other: nothing says which group is higher.
     """
@@ -91,7 +91,7 @@ def ladder(
         influence = np.stack([pull - pull.mean(), np.ones_like(pull)], axis=1)
         around = statistics.spread(influence, statistics.ratio, prompts, labelers, resamples, seed)
         half = around.quantile * math.sqrt(
-            statistics.sure_enough(around.variance, float(own[number]), won, prompts)
+            statistics.variance_floor(around.variance, float(own[number]), won, prompts)
         )
         result[name] = Estimate(
             *(POINTS * float(x) for x in (found[number], found[number] - half, found[number] + half))
