@@ -195,8 +195,8 @@ def t_test(value: float, variation: Spread, bounds: Bounds) -> Test:
     p = min(1.0, 0.5**variation.freedom) if value else 1.0
     if not math.isfinite(greatest - least):
         return Test(Estimate(value, value, value), p)
-    others = 1 - 0.025 ** (1 / (variation.freedom + 1))
-    low, high = value - others * (value - least), value + others * (greatest - value)
+    unseen = 1 - 0.025 ** (1 / (variation.freedom + 1))
+    low, high = value - unseen * (value - least), value + unseen * (greatest - value)
     return Test(Estimate(value, low, high), p)
 
 
