@@ -374,6 +374,10 @@ def test_a_paired_test_by_hand(tmp_path: Path) -> None:
         pytest.approx(1 / 6),
         3,
     )
+    # over sft: ppo wins all three, start loses two and ties once: 1, 1, 1/2 more
+    over_sft = next(t for t in tests if t["over"] == "sft")
+    assert (over_sft["model"], over_sft["minus"]) == ("ppo", "start")
+    assert over_sft["difference"] == pytest.approx(2.5 / 3)
     # variance of the mean: ((1/6)² + (1/6)² + (1/3)²) / (2 · 3) = 1/36; 4.3027 standard errors of 1/6 to each side
     assert row["low"] == pytest.approx(1 / 6 - 4.30265 / 6, rel=0.03)
     assert row["high"] == pytest.approx(1 / 6 + 4.30265 / 6, rel=0.03)
