@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from biddable.measure import judge, winrate
+from biddable.measure import judge, statistics, winrate
 from biddable.measure.judge import bias, endpoint
 from biddable.run import jsonl
 from biddable.run.config import UserError
@@ -346,3 +346,36 @@ def test_people_who_tie_say_nothing_about_agreement() -> None:
     assert agreement["people_with_each_other"] == 0.0
     tied = bias.agreement([row("judge", 1, 1)], people, 200, 1)
     assert tied["agreement_with_people"] is None and tied["people_with_each_other"] == 0.0
+
+
+def test_agreement_between_people_is_clustered_by_both() -> None:
+    """Three people on two prompts: each pair of people counts once under either name, so that what one of them does differently is one cluster."""
+    fields: dict[str, Any] = {"panel": "held_out", "simulated": False, "guideline": "g"}
+    answers = tuple(Answer(text=text, model=text) for text in ("a", "b"))
+    ranks = {
+        ("p", "w1"): (1, 2),
+        ("p", "w2"): (1, 2),
+        ("p", "w3"): (2, 1),
+        ("q", "w1"): (1, 2),
+        ("q", "w3"): (1, 2),
+    }
+    people = [
+        Comparison(
+            id=f"{p}{w}",
+            prompt=Prompt(id=p, messages=(Message(role="user", content="?"),), user="u"),
+            answers=answers,
+            ranks=rank,
+            labeler=w,
+            **fields,
+        )
+        for (p, w), rank in ranks.items()
+    ]
+    found = bias.agreement([people[0], people[3]], people, 200, 1)
+    same = [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]  # p: w1 w2, w1 w3, w2 w3; q: w1 w3
+    names = ["w1", "w2", "w1", "w3", "w2", "w3", "w1", "w3"]
+    rate = statistics.win_rate(same, ["p"] * 6 + ["q"] * 2, names, 200, 1)
+    assert found["people_with_each_other"] == rate.value == 0.5
+    assert (found["people_with_each_other_low"], found["people_with_each_other_high"]) == (
+        rate.low,
+        rate.high,
+    )
