@@ -156,13 +156,15 @@ def test_a_stage_says_what_it_makes_and_every_setting_is_explained_and_read(name
     )
     assert callable(stage.serve if catalog.is_site(name) else stage.run)
     assert stage.Config.model_config["frozen"]
-    classes = [cls for cls in stage.Config.__mro__ if cls.__module__.startswith("biddable.")]
+    # the stage's file, and those of the classes that its Config inherits settings from: what reads these stands beside them
     files = {
-        Path(inspect.getfile(cls)) for cls in classes
-    }  # an inherited setting may be read beside its class
+        Path(inspect.getfile(base))
+        for base in stage.Config.__mro__
+        if base.__module__.startswith("biddable.") and base.__module__ != "biddable.run.config"
+    }
     read = {
         node.attr
-        for file in files
+        for file in files | {Path(str(stage.__file__))}
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)

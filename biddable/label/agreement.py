@@ -76,9 +76,22 @@ def _signs(ranks: Sequence[int]) -> np.ndarray:
     return np.sign(row[:, None] - row[None, :])[np.triu_indices(len(row), 1)]
 
 
+def kendall_tau_b(first: Sequence[int], second: Sequence[int]) -> float | None:
+    """Kendall's tau-b of two rankings of the same answers; None when either ranks all alike.
+
+    (concordant - discordant) / sqrt(pairs untied in the first * pairs untied in the second). (Kendall and Gibbons 1990, chapter 3.)
+    """
+    return _tau_b(_signs(first), _signs(second))
+
+
+def _tau_b(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Tau-b from the signs of all pairs: their product is 1 for a concordant pair, -1 for a discordant one, 0 where either is tied."""
+    norm = np.sqrt(np.count_nonzero(first) * np.count_nonzero(second))
+    return float((first * second).sum() / norm) if norm else None
+
+
 def _couple(item: str, one: Ranking, other: Ranking, mine: np.ndarray, theirs: np.ndarray) -> Couple:
     product = mine * theirs
-    norm = np.sqrt(np.count_nonzero(mine) * np.count_nonzero(theirs))
     return Couple(
         item,
         one,
@@ -87,7 +100,7 @@ def _couple(item: str, one: Ranking, other: Ranking, mine: np.ndarray, theirs: n
         pairs=int(np.count_nonzero(product)),
         same=int((mine == theirs).sum()),
         all_pairs=len(mine),
-        tau=float(product.sum() / norm) if norm else None,
+        tau=_tau_b(mine, theirs),
     )
 
 

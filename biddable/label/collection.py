@@ -1,109 +1,111 @@
-"""What the kinds of label share: tasks made from replies, simulated people working through the queue, waiting for real ones."""
+"""Collecting labels: the settings that all kinds share, task sets made from replies, the simulated panel's work, waiting for real people."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel
+import pydantic_core
+from pydantic import BaseModel, Field
 
 from biddable.label import queue
-from biddable.label.queue import AssignedTask, CollectedLabel
-from biddable.label.simulated import labelers as people
+from biddable.label.kinds import AnyKind
+from biddable.label.queue import CollectedLabel
+from biddable.label.simulated import labelers
 from biddable.run import jsonl
-from biddable.run.config import Settings, UserError, Waiting
+from biddable.run.config import Input, Settings, UserError, Waiting
 from biddable.run.context import StageContext
-from biddable.run.records import Answer, Prompt, Replies, Split, hash_fraction
+from biddable.run.records import (
+    Answer,
+    Comparison,
+    Demonstration,
+    Probe,
+    Prompt,
+    Rating,
+    Replies,
+    RuleCheck,
+    Split,
+    hash_fraction,
+)
 from biddable.store import gold as store_gold
 from biddable.store import guidelines as store_guidelines
 from biddable.store.store import Store, open_store
-from biddable.store.types import Person as Member
-from biddable.store.types import Task as Asked
-from biddable.store.types import TaskSet
+from biddable.store.types import Person, Task, TaskSet
 
 Panel = Literal["training", "held_out"]
-
-Labelers = Literal["simulated", "people"]
-"""Who answers: the simulated panel, at once and by itself, or real people at the labeling site."""
 
 GUIDELINES: dict[Panel, str] = {"training": "training", "held_out": "evaluation"}
 """Helpfulness comes first in training labels, truthfulness and harmlessness in evaluation (Ouyang et al. 2022, 3.4): two documents."""
 
 
-NOT_ASKED = {"replies", "prompts", "store", "guidelines", "enough", "gold", "gold_share", "priority"}
-"""Settings that change nothing about the questions: with others of them the same answers are found again."""
+class LabelSettings(Settings):
+    """What every kind of label can be told."""
+
+    guidelines: Input | None = None
+    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
+    enough: float = Field(default=1.0, gt=0, le=1)
+    """Share of the wanted answers after which the records are written."""
+    priority: int = 0
+    """People are offered tasks of higher priority first."""
+    store: str | None = None
+    """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
 
-class Gold(NamedTuple):
-    """Tasks whose answers are known, mixed unseen into real people's work."""
+class PanelSettings(Settings):
+    """Kinds that either panel may be asked for; the others ask the training panel."""
 
-    known: Sequence[tuple[Asked, str]]  # each with the expected Answer as JSON, in the order of the replies
-    share: float
-
-
-class Crew(NamedTuple):
-    """Who is asked, and where what they say is kept."""
-
-    panel: Panel
-    labelers: Labelers
-    size: int  # simulated people
-    store: str | None  # URL or path; None: store.db beside the stage folders
-    guidelines: Path | None = None  # folder with training.md and evaluation.md; None: ours
-    enough: float = 1.0  # share of the wanted answers after which the records are written
-    priority: int = 0  # people are offered tasks of higher priority first
-    gold: Gold | None = None
+    panel: Panel = "training"
+    """Who is asked: the `training` panel reads the guideline that puts helpfulness first, `held_out` the evaluation's (Ouyang et al. 2022, 3.4)."""
 
 
-def read_replies(where: Path) -> list[tuple[str, Replies]]:
-    """Each line of replies.jsonl with its task's id, which depends on the line alone: going on finds the same tasks again.
+class LabelerSettings(Settings):
+    """Kinds that simulated people can answer too."""
 
-    The hash comes first, and tasks are given in the order of their ids: neighbours in the file do not go to neighbours in the panel.
-    """
-    rows = jsonl.read(where if where.is_file() else where / "replies.jsonl", Replies)
-    found: dict[str, Replies] = {}
-    for row in rows:
-        name, copies = task_name(row), 1
-        while name in found:  # the same answers twice are two tasks
-            copies += 1
-            name = f"{task_name(row)}-{copies}"
-        found[name] = row
-    return list(found.items())
+    labelers: Literal["simulated", "people"] = "people"
+    """Who answers: `simulated` people, marked as such in everything made from it, or real `people`."""
+    people: int = Field(default=12, ge=1)
+    """Simulated people in the panel (Ouyang et al. 2022 had about 40 contractors). Not used when real people answer."""
 
 
-def task_name(row: Prompted) -> str:
-    """A task's id within its set."""
-    digest = hashlib.sha256(
-        row.model_dump_json(exclude_none=True).encode("utf-8", "surrogatepass")
-    ).hexdigest()
-    return f"{digest[:10]}-{row.prompt.id}"
+class PromptSettings(Settings):
+    """Kinds that may be limited to some of the prompts."""
+
+    splits: tuple[Split, ...] | None = None
+    """Only prompts of these splits; none: all."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most so many prompts, chosen by hash; none: all."""
 
 
-def gold(
-    where: Path | None, share: float, known: Sequence[tuple[Replies, BaseModel]], asked: Sequence[Asked]
-) -> Gold | None:
-    """Questions with their known answers, to be mixed in. Raises UserError for one that is asked in earnest as well, or known twice."""
-    if where is None or not known:
-        return None
-    taken = {task.id for task in asked}
-    wrong, found = [], {}
-    for number, (replies, answer) in enumerate(known, 1):
-        name = task_name(replies)
-        if name in taken:
-            wrong.append(
-                f"{where}:{number}: prompt {replies.prompt.id} is among the replies too; a gold item must not be ordinary work"
-            )
-        if name in found:
-            wrong.append(
-                f"{where}:{number}: prompt {replies.prompt.id} with the same answers is known already from an earlier line"
-            )
-        found[name] = (Asked(name, replies.model_dump_json(exclude_none=True)), answer.model_dump_json())
-    if wrong:
-        raise UserError(wrong)
-    return Gold(tuple(found.values()), share)
+class GoldSettings(Settings):
+    """Kinds whose answers can be compared with known ones."""
+
+    gold: Input | None = None
+    """A file of this kind's records by people whose judgment is trusted; their questions are mixed unseen into real people's work, and
+    never become records."""
+    gold_share: float = Field(default=0.05, gt=0, lt=1)
+    """How much of a person's work is gold."""
+
+
+NOT_HASHED = {"replies", "prompts", "store", "guidelines", "enough", "gold", "gold_share", "priority"}
+"""Settings that change nothing about the questions: whatever they are, the same answers are found again."""
+HASHED_LAST = ("labelers", "panel", "people", "overlap", "double_share", "splits", "limit")
+"""Settings that several kinds have are hashed after a kind's own, in this order. It is frozen: sets in people's stores are named by it."""
+
+
+def task_set_name(context: StageContext, cfg: Settings, tasks: Sequence[Task]) -> str:
+    """Run, stage and a hash of settings and questions: other questions or settings are another set, a second start is the same."""
+    settings = cfg.model_dump(mode="json", exclude=NOT_HASHED)
+    names = [name for name in settings if name not in HASHED_LAST]
+    names += [name for name in HASHED_LAST if name in settings]
+    text = pydantic_core.to_json({name: settings[name] for name in names}).decode()
+    digest = hashlib.sha256(f"{context.seed} {text}".encode())
+    for task in tasks:
+        digest.update(f"\n{task.id} {task.overlap} {task.question}".encode("utf-8", "surrogatepass"))
+    return f"{context.folder.resolve().parent.name}/{context.key}/{digest.hexdigest()[:12]}"
 
 
 class Prompted(Protocol):
@@ -118,28 +120,75 @@ class Prompted(Protocol):
 Row = TypeVar("Row", bound=Prompted)
 
 
-def chosen(
-    rows: Sequence[tuple[str, Row]], splits: Sequence[Split] | None, limit: int | None, context: StageContext
+def read_replies(path: Path) -> list[tuple[str, Replies]]:
+    """Each line of replies.jsonl with its task's id, which depends on the line alone: a second start finds the same tasks again.
+
+    Ids begin with a hash, and tasks are handed out in the order of their ids: neighbours in the file do not go to neighbours in the panel.
+    """
+    rows: dict[str, Replies] = {}
+    for row in jsonl.read(path if path.is_file() else path / "replies.jsonl", Replies):
+        name, copies = task_id(row), 1
+        while name in rows:  # the same answers twice are two tasks
+            copies += 1
+            name = f"{task_id(row)}-{copies}"
+        rows[name] = row
+    return list(rows.items())
+
+
+def task_id(row: Prompted) -> str:
+    """A task's id within its set."""
+    text = row.model_dump_json(exclude_none=True).encode("utf-8", "surrogatepass")
+    return f"{hashlib.sha256(text).hexdigest()[:10]}-{row.prompt.id}"
+
+
+def select_prompts(
+    rows: Sequence[tuple[str, Row]], cfg: PromptSettings, context: StageContext
 ) -> list[tuple[str, Row]]:
-    """The rows whose prompts are of these splits, at most so many prompts, in their order. Raises UserError when a split has none."""
-    wanted = [(name, row) for name, row in rows if splits is None or row.prompt.split in splits]
-    wrong = [
+    """The rows whose prompts are of the wanted splits, at most `limit` prompts, in their order. Raises UserError when a split has none."""
+    in_splits = [(name, row) for name, row in rows if cfg.splits is None or row.prompt.split in cfg.splits]
+    errors = [
         f"[{context.key}] splits: no prompt belongs to {split}; change splits, or those of the stage that it reads"
-        for split in splits or ()
-        if all(row.prompt.split != split for _, row in wanted)
+        for split in cfg.splits or ()
+        if all(row.prompt.split != split for _, row in in_splits)
     ]
-    if wrong:
-        raise UserError(wrong)
+    if errors:
+        raise UserError(errors)
     by_hash = sorted(
-        {row.prompt.id for _, row in wanted}, key=lambda one: (hash_fraction("limit", context.seed, one), one)
+        {row.prompt.id for _, row in in_splits}, key=lambda id: (hash_fraction("limit", context.seed, id), id)
     )
-    kept = set(by_hash[:limit])
-    return [(name, row) for name, row in wanted if row.prompt.id in kept]
+    selected = set(by_hash[: cfg.limit])
+    return [(name, row) for name, row in in_splits if row.prompt.id in selected]
 
 
 def blind(answers: Sequence[Answer], shown: Sequence[int]) -> tuple[Answer, ...]:
-    """The answers in the order shown, with nothing that tells where they come from."""
+    """The answers in the order shown, with nothing that tells which model gave them."""
     return tuple(Answer(text=answers[i].text, model="", finish=answers[i].finish) for i in shown)
+
+
+def gold_tasks(
+    path: Path | None, rows: Sequence[tuple[Replies, BaseModel]], tasks: Sequence[Task]
+) -> list[tuple[Task, str]]:
+    """Tasks with their expected answers as JSON, to be mixed in unseen. `rows` are the lines of the file at `path`.
+
+    Raises UserError for one that is ordinary work as well, or that comes twice: which answer is right then?
+    """
+    ordinary = {task.id for task in tasks}
+    errors: list[str] = []
+    gold: dict[str, tuple[Task, str]] = {}
+    for number, (replies, answer) in enumerate(rows, 1):
+        name = task_id(replies)
+        if name in ordinary:
+            errors.append(
+                f"{path}:{number}: prompt {replies.prompt.id} is among the replies too; a gold item must not be ordinary work"
+            )
+        if name in gold:
+            errors.append(
+                f"{path}:{number}: prompt {replies.prompt.id} with the same answers is known already from an earlier line"
+            )
+        gold[name] = (Task(name, replies.model_dump_json(exclude_none=True)), answer.model_dump_json())
+    if errors:
+        raise UserError(errors)
+    return list(gold.values())
 
 
 def guideline(panel: Panel, folder: Path | None = None) -> tuple[str, str]:
@@ -150,95 +199,70 @@ def guideline(panel: Panel, folder: Path | None = None) -> tuple[str, str]:
         return name, path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path}: the guideline of the panel {panel} was expected there, Markdown in UTF-8 ({error})"
+            f"{path}: expected the guideline of the panel {panel}, Markdown in UTF-8 ({error})"
         ) from error
 
 
-def put_in_force(store: Store, panel: Panel, folder: Path | None = None) -> None:
+def publish_default_guideline(store: Store, panel: Panel, folder: Path | None = None) -> None:
     """Put a panel's guideline in force, unless there is one already: an admin may have written another."""
     name, text = guideline(panel, folder)
     if store_guidelines.current_guideline(store, name) is None:
         store_guidelines.publish_guideline(store, name, text)
 
 
-def task_set_name(context: StageContext, cfg: Settings, asked: Sequence[Asked]) -> str:
-    """Run, stage and a hash of settings and questions: other questions or settings are another set, a second start is the same."""
-    digest = hashlib.sha256(f"{context.seed} {cfg.model_dump_json(exclude=NOT_ASKED)}".encode())
-    for task in asked:
-        digest.update(f"\n{task.id} {task.overlap} {task.question}".encode("utf-8", "surrogatepass"))
-    return f"{context.folder.resolve().parent.name}/{context.key}/{digest.hexdigest()[:12]}"
+def panel_of(cfg: Settings) -> Panel:
+    """The panel that is asked."""
+    return cfg.panel if isinstance(cfg, PanelSettings) else "training"
 
 
-def done_by(
-    crew: Crew,
-    task_set: str,
-    asked: Sequence[Asked],
-    answer: Callable[[people.Person, AssignedTask], BaseModel],
+def collect_labels(
+    kind: AnyKind,
+    cfg: LabelSettings,
+    tasks: Sequence[Task],
     context: StageContext,
+    gold: Sequence[tuple[Task, str]] = (),
 ) -> list[CollectedLabel]:
-    """Put the tasks to the crew and give back all labels, sorted by task and person.
+    """Put the tasks to the panel and give back all labels, sorted by task and person: simulated people's at once.
 
-    `answer` is a simulated person's. Raises Waiting while real people still have to answer, UserError when the panel is too small.
+    `gold` are tasks with their expected answers, which real people get among the others. Raises Waiting while real people still have to
+    answer, UserError when the simulated panel is too small.
     """
-    most = max(task.overlap for task in asked)
-    if crew.labelers == "simulated" and crew.size < most:
+    name, panel = task_set_name(context, cfg, tasks), panel_of(cfg)
+    simulated = isinstance(cfg, LabelerSettings) and cfg.labelers == "simulated"
+    most = max(task.overlap for task in tasks)
+    if isinstance(cfg, LabelerSettings) and simulated and cfg.people < most:
         raise UserError(
-            f"[{context.key}] people = {crew.size}: some tasks go to {most} people each; at least {most} were expected"
+            f"[{context.key}] people = {cfg.people}: some tasks go to {most} people each; must be at least {most}"
         )
-    kind = ".".join(context.key.split(".")[:2])
-    simulated = crew.labelers == "simulated"
-    with open_store(crew.store or context.folder.parent / "store.db", durable=not simulated) as store:
-        whole = TaskSet(task_set, kind, crew.panel, simulated, priority=crew.priority)
-        if crew.gold is not None and not simulated:
-            whole = replace(whole, gold=f"{task_set}/gold", gold_share=crew.gold.share)
-            own = [(replace(task, id=f"{task_set}#{task.id}"), key) for task, key in crew.gold.known]
-            store_gold.put_gold(
-                store, replace(whole, name=f"{task_set}/gold", gold=None, gold_share=0.0), own
-            )
-        store.put_tasks(whole, [replace(task, id=f"{task_set}#{task.id}") for task in asked])
-        if not simulated:
-            put_in_force(store, crew.panel, crew.guidelines)
+    with open_store(cfg.store or context.folder.parent / "store.db", durable=not simulated) as store:
+        task_set = TaskSet(name, f"label.{_noun(context)}", panel, simulated, priority=cfg.priority)
+        if gold and isinstance(cfg, GoldSettings) and not simulated:
+            task_set = replace(task_set, gold=f"{name}/gold", gold_share=cfg.gold_share)
+            gold_set = replace(task_set, name=f"{name}/gold", gold=None, gold_share=0.0)
+            store_gold.put_gold(store, gold_set, [(replace(t, id=f"{name}#{t.id}"), key) for t, key in gold])
+        store.put_tasks(task_set, [replace(task, id=f"{name}#{task.id}") for task in tasks])
+        if isinstance(cfg, LabelerSettings) and simulated:
+            version = store.add_guideline(*guideline(panel, cfg.guidelines))
+            people = labelers.panel(panel, context.seed, cfg.people)
+            store.add_people([Person(person.id, person.id, panel, True) for person in people])
+            simulate(store, name, people, version, kind, context)
         else:
-            version = store.add_guideline(*guideline(crew.panel, crew.guidelines))
-            panel = people.panel(crew.panel, context.seed, crew.size)
-            store.add_people([Member(person.id, person.id, crew.panel, True) for person in panel])
-            simulate(store, task_set, panel, version, answer, context)
-        wanted, there = queue.progress(store, task_set)
-        context.progress(there, wanted)
-        if there < (needed := math.ceil(crew.enough * wanted)):
-            noun = kind.split(".")[1]
+            publish_default_guideline(store, panel, cfg.guidelines)
+        wanted, answered = queue.progress(store, name)
+        context.progress(answered, wanted)
+        if answered < (needed := math.ceil(cfg.enough * wanted)):
             raise Waiting(
-                f"{needed - there} of {needed} {noun} to go: people of the panel {crew.panel} give them"
+                f"{needed - answered} of {needed} {_noun(context)} to go: people of the panel {panel} give them"
             )
-        return queue.collected_labels(store, task_set)
-
-
-def asked_of_people(
-    panel: Panel,
-    store: str | None,
-    guidelines: Path | None,
-    enough: float,
-    priority: int,
-    task_set: str,
-    asked: Sequence[Asked],
-    context: StageContext,
-) -> list[CollectedLabel]:
-    """As `done_by`, of a kind that only real people can answer."""
-    return done_by(
-        Crew(panel, "people", 0, store, guidelines, enough, priority), task_set, asked, _nobody, context
-    )
-
-
-def _nobody(person: people.Person, task: AssignedTask) -> BaseModel:
-    raise AssertionError(f"{person.id} was asked for {task.kind}")
+        return queue.collected_labels(store, name)
 
 
 def simulate(
     store: Store,
     task_set: str,
-    panel: Sequence[people.Person],
+    panel: Sequence[labelers.Person],
     guideline_version: str,
-    answer: Callable[[people.Person, AssignedTask], BaseModel],
+    kind: AnyKind,
     context: StageContext,
 ) -> None:
     """Simulated people take tasks in turn until none is left.
@@ -247,15 +271,69 @@ def simulate(
     """
     counts = queue.answers_by_person(store, task_set)
     working = {person.id: person for person in panel}
-    wanted, there = queue.progress(store, task_set)
+    wanted, answered = queue.progress(store, task_set)
     while working:
-        name = min(working, key=lambda one: (counts.get(one, 0), one))
+        name = min(working, key=lambda id: (counts.get(id, 0), id))
         task = queue.next_task(store, task_set, name)
         if task is None:
             del working[name]
             continue
-        queue.submit(store, task, name, answer(working[name], task), guideline_version, 0.0)
+        question = kind.question(task)
+        answer = kind.simulate(working[name], question)
+        kind.check(question, answer)
+        queue.submit(store, task, name, answer, guideline_version, 0.0)
         counts[name] = counts.get(name, 0) + 1
-        there += 1
-        if there % 20 == 0:
-            context.progress(there, wanted)
+        answered += 1
+        if answered % 20 == 0:
+            context.progress(answered, wanted)
+
+
+class LabelRecord(Protocol):
+    """What all records of labels say: who gave them under which guideline."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def labeler(self) -> str: ...
+    @property
+    def simulated(self) -> bool: ...
+    @property
+    def guideline(self) -> str: ...
+
+
+R = TypeVar("R", Prompt, Demonstration, Comparison, Rating, RuleCheck, Probe)
+
+
+def records_of(kind: AnyKind, labels: Sequence[CollectedLabel], record_type: type[R]) -> list[R]:
+    """The records of one type that labels come to, by id. Labels that an admin decided against count for nothing."""
+    rows = [row for label in labels if label.stands for row in kind.records(label)]
+    return sorted((row for row in rows if isinstance(row, record_type)), key=lambda row: str(row.id))
+
+
+def write_records(
+    kind: AnyKind, labels: Sequence[CollectedLabel], record_type: type[R], context: StageContext
+) -> list[R]:
+    """Write a stage's records into the file of its name, `ratings.jsonl` of `label.ratings`; returns them."""
+    rows = records_of(kind, labels, record_type)
+    jsonl.write(context.path(f"{_noun(context)}.jsonl"), rows)
+    return rows
+
+
+def summarise(rows: Sequence[LabelRecord], cfg: LabelSettings, context: StageContext) -> dict[str, Any]:
+    """What the summaries of all kinds say of their records."""
+    prompts = {
+        row.prompt.id for row in rows if isinstance(row, Demonstration | Comparison | Rating | RuleCheck)
+    }
+    return {
+        _noun(context): len(rows),
+        **({"prompts": len(prompts)} if prompts else {}),
+        "labelers": len({row.labeler for row in rows}),
+        "simulated": any(row.simulated for row in rows),
+        "panel": panel_of(cfg),
+        "guideline": ", ".join(sorted({row.guideline for row in rows})),
+    }
+
+
+def _noun(context: StageContext) -> str:
+    """What a stage collects: its name without the room and without the third word."""
+    return context.key.split(".")[1]

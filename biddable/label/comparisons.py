@@ -7,65 +7,48 @@ Every prompt is ranked by `overlap` people, and a share of the prompts by one mo
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from biddable.label import collection, queue
-from biddable.label.form import LETTERS, Fields, made, metadata, number, one
-from biddable.label.queue import AssignedTask, CollectedLabel
-from biddable.label.simulated import labelers as people
-from biddable.run.config import Input, Settings, UserError
+from biddable.label import collection
+from biddable.label.collection import (
+    GoldSettings,
+    LabelerSettings,
+    LabelSettings,
+    PanelSettings,
+    PromptSettings,
+)
+from biddable.label.form import LETTERS, Fields, build_answer, number_field, text_field, yes_no_fields
+from biddable.label.kinds import LabelKind, Score, TaskView, in_stored_order
+from biddable.label.queue import CollectedLabel
+from biddable.label.simulated import labelers
+from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
 from biddable.run.jsonl import read, write
-from biddable.run.records import Answer as Given
-from biddable.run.records import Comparison, Demonstration, Prompt, Record, Replies, Split, hash_fraction
-from biddable.store.types import Task as Asked
-
-Value = TypeVar("Value")
+from biddable.run.records import Answer, Comparison, Demonstration, Prompt, Record, Replies, hash_fraction
+from biddable.store.types import Task
 
 
-class Config(Settings):
+class Config(LabelerSettings, PanelSettings, PromptSettings, GoldSettings, LabelSettings):
     replies: Input = Path("learn.replies")
     """Prompts with the answers to be ranked (K = 4 to 9 each: Ouyang et al. 2022, 3.5)."""
-    labelers: collection.Labelers = "people"
-    """Who answers: `simulated` people, marked as such in everything made from it, or real `people`."""
-    panel: Literal["training", "held_out"] = "training"
-    """Whose rankings: the `training` panel reads the guideline that puts helpfulness first, `held_out` the evaluation's (3.4)."""
-    people: int = Field(default=12, ge=1)
-    """Simulated people in the panel (the paper had about 40 contractors). Not used when real people answer."""
     overlap: int = Field(default=1, ge=1)
     """People per prompt."""
     double_share: float = Field(default=0.2, ge=0, le=1)
     """Share of the prompts, chosen by hash, that one person more ranks: agreement is measured on them."""
-    splits: tuple[Split, ...] | None = None
-    """Only prompts of these splits; none: all."""
-    limit: int | None = Field(default=None, ge=1)
-    """At most so many prompts, chosen by hash; none: all."""
-    guidelines: Input | None = None
-    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
-    enough: float = Field(default=1.0, gt=0, le=1)
-    """Share of the wanted answers after which the records are written."""
-    gold: Input | None = None
-    """A file of comparisons by people whose judgment is trusted; their questions are mixed unseen into real people's work, and never become records."""
-    gold_share: float = Field(default=0.05, gt=0, lt=1)
-    """How much of a person's work is gold."""
-    priority: int = 0
-    """People are offered tasks of higher priority first."""
-    store: str | None = None
-    """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
 
-class Question(Record):
+class RankingQuestion(Record):
     """What a labeler sees."""
 
     prompt: Prompt
-    answers: tuple[Given, ...] = Field(min_length=2)
+    answers: tuple[Answer, ...] = Field(min_length=2)
 
 
-class Answer(Record):
+class RankingAnswer(Record):
     """ranks[i] belongs to the answer shown at place i; 1 is best, equal ranks are a tie. None: they cannot be ranked, and no record comes of it.
 
     So do `overall`, the 1 to 7 of each answer, and `metadata`, its yes/no questions; both may be left open. `better` is an answer that the
@@ -80,10 +63,8 @@ class Answer(Record):
     comment: str | None = None
 
     @model_validator(mode="after")
-    def _from_one(self) -> Answer:
-        if self.ranks is None:
-            return self
-        if min(self.ranks) != 1 or max(self.ranks) > len(self.ranks):
+    def _from_one(self) -> RankingAnswer:
+        if self.ranks is not None and (min(self.ranks) != 1 or max(self.ranks) > len(self.ranks)):
             raise ValueError(
                 f"ranks {list(self.ranks)}: the best has rank 1, none is above {len(self.ranks)}"
             )
@@ -96,174 +77,192 @@ def dense(ranks: Sequence[int]) -> tuple[int, ...]:
     return tuple(place[rank] for rank in ranks)
 
 
-def question(task: AssignedTask) -> Question:
-    """The blind view of a task."""
-    replies = Replies.model_validate_json(task.question)
-    return Question(prompt=replies.prompt, answers=collection.blind(replies.answers, task.shown))
+class Comparisons(LabelKind[Replies, RankingQuestion, RankingAnswer]):
+    title = "Rank the answers"
+    task_type = Replies
+    answer_type = RankingAnswer
+    has_agreement = True
 
+    def blind(self, task: Replies, shown: Sequence[int]) -> RankingQuestion:
+        return RankingQuestion(prompt=task.prompt, answers=collection.blind(task.answers, shown))
 
-def check(question: Question, answer: Answer) -> None:
-    """Raises UserError when the answer does not fit the question."""
-    for name, said in (("ranks", answer.ranks), ("overall", answer.overall), ("metadata", answer.metadata)):
-        if said is not None and len(said) != len(question.answers):
+    def check(self, question: RankingQuestion, answer: RankingAnswer) -> None:
+        for name in ("ranks", "overall", "metadata"):
+            values = getattr(answer, name)
+            if values is not None and len(values) != len(question.answers):
+                raise UserError(
+                    f"{name} {list(values)}: expected one for each of the {len(question.answers)} answers"
+                )
+
+    def form(self, question: RankingQuestion, fields: Fields) -> RankingAnswer:
+        """Raises UserError while an answer has no rank, unless the form says that they cannot be ranked."""
+        places = range(len(question.answers))
+        ranks = [number_field(fields, f"rank-{i}") for i in places]
+        unranked = text_field(fields, "not_ranked") is not None
+        if not unranked and None in ranks:
+            missing = ", ".join(LETTERS[i] for i in places if ranks[i] is None)
             raise UserError(
-                f"{name} {list(said)}: one for each of the {len(question.answers)} answers was expected"
+                f"no rank yet: {missing}; give each answer a rank, or say that they cannot be ranked"
             )
-
-
-def form(question: Question, fields: Fields) -> Answer:
-    """What the page sent. Raises UserError while an answer has no rank, unless it says that they cannot be ranked."""
-    places = range(len(question.answers))
-    ranks = [number(fields, f"rank-{i}") for i in places]
-    unranked = one(fields, "not_ranked") is not None
-    if not unranked and None in ranks:
-        missing = ", ".join(LETTERS[i] for i in places if ranks[i] is None)
-        raise UserError(f"no rank yet: {missing}; give each answer a rank, or say that they cannot be ranked")
-    overall = [number(fields, f"overall-{i}") for i in places]
-    return made(
-        Answer,
-        ranks=None if unranked else dense([rank for rank in ranks if rank is not None]),
-        overall=overall if any(overall) else None,
-        metadata=[metadata(fields, i) if overall[i] else None for i in places] if any(overall) else None,
-        all_bad=one(fields, "all_bad") is not None or None,
-        better=one(fields, "better"),
-        comment=one(fields, "comment"),
-    )
-
-
-def contradictions(answer: Answer) -> list[str]:
-    """Pairs whose ranks and 1 to 7 say opposite things: pointed out to the labeler, never forbidden."""
-    if answer.ranks is None or answer.overall is None:
-        return []
-    rows = list(zip(LETTERS, answer.ranks, answer.overall, strict=False))
-    return [
-        f"{a} is ranked above {b} but has the lower score ({x} and {y})"
-        for a, i, x in rows
-        for b, j, y in rows
-        if i < j and x is not None and y is not None and x < y
-    ]
-
-
-def simulated(person: people.Person, question: Question) -> Answer:
-    """What this simulated person answers."""
-    return Answer(ranks=people.rank(person, question.prompt, question.answers))
-
-
-def records(labels: Sequence[CollectedLabel]) -> list[Comparison]:
-    """Labels as records, the ranks brought from the order shown back to the order of the replies."""
-    found = []
-    for label in labels:
-        replies, said = Replies.model_validate_json(label.question), Answer.model_validate_json(label.answer)
-        if said.ranks is None:
-            continue
-        ranks = _stored(label.shown, said.ranks)
-        assert ranks is not None
-        found.append(
-            Comparison(
-                id=f"{queue.id_in_set(label.task)}-{label.person.pseudonym}",
-                prompt=replies.prompt,
-                answers=replies.answers,
-                ranks=ranks,
-                overall=_stored(label.shown, said.overall),
-                metadata=_stored(label.shown, said.metadata),
-                all_bad=said.all_bad,
-                comment=said.comment,
-                labeler=label.person.pseudonym,
-                panel=label.person.panel,
-                simulated=label.person.simulated,
-                guideline=label.guideline,
-            )
+        overall = [number_field(fields, f"overall-{i}") for i in places]
+        # a form of an answer without a score was not filled in: its unticked boxes do not mean no
+        marks = [yes_no_fields(fields, i) if overall[i] else None for i in places]
+        return build_answer(
+            RankingAnswer,
+            ranks=None if unranked else dense([rank for rank in ranks if rank is not None]),
+            overall=overall if any(overall) else None,
+            metadata=marks if any(overall) else None,
+            all_bad=text_field(fields, "all_bad") is not None or None,
+            better=text_field(fields, "better"),
+            comment=text_field(fields, "comment"),
         )
-    return found
 
+    def hints(self, answer: RankingAnswer) -> list[str]:
+        """Pairs whose ranks and 1 to 7 say opposite things."""
+        if answer.ranks is None or answer.overall is None:
+            return []
+        rows = list(zip(LETTERS, answer.ranks, answer.overall, strict=False))
+        return [
+            f"{a} is ranked above {b} but has the lower score ({x} and {y})"
+            for a, i, x in rows
+            for b, j, y in rows
+            if i < j and x is not None and y is not None and x < y
+        ]
 
-def _stored(shown: Sequence[int], said: Sequence[Value] | None) -> tuple[Value, ...] | None:
-    """What was said in the order shown, in the order of the replies."""
-    if said is None:
-        return None
-    by_answer = dict(zip(shown, said, strict=True))
-    return tuple(by_answer[i] for i in range(len(by_answer)))
+    def simulate(self, person: labelers.Person, question: RankingQuestion) -> RankingAnswer:
+        return RankingAnswer(ranks=labelers.rank(person, question.prompt, question.answers))
 
-
-def written(labels: Sequence[CollectedLabel]) -> list[Demonstration]:
-    """The better answers that labelers wrote, as demonstrations."""
-    found = []
-    for label in labels:
-        said = Answer.model_validate_json(label.answer)
-        if said.better is not None:
-            found.append(
-                Demonstration(
-                    id=f"{queue.id_in_set(label.task)}-{label.person.pseudonym}",
-                    prompt=Replies.model_validate_json(label.question).prompt,
-                    answer=Given(text=said.better, model="people"),
-                    labeler=label.person.pseudonym,
-                    simulated=label.person.simulated,
-                    guideline=label.guideline,
+    def records(self, label: CollectedLabel) -> list[Comparison | Demonstration]:
+        """The ranking, brought from the order shown to that of the replies, and the better answer that the labeler wrote."""
+        task, answer, ranks = self.task(label.question), self.answer(label), self.ranks(label)
+        rows: list[Comparison | Demonstration] = []
+        if ranks is not None:
+            rows.append(
+                Comparison(
+                    id=label.record_id,
+                    prompt=task.prompt,
+                    answers=task.answers,
+                    ranks=ranks,
+                    overall=None if answer.overall is None else in_stored_order(label.shown, answer.overall),
+                    metadata=None
+                    if answer.metadata is None
+                    else in_stored_order(label.shown, answer.metadata),
+                    all_bad=answer.all_bad,
+                    comment=answer.comment,
+                    panel=label.person.panel,
+                    **label.provenance,
                 )
             )
-    return found
+        if answer.better is not None:
+            rows.append(
+                Demonstration(
+                    id=label.record_id,
+                    prompt=task.prompt,
+                    answer=Answer(text=answer.better, model="people"),
+                    **label.provenance,
+                )
+            )
+        return rows
+
+    def ranks(self, label: CollectedLabel) -> tuple[int, ...] | None:
+        ranks = self.answer(label).ranks
+        return None if ranks is None else in_stored_order(label.shown, ranks)
+
+    def scores(self, label: CollectedLabel) -> list[Score]:
+        """The 1 to 7 and the yes/no questions beside the ranking; answers of which neither was said are left out."""
+        answer, none = self.answer(label), (None,) * len(label.shown)
+        rows = [
+            Score(f"{label.task}/{number}", overall, marks or {})
+            for number, overall, marks in zip(
+                label.shown, answer.overall or none, answer.metadata or none, strict=True
+            )
+        ]
+        return [row for row in rows if row.overall is not None or row.marks]
+
+    def distance(self, first: CollectedLabel, second: CollectedLabel) -> float | None:
+        """(1 - τ-b) / 2: 0 for the same order, 1 for the reverse; None when somebody ranked nothing, or everything alike."""
+        from biddable.label import agreement  # here: numpy loads slowly, and no page for labelers needs it
+
+        ranks = self.ranks(first), self.ranks(second)
+        if ranks[0] is None or ranks[1] is None:
+            return None
+        tau = agreement.kendall_tau_b(ranks[0], ranks[1])
+        return None if tau is None else (1 - tau) / 2
+
+    def gold_score(self, label: CollectedLabel, expected: RankingAnswer) -> float | None:
+        return rankings_score([(self.ranks_or_ties(label), expected.ranks or ())])
+
+    def ranks_or_ties(self, label: CollectedLabel) -> tuple[int, ...]:
+        """The ranks in the order stored; answers that cannot be ranked are all alike."""
+        return self.ranks(label) or (1,) * len(label.shown)
+
+    def view(self, task: Replies) -> TaskView:
+        return TaskView.of_prompt(task.prompt, task.answers)
+
+
+KIND = Comparisons()
+
+
+def rankings_score(rankings: Iterable[tuple[Sequence[int], Sequence[int]]]) -> float | None:
+    """Share of the answer pairs ordered by a trusted ranking that a labeler's orders alike, over (labeler's, trusted) ranks.
+
+    A labeler's tie where the trusted ranking has none counts half: tying everything scores 1/2, as guessing does.
+    """
+    right, pairs = 0.0, 0
+    for ranks, trusted in rankings:
+        for i, j in itertools.combinations(range(len(trusted)), 2):
+            if trusted[i] != trusted[j]:
+                pairs += 1
+                alike = (ranks[i] < ranks[j]) == (trusted[i] < trusted[j])
+                right += 0.5 if ranks[i] == ranks[j] else float(alike)
+    return right / pairs if pairs else None
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    asked = [
-        Asked(name, row.model_dump_json(exclude_none=True), cfg.overlap + double)
-        for name, row in ranked(
-            collection.chosen(collection.read_replies(cfg.replies), cfg.splits, cfg.limit, context), context
-        )
-        for double in [int(hash_fraction("double", context.seed, row.prompt.id) < cfg.double_share)]
+    replies = collection.select_prompts(collection.read_replies(cfg.replies), cfg, context)
+    check_answer_counts([row for _, row in replies], context.key)
+    tasks = [
+        Task(name, row.model_dump_json(exclude_none=True), cfg.overlap + is_double(row.prompt, cfg, context))
+        for name, row in replies
     ]
-    known = [
-        (Replies(prompt=r.prompt, answers=r.answers), Answer(ranks=dense(r.ranks))) for r in _known(cfg.gold)
+    trusted = [
+        (Replies(prompt=r.prompt, answers=r.answers), RankingAnswer(ranks=dense(r.ranks)))
+        for r in ([] if cfg.gold is None else read(cfg.gold, Comparison))
     ]
-    gold = collection.gold(cfg.gold, cfg.gold_share, known, asked)
-    crew = collection.Crew(
-        cfg.panel, cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority, gold
-    )
-    labels = collection.done_by(crew, collection.task_set_name(context, cfg, asked), asked, _answer, context)
-    found = records([label for label in labels if label.stands])
-    by_id = sorted(found, key=lambda row: row.id)
-    write(context.path("comparisons.jsonl"), by_id)
-    if better := written([label for label in labels if label.stands]):
-        write(context.path("demonstrations.jsonl"), better)
-    pairs = [a == b for row in found for a, b in itertools.combinations(row.ranks, 2)]
+    gold = collection.gold_tasks(cfg.gold, trusted, tasks)
+    labels = collection.collect_labels(KIND, cfg, tasks, context, gold)
+    rows = collection.write_records(KIND, labels, Comparison, context)
+    if written := collection.records_of(KIND, labels, Demonstration):
+        write(context.path("demonstrations.jsonl"), written)
+    pairs = [a == b for row in rows for a, b in itertools.combinations(row.ranks, 2)]
     context.summary = {
-        "comparisons": len(found),
-        "prompts": len({row.prompt.id for row in found}),
-        "labelers": len({row.labeler for row in found}),
+        **collection.summarise(rows, cfg, context),
         "ties": sum(pairs) / max(1, len(pairs)),
-        "simulated": any(row.simulated for row in found),
-        "panel": cfg.panel,
-        "guideline": ", ".join(sorted({row.guideline for row in found})),
+        **_agreement(labels, context.seed),
     }
-    if len({label.task for label in labels}) < len(labels):
-        from biddable.label import agreement  # here: the statistics are needed for nothing else
-
-        items = [
-            (label.task, row.labeler, row.ranks)
-            for label in labels
-            if not label.decided
-            for row in records([label])
-        ]
-        context.summary |= agreement.pairwise(items, context.seed)
 
 
-def _known(gold: Path | None) -> list[Comparison]:
-    return [] if gold is None else read(gold, Comparison)
+def is_double(prompt: Prompt, cfg: Config, context: StageContext) -> bool:
+    """Whether one person more ranks this prompt."""
+    return hash_fraction("double", context.seed, prompt.id) < cfg.double_share
 
 
-def ranked(rows: Sequence[tuple[str, Replies]], context: StageContext) -> Sequence[tuple[str, Replies]]:
-    """The same rows. Raises UserError for single answers."""
-    single = [row.prompt.id for _, row in rows if len(row.answers) < 2]
+def check_answer_counts(rows: Sequence[Replies], key: str) -> None:
+    """Raises UserError for prompts with a single answer."""
+    single = [row.prompt.id for row in rows if len(row.answers) < 2]
     if single:
         raise UserError(
-            f"[{context.key}] replies: {len(single)} of {len(rows)} prompts have one answer only, the first is {single[0]}; "
-            "at least two to rank were expected: see least of [learn.replies]"
+            f"[{key}] replies: {len(single)} of {len(rows)} prompts have one answer only, the first is {single[0]}; "
+            "must be at least two to rank: see least of [learn.replies]"
         )
-    return rows
 
 
-def _answer(person: people.Person, task: AssignedTask) -> Answer:
-    asked = question(task)
-    said = simulated(person, asked)
-    check(asked, said)
-    return said
+def _agreement(labels: Sequence[CollectedLabel], seed: int) -> dict[str, float]:
+    """Agreement of people who ranked the same prompt, if any did. An admin's decision is no independent ranking."""
+    if len({label.task for label in labels}) == len(labels):
+        return {}
+    from biddable.label import agreement  # here: the statistics are needed for nothing else
+
+    rankings = [(label, KIND.ranks(label)) for label in labels if not label.decided]
+    rows = [(label.task, label.person.pseudonym, ranks) for label, ranks in rankings if ranks is not None]
+    return agreement.pairwise(rows, seed)

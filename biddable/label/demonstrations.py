@@ -10,54 +10,39 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from biddable.label import collection, queue
-from biddable.label.form import Fields, made, number, one
-from biddable.label.queue import AssignedTask, CollectedLabel
-from biddable.label.simulated import labelers as people
-from biddable.run.config import Input, Settings, UserError
+from biddable.label import collection
+from biddable.label.collection import LabelerSettings, LabelSettings, PromptSettings
+from biddable.label.form import Fields, build_answer, number_field, text_field
+from biddable.label.kinds import LabelKind, TaskView
+from biddable.label.queue import CollectedLabel, id_in_set
+from biddable.label.simulated import labelers
+from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
-from biddable.run.jsonl import read, write
-from biddable.run.records import Answer as Given
-from biddable.run.records import Demonstration, Prompt, Record, Split
-from biddable.store.types import Task as Asked
+from biddable.run.jsonl import read
+from biddable.run.records import Answer, Demonstration, Prompt, Record
+from biddable.store.types import Task
 
 
-class Config(Settings):
+class Config(LabelerSettings, PromptSettings, LabelSettings):
     replies: Input = Path("learn.replies.start")
     """Prompts with sampled answers, of which a labeler may take the best instead of writing one; or prompts alone (`curate.prompts`), for people."""
-    labelers: collection.Labelers = "people"
-    """Who answers: `simulated` people, marked as such in everything made from it, or real `people`."""
-    people: int = Field(default=12, ge=1)
-    """Simulated people in the training panel (Ouyang et al. 2022 had about 40 contractors). Not used when real people answer."""
-    splits: tuple[Split, ...] | None = None
-    """Only prompts of these splits; none: all."""
-    limit: int | None = Field(default=None, ge=1)
-    """At most so many prompts, chosen by hash; none: all."""
-    guidelines: Input | None = None
-    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
-    enough: float = Field(default=1.0, gt=0, le=1)
-    """Share of the wanted answers after which the records are written."""
-    priority: int = 0
-    """People are offered tasks of higher priority first."""
-    store: str | None = None
-    """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
 
-class Question(Record):
-    """What a labeler sees."""
+class DemonstrationQuestion(Record):
+    """What is stored with a task, and, without the answers' models, what a labeler sees."""
 
     prompt: Prompt
-    answers: tuple[Given, ...] = ()
+    answers: tuple[Answer, ...] = ()
 
 
-class Answer(Record):
-    """Either an own text, or the number of the best answer shown (0 is the first)."""
+class DemonstrationAnswer(Record):
+    """Either a text of the labeler's, or the number of the best answer shown (0 is the first)."""
 
     text: str | None = None
     best: int | None = Field(default=None, ge=0)
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> Answer:
+    def _one_of_two(self) -> DemonstrationAnswer:
         if (self.text is None) == (self.best is None):
             raise ValueError("give either text or best")
         if self.text is not None and not self.text.strip():
@@ -65,91 +50,76 @@ class Answer(Record):
         return self
 
 
-def question(task: AssignedTask) -> Question:
-    """The blind view of a task."""
-    whole = Question.model_validate_json(task.question)
-    return Question(prompt=whole.prompt, answers=collection.blind(whole.answers, task.shown))
+class Demonstrations(LabelKind[DemonstrationQuestion, DemonstrationQuestion, DemonstrationAnswer]):
+    title = "Write the answer you would want"
+    task_type = DemonstrationQuestion
+    answer_type = DemonstrationAnswer
 
+    def blind(self, task: DemonstrationQuestion, shown: Sequence[int]) -> DemonstrationQuestion:
+        return DemonstrationQuestion(prompt=task.prompt, answers=collection.blind(task.answers, shown))
 
-def check(question: Question, answer: Answer) -> None:
-    """Raises UserError when the answer does not fit the question."""
-    if answer.best is not None and answer.best >= len(question.answers):
-        raise UserError(f"best = {answer.best}: there are {len(question.answers)} answers, counted from 0")
-
-
-def form(question: Question, fields: Fields) -> Answer:
-    """What the page sent: an own text, else the best of those shown. Raises UserError when there is neither."""
-    text = one(fields, "text")
-    best = number(fields, "best") if text is None else None
-    if text is None and best is None:
-        raise UserError("write an answer" + (", or choose the best one" if question.answers else ""))
-    return made(Answer, text=text, best=best)
-
-
-def simulated(person: people.Person, question: Question) -> Answer:
-    """What this simulated person answers."""
-    return Answer(best=people.choose(person, question.prompt, question.answers))
-
-
-def records(labels: Sequence[CollectedLabel]) -> list[Demonstration]:
-    """Labels as records; a chosen answer keeps its token ids and its model."""
-    found = []
-    for label in labels:
-        whole, said = Question.model_validate_json(label.question), Answer.model_validate_json(label.answer)
-        if said.best is not None:
-            given = whole.answers[label.shown[said.best]]
-        else:
-            given = Given(text=said.text or "", model="people")
-        found.append(
-            Demonstration(
-                id=queue.id_in_set(label.task),
-                prompt=whole.prompt,
-                answer=given,
-                labeler=label.person.pseudonym,
-                simulated=label.person.simulated,
-                guideline=label.guideline,
+    def check(self, question: DemonstrationQuestion, answer: DemonstrationAnswer) -> None:
+        if answer.best is not None and answer.best >= len(question.answers):
+            raise UserError(
+                f"best = {answer.best}: there are {len(question.answers)} answers, counted from 0"
             )
-        )
-    return found
+
+    def form(self, question: DemonstrationQuestion, fields: Fields) -> DemonstrationAnswer:
+        """A text that was written counts, else the best of those shown."""
+        text = text_field(fields, "text")
+        best = number_field(fields, "best") if text is None else None
+        if text is None and best is None:
+            raise UserError("write an answer" + (", or choose the best one" if question.answers else ""))
+        return build_answer(DemonstrationAnswer, text=text, best=best)
+
+    def simulate(self, person: labelers.Person, question: DemonstrationQuestion) -> DemonstrationAnswer:
+        return DemonstrationAnswer(best=labelers.choose(person, question.prompt, question.answers))
+
+    def records(self, label: CollectedLabel) -> list[Demonstration]:
+        """An answer that was chosen keeps its token ids and its model."""
+        task, answer = self.task(label.question), self.answer(label)
+        if answer.best is not None:
+            demonstrated = task.answers[label.shown[answer.best]]
+        else:
+            demonstrated = Answer(text=answer.text or "", model="people")
+        return [
+            Demonstration(
+                id=id_in_set(label.task),
+                prompt=task.prompt,
+                answer=demonstrated,
+                **label.provenance,
+            )
+        ]
+
+    def view(self, task: DemonstrationQuestion) -> TaskView:
+        return TaskView.of_prompt(task.prompt, task.answers)
+
+    def text(self, answer: DemonstrationAnswer) -> str | None:
+        return answer.text
 
 
-def _read(where: Path) -> list[tuple[str, Question]]:
-    """Prompts with their answers, or prompts alone."""
-    file = where if where.is_file() else where / "prompts.jsonl"
+KIND = Demonstrations()
+
+
+def _read(path: Path) -> list[tuple[str, DemonstrationQuestion]]:
+    """Prompts with their answers, or prompts alone, each with its task's id."""
+    file = path if path.is_file() else path / "prompts.jsonl"
     if file.name.startswith("prompts.") and file.is_file():
-        found = [Question(prompt=prompt) for prompt in read(file, Prompt)]
-        return [(collection.task_name(row), row) for row in found]
+        questions = [DemonstrationQuestion(prompt=prompt) for prompt in read(file, Prompt)]
+        return [(collection.task_id(row), row) for row in questions]
     return [
-        (name, Question(prompt=row.prompt, answers=row.answers))
-        for name, row in collection.read_replies(where)
+        (name, DemonstrationQuestion(prompt=row.prompt, answers=row.answers))
+        for name, row in collection.read_replies(path)
     ]
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    rows = collection.chosen(_read(cfg.replies), cfg.splits, cfg.limit, context)
-    if cfg.labelers == "simulated" and any(not row.answers for _, row in rows):
+    questions = collection.select_prompts(_read(cfg.replies), cfg, context)
+    if cfg.labelers == "simulated" and any(not row.answers for _, row in questions):
         raise UserError(
             f"[{context.key}] replies: prompts without answers; simulated people take the best of several, they write none"
         )
-    asked = [Asked(name, row.model_dump_json(exclude_none=True)) for name, row in rows]
-    crew = collection.Crew(
-        "training", cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority
-    )
-    labels = collection.done_by(crew, collection.task_set_name(context, cfg, asked), asked, _answer, context)
-    found = records([label for label in labels if label.stands])
-    write(context.path("demonstrations.jsonl"), found)
-    context.summary = {
-        "demonstrations": len(found),
-        "prompts": len({row.prompt.id for row in found}),
-        "labelers": len({row.labeler for row in found}),
-        "simulated": any(row.simulated for row in found),
-        "panel": crew.panel,
-        "guideline": ", ".join(sorted({row.guideline for row in found})),
-    }
-
-
-def _answer(person: people.Person, task: AssignedTask) -> Answer:
-    asked = question(task)
-    said = simulated(person, asked)
-    check(asked, said)
-    return said
+    tasks = [Task(name, row.model_dump_json(exclude_none=True)) for name, row in questions]
+    labels = collection.collect_labels(KIND, cfg, tasks, context)
+    rows = collection.write_records(KIND, labels, Demonstration, context)
+    context.summary = collection.summarise(rows, cfg, context)

@@ -23,7 +23,7 @@ class YesNo(NamedTuple):
     open: bool = False
 
 
-QUESTIONS = (
+YES_NO_QUESTIONS = (
     YesNo("fails_task", "Fails to follow the instruction or task"),
     YesNo("inappropriate_for_assistant", "Inappropriate for an assistant that serves customers"),
     YesNo("hallucination", "Makes something up", True),
@@ -42,41 +42,46 @@ LETTERS = "ABCDEFGHI"
 Kind = TypeVar("Kind", bound=BaseModel)
 
 
-def one(fields: Fields, name: str) -> str | None:
+def text_field(fields: Fields, name: str) -> str | None:
     """The last value of a field; None when it is missing or empty. Raises UserError for a text that is too long."""
     values = fields.get(name) or [""]
     if len(values[-1]) > MOST_TEXT:
-        raise UserError(f"{name}: {len(values[-1]):,} characters; at most {MOST_TEXT:,} were expected")
+        raise UserError(f"{name}: {len(values[-1]):,} characters; must be at most {MOST_TEXT:,}")
     return values[-1].replace("\r\n", "\n") if values[-1].strip() else None
 
 
-def number(fields: Fields, name: str) -> int | None:
+def number_field(fields: Fields, name: str) -> int | None:
     """A field that holds a whole number. Raises UserError for anything else."""
-    text = one(fields, name)
+    text = text_field(fields, name)
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 6):
-        raise UserError(f"{name}: a number was expected")
+        raise UserError(f"{name}: must be a number")
     return int(text)
 
 
-def metadata(fields: Fields, answer: int) -> dict[str, bool | None]:
+def yes_no_fields(fields: Fields, answer: int) -> dict[str, bool | None]:
     """The yes/no questions about the answer at this place. A box that is not ticked means no; an open question may have no answer."""
     ticked = set(fields.get(f"yes-{answer}", ()))
     said: dict[str, bool | None] = {}
-    for asked in QUESTIONS:
+    for asked in YES_NO_QUESTIONS:
         if asked.open:
-            said[asked.name] = {"yes": True, "no": False}.get(one(fields, f"{asked.name}-{answer}") or "")
+            said[asked.name] = {"yes": True, "no": False}.get(
+                text_field(fields, f"{asked.name}-{answer}") or ""
+            )
         else:
             said[asked.name] = asked.name in ticked
     return said
 
 
-def made(kind: type[Kind], **values: object) -> Kind:
+def build_answer(kind: type[Kind], **values: object) -> Kind:
     """A kind's Answer from what a form held. Raises UserError with what is wrong in plain words."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         raise UserError(
-            [str(one["msg"]).removeprefix("Value error, ") for one in error.errors(include_url=False)]
+            [
+                str(text_field["msg"]).removeprefix("Value error, ")
+                for text_field in error.errors(include_url=False)
+            ]
         ) from None

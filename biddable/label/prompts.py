@@ -12,20 +12,21 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from biddable.label import collection, queue
-from biddable.label.form import Fields, made, one
-from biddable.label.queue import AssignedTask, CollectedLabel
-from biddable.run.config import Input, Settings, UserError
+from biddable.label import collection
+from biddable.label.collection import LabelSettings
+from biddable.label.form import Fields, build_answer, text_field
+from biddable.label.kinds import LabelKind, TaskView
+from biddable.label.queue import CollectedLabel
+from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
 from biddable.run.jsonl import read, write
-from biddable.run.records import Answer as Given
-from biddable.run.records import Demonstration, Message, Prompt, Record, Text
-from biddable.store.types import Task as Asked
+from biddable.run.records import Answer, Demonstration, Message, Prompt, Record, Text
+from biddable.store.types import Task
 
 Form = Literal["plain", "few_shot", "user_based"]
 
 
-class Config(Settings):
+class Config(LabelSettings):
     plain: int = Field(default=100, ge=0)
     """Prompts of any task; labelers are asked for variety."""
     few_shot: int = Field(default=20, ge=0)
@@ -36,17 +37,9 @@ class Config(Settings):
     """A JSONL file of use cases (records of kind Text), each told vaguely enough that nobody is known by it (A.1); none: no such prompts."""
     each: int = Field(default=3, ge=1)
     """Prompts for each use case."""
-    guidelines: Input | None = None
-    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
-    enough: float = Field(default=1.0, gt=0, le=1)
-    """Share of the wanted prompts after which the records are written."""
-    priority: int = 0
-    """People are offered tasks of higher priority first."""
-    store: str | None = None
-    """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
 
-class Question(Record):
+class PromptQuestion(Record):
     """What a labeler is asked for."""
 
     form: Form
@@ -54,21 +47,21 @@ class Question(Record):
     use_case: str | None = None
 
 
-class Pair(Record):
+class FewShotPair(Record):
     """A query and the answer to it."""
 
     query: str = Field(min_length=1)
     answer: str = Field(min_length=1)
 
 
-class Answer(Record):
+class PromptAnswer(Record):
     """The prompt, or the instruction that its pairs follow."""
 
     text: str
-    pairs: tuple[Pair, ...] = ()
+    pairs: tuple[FewShotPair, ...] = ()
 
     @model_validator(mode="after")
-    def _not_empty(self) -> Answer:
+    def _not_empty(self) -> PromptAnswer:
         if not self.text.strip():
             raise ValueError("the prompt is empty")
         if any(not pair.query.strip() or not pair.answer.strip() for pair in self.pairs):
@@ -78,128 +71,120 @@ class Answer(Record):
         return self
 
 
-def question(task: AssignedTask) -> Question:
-    """What the labeler sees."""
-    return Question.model_validate_json(task.question)
+class Prompts(LabelKind[PromptQuestion, PromptQuestion, PromptAnswer]):
+    title = "Write a prompt"
+    task_type = PromptQuestion
+    answer_type = PromptAnswer
+
+    def blind(self, task: PromptQuestion, shown: Sequence[int]) -> PromptQuestion:
+        return task
+
+    def check(self, question: PromptQuestion, answer: PromptAnswer) -> None:
+        if question.form == "few_shot" and len(answer.pairs) < question.pairs:
+            raise UserError(f"{len(answer.pairs)} queries with answers; must be at least {question.pairs}")
+        if question.form != "few_shot" and answer.pairs:
+            raise UserError("expected a prompt without queries and answers")
+
+    def form(self, question: PromptQuestion, fields: Fields) -> PromptAnswer:
+        """Pairs of which both halves are empty are left out."""
+        rows = itertools.zip_longest(fields.get("query", ()), fields.get("answer", ()), fillvalue="")
+        pairs = {
+            number: {"query": query.strip(), "answer": answer.strip()}
+            for number, (query, answer) in enumerate(rows, 1)
+            if query.strip() or answer.strip()
+        }
+        text = text_field(fields, "text") or ""
+        if errors := _form_errors(question, text, pairs):
+            raise UserError(errors)
+        return build_answer(PromptAnswer, text=text, pairs=list(pairs.values()))
+
+    def records(self, label: CollectedLabel) -> list[Prompt | Demonstration]:
+        """The prompts, and where the labeler gave the answers too, demonstrations of them."""
+        answer, form = self.answer(label), self.task(label.question).form
+        if not answer.pairs:
+            return [_prompt(label, label.record_id, answer.text, form)]
+        rows: list[Prompt | Demonstration] = []
+        for number, pair in enumerate(answer.pairs, 1):
+            name = f"{label.record_id}-{number}"
+            prompt = _prompt(label, name, few_shot(answer.text, answer.pairs, number - 1), form)
+            demonstrated = Answer(text=pair.answer.strip(), model="people")
+            rows += [prompt, Demonstration(id=name, prompt=prompt, answer=demonstrated, **label.provenance)]
+        return rows
+
+    def view(self, task: PromptQuestion) -> TaskView:
+        return TaskView([("asked for", task.use_case or f"a {task.form.replace('_', '-')} prompt")])
+
+    def text(self, answer: PromptAnswer) -> str:
+        return answer.text
 
 
-def check(question: Question, answer: Answer) -> None:
-    """Raises UserError when the answer does not fit the question."""
-    if question.form == "few_shot" and len(answer.pairs) < question.pairs:
-        raise UserError(f"{len(answer.pairs)} queries with answers; at least {question.pairs} were expected")
-    if question.form != "few_shot" and answer.pairs:
-        raise UserError("a prompt without queries and answers was expected")
+KIND = Prompts()
 
 
-def form(question: Question, fields: Fields) -> Answer:
-    """What the page sent; pairs of which both halves are empty are left out."""
-    rows = itertools.zip_longest(fields.get("query", ()), fields.get("answer", ()), fillvalue="")
-    numbered = [
-        (n, {"query": q.strip(), "answer": a.strip()})
-        for n, (q, a) in enumerate(rows, 1)
-        if q.strip() or a.strip()
-    ]
-    pairs = [pair for _, pair in numbered]
-    wrong = (
-        []
-        if one(fields, "text")
-        else [f"{'the instruction' if question.form == 'few_shot' else 'the prompt'} is empty"]
-    )
-    wrong += [
+def _form_errors(question: PromptQuestion, text: str, pairs: dict[int, dict[str, str]]) -> list[str]:
+    """What is missing or wrong in a form; `pairs` by their number on the page."""
+    errors = []
+    if not text:
+        errors.append(f"{'the instruction' if question.form == 'few_shot' else 'the prompt'} is empty")
+    errors += [
         f"{number}: the {half} is missing"
-        for number, pair in numbered
+        for number, pair in pairs.items()
         for half in ("query", "answer")
         if not pair[half]
     ]
-    whole = sum(bool(pair["query"] and pair["answer"]) for pair in pairs)
-    if question.form == "few_shot" and whole < question.pairs:
-        wrong.append(f"{whole} queries with answers; at least {question.pairs} were expected")
-    asked = [pair["query"] for pair in pairs if pair["query"]]
-    if len(set(asked)) < len(asked):
-        wrong.append("two queries are the same")
-    if wrong:
-        raise UserError(wrong)
-    return made(Answer, text=one(fields, "text") or "", pairs=pairs)
+    complete = sum(bool(pair["query"] and pair["answer"]) for pair in pairs.values())
+    if question.form == "few_shot" and complete < question.pairs:
+        errors.append(f"{complete} queries with answers; must be at least {question.pairs}")
+    queries = [pair["query"] for pair in pairs.values() if pair["query"]]
+    if len(set(queries)) < len(queries):
+        errors.append("two queries are the same")
+    return errors
 
 
-def few_shot(text: str, pairs: Sequence[Pair], asked: int) -> str:
+def few_shot(text: str, pairs: Sequence[FewShotPair], last: int) -> str:
     """An instruction with all pairs but one, and that one's query last."""
-    shown = [
+    shots = [
         f"Query: {pair.query.strip()}\nAnswer: {pair.answer.strip()}"
         for i, pair in enumerate(pairs)
-        if i != asked
+        if i != last
     ]
-    return "\n\n".join([text.strip(), *shown, f"Query: {pairs[asked].query.strip()}\nAnswer:"])
+    return "\n\n".join([text.strip(), *shots, f"Query: {pairs[last].query.strip()}\nAnswer:"])
 
 
-def records(labels: Sequence[CollectedLabel]) -> tuple[list[Prompt], list[Demonstration]]:
-    """Labels as prompts, and as demonstrations where the labeler gave the answers too."""
-    prompts: list[Prompt] = []
-    demonstrations: list[Demonstration] = []
-    for label in labels:
-        said, name, who = Answer.model_validate_json(label.answer), queue.id_in_set(label.task), label.person
-        form = Question.model_validate_json(label.question).form
-        texts = [few_shot(said.text, said.pairs, i) for i in range(len(said.pairs))] or [said.text]
-        for number, text in enumerate(texts, 1):
-            own = f"{name}-{who.pseudonym}" + (f"-{number}" if said.pairs else "")
-            prompt = Prompt(
-                id=own,
-                messages=(Message(role="user", content=text),),
-                user=who.pseudonym,
-                source=f"labeler, {form}",
-            )
-            prompts.append(prompt)
-            if said.pairs:
-                given = Given(text=said.pairs[number - 1].answer.strip(), model="people")
-                demonstrations.append(
-                    Demonstration(
-                        id=own,
-                        prompt=prompt,
-                        answer=given,
-                        labeler=who.pseudonym,
-                        simulated=who.simulated,
-                        guideline=label.guideline,
-                    )
-                )
-    return prompts, demonstrations
+def _prompt(label: CollectedLabel, name: str, text: str, form: Form) -> Prompt:
+    return Prompt(
+        id=name,
+        messages=(Message(role="user", content=text),),
+        user=label.person.pseudonym,
+        source=f"labeler, {form}",
+    )
+
+
+def _questions(cfg: Config) -> list[tuple[str, PromptQuestion]]:
+    """Each question with its task's id."""
+    rows = [(f"plain-{n:05d}", PromptQuestion(form="plain")) for n in range(1, cfg.plain + 1)]
+    few_shot_question = PromptQuestion(form="few_shot", pairs=cfg.pairs)
+    rows += [(f"few-shot-{n:05d}", few_shot_question) for n in range(1, cfg.few_shot + 1)]
+    for i, case in enumerate([] if cfg.use_cases is None else read(cfg.use_cases, Text), 1):
+        question = PromptQuestion(form="user_based", use_case=case.text)
+        rows += [(f"case-{i:05d}-{n}", question) for n in range(1, cfg.each + 1)]
+    return rows
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    wanted = [(f"plain-{n:05d}", Question(form="plain")) for n in range(1, cfg.plain + 1)]
-    wanted += [
-        (f"few-shot-{n:05d}", Question(form="few_shot", pairs=cfg.pairs)) for n in range(1, cfg.few_shot + 1)
-    ]
-    if cfg.use_cases is not None:
-        cases = read(cfg.use_cases, Text)
-        wanted += [
-            (f"case-{i:05d}-{n}", Question(form="user_based", use_case=row.text))
-            for i, row in enumerate(cases, 1)
-            for n in range(1, cfg.each + 1)
-        ]
-    if not wanted:
+    questions = _questions(cfg)
+    if not questions:
         raise UserError(f"[{context.key}] plain, few_shot, use_cases: nothing is asked for")
-    asked = [Asked(name, one.model_dump_json(exclude_none=True)) for name, one in wanted]
-    labels = collection.asked_of_people(
-        "training",
-        cfg.store,
-        cfg.guidelines,
-        cfg.enough,
-        cfg.priority,
-        collection.task_set_name(context, cfg, asked),
-        asked,
-        context,
-    )
-    prompts, demonstrations = records([label for label in labels if label.stands])
-    prompts.sort(key=lambda row: row.id)
-    write(context.path("prompts.jsonl"), prompts)
-    if demonstrations:
-        demonstrations.sort(key=lambda row: row.id)
+    tasks = [Task(name, question.model_dump_json(exclude_none=True)) for name, question in questions]
+    labels = collection.collect_labels(KIND, cfg, tasks, context)
+    prompts = collection.write_records(KIND, labels, Prompt, context)
+    if demonstrations := collection.records_of(KIND, labels, Demonstration):
         write(context.path("demonstrations.jsonl"), demonstrations)
     context.summary = {
         "prompts": len(prompts),
         "demonstrations": len(demonstrations),
         "labelers": len({row.user for row in prompts}),
         "simulated": False,
-        "panel": "training",
+        "panel": collection.panel_of(cfg),
         "guideline": ", ".join(sorted({label.guideline for label in labels})),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -34,8 +34,9 @@ class CollectedLabel(NamedTuple):
     """What one person said about one task, corrections applied."""
 
     task: str
+    kind: str
     question: str
-    answer: str  # the kind's Answer as JSON, in the order shown
+    answer: str  # the kind's answer as JSON, in the order shown
     shown: tuple[int, ...]
     person: Person
     guideline: str
@@ -43,6 +44,21 @@ class CollectedLabel(NamedTuple):
     created: float = 0.0
     stands: bool = True  # whether it goes into records: False when an admin decided for somebody else's
     decided: bool = False  # an admin's own answer, given in the review: it says nothing about agreement
+
+    @property
+    def record_id(self) -> str:
+        """The id of the record that this label comes to, where several people may answer a task."""
+        return f"{id_in_set(self.task)}-{self.person.pseudonym}"
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What every record notes of its label: who gave it under which guideline."""
+        person = self.person
+        return {
+            "labeler": person.pseudonym,
+            "simulated": person.simulated,
+            "guideline": self.guideline,
+        }
 
 
 def next_task(store: Store, task_set: str, person: str, lease_seconds: float = 1800.0) -> AssignedTask | None:
@@ -124,6 +140,7 @@ def collected_labels(store: Store, task_set: str) -> list[CollectedLabel]:
         found.append(
             CollectedLabel(
                 label.task,
+                label.kind,
                 label.question,
                 answer,
                 tuple(kept["shown"]),

@@ -7,137 +7,116 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
-from biddable.label import collection, queue
-from biddable.label.form import Fields, made, metadata, number
-from biddable.label.queue import AssignedTask, CollectedLabel
-from biddable.label.simulated import labelers as people
-from biddable.run.config import Input, Settings, UserError
+from biddable.label import collection
+from biddable.label.collection import GoldSettings, LabelerSettings, LabelSettings, Panel, PanelSettings
+from biddable.label.form import Fields, build_answer, number_field, yes_no_fields
+from biddable.label.kinds import LabelKind, Score, TaskView
+from biddable.label.queue import CollectedLabel
+from biddable.label.simulated import labelers
+from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
-from biddable.run.jsonl import read, write
-from biddable.run.records import Answer as Given
-from biddable.run.records import Prompt, Rating, Record, Replies
-from biddable.store.types import Task as Asked
+from biddable.run.jsonl import read
+from biddable.run.records import Answer, Prompt, Rating, Record, Replies
+from biddable.store.types import Task
 
 
-class Config(Settings):
+class Config(LabelerSettings, PanelSettings, GoldSettings, LabelSettings):
     replies: Input = Path("learn.ppo")
     """Answers to be rated, one a line; the same prompt may come at several steps."""
-    labelers: collection.Labelers = "people"
-    """Who answers: `simulated` people, marked as such in everything made from it, or real `people`."""
-    panel: Literal["training", "held_out"] = "held_out"
+    panel: Panel = "held_out"
     """Whose ratings: people of the `held_out` panel gave no training data (3.6)."""
     people: int = Field(default=8, ge=1)
-    """Simulated people in the panel (the paper had about 40 contractors). Not used when real people answer."""
+    """Simulated people in the panel (Ouyang et al. 2022 had about 40 contractors). Not used when real people answer."""
     overlap: int = Field(default=1, ge=1)
     """People per answer."""
-    guidelines: Input | None = None
-    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
-    enough: float = Field(default=1.0, gt=0, le=1)
-    """Share of the wanted answers after which the records are written."""
-    gold: Input | None = None
-    """A file of ratings by people whose judgment is trusted; their questions are mixed unseen into real people's work, and never become records."""
-    gold_share: float = Field(default=0.05, gt=0, lt=1)
-    """How much of a person's work is gold."""
-    priority: int = 0
-    """People are offered tasks of higher priority first."""
-    store: str | None = None
-    """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
 
-class Question(Record):
+class RatingQuestion(Record):
     """What a labeler sees."""
 
     prompt: Prompt
-    answer: Given
+    answer: Answer
 
 
-class Answer(Record):
+class RatingAnswer(Record):
     """Overall quality, 7 is best, and the yes/no questions (null: not asked or not applicable)."""
 
     overall: int = Field(ge=1, le=7)
     metadata: dict[str, bool | None] = Field(default={})
 
 
-def question(task: AssignedTask) -> Question:
-    """The blind view of a task."""
-    replies = Replies.model_validate_json(task.question)
-    return Question(prompt=replies.prompt, answer=collection.blind(replies.answers, task.shown)[0])
+class Ratings(LabelKind[Replies, RatingQuestion, RatingAnswer]):
+    title = "Rate the answer"
+    task_type = Replies
+    answer_type = RatingAnswer
+    has_agreement = True
 
+    def blind(self, task: Replies, shown: Sequence[int]) -> RatingQuestion:
+        (answer,) = collection.blind(task.answers, shown)
+        return RatingQuestion(prompt=task.prompt, answer=answer)
 
-def check(question: Question, answer: Answer) -> None:
-    """Every valid answer fits every question: there is nothing that could be refused."""
+    def form(self, question: RatingQuestion, fields: Fields) -> RatingAnswer:
+        overall = number_field(fields, "overall-0")
+        if overall is None:
+            raise UserError("choose a number from 1 to 7")
+        return build_answer(RatingAnswer, overall=overall, metadata=yes_no_fields(fields, 0))
 
+    def simulate(self, person: labelers.Person, question: RatingQuestion) -> RatingAnswer:
+        overall, metadata = labelers.rate(person, question.prompt, question.answer)
+        return RatingAnswer(overall=overall, metadata=metadata)
 
-def form(question: Question, fields: Fields) -> Answer:
-    """What the page sent. Raises UserError without a 1 to 7."""
-    overall = number(fields, "overall-0")
-    if overall is None:
-        raise UserError("choose a number from 1 to 7")
-    return made(Answer, overall=overall, metadata=metadata(fields, 0))
-
-
-def simulated(person: people.Person, question: Question) -> Answer:
-    """What this simulated person answers."""
-    overall, metadata = people.rate(person, question.prompt, question.answer)
-    return Answer(overall=overall, metadata=metadata)
-
-
-def records(labels: Sequence[CollectedLabel]) -> list[Rating]:
-    """Labels as records; the answer keeps its model, step, divergence and learned score."""
-    found = []
-    for label in labels:
-        replies, said = Replies.model_validate_json(label.question), Answer.model_validate_json(label.answer)
-        found.append(
+    def records(self, label: CollectedLabel) -> list[Rating]:
+        """The answer keeps its model, step, divergence and learned score."""
+        task, answer = self.task(label.question), self.answer(label)
+        return [
             Rating(
-                id=f"{queue.id_in_set(label.task)}-{label.person.pseudonym}",
-                prompt=replies.prompt,
-                answer=replies.answers[0],
-                overall=said.overall,
-                metadata=said.metadata,
-                labeler=label.person.pseudonym,
+                id=label.record_id,
+                prompt=task.prompt,
+                answer=task.answers[0],
+                overall=answer.overall,
+                metadata=answer.metadata,
                 panel=label.person.panel,
-                simulated=label.person.simulated,
-                guideline=label.guideline,
+                **label.provenance,
             )
-        )
-    return found
+        ]
+
+    def scores(self, label: CollectedLabel) -> list[Score]:
+        answer = self.answer(label)
+        return [Score(label.task, answer.overall, answer.metadata)]
+
+    def distance(self, first: CollectedLabel, second: CollectedLabel) -> float:
+        """1 and 7 are as far apart as two ratings can be."""
+        return abs(self.answer(first).overall - self.answer(second).overall) / 6
+
+    def gold_score(self, label: CollectedLabel, expected: RatingAnswer) -> float:
+        """A rating at most one point off is right."""
+        return float(abs(self.answer(label).overall - expected.overall) <= 1)
+
+    def view(self, task: Replies) -> TaskView:
+        return TaskView.of_prompt(task.prompt, task.answers)
+
+
+KIND = Ratings()
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    rows = collection.read_replies(cfg.replies)
-    several = [row.prompt.id for _, row in rows if len(row.answers) > 1]
+    replies = collection.read_replies(cfg.replies)
+    several = [row.prompt.id for _, row in replies if len(row.answers) > 1]
     if several:
         raise UserError(
-            f"[{context.key}] replies: {len(several)} of {len(rows)} lines have several answers, the first is {several[0]}; "
-            "one a line was expected, as [learn.ppo] writes them"
+            f"[{context.key}] replies: {len(several)} of {len(replies)} lines have several answers, the first is {several[0]}; "
+            "expected one a line, as [learn.ppo] writes them"
         )
-    asked = [Asked(name, row.model_dump_json(exclude_none=True), cfg.overlap) for name, row in rows]
-    known = [
-        (Replies(prompt=r.prompt, answers=(r.answer,)), Answer(overall=r.overall, metadata=r.metadata))
+    tasks = [Task(name, row.model_dump_json(exclude_none=True), cfg.overlap) for name, row in replies]
+    trusted = [
+        (Replies(prompt=r.prompt, answers=(r.answer,)), RatingAnswer(overall=r.overall, metadata=r.metadata))
         for r in ([] if cfg.gold is None else read(cfg.gold, Rating))
     ]
-    gold = collection.gold(cfg.gold, cfg.gold_share, known, asked)
-    crew = collection.Crew(
-        cfg.panel, cfg.labelers, cfg.people, cfg.store, cfg.guidelines, cfg.enough, cfg.priority, gold
-    )
-    labels = collection.done_by(crew, collection.task_set_name(context, cfg, asked), asked, _answer, context)
-    found = records([label for label in labels if label.stands])
-    by_id = sorted(found, key=lambda row: row.id)
-    write(context.path("ratings.jsonl"), by_id)
-    context.summary = {
-        "ratings": len(found),
-        "overall": sum(row.overall for row in found) / len(found),
-        "prompts": len({row.prompt.id for row in found}),
-        "labelers": len({row.labeler for row in found}),
-        "simulated": any(row.simulated for row in found),
-        "panel": cfg.panel,
-        "guideline": ", ".join(sorted({row.guideline for row in found})),
-    }
-
-
-def _answer(person: people.Person, task: AssignedTask) -> Answer:
-    return simulated(person, question(task))
+    gold = collection.gold_tasks(cfg.gold, trusted, tasks)
+    labels = collection.collect_labels(KIND, cfg, tasks, context, gold)
+    rows = collection.write_records(KIND, labels, Rating, context)
+    overall = sum(row.overall for row in rows) / len(rows)
+    context.summary = collection.summarise(rows, cfg, context) | {"overall": overall}

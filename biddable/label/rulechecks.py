@@ -1,4 +1,4 @@
-"""Rule checks: one labeler's word on whether an answer breaks a rule, on five levels from definitely breaks to definitely follows (Glaese et al. 2022).
+"""Rule checks: whether an answer breaks a rule, on five levels from definitely breaks to definitely follows (Glaese et al. 2022).
 
 A task of its own, apart from preferences: people are asked about one rule at a time.
 """
@@ -7,154 +7,99 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
-from biddable.label import collection, queue
-from biddable.label.form import Fields, made, number, one
-from biddable.label.queue import AssignedTask, CollectedLabel
-from biddable.label.rules import Rule, load
-from biddable.run.config import Input, Settings, UserError
+from biddable.label import collection
+from biddable.label.collection import LabelSettings, PanelSettings, PromptSettings
+from biddable.label.form import Fields, build_answer, number_field, text_field
+from biddable.label.kinds import LabelKind, TaskView
+from biddable.label.queue import CollectedLabel
+from biddable.label.rules import Rule, choose, level_shares, load
+from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
-from biddable.run.jsonl import write
-from biddable.run.records import Answer as Given
-from biddable.run.records import Level, Prompt, Record, Replies, RuleCheck, Split, hash_fraction
-from biddable.store.types import Task as Asked
+from biddable.run.records import Answer, Level, Prompt, Record, Replies, RuleCheck
+from biddable.store.types import Task
 
 
-class Config(Settings):
+class Config(PanelSettings, PromptSettings, LabelSettings):
     replies: Input = Path("learn.replies")
     """Prompts with answers; each answer is checked by itself."""
     rules: Input | None = None
     """A TOML file of rules, each a table [[rule]] with id, text and question; none: ours (`label/guidelines/rules.toml`)."""
     rules_each: int = Field(default=1, ge=1)
     """Rules that each answer is checked for, chosen by hash."""
-    panel: Literal["training", "held_out"] = "training"
-    """Whose word: the `training` panel's, or for measuring the `held_out` panel's."""
     overlap: int = Field(default=1, ge=1)
     """People per answer and rule."""
-    splits: tuple[Split, ...] | None = None
-    """Only prompts of these splits; none: all."""
-    limit: int | None = Field(default=None, ge=1)
-    """At most so many prompts, chosen by hash; none: all."""
-    guidelines: Input | None = None
-    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
-    enough: float = Field(default=1.0, gt=0, le=1)
-    """Share of the wanted answers after which the records are written."""
-    priority: int = 0
-    """People are offered tasks of higher priority first."""
-    store: str | None = None
-    """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
 
-class Kept(Record):
-    """What is kept with a task."""
+class RuleCheckTask(Record):
+    """What is stored with a task, and, without the answer's model, what a labeler sees."""
 
     prompt: Prompt
-    answers: tuple[Given, ...] = Field(min_length=1, max_length=1)
+    answers: tuple[Answer, ...] = Field(min_length=1, max_length=1)
     rule: Rule
 
 
-class Question(Record):
-    """What a labeler sees."""
-
-    prompt: Prompt
-    answer: Given
-    rule: Rule
-
-
-class Answer(Record):
+class RuleCheckAnswer(Record):
     """Whether the rule is broken, and, of a dialogue, in which message (counted from 0; none: in the answer)."""
 
     level: Level
     turn: int | None = Field(default=None, ge=0)
 
 
-def question(task: AssignedTask) -> Question:
-    """The blind view of a task."""
-    kept = Kept.model_validate_json(task.question)
-    return Question(prompt=kept.prompt, answer=collection.blind(kept.answers, (0,))[0], rule=kept.rule)
+class RuleChecks(LabelKind[RuleCheckTask, RuleCheckTask, RuleCheckAnswer]):
+    title = "Does the answer break the rule?"
+    task_type = RuleCheckTask
+    answer_type = RuleCheckAnswer
 
+    def blind(self, task: RuleCheckTask, shown: Sequence[int]) -> RuleCheckTask:
+        return task.model_copy(update={"answers": collection.blind(task.answers, shown)})
 
-def check(question: Question, answer: Answer) -> None:
-    """Raises UserError when the answer does not fit the question."""
-    if answer.turn is not None and answer.turn >= len(question.prompt.messages):
-        raise UserError(
-            f"turn {answer.turn}: the dialogue has {len(question.prompt.messages)} messages, counted from 0"
-        )
+    def check(self, question: RuleCheckTask, answer: RuleCheckAnswer) -> None:
+        messages = len(question.prompt.messages)
+        if answer.turn is not None and answer.turn >= messages:
+            raise UserError(f"turn {answer.turn}: the dialogue has {messages} messages, counted from 0")
 
+    def form(self, question: RuleCheckTask, fields: Fields) -> RuleCheckAnswer:
+        if text_field(fields, "level") is None:
+            raise UserError("say whether the rule is broken or followed")
+        level, turn = text_field(fields, "level"), number_field(fields, "turn")
+        return build_answer(RuleCheckAnswer, level=level, turn=turn)
 
-def form(question: Question, fields: Fields) -> Answer:
-    """What the page sent. Raises UserError without a level."""
-    if one(fields, "level") is None:
-        raise UserError("say whether the rule is broken or followed")
-    return made(Answer, level=one(fields, "level"), turn=number(fields, "turn"))
-
-
-def records(labels: Sequence[CollectedLabel]) -> list[RuleCheck]:
-    """Labels as records."""
-    found = []
-    for label in labels:
-        kept, said = Kept.model_validate_json(label.question), Answer.model_validate_json(label.answer)
-        found.append(
+    def records(self, label: CollectedLabel) -> list[RuleCheck]:
+        task, answer = self.task(label.question), self.answer(label)
+        return [
             RuleCheck(
-                id=f"{queue.id_in_set(label.task)}-{label.person.pseudonym}",
-                prompt=kept.prompt,
-                answer=kept.answers[0],
-                rule=kept.rule.id,
-                rule_text=kept.rule.text,
-                level=said.level,
-                turn=said.turn,
-                labeler=label.person.pseudonym,
+                id=label.record_id,
+                prompt=task.prompt,
+                answer=task.answers[0],
+                rule=task.rule.id,
+                rule_text=task.rule.text,
+                level=answer.level,
+                turn=answer.turn,
                 panel=label.person.panel,
-                simulated=label.person.simulated,
-                guideline=label.guideline,
+                **label.provenance,
             )
-        )
-    return found
+        ]
+
+    def view(self, task: RuleCheckTask) -> TaskView:
+        return TaskView.of_prompt(task.prompt, task.answers)
 
 
-def shares(levels: Sequence[Level]) -> dict[str, float]:
-    """Share of what counts as broken, kept, and neither."""
-    sides = [level.split("_")[-1] for level in levels]
-    names = {"broken": "breaks", "kept": "follows", "unsure": "unsure"}
-    return {name: sides.count(side) / len(sides) for name, side in names.items()}
+KIND = RuleChecks()
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    rules = load(cfg.rules)
-    asked = []
-    for _, row in collection.chosen(collection.read_replies(cfg.replies), cfg.splits, cfg.limit, context):
-        for place, given in enumerate(row.answers):
-            name = collection.task_name(Replies(prompt=row.prompt, answers=(given,)))
-            for rule in _some(rules, cfg.rules_each, context.seed, name, place):
-                kept = Kept(prompt=row.prompt, answers=(given,), rule=rule)
-                asked.append(
-                    Asked(f"{name}-{place}-{rule.id}", kept.model_dump_json(exclude_none=True), cfg.overlap)
-                )
-    labels = collection.asked_of_people(
-        cfg.panel,
-        cfg.store,
-        cfg.guidelines,
-        cfg.enough,
-        cfg.priority,
-        collection.task_set_name(context, cfg, asked),
-        asked,
-        context,
-    )
-    found = sorted(records([label for label in labels if label.stands]), key=lambda row: row.id)
-    write(context.path("rulechecks.jsonl"), found)
-    context.summary = {
-        "rulechecks": len(found),
-        "prompts": len({row.prompt.id for row in found}),
-        "labelers": len({row.labeler for row in found}),
-        "simulated": False,
-        "panel": cfg.panel,
-        "guideline": ", ".join(sorted({row.guideline for row in found})),
-        **shares([row.level for row in found]),
-    }
-
-
-def _some(rules: Sequence[Rule], count: int, seed: int, name: str, number: int) -> list[Rule]:
-    return sorted(rules, key=lambda rule: hash_fraction("rule", seed, name, number, rule.id))[:count]
+    rules, tasks = load(cfg.rules), []
+    for _, row in collection.select_prompts(collection.read_replies(cfg.replies), cfg, context):
+        for place, answer in enumerate(row.answers):
+            name = collection.task_id(Replies(prompt=row.prompt, answers=(answer,)))
+            for rule in choose(rules, cfg.rules_each, context.seed, name, place):
+                task = RuleCheckTask(prompt=row.prompt, answers=(answer,), rule=rule)
+                text = task.model_dump_json(exclude_none=True)
+                tasks.append(Task(f"{name}-{place}-{rule.id}", text, cfg.overlap))
+    labels = collection.collect_labels(KIND, cfg, tasks, context)
+    rows = collection.write_records(KIND, labels, RuleCheck, context)
+    shares = level_shares([row.level for row in rows])
+    context.summary = collection.summarise(rows, cfg, context) | shares

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
 
 from biddable.run.config import UserError
-from biddable.run.records import Record
+from biddable.run.records import Level, Record, hash_fraction
 
 OURS = Path(__file__).parent / "guidelines" / "rules.toml"
 
@@ -48,3 +49,15 @@ def load(path: Path | None) -> tuple[Rule, ...]:
     if wrong:
         raise UserError(wrong)
     return tuple(found)
+
+
+def choose(rules: Sequence[Rule], count: int, *key: object) -> list[Rule]:
+    """Some of the rules, chosen by a hash of their ids and the key."""
+    return sorted(rules, key=lambda rule: hash_fraction("rule", *key, rule.id))[:count]
+
+
+def level_shares(levels: Sequence[Level]) -> dict[str, float]:
+    """Share of what counts as broken, as kept, and as neither (Glaese et al. 2022): however sure somebody is, a break is a break."""
+    sides = [level.split("_")[-1] for level in levels]
+    names = {"broken": "breaks", "kept": "follows", "unsure": "unsure"}
+    return {name: sides.count(side) / len(sides) for name, side in names.items()}

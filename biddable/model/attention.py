@@ -11,9 +11,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from transformers import AttentionInterface
-from transformers.cache_utils import Cache
-
-from biddable.model import hardware
 
 NAME = "biddable"
 
@@ -87,75 +84,3 @@ def _written(
 
 
 AttentionInterface.register(NAME, attention)
-
-
-class PrefillCache(Cache):
-    """Keeps what each layer's keys and values were in one forward over packed rows: two tensors (R, G, T, D) a layer."""
-
-    def __init__(self, layers: int) -> None:
-        self.layers = []  # transformers asks its own caches' layers about sliding windows; the masks given here say it all
-        self.kept: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * layers
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        self.kept[layer_idx] = (key_states, value_states)
-        return key_states, value_states
-
-    def pairs(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Keys and values of every layer that ran, in their order."""
-        return [pair for pair in self.kept if pair is not None]
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        return 0
-
-
-class KVCache(Cache):
-    """The sampler's cache: B slots of fixed length, each at its own position, written in place. Keys lie with their positions side by side,
-    (B, G, D, L), as the product with a query reads them."""
-
-    def __init__(self, slots: int, length: int) -> None:
-        self.layers = []
-        self.slots, self.length = slots, length
-        self.keys: dict[int, torch.Tensor] = {}
-        self.values: dict[int, torch.Tensor] = {}
-        self.rows = torch.arange(slots, device=hardware.device())
-        self.at = torch.zeros(
-            slots, dtype=torch.long, device=hardware.device()
-        )  # (B,) the position written next
-        self.used = 0  # columns that any slot uses, this step's included
-
-    def put(self, layer: int, slot: int, key: torch.Tensor, value: torch.Tensor) -> None:
-        """Copy a prefilled prompt's keys and values (G, P, D) into a slot."""
-        if layer not in self.keys:
-            groups, _, size = key.shape
-            self.keys[layer] = key.new_zeros(self.slots, groups, size, self.length)
-            self.values[layer] = key.new_zeros(self.slots, groups, self.length, size)
-        self.keys[layer][slot, :, :, : key.shape[1]] = key.transpose(1, 2)
-        self.values[layer][slot, :, : key.shape[1]] = value
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        keys, values = self.keys[layer_idx], self.values[layer_idx]
-        keys[self.rows, :, :, self.at] = key_states[:, :, 0]
-        values[self.rows, :, self.at] = value_states[:, :, 0]
-        return keys[..., : self.used].transpose(2, 3), values[:, :, : self.used]
-
-    def keep(self, rows: list[int]) -> None:
-        """Drop all slots but these."""
-        for held in (self.keys, self.values):
-            for layer in held:
-                held[layer] = held[layer][rows]
-        self.at, self.rows, self.slots = self.at[rows], self.rows[: len(rows)], len(rows)
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        return self.used - 1
-
-    def mask(self, window: int | None = None) -> torch.Tensor:
-        """(B, 1, 1, used) bool: the columns each slot sees at this step."""
-        columns = torch.arange(self.used, device=self.at.device)
-        seen = columns <= self.at[:, None]
-        if window is not None:
-            seen &= columns > self.at[:, None] - window
-        return seen[:, None, None, :]

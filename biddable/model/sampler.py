@@ -1,11 +1,12 @@
-"""The sampler: answers from a policy, slot by slot. A slot that ends is refilled at once; the K answers to one prompt share its prefill; the trunk's
-outputs are kept for training.
+"""The sampler: answers from a policy, by continuous batching. Each answer under way has a row of the KV cache; a row
+that becomes free goes to whoever waits. `sample` runs a list of requests to its end; the server (`serve/engine/batch.py`)
+drives the same `Sampler` with requests that come and go.
 
-Legend: B slots, V vocabulary, d hidden size, P prompt tokens.
+Legend: n rows in use, V vocabulary, d hidden size, P prompt tokens, T answer tokens.
 
-Every request has its own generator, so its answer does not depend on how many neighbours it has or in which order they come: exactly in fp32 up to
-the matrix library's rounding, which may differ with the number of rows; in bf16 two logits closer than that rounding (about 2^-8 of their size) can
-swap, and the answer then goes another way from there on.
+Every request has its own generator of random numbers, so an answer does not depend on how many neighbours it has or in
+which order they come: exactly in fp32, up to the matrix library's rounding, which may differ with the number of rows.
+In bf16 two logits closer than that rounding (about 2^-8 of their size) can swap, and the answer then goes another way.
 """
 
 from __future__ import annotations
@@ -13,28 +14,27 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from biddable.model import hardware
-from biddable.model.attention import KVCache, PrefillCache
-from biddable.model.packing import Ids, Tree, pack
+from biddable.model.kv_cache import KVCache
+from biddable.model.packing import Ids
+from biddable.model.prefill import Prefilled, prefill
 from biddable.model.trunk import Policy
 from biddable.run.records import Finish
 
 PREFILL_TOKENS = 1024
-"""Prompt tokens per prefill at most: prompts are prefilled together before slots need them."""
-SHARED_TOKENS = 8
-"""Fewer common tokens are not worth a row of their own kind."""
-FAMILY_TOKENS = 256
-"""Tokens of prompts that share their beginning in one row: attention grows with its square."""
+"""Prompt tokens of one prefill at most (one prompt may be longer)."""
+CDF_BLOCK = 256
+"""Words whose weights are summed together before a draw looks inside one such block."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One answer wanted. `seed` alone decides the draws; temperature 0 takes the likeliest token."""
+    """One answer to sample. `seed` alone decides the draws; temperature 0 takes the likeliest token."""
 
     prompt: Ids
     seed: int
@@ -49,266 +49,341 @@ class Request:
 
 @dataclass(frozen=True)
 class SampledAnswer:
-    """An answer. `logp` is each token's log-probability (nats) at temperature 1 with top-p off, as the sampler's own forward saw it."""
+    """An answer. `logp` is each token's log-probability (nats) at temperature 1 with top-p off, as the sampler's own
+    forward saw it. The end-of-sequence token is one of the tokens."""
 
     tokens: tuple[int, ...]
     finish: Finish
     logp: tuple[float, ...]
-    hidden: torch.Tensor | None  # (P + T, d) trunk outputs of prompt and answer, when asked for
+    hidden: torch.Tensor | None  # (P + T, d) trunk outputs of prompt and answer, when they are kept
 
 
-@dataclass
-class _Live:
-    """An answer under way in a slot."""
+@dataclass(eq=False)
+class Generation:
+    """An answer on its way: waiting for a row, in one, or complete."""
 
-    index: int
     request: Request
-    uniforms: np.ndarray[Any, Any]
+    keep_trunk: bool = False
+    top_logprobs: int = 0
+    prefilled: Prefilled | None = None  # only while it waits for a row
+    row: int | None = None
+    uniforms: np.ndarray[Any, Any] = field(
+        default_factory=lambda: np.zeros(0)
+    )  # (max_tokens,) one for each draw
     tokens: list[int] = field(default_factory=list)
     logp: list[float] = field(default_factory=list)
-    hidden: list[torch.Tensor] = field(default_factory=list)
+    hidden: list[torch.Tensor] = field(default_factory=list)  # the prompt's (P, d), then one (1, d) a token
     finish: Finish | None = None
 
+    @property
+    def position(self) -> int:
+        """Where the last token drawn goes in the sequence; so many positions are in the cache before its forward."""
+        return len(self.request.prompt) + len(self.tokens) - 1
 
-@dataclass(frozen=True)
-class Prefilled:
-    """A prefilled prompt: keys and values a layer (trunk's, then the branch's), the logits after it, its trunk outputs."""
+    @property
+    def lacks_hidden(self) -> bool:
+        """Whether the trunk has still to run over the last token drawn."""
+        return self.keep_trunk and len(self.hidden) <= len(self.tokens)
 
-    below: list[tuple[torch.Tensor, torch.Tensor]]
-    above: list[tuple[torch.Tensor, torch.Tensor]]
-    logits: torch.Tensor  # (V,)
-    hidden: torch.Tensor | None  # (P, d)
+    def answer(self) -> SampledAnswer:
+        """What was sampled, once it is complete."""
+        if self.finish is None:
+            raise ValueError("this answer has not ended yet")
+        hidden = torch.cat(self.hidden) if self.keep_trunk else None
+        return SampledAnswer(tuple(self.tokens), self.finish, tuple(self.logp), hidden)
 
 
-def draw(
-    logits: torch.Tensor, uniforms: torch.Tensor, temperature: torch.Tensor, top_p: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inverse-CDF draw: logits (B, V) fp32, the rest (B,) -> tokens (B,) and their log-probabilities at temperature 1 (B,).
+class Draw(NamedTuple):
+    """One token drawn for one answer, with its log-probability and those of the likeliest tokens, if it wants them."""
 
-    The cumulative sum runs over blocks first and inside one block then: a whole one over 49k words costs more than the network's last blocks.
+    generation: Generation
+    token: int
+    logp: float
+    top: tuple[tuple[int, float], ...]
+
+
+class Sampler:
+    """One policy, its KV cache, and the answers it is sampling; at most `slots` at once, further requests wait.
+
+    A caller alternates `admit` (those who wait get free rows and their first token, from the prefill) and `step` (one
+    token for everybody in a row), and may `finish` or `cancel` an answer in between. With `prefill_ahead` prompts are
+    prefilled in large groups before rows are free for them: faster for a known list, but those under way would wait.
+    `rows` and `length` are the cache's first size.
     """
-    batch, size = logits.shape
-    top = logits.amax(dim=-1, keepdim=True)
-    weights = (logits - top).exp_()
-    normaliser = weights.sum(dim=-1, keepdim=True).log() + top
-    if bool((temperature != 1).any()):
-        warm = torch.where(temperature > 0, temperature, torch.ones_like(temperature))[:, None]
-        weights = ((logits - top) / warm).exp_()
-    if bool((top_p < 1).any()):
-        weights = _nucleus(weights, top_p)
-    blocks = -(-size // 256)
-    tiles = torch.nn.functional.pad(weights, (0, blocks * 256 - size)).view(batch, blocks, 256)
-    sums = tiles.sum(dim=-1).cumsum(dim=-1)
-    aim = uniforms[:, None] * sums[:, -1:]
-    block = torch.searchsorted(sums, aim, right=True).clamp_(max=blocks - 1)
-    before = torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), torch.zeros_like(aim))
-    inner = tiles.gather(1, block[..., None].expand(batch, 1, 256))[:, 0]
-    place = torch.searchsorted(inner.cumsum(dim=-1), aim - before, right=True).clamp_(max=255)
-    place = torch.where(
-        inner.gather(1, place) > 0, place, inner.argmax(dim=-1, keepdim=True)
-    )  # rounding at a block's end
-    tokens = torch.where(temperature[:, None] > 0, block * 256 + place, logits.argmax(dim=-1, keepdim=True))
-    return tokens[:, 0], (logits.gather(1, tokens) - normaliser)[:, 0]
+
+    def __init__(
+        self,
+        policy: Policy,
+        eos: frozenset[int],
+        slots: int,
+        prefill_ahead: bool = False,
+        rows: int = 4,
+        length: int = 128,
+    ) -> None:
+        self.policy, self.eos, self.slots, self.prefill_ahead = policy, eos, slots, prefill_ahead
+        self.waiting: deque[Generation] = deque()
+        self.rows: list[Generation | None] = []  # who has which row of the cache; None: free
+        self.trunk_cache, self.branch_cache = KVCache(rows, length), KVCache(rows, length)
+        self._completed: list[Generation] = []
+
+    def add(self, request: Request, keep_trunk: bool = False, top_logprobs: int = 0) -> Generation:
+        """Queue a request. `keep_trunk`: keep the trunk's outputs (there are none with trunk = 0). `top_logprobs`:
+        so many likeliest tokens are reported at every draw."""
+        generation = Generation(request, keep_trunk and self.policy.trunk.blocks is not None, top_logprobs)
+        self.waiting.append(generation)
+        return generation
+
+    @property
+    def live(self) -> list[Generation]:
+        """Those that have a row, in the rows' order."""
+        return [generation for generation in self.rows if generation is not None]
+
+    @property
+    def free(self) -> int:
+        """How many more answers may have a row."""
+        return self.slots - len(self.live)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.waiting or self.live)
+
+    def take_completed(self) -> list[Generation]:
+        """Answers that ended and left their row since the last call, in the order in which they did."""
+        completed, self._completed = self._completed, []
+        return completed
+
+    @torch.no_grad()
+    def admit(self) -> list[Draw]:
+        """Give free rows to those who wait, first come first served, and draw their first tokens. There is at most
+        one prefill; whoever needs another one enters at the next call."""
+        if not self.waiting or not self.free:
+            return []
+        if self.waiting[0].prefilled is None:
+            self._prefill(self.slots if self.prefill_ahead else self.free)
+        entered: list[Generation] = []
+        logits: list[torch.Tensor] = []
+        while self.waiting and self.free and (prefilled := self.waiting[0].prefilled) is not None:
+            entered.append(self._enter(self.waiting.popleft(), prefilled))
+            logits.append(prefilled.logits)
+        return self._draw(entered, torch.stack(logits))
+
+    @torch.no_grad()
+    def step(self) -> list[Draw]:
+        """Run the token drawn last through the network for every answer in a row, and draw the next."""
+        self._close_gaps()
+        generations = self.live
+        if not generations:
+            return []
+        out = self._forward(generations)
+        ended = [generation for generation in generations if generation.finish is not None]
+        going = [row for row, generation in enumerate(generations) if generation.finish is None]
+        for generation in ended:  # they stayed for their last token's trunk output
+            self.free_row(generation)
+        if not going:
+            return []
+        logits = self.policy.logits(out[going] if ended else out)
+        return self._draw([generations[row] for row in going], logits)
+
+    def finish(self, generation: Generation, reason: Finish) -> None:
+        """End an answer with the token it has. Its row becomes free, now or when the trunk has seen that token."""
+        generation.finish = reason
+        if not generation.lacks_hidden:
+            self.free_row(generation)
+
+    def cancel(self, generation: Generation) -> None:
+        """Forget an answer that nobody wants any more; it will not be among the completed."""
+        if generation in self.waiting:
+            self.waiting.remove(generation)
+        elif generation.row is not None:
+            generation.finish = None
+            self.free_row(generation)
+
+    def free_row(self, generation: Generation) -> None:
+        """Take an answer's row of the KV cache from it. Who waits gets it; else `_close_gaps` moves the last row there."""
+        assert generation.row is not None
+        self.rows[generation.row] = None
+        generation.row = None
+        if generation.finish is not None:
+            self._completed.append(generation)
+
+    def _prefill(self, count: int) -> None:
+        """Prefill for the next `count` who wait, but at most PREFILL_TOKENS. Neighbours with the same prompt, such as
+        the K answers to one, share its prefill, also those beyond `count`."""
+        groups: list[list[Generation]] = []
+        tokens = 0
+        for position, generation in enumerate(self.waiting):
+            if generation.prefilled is not None:
+                break
+            prompt = generation.request.prompt
+            if groups and groups[-1][0].request.prompt == prompt:
+                groups[-1].append(generation)
+                continue
+            if position >= count or (groups and tokens + len(prompt) > PREFILL_TOKENS):
+                break
+            groups.append([generation])
+            tokens += len(prompt)
+        prompts = [group[0].request.prompt for group in groups]
+        keep_trunk = any(generation.keep_trunk for group in groups for generation in group)
+        for group, prefilled in zip(groups, prefill(self.policy, prompts, keep_trunk), strict=True):
+            for generation in group:
+                generation.prefilled = prefilled
+
+    def _enter(self, generation: Generation, prefilled: Prefilled) -> Generation:
+        """Put a prefilled prompt into the first free row."""
+        row = next((row for row, owner in enumerate(self.rows) if owner is None), len(self.rows))
+        if row == len(self.rows):
+            self.rows.append(None)
+        self.rows[row], generation.row, generation.prefilled = generation, row, None
+        request = generation.request
+        generation.uniforms = np.random.Generator(np.random.Philox(request.seed)).random(request.max_tokens)
+        length = len(request.prompt) + request.max_tokens + 1
+        for cache, pairs in ((self.trunk_cache, prefilled.trunk), (self.branch_cache, prefilled.branch)):
+            cache.reserve(row + 1, length)
+            cache.put(row, pairs)
+        if generation.keep_trunk:
+            assert prefilled.hidden is not None
+            generation.hidden = [prefilled.hidden]
+        return generation
+
+    def _close_gaps(self) -> None:
+        """Move the last rows into the free ones, so that rows in use stand at the front and a step computes no other."""
+        for row in [row for row, generation in enumerate(self.rows) if generation is None]:
+            while self.rows and self.rows[-1] is None:
+                self.rows.pop()
+            if row >= len(self.rows):
+                return
+            moved = self.rows.pop()
+            assert moved is not None
+            for cache in (self.trunk_cache, self.branch_cache):
+                cache.move(len(self.rows), row, moved.position)
+            self.rows[row], moved.row = moved, row
+
+    def _forward(self, generations: Sequence[Generation]) -> torch.Tensor:
+        """The last token of each through trunk and branch -> the branch's final states (n, d)."""
+        positions = [generation.position for generation in generations]
+        for cache in (self.trunk_cache, self.branch_cache):
+            cache.begin_step(positions)
+        tokens = torch.tensor(
+            [[generation.tokens[-1]] for generation in generations], device=hardware.device()
+        )
+        columns = self.branch_cache.positions[:, None]  # (n, 1) position ids
+        trunk: Any = self.policy.trunk.blocks
+        branch: Any = self.policy.branch
+        states = (trunk or branch).embed(tokens)  # (n, 1, d)
+        if trunk is not None:
+            states = trunk(states, columns, trunk.masks(self.trunk_cache.mask), self.trunk_cache)
+            for row, generation in enumerate(generations):
+                if generation.keep_trunk:
+                    generation.hidden.append(states[row])
+        out: torch.Tensor = branch(states, columns, branch.masks(self.branch_cache.mask), self.branch_cache)
+        return out[:, 0]
+
+    def _draw(self, generations: Sequence[Generation], logits: torch.Tensor) -> list[Draw]:
+        """The next token of each from its row of logits (n, V). Answers end here by their end token or length."""
+        settings = [
+            (
+                generation.uniforms[len(generation.tokens)],
+                generation.request.temperature,
+                generation.request.top_p,
+            )
+            for generation in generations
+        ]
+        columns = torch.tensor(settings, dtype=torch.float32, device=logits.device).unbind(1)
+        tops = likeliest(logits, [generation.top_logprobs for generation in generations])
+        tokens, logp = draw(logits, *columns)
+        draws = list(map(Draw, generations, tokens.tolist(), logp.tolist(), tops))
+        for generation, token, token_logp, _ in draws:
+            generation.tokens.append(token)
+            generation.logp.append(token_logp)
+            if token in self.eos:
+                self.finish(generation, "stop")
+            elif len(generation.tokens) == generation.request.max_tokens:
+                self.finish(generation, "length")
+        return draws
 
 
-def _nucleus(weights: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
-    """Weights with everything behind the smallest set of share top_p set to 0 (Holtzman et al. 2020)."""
-    ordered, index = weights.sort(dim=-1, descending=True)
-    share = ordered.cumsum(dim=-1) / ordered.sum(dim=-1, keepdim=True)
-    kept = (share - ordered / ordered.sum(dim=-1, keepdim=True)) < top_p[:, None]
-    return torch.zeros_like(weights).scatter(1, index, ordered * kept)
-
-
-@torch.no_grad()
 def sample(
     policy: Policy,
     requests: Sequence[Request],
     eos: frozenset[int],
     slots: int = 32,
     keep_trunk: bool = False,
-    progress: Callable[[int, int], None] = lambda finished, steps: None,
+    progress: Callable[[int, int], None] = lambda answers, tokens: None,
 ) -> list[SampledAnswer]:
-    """Answers in the order of the requests. `policy` should be frozen (`policy.freeze()`), which is faster. Requests with the same prompt that
-    follow each other share its prefill. `progress(answers, tokens)` is called now and then with what is finished so far."""
-    found: list[SampledAnswer | None] = [None] * len(requests)
-    waiting: deque[int] = deque(range(len(requests)))
-    ready: deque[tuple[int, Prefilled]] = deque()
-    slots = min(slots, len(requests))
-    length = max(len(r.prompt) + r.max_tokens for r in requests) + 1
-    below, above = KVCache(slots, length), KVCache(slots, length)
-    live: list[_Live | None] = [None] * slots
-    finished = tokens = 0
-    while True:
-        for slot in [s for s in range(len(live)) if live[s] is None]:
-            if not ready and waiting:
-                ready.extend(_prefill(policy, requests, waiting, slots, keep_trunk))
-            if ready:
-                live[slot] = _enter(*ready.popleft(), requests, slot, below, above)
-        fresh = [s for s, one in enumerate(live) if one is not None and not one.tokens]
-        if fresh:
-            _choose(
-                torch.stack([one.hidden.pop() for s in fresh if (one := live[s])]),
-                [live[s] for s in fresh],
-                eos,
-            )
-        for slot, one in enumerate(
-            live
-        ):  # an answer leaves once its last token's trunk output is kept, if that is wanted
-            if one is not None and one.finish and (not keep_trunk or len(one.hidden) == len(one.tokens) + 1):
-                hidden = torch.cat(one.hidden) if keep_trunk else None
-                found[one.index] = SampledAnswer(tuple(one.tokens), one.finish, tuple(one.logp), hidden)
-                live[slot] = None
-                finished, tokens = finished + 1, tokens + len(one.tokens)
-                progress(finished, tokens)
-        if not any(live):
-            if not ready and not waiting:
-                break
-            continue
-        if (waiting or ready) and None in live:
-            continue
-        live = _compact(live, below, above) if not ready and not waiting else live
-        _step(policy, live, below, above, eos, keep_trunk)
-    return [one for one in found if one is not None]
+    """Answers in the order of the requests, `slots` at once. `policy` should be frozen (`policy.freeze()`), which is
+    faster. Requests with the same prompt that follow each other share its prefill. `progress(answers, tokens)` is
+    called after every answer with what is complete so far."""
+    if not requests:
+        return []
+    rows = min(slots, len(requests))
+    longest = max(len(request.prompt) + request.max_tokens for request in requests) + 1
+    sampler = Sampler(policy, eos, rows, prefill_ahead=True, rows=rows, length=longest)
+    numbers = {sampler.add(request, keep_trunk): number for number, request in enumerate(requests)}
+    answers: dict[int, SampledAnswer] = {}
+    tokens = 0
+    while sampler.busy:
+        while sampler.waiting and sampler.free:
+            sampler.admit()
+        sampler.step()
+        for generation in sampler.take_completed():
+            answers[numbers.pop(generation)] = generation.answer()
+            tokens += len(generation.tokens)
+            progress(len(answers), tokens)
+    return [answers[number] for number in range(len(requests))]
 
 
-def _prefill(
-    policy: Policy, requests: Sequence[Request], waiting: deque[int], slots: int, keep_trunk: bool
-) -> list[tuple[int, Prefilled]]:
-    """Prefill the next prompts together, each distinct neighbouring prompt once."""
-    groups: list[list[int]] = []
-    total = 0
-    while waiting and sum(map(len, groups)) < slots:
-        prompt = requests[waiting[0]].prompt
-        if groups and requests[groups[-1][0]].prompt == prompt:
-            groups[-1].append(waiting.popleft())
-            continue
-        if groups and total + len(prompt) > PREFILL_TOKENS:
-            break
-        groups.append([waiting.popleft()])
-        total += len(prompt)
-    prefilled = prefill(policy, [requests[group[0]].prompt for group in groups], keep_trunk)
-    return [(index, one) for group, one in zip(groups, prefilled, strict=True) for index in group]
+def draw(
+    logits: torch.Tensor, uniforms: torch.Tensor, temperature: torch.Tensor, top_p: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw by inverse CDF: logits (n, V) fp32, the rest (n,) -> tokens (n,) and their log-probabilities at
+    temperature 1 (n,).
+
+    The cumulative sum runs over blocks of words first and then inside one block: over all 49k words at once it costs
+    more than the network's last blocks.
+    """
+    n, vocabulary = logits.shape
+    top = logits.amax(dim=-1, keepdim=True)
+    weights = (logits - top).exp_()  # the softmax without its normaliser: the draw needs only ratios
+    normaliser = (
+        weights.sum(dim=-1, keepdim=True).log() + top
+    )  # logsumexp; what follows may replace the weights
+    if bool((temperature != 1).any()):
+        divisor = torch.where(temperature > 0, temperature, torch.ones_like(temperature))[:, None]
+        weights = ((logits - top) / divisor).exp_()
+    if bool((top_p < 1).any()):
+        weights = _nucleus(weights, top_p)
+    blocks = -(-vocabulary // CDF_BLOCK)
+    padding = blocks * CDF_BLOCK - vocabulary
+    tiles = torch.nn.functional.pad(weights, (0, padding)).view(n, blocks, CDF_BLOCK)
+    sums = tiles.sum(dim=-1).cumsum(dim=-1)  # (n, blocks)
+    target = uniforms[:, None] * sums[:, -1:]  # where in the cumulative sum the draw falls
+    block = torch.searchsorted(sums, target, right=True).clamp_(max=blocks - 1)
+    before = torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), torch.zeros_like(target))
+    inside = tiles.gather(1, block[..., None].expand(n, 1, CDF_BLOCK))[:, 0]  # (n, CDF_BLOCK)
+    offset = torch.searchsorted(inside.cumsum(dim=-1), target - before, right=True).clamp_(max=CDF_BLOCK - 1)
+    # two sums of the same weights round differently, so the target can lie beyond the block's last word of weight > 0
+    offset = torch.where(inside.gather(1, offset) > 0, offset, inside.argmax(dim=-1, keepdim=True))
+    drawn = block * CDF_BLOCK + offset
+    tokens = torch.where(temperature[:, None] > 0, drawn, logits.argmax(dim=-1, keepdim=True))
+    return tokens[:, 0], (logits.gather(1, tokens) - normaliser)[:, 0]
 
 
-@torch.no_grad()
-def prefill(policy: Policy, prompts: Sequence[Ids], keep_trunk: bool) -> list[Prefilled]:
-    """All prompts in one forward, without padding. What all of them begin with (a chat template's system message) runs once a row, not once a prompt.
-    Each result owns its tensors."""
-    shared = _shared(prompts)
-    trees = _families(prompts, shared)
-    packed = pack(trees, row_tokens=128)
-    trunk: Any = policy.trunk.blocks
-    body: Any = policy.branch
-    low, high = PrefillCache(policy.trunk.depth), PrefillCache(body.depth)
-    states = (trunk or body).embed(packed.tokens)
-    if trunk is not None:
-        states = trunk(states, packed.positions, trunk.masks(packed.mask), low)
-    out = body(states, packed.positions, body.masks(packed.mask), high).flatten(0, 1)
-    logits = policy.logits(out[packed.last])
-    found: list[Prefilled] = []
-    for number, tree in enumerate(trees):
-        row, columns = (packed.tree == number).nonzero(as_tuple=True)
-        r, behind = int(row[0]), shared
-        for ids in tree.answers:
-            own = torch.cat([columns[:shared], columns[behind : behind + len(ids)]])
-            behind += len(ids)
-            below, above = (
-                [(k[r].index_select(1, own), v[r].index_select(1, own)) for k, v in cache.pairs()]
-                for cache in (low, high)
-            )
-            hidden = states[r, own] if keep_trunk and trunk is not None else None
-            found.append(Prefilled(below, above, logits[len(found)], hidden))
-    return found
+def _nucleus(weights: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+    """Weights with all but the smallest set of the likeliest tokens whose share reaches top_p set to 0 (Holtzman et
+    al. 2020). A token is in it when those before it have not reached top_p yet, so the likeliest always is."""
+    ordered, index = weights.sort(dim=-1, descending=True)
+    shares = ordered / ordered.sum(dim=-1, keepdim=True)
+    before = ordered.cumsum(dim=-1) / ordered.sum(dim=-1, keepdim=True) - shares
+    return torch.zeros_like(weights).scatter(1, index, ordered * (before < top_p[:, None]))
 
 
-def _shared(prompts: Sequence[Ids]) -> int:
-    """How many tokens all prompts begin with; none when that is too little to save anything. Each keeps at least its last token for itself."""
-    least = min(prompts, key=len)
-    count = 0
-    while count < len(least) - 1 and all(prompt[count] == least[count] for prompt in prompts):
-        count += 1
-    return count if len(prompts) > 1 and count >= SHARED_TOKENS else 0
-
-
-def _families(prompts: Sequence[Ids], shared: int) -> list[Tree]:
-    """Prompts as trees: neighbours with one beginning together, to a row's length; alone when they share nothing."""
-    if not shared:
-        return [Tree((), (tuple(prompt),)) for prompt in prompts]
-    found: list[list[Ids]] = [[]]
-    room = FAMILY_TOKENS - shared
-    for prompt in prompts:
-        if found[-1] and room < len(prompt) - shared:
-            found.append([])
-            room = FAMILY_TOKENS - shared
-        found[-1].append(tuple(prompt[shared:]))
-        room -= len(prompt) - shared
-    return [Tree(tuple(prompts[0][:shared]), tuple(rests)) for rests in found]
-
-
-def _enter(
-    index: int, prompt: Prefilled, requests: Sequence[Request], slot: int, below: KVCache, above: KVCache
-) -> _Live:
-    """Put a prefilled prompt into a slot. Its first logits wait in `hidden` until the first token is drawn."""
-    request = requests[index]
-    for cache, kept in ((below, prompt.below), (above, prompt.above)):
-        for layer, (key, value) in enumerate(kept):
-            cache.put(layer, slot, key, value)
-        cache.at[slot] = len(request.prompt) - 1
-    uniforms = np.random.Generator(np.random.Philox(request.seed)).random(request.max_tokens)
-    one = _Live(index, request, uniforms)
-    one.hidden = [prompt.logits.new_zeros(0) if prompt.hidden is None else prompt.hidden, prompt.logits]
-    return one
-
-
-def _choose(logits: torch.Tensor, live: Sequence[_Live | None], eos: frozenset[int]) -> None:
-    """Draw the next token of each live answer from its row of logits (B, V)."""
-    ones = [one for one in live if one is not None]
-    settings = [(one.uniforms[len(one.tokens)], one.request.temperature, one.request.top_p) for one in ones]
-    tokens, logp = draw(logits, *torch.tensor(settings, dtype=torch.float32, device=logits.device).unbind(1))
-    for one, token, likelihood in zip(ones, tokens.tolist(), logp.tolist(), strict=True):
-        one.tokens.append(token)
-        one.logp.append(likelihood)
-        if token in eos:
-            one.finish = "stop"
-        elif len(one.tokens) == one.request.max_tokens:
-            one.finish = "length"
-
-
-def _step(
-    policy: Policy,
-    live: list[_Live | None],
-    below: KVCache,
-    above: KVCache,
-    eos: frozenset[int],
-    keep_trunk: bool,
-) -> None:
-    """One token forward for every slot; slots without an answer compute on what they last held and nobody looks."""
-    tokens = torch.tensor([[one.tokens[-1] if one else 0] for one in live], device=hardware.device())
-    active = torch.tensor([one is not None for one in live], device=hardware.device())
-    for cache in (below, above):
-        cache.at = torch.where(active, cache.at + 1, torch.zeros_like(cache.at))
-        cache.used = int(cache.at.max()) + 1
-    positions = above.at[:, None]
-    trunk: Any = policy.trunk.blocks
-    body: Any = policy.branch
-    states = (trunk or body).embed(tokens)
-    if trunk is not None:
-        states = trunk(states, positions, trunk.masks(below.mask), below)
-    if keep_trunk:
-        for slot, one in enumerate(live):
-            if one is not None:
-                one.hidden.append(states[slot] if trunk is not None else states[slot, :, :0])
-    going = [s for s, one in enumerate(live) if one is not None and one.finish is None]
-    out = body(states, positions, body.masks(above.mask), above)[:, 0]
-    if going:
-        _choose(policy.logits(out if len(going) == len(live) else out[going]), [live[s] for s in going], eos)
-
-
-def _compact(live: list[_Live | None], below: KVCache, above: KVCache) -> list[_Live | None]:
-    """When nothing waits any more and at least half of the slots are empty, keep only the rows in use."""
-    rows = [s for s, one in enumerate(live) if one is not None]
-    if 2 * len(rows) > len(live):
-        return live
-    for cache in (below, above):
-        cache.keep(rows)
-    return [live[s] for s in rows]
+def likeliest(logits: torch.Tensor, counts: Sequence[int]) -> list[tuple[tuple[int, float], ...]]:
+    """For each row of logits (n, V) its `count` likeliest tokens with their log-probabilities, the likeliest first."""
+    most = max(counts, default=0)
+    if most == 0:
+        return [()] * len(counts)
+    values, ids = logits.log_softmax(dim=-1).topk(most, dim=-1)
+    return [
+        tuple(zip(row_ids[:count], row_values[:count], strict=True))
+        for row_ids, row_values, count in zip(ids.tolist(), values.tolist(), counts, strict=True)
+    ]

@@ -60,12 +60,11 @@ def is_site(name: str) -> bool:
 
 
 def settings(name: str) -> list[Setting]:
-    """A stage's settings in pydantic's order, those of the classes that its Config inherits from included."""
-    fields = {
-        setting.name: setting
-        for node in _class_chain(source_file(name), "Config")
-        for setting in _fields(node)
-    }
+    """A stage's own settings, then those that its Config inherits: what is special to the stage is read first in help and new files."""
+    fields: dict[str, Setting] = {}
+    for node in reversed(list(_class_chain(source_file(name), "Config"))):
+        for setting in _fields(node):
+            fields.setdefault(setting.name, setting)
     return list(fields.values())
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from biddable.label import collection, comparisons, demonstrations, probes, prompts, ratings, rulechecks
-from biddable.run import config
+from biddable.run import catalog
 from biddable.run.config import Settings
 from biddable.run.context import StageContext
+from biddable.run.plan import load_plan
 from biddable.store.store import open_store
 from biddable.store.types import Task
 
@@ -86,15 +87,19 @@ def test_a_store_of_november_2026_gives_its_labels_again(
     monkeypatch.chdir(tmp_path)
     with open_store(tmp_path / "runs" / "old" / "store.db") as store:
         names = sorted(task_set.name for task_set in store.task_sets())
-    keys = [name.split("/")[1] for name in names if name.count("/") == 2]
+    keys = [
+        name.split("/")[1]
+        for name in names
+        if name.split("/")[1].startswith("label.") and name.count("/") == 2
+    ]
     assert len(keys) == 5
     for key in keys:
-        plan = config.load(Path("old.toml"), only=key)
+        plan = load_plan(Path("old.toml"), only=key)
         stage, file = plan.stage(key), plan.folder / key / f"{key.split('.')[1]}.jsonl"
         before = file.read_bytes()
         file.unlink()
         context = StageContext(plan.folder / key, key, plan.seed, lambda step, steps, numbers: None)
-        config.module(stage.name).run(stage.config, context)
+        catalog.import_stage(stage.name).run(stage.config, context)
         assert file.read_bytes() == before, key
     with open_store(tmp_path / "runs" / "old" / "store.db") as store:
         assert sorted(task_set.name for task_set in store.task_sets()) == names

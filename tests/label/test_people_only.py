@@ -44,11 +44,11 @@ def test_prompts_of_three_forms(tmp_path: Path) -> None:
     with pytest.raises(Waiting, match=r"^4 of 4 prompts to go: people of the panel training give them"):
         prompts.run(cfg, context)
 
-    def answer(task: queue.AssignedTask) -> prompts.Answer:
-        asked = prompts.question(task)
-        pairs = tuple(prompts.Pair(query=f"q{i}", answer=f"a{i}") for i in range(asked.pairs))
-        said = prompts.Answer(text=f"write {asked.use_case or asked.form}", pairs=pairs)
-        prompts.check(asked, said)
+    def answer(task: queue.AssignedTask) -> prompts.PromptAnswer:
+        asked = prompts.KIND.question(task)
+        pairs = tuple(prompts.FewShotPair(query=f"q{i}", answer=f"a{i}") for i in range(asked.pairs))
+        said = prompts.PromptAnswer(text=f"write {asked.use_case or asked.form}", pairs=pairs)
+        prompts.KIND.check(asked, said)
         return said
 
     assert work_through(tmp_path, answer) == 4
@@ -84,31 +84,32 @@ def test_wrong_prompts() -> None:
         {"text": "x", "pairs": [{"query": "q", "answer": " "}]},
     ):
         with pytest.raises(ValidationError):
-            prompts.Answer.model_validate(wrong)
-    with pytest.raises(UserError, match="1 queries with answers; at least 2"):
-        prompts.check(
-            prompts.Question(form="few_shot", pairs=2),
-            prompts.Answer.model_validate({"text": "x", "pairs": [pair]}),
+            prompts.PromptAnswer.model_validate(wrong)
+    with pytest.raises(UserError, match="1 queries with answers; must be at least 2"):
+        prompts.KIND.check(
+            prompts.PromptQuestion(form="few_shot", pairs=2),
+            prompts.PromptAnswer.model_validate({"text": "x", "pairs": [pair]}),
         )
     with pytest.raises(UserError, match="without queries"):
-        prompts.check(
-            prompts.Question(form="plain"), prompts.Answer.model_validate({"text": "x", "pairs": [pair]})
+        prompts.KIND.check(
+            prompts.PromptQuestion(form="plain"),
+            prompts.PromptAnswer.model_validate({"text": "x", "pairs": [pair]}),
         )
 
 
 def test_all_mistakes_of_a_few_shot_prompt_at_once() -> None:
     fields = {"text": [" "], "query": ["a", "", "b", "a", ""], "answer": ["1", "2", "", "3", ""]}
     with pytest.raises(UserError) as caught:
-        prompts.form(prompts.Question(form="few_shot", pairs=3), fields)
+        prompts.KIND.form(prompts.PromptQuestion(form="few_shot", pairs=3), fields)
     assert caught.value.lines == [
         "the instruction is empty",
         "2: the query is missing",
         "3: the answer is missing",
-        "2 queries with answers; at least 3 were expected",
+        "2 queries with answers; must be at least 3",
         "two queries are the same",
     ]
     with pytest.raises(UserError, match="the prompt is empty"):
-        prompts.form(prompts.Question(form="plain"), {"text": [""]})
+        prompts.KIND.form(prompts.PromptQuestion(form="plain"), {"text": [""]})
 
 
 def replies(folder: Path) -> Path:
@@ -130,11 +131,11 @@ def test_rule_checks_until_enough(tmp_path: Path) -> None:
     with pytest.raises(Waiting, match=r"^10 of 10 rulechecks to go"):
         rulechecks.run(cfg, context)
 
-    def answer(task: queue.AssignedTask) -> rulechecks.Answer:
-        asked = rulechecks.question(task)
+    def answer(task: queue.AssignedTask) -> rulechecks.RuleCheckAnswer:
+        asked = rulechecks.KIND.question(task)
         assert "secret" not in asked.model_dump_json()
-        return rulechecks.Answer(
-            level="probably_breaks" if asked.answer.text.endswith("0") else "definitely_follows", turn=0
+        return rulechecks.RuleCheckAnswer(
+            level="probably_breaks" if asked.answers[0].text.endswith("0") else "definitely_follows", turn=0
         )
 
     assert work_through(tmp_path, answer, most=9) == 9
@@ -164,12 +165,12 @@ def test_probes(tmp_path: Path) -> None:
         probes.run(cfg, context)
     said = (Message(role="user", content="hello"), Message(role="assistant", content="go away"))
 
-    def answer(task: queue.AssignedTask) -> probes.Answer:
-        asked = probes.question(task)
+    def answer(task: queue.AssignedTask) -> probes.ProbeAnswer:
+        asked = probes.KIND.question(task)
         assert "secret" not in asked.model_dump_json() and "10.0.0.1" not in asked.model_dump_json()
-        with pytest.raises(UserError, match="3 turns; at most 2"):
-            probes.check(asked, probes.Answer(messages=said * 3, level="unsure"))
-        return probes.Answer(messages=said, level="definitely_breaks", turn=1)
+        with pytest.raises(UserError, match="3 turns; must be at most 2"):
+            probes.KIND.check(asked, probes.ProbeAnswer(messages=said * 3, level="unsure"))
+        return probes.ProbeAnswer(messages=said, level="definitely_breaks", turn=1)
 
     assert work_through(tmp_path, answer) == 2
     probes.run(cfg, context)
@@ -179,8 +180,8 @@ def test_probes(tmp_path: Path) -> None:
     assert context.summary["broken"] == 1.0
     for wrong in ({"messages": said[::-1]}, {"messages": said, "turn": 0}, {"messages": said, "turn": 2}):
         with pytest.raises(ValidationError):
-            probes.Answer.model_validate({"level": "unsure", **wrong})
-    with pytest.raises(ValidationError, match="an address"):
+            probes.ProbeAnswer.model_validate({"level": "unsure", **wrong})
+    with pytest.raises(ValidationError, match="must be an address"):
         probes.Config(endpoint="file:///etc/passwd")
 
 
@@ -207,9 +208,7 @@ def test_rules_are_read_and_all_mistakes_told(tmp_path: Path) -> None:
 def test_guidelines_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     cfg = rulechecks.Config(replies=replies(tmp_path), guidelines=tmp_path / "own")
-    with pytest.raises(
-        UserError, match=r"own/training.md: the guideline of the panel training was expected there"
-    ):
+    with pytest.raises(UserError, match=r"own/training.md: expected the guideline of the panel training"):
         rulechecks.run(cfg, context_in(tmp_path, "label.rulechecks"))
     (tmp_path / "own" / "training.md").write_text("Our rules.")
     with pytest.raises(Waiting):

@@ -59,7 +59,7 @@ def test_each_task_goes_to_overlap_different_people(where: str) -> None:
     person = Person("p0", "p0", "training", True)
     question = '{"answers": [1, 2, 3, 4, 0]}'
     first = queue.CollectedLabel(
-        "t0", question, '{"word": "p0"}', queue.display_order("t0", "p0", 5), person, version
+        "t0", "label.any", question, '{"word": "p0"}', queue.display_order("t0", "p0", 5), person, version
     )
     assert found[0] == first._replace(id=found[0].id, created=found[0].created)
     one.close()

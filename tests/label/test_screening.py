@@ -10,7 +10,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from biddable.label import comparisons, demonstrations, queue, screening
-from biddable.label.screening import Config, Flagged, Screened
+from biddable.label.screening import Config, Screened, decision, sensitive
+from biddable.label.screening.questions import KIND, ScreeningAnswer, ScreeningQuestion
+from biddable.label.screening.sensitive import FlaggedText
 from biddable.run import jsonl
 from biddable.run.config import UserError, Waiting
 from biddable.run.context import StageContext
@@ -28,7 +30,7 @@ def prompt(name: str) -> Prompt:
 def setting(folder: Path, **more: Any) -> tuple[Config, StageContext]:
     """Four texts (the first two sensitive), one ranking 1 2 2 of three answers, two prompts, two groups."""
     jsonl.write(
-        folder / "texts.jsonl", [Flagged(id=f"x{i}", text=f"text {i}", sensitive=i < 2) for i in range(4)]
+        folder / "texts.jsonl", [FlaggedText(id=f"x{i}", text=f"text {i}", sensitive=i < 2) for i in range(4)]
     )
     answers = tuple(Answer(text=f"answer {i}", model="m") for i in range(3))
     trusted = {"labeler": "trusted", "panel": "training", "simulated": False, "guideline": "g"}
@@ -54,16 +56,16 @@ def work_through(store: Store, person: str, flags: dict[str, bool], ranks: tuple
         while (task := queue.next_task(store, part.task_set, person)) is not None:
             said: BaseModel
             if part.part == "sensitive":
-                said = screening.Answer(sensitive=flags[screening.question(task.question).prompt.id])
+                said = ScreeningAnswer(sensitive=flags[KIND.question(task).prompt.id])
             elif part.part == "rankings":
-                said = comparisons.Answer(ranks=tuple(ranks[i] for i in task.shown))
+                said = comparisons.RankingAnswer(ranks=tuple(ranks[i] for i in task.shown))
             elif part.part == "demonstrations":
-                view = demonstrations.question(task)
+                view = demonstrations.KIND.question(task)
                 assert view.answers == ()
-                said = demonstrations.Answer(text=f"{person} on {view.prompt.id}")
+                said = demonstrations.DemonstrationAnswer(text=f"{person} on {view.prompt.id}")
             else:
-                said = screening.Answer(groups={"old": 5, "young": None})
-                screening.check(screening.question(task.question), said)
+                said = ScreeningAnswer(groups={"old": 5, "young": None})
+                KIND.check(KIND.question(task), said)
             queue.submit(store, task, person, said, guideline, 5.0)
 
 
@@ -79,7 +81,7 @@ def test_four_parts_and_a_decision(tmp_path: Path) -> None:
         work_through(store, "bob", {"x0": False, "x1": False, "x2": True, "x3": True}, (2, 1, 1))
         with pytest.raises(Waiting, match="1 of 1 people still to be taken on; 2 finished"):
             screening.run(cfg, context)
-        ada, bob = screening.candidates(store)
+        ada, bob = decision.candidates(store)
         assert ada.parts["sensitive"] == (0.75, 4, 4, 4, True) and bob.parts["sensitive"].value == 0
         assert ada.parts["rankings"] == (0.75, 1, 1, 1, True) and bob.parts["rankings"].value == 0
         assert ada.parts["demonstrations"] == (None, 2, 2, 0, None) and ada.suggested is None
@@ -88,8 +90,8 @@ def test_four_parts_and_a_decision(tmp_path: Path) -> None:
         for label in store.labels(part.task_set):
             if label.person.id == "ada":
                 store_screening.grade_label(store, label.id, 7 if label.task.endswith("d0") else 6, "admin")
-        assert screening.candidates(store)[0].parts["demonstrations"] == (6.5, 2, 2, 2, True)
-        assert screening.candidates(store)[0].suggested is True
+        assert decision.candidates(store)[0].parts["demonstrations"] == (6.5, 2, 2, 2, True)
+        assert decision.candidates(store)[0].suggested is True
         assert not store_screening.is_admitted(store, "ada")  # only an admin decides
         store_screening.decide_admission(store, "ada", True, {"sensitive": 0.75}, "admin")
         store_screening.decide_admission(store, "bob", False, {"sensitive": 0.0}, "admin", "too different")
@@ -108,15 +110,18 @@ def test_four_parts_and_a_decision(tmp_path: Path) -> None:
 
 
 def test_guessing_scores_a_half() -> None:
-    assert screening.rankings_score([((1, 1, 1), (1, 2, 3))]) == 0.5
-    assert screening.rankings_score([((3, 2, 1), (1, 2, 3)), ((1, 2, 3), (1, 2, 3))]) == 0.5
-    assert screening._stored({"shown": [2, 0, 1], "answer": {"ranks": None}}) == [
+    assert comparisons.rankings_score([((1, 1, 1), (1, 2, 3))]) == 0.5
+    assert comparisons.rankings_score([((3, 2, 1), (1, 2, 3)), ((1, 2, 3), (1, 2, 3))]) == 0.5
+    unranked = queue.CollectedLabel(
+        "t", "label.comparisons", "", '{"ranks": null}', (2, 0, 1), Person("a", "a", "training", False), "g"
+    )
+    assert comparisons.KIND.ranks_or_ties(unranked) == (
         1,
         1,
         1,
-    ]  # "they cannot be ranked" orders nothing: a half too
-    assert screening.rankings_score([((1, 2), (1, 1))]) is None  # the trusted ranking orders nothing
-    assert screening.flags_score([]) is None
+    )  # "they cannot be ranked" orders nothing: a half too
+    assert comparisons.rankings_score([((1, 2), (1, 1))]) is None  # the trusted ranking orders nothing
+    assert sensitive.score([], {}) is None
 
 
 def test_a_screening_may_have_one_part_only_but_not_none(tmp_path: Path) -> None:
@@ -126,7 +131,7 @@ def test_a_screening_may_have_one_part_only_but_not_none(tmp_path: Path) -> None
     with open_store(tmp_path / "store.db") as store:
         assert [part.part for part in store_screening.screening_parts(store)] == ["sensitive"]
     cfg, context = setting(tmp_path, texts=None, rankings=None, prompts=None)
-    with pytest.raises(UserError, match="at least one of texts, rankings and prompts"):
+    with pytest.raises(UserError, match="expected at least one of texts, rankings and prompts"):
         screening.run(cfg, context)
 
 
@@ -167,9 +172,12 @@ def test_bad_files_are_refused_and_change_nothing(tmp_path: Path) -> None:
 def test_answers_check_themselves() -> None:
     for wrong in ({}, {"sensitive": True, "groups": {}}, {"groups": {"old": 6}}):
         with pytest.raises(ValidationError):
-            screening.Answer(**wrong)  # type: ignore[arg-type]
-    asked = screening.Question(prompt=prompt("g"), part="groups", groups=("old", "young"))
-    with pytest.raises(UserError, match="exactly 2 were expected"):
-        screening.check(asked, screening.Answer(groups={"old": 1}))
+            ScreeningAnswer(**wrong)  # type: ignore[arg-type]
+    asked = ScreeningQuestion(prompt=prompt("g"), part="groups", groups=("old", "young"))
+    with pytest.raises(UserError, match="must be exactly these 2: old, young"):
+        KIND.check(asked, ScreeningAnswer(groups={"old": 1}))
     with pytest.raises(UserError, match="say whether"):
-        screening.check(screening.Question(prompt=prompt("x"), part="sensitive"), screening.Answer(groups={}))
+        KIND.check(
+            ScreeningQuestion(prompt=prompt("x"), part="sensitive"),
+            ScreeningAnswer(groups={}),
+        )

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from biddable.model import checkpoints, sampler
+from biddable.model import checkpoints
+from biddable.model import prefill as prefill_module
 from biddable.model.packing import Tree, pack
+from biddable.model.prefill import prefill
 from biddable.model.sampler import Request, draw, sample
 
 pytestmark = pytest.mark.usefixtures("fp32")
@@ -103,9 +105,11 @@ def test_temperature_and_top_p_shape_draws_but_not_the_log_probability() -> None
 def test_answers_to_one_prompt_share_its_prefill(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = checkpoints.load_policy(tiny_folder, trunk=2).freeze()
     seen: list[int] = []
-    original = sampler.pack
+    original = prefill_module.pack
     monkeypatch.setattr(
-        sampler, "pack", lambda trees, row_tokens: seen.append(len(trees)) or original(trees, row_tokens)
+        prefill_module,
+        "pack",
+        lambda trees, row_tokens: seen.append(len(trees)) or original(trees, row_tokens),
     )
     got = sample(
         policy,
@@ -124,16 +128,16 @@ def test_prompts_that_begin_alike_run_their_beginning_once(
     policy = checkpoints.load_policy(tiny_folder, trunk=trunk).freeze()
     common = tuple(range(20, 40))
     prompts = [common + tuple(range(5, 6 + i)) for i in range(9)] + [common]
-    monkeypatch.setattr(sampler, "FAMILY_TOKENS", 32)
+    monkeypatch.setattr(prefill_module, "FAMILY_TOKENS", 32)
     run: list[int] = []
-    original = sampler.pack
+    original = prefill_module.pack
     monkeypatch.setattr(
-        sampler,
+        prefill_module,
         "pack",
         lambda trees, row_tokens: run.append(sum(map(len, trees))) or original(trees, row_tokens),
     )
-    together = sampler.prefill(policy, prompts, True)
-    alone = [sampler.prefill(policy, [prompt], True)[0] for prompt in prompts]
+    together = prefill(policy, prompts, True)
+    alone = [prefill(policy, [prompt], True)[0] for prompt in prompts]
     # of 20 common tokens the shortest prompt keeps one; the others' 2 to 10 and its 1 stand in six rows of 32: 6 · 19 + 55 of 245 tokens
     assert run[0] == 169 and sum(map(len, prompts)) == 245
     for one, other in zip(together, alone, strict=True):
@@ -141,7 +145,7 @@ def test_prompts_that_begin_alike_run_their_beginning_once(
         assert (one.hidden is None) == (other.hidden is None) == (trunk == 0)
         if one.hidden is not None:
             torch.testing.assert_close(one.hidden, other.hidden, atol=1e-5, rtol=0)
-        for mine, theirs in zip(one.below + one.above, other.below + other.above, strict=True):
+        for mine, theirs in zip(one.trunk + one.branch, other.trunk + other.branch, strict=True):
             torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
     asked = [Request(prompt, i, 9) for i, prompt in enumerate(prompts)]
     assert [a.tokens for a in sample(policy, asked, frozenset({2}), 4)] == [

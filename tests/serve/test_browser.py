@@ -123,7 +123,7 @@ def test_stop_frees_the_seat_and_the_conversation_goes_on(page: Any, start: Call
     served = start(access="open", max_tokens=20_000, context=40_000)
     served.models["learn.ppo"].__dict__["context"] = 30_000
     batch = served.models["learn.ppo"].engine.batches["learn.ppo"]
-    batch.eos = frozenset()
+    batch.sampler.eos = frozenset()
     page.goto(served.url)
     page.locator("#no").click()
     page.locator("#text").fill("Go on and on.")

@@ -34,15 +34,15 @@ NEVER = frozenset({-1})
 class Client:
     """Collects what a job is told."""
 
-    def __init__(self, engine: Engine, orders: list[PromptRequest], seconds: float = 60.0) -> None:
+    def __init__(self, engine: Engine, requests: list[PromptRequest], seconds: float = 60.0) -> None:
         self.told: queue.SimpleQueue[list[Piece] | Exception] = queue.SimpleQueue()
-        self.job = Job(orders, self.told.put, seconds)
+        self.job = Job(requests, self.told.put, seconds)
         engine.submit("m", self.job)
 
     def all(self) -> dict[int, tuple[str, list[int], str, float | None]]:
         """Each answer's text, tokens, finish and score, when all have ended."""
         found: dict[int, tuple[str, list[int], str, float | None]] = {}
-        left = sum(order.wanted for order in self.job.orders)
+        left = sum(request.n for request in self.job.requests)
         while left:
             told = self.told.get(timeout=30)
             if isinstance(told, Exception):
@@ -55,21 +55,21 @@ class Client:
         return found
 
 
-def order(prompt: range, seed: int, length: int, **more: Any) -> PromptRequest:
-    return PromptRequest(tuple(prompt), more.pop("seeds", (seed,)), more.pop("wanted", 1), length, **more)
+def prompt_request(prompt: range, seed: int, length: int, **more: Any) -> PromptRequest:
+    return PromptRequest(tuple(prompt), more.pop("seeds", (seed,)), more.pop("n", 1), length, **more)
 
 
 @pytest.fixture
 def made(tiny_folder: Path) -> Iterator[Any]:
-    """make(trunk, seats, eos, ...) -> engine; all are closed in the end."""
+    """make(trunk, slots, eos, ...) -> engine; all are closed in the end."""
     open_: list[Engine] = []
 
     def make(
-        trunk: int = 2, seats: int = 4, eos: frozenset[int] = NEVER, scorer: Any = None, most: int = 64
+        trunk: int = 2, slots: int = 4, eos: frozenset[int] = NEVER, scorer: Any = None, most: int = 64
     ) -> Engine:
         policy = checkpoints.load_policy(tiny_folder, trunk=trunk)
         batch = ContinuousBatch(
-            policy.freeze(), checkpoints.tokenizer(tiny_folder), eos, seats, scorer and scorer(policy)
+            policy.freeze(), checkpoints.tokenizer(tiny_folder), eos, slots, scorer and scorer(policy)
         )
         open_.append(Engine({"m": batch}, most))
         return open_[-1]
@@ -85,8 +85,8 @@ def test_answers_are_the_samplers_whoever_else_is_there(tiny_folder: Path, made:
     asked = [(range(5 + i % 7, 15 + i % 7 + i % 3), 100 + i, 1 + (12 + 5 * i) % 17) for i in range(11)]
     policy = checkpoints.load_policy(tiny_folder, trunk=trunk).freeze()
     alone = sample(policy, [Request(tuple(p), s, n) for p, s, n in asked], eos, 1)
-    engine = made(trunk, seats=3, eos=eos)
-    clients = [Client(engine, [order(*one)]) for one in asked]
+    engine = made(trunk, slots=3, eos=eos)
+    clients = [Client(engine, [prompt_request(*one)]) for one in asked]
     for client, one in zip(clients, alone, strict=True):
         text, tokens, finish, _ = client.all()[0]
         assert tuple(tokens) == one.tokens and finish == one.finish
@@ -97,10 +97,10 @@ def test_answers_are_the_samplers_whoever_else_is_there(tiny_folder: Path, made:
 def test_log_probabilities_are_the_samplers_and_the_likeliest_come_first(
     tiny_folder: Path, made: Any
 ) -> None:
-    told = Client(made(), [order(range(5, 12), 7, 8, top=3)])
+    told = Client(made(), [prompt_request(range(5, 12), 7, 8, top_logprobs=3)])
     told.all()
     policy = checkpoints.load_policy(tiny_folder, trunk=2)
-    other = Client(made(), [order(range(5, 12), 7, 8, top=3)])
+    other = Client(made(), [prompt_request(range(5, 12), 7, 8, top_logprobs=3)])
     tokens = []
     while not tokens or len(tokens) < 8:
         pieces = other.told.get(timeout=30)
@@ -115,10 +115,10 @@ def test_log_probabilities_are_the_samplers_and_the_likeliest_come_first(
 
 def test_several_answers_share_the_prompt_and_are_numbered_across_orders(made: Any) -> None:
     found = Client(
-        made(seats=2),
+        made(slots=2),
         [
-            order(range(5, 9), 0, 6, seeds=(1, 2, 3), wanted=3),
-            order(range(7, 12), 0, 6, seeds=(4,), wanted=1),
+            prompt_request(range(5, 9), 0, 6, seeds=(1, 2, 3), n=3),
+            prompt_request(range(7, 12), 0, 6, seeds=(4,), n=1),
         ],
     ).all()
     assert sorted(found) == [0, 1, 2, 3]
@@ -132,9 +132,9 @@ def test_best_of_n_is_what_a_separate_forward_would_choose(tiny_folder: Path, ma
 
     prompt, seeds = range(5, 14), tuple(range(20, 26))
     eos = frozenset(range(0, 384, 13))
-    engine = made(trunk, seats=4, eos=eos, scorer=scorer)
-    other = Client(engine, [order(range(8, 30), 3, 40)])  # somebody else is there meanwhile
-    found = Client(engine, [order(prompt, 0, 9, seeds=seeds, wanted=2)]).all()
+    engine = made(trunk, slots=4, eos=eos, scorer=scorer)
+    other = Client(engine, [prompt_request(range(8, 30), 3, 40)])  # somebody else is there meanwhile
+    found = Client(engine, [prompt_request(prompt, 0, 9, seeds=seeds, n=2)]).all()
     other.all()
     policy = checkpoints.load_policy(tiny_folder, trunk=trunk)
     answers = [
@@ -149,61 +149,64 @@ def test_best_of_n_is_what_a_separate_forward_would_choose(tiny_folder: Path, ma
 
 def test_the_best_are_the_highest_and_ties_go_to_the_earlier() -> None:
     assert best_of_n.best([0.5, 2.0, -1.0, 2.0], 3) == [1, 3, 0]
-    assert best_of_n.divergence(1) == 0 and best_of_n.divergence(4) == pytest.approx(1.3863 - 0.75, abs=1e-4)
+    assert best_of_n.kl_bound(1) == 0 and best_of_n.kl_bound(4) == pytest.approx(1.3863 - 0.75, abs=1e-4)
 
 
 def test_a_stop_word_ends_the_answer_and_is_not_in_it(tiny_folder: Path, made: Any) -> None:
-    whole = Client(made(), [order(range(5, 12), 7, 40)]).all()[0][0]
+    whole = Client(made(), [prompt_request(range(5, 12), 7, 40)]).all()[0][0]
     word = whole[len(whole) // 2 : len(whole) // 2 + 3]
-    text, _, finish, _ = Client(made(), [order(range(5, 12), 7, 40, stop=("never there", word))]).all()[0]
+    text, _, finish, _ = Client(
+        made(), [prompt_request(range(5, 12), 7, 40, stop=("never there", word))]
+    ).all()[0]
     assert text == whole[: whole.index(word)] and finish == "stop"
 
 
 def test_who_goes_away_frees_the_seat(made: Any) -> None:
-    engine = made(seats=1)
-    first = Client(engine, [order(range(5, 9), 1, 20_000)])
+    engine = made(slots=1)
+    first = Client(engine, [prompt_request(range(5, 9), 1, 20_000)])
     first.told.get(timeout=30)
-    second = Client(engine, [order(range(5, 9), 2, 3)])
+    second = Client(engine, [prompt_request(range(5, 9), 2, 3)])
     first.job.cancel()
     assert len(second.all()[0][1]) == 3
-    assert engine.busy() == 0
+    assert engine.running() == 0
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_again(made: Any) -> None:
-    engine = made(seats=1, most=2)
-    first = Client(engine, [order(range(5, 9), 1, 20_000)])
+    engine = made(slots=1, most=2)
+    first = Client(engine, [prompt_request(range(5, 9), 1, 20_000)])
     first.told.get(timeout=30)  # has the seat
-    waiting = [Client(engine, [order(range(5, 9), 2, 3)]) for _ in range(2)]
+    waiting = [Client(engine, [prompt_request(range(5, 9), 2, 3)]) for _ in range(2)]
     with pytest.raises(QueueFull) as refused:
-        Client(engine, [order(range(5, 9), 3, 3)])
+        Client(engine, [prompt_request(range(5, 9), 3, 3)])
     assert 1 <= refused.value.seconds <= 60
     first.job.cancel()
     assert all(len(client.all()[0][1]) == 3 for client in waiting)
 
 
 def test_time_over_cuts_an_answer_and_tells_who_never_got_a_seat(made: Any) -> None:
-    engine = made(seats=1)
-    first = Client(engine, [order(range(5, 9), 1, 20_000)], seconds=0.4)
-    second = Client(engine, [order(range(5, 9), 2, 3)], seconds=0.01)
+    engine = made(slots=1)
+    first = Client(engine, [prompt_request(range(5, 9), 1, 20_000)], seconds=0.4)
+    second = Client(engine, [prompt_request(range(5, 9), 2, 3)], seconds=0.01)
     with pytest.raises(DeadlineExceeded):
         second.all()
     assert first.all()[0][2] == "length"
 
 
 def test_closing_tells_everybody(made: Any) -> None:
-    engine = made(seats=1)
-    clients = [Client(engine, [order(range(5, 9), i, 20_000)]) for i in range(3)]
+    engine = made(slots=1)
+    clients = [Client(engine, [prompt_request(range(5, 9), i, 20_000)]) for i in range(3)]
     clients[0].told.get(timeout=30)
     threading.Thread(target=engine.close).start()
     for client in clients:
         with pytest.raises(EngineClosed):
             client.all()
     with pytest.raises(EngineClosed):
-        Client(engine, [order(range(5, 9), 1, 1)])
+        Client(engine, [prompt_request(range(5, 9), 1, 1)])
 
 
 def test_rows_grow_with_company_and_length(made: Any) -> None:
-    engine = made(seats=9)
-    clients = [Client(engine, [order(range(5, 9 + i), i, 130 + i)]) for i in range(9)]
+    engine = made(slots=9)
+    clients = [Client(engine, [prompt_request(range(5, 9 + i), i, 130 + i)]) for i in range(9)]
     assert [len(client.all()[0][1]) for client in clients] == [130 + i for i in range(9)]
-    assert engine.batches["m"].above.slots == 16 and engine.batches["m"].above.length == 256
+    cache = engine.batches["m"].sampler.branch_cache
+    assert cache.rows == 16 and cache.length == 256

@@ -270,16 +270,16 @@ def test_nothing_is_kept_unless_the_request_says_that_its_user_agreed(start: Cal
 def test_who_hangs_up_frees_the_seat(start: Callable[..., Any]) -> None:
     served = start(slots=1, max_tokens=400)
     batch = served.models[MODEL].engine.batches[MODEL]
-    batch.eos = frozenset()
+    batch.sampler.eos = frozenset()
     for stream in (True, False):
         body = json.dumps({**ASK, "max_tokens": 400, "stream": stream, "n": 4}).encode()
         with socket.create_connection(("127.0.0.1", int(served.url.rsplit(":", 1)[1]))) as raw:
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n"
             raw.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             until = time.monotonic() + 20
-            while not batch.live and time.monotonic() < until:
+            while not batch.running and time.monotonic() < until:
                 time.sleep(0.001)
-            assert batch.live
+            assert batch.running
         before = batch.tokens
         while batch.busy and time.monotonic() < until:
             time.sleep(0.005)
@@ -289,12 +289,12 @@ def test_who_hangs_up_frees_the_seat(start: Callable[..., Any]) -> None:
 def test_a_full_queue_and_a_hurried_client_are_told_when_to_come_again(start: Callable[..., Any]) -> None:
     served = start(slots=1, queue=1, requests_per_minute=6)
     engine = served.models[MODEL].engine
-    engine.batches[MODEL].eos = frozenset()  # answers go on to their last token
+    engine.batches[MODEL].sampler.eos = frozenset()  # answers go on to their last token
     from biddable.serve.engine.requests import Job, PromptRequest
 
     jobs = [Job([PromptRequest((5, 6), (1,), 1, 20_000)], lambda told: None, 60) for _ in range(2)]
     engine.submit(MODEL, jobs[0])
-    while not engine.busy():
+    while not engine.running():
         time.sleep(0.001)
     engine.submit(MODEL, jobs[1])
     told = served.post("/v1/chat/completions", ASK)
@@ -310,7 +310,7 @@ def test_a_full_queue_and_a_hurried_client_are_told_when_to_come_again(start: Ca
 def test_time_over(start: Callable[..., Any]) -> None:
     served = start(seconds=0.15, max_tokens=20_000, context=40_000)
     served.models[MODEL].__dict__["context"] = 30_000
-    served.models[MODEL].engine.batches[MODEL].eos = frozenset()
+    served.models[MODEL].engine.batches[MODEL].sampler.eos = frozenset()
     told = served.post("/v1/chat/completions", {**ASK, "max_tokens": 20_000})
     assert (
         told.json()["choices"][0]["finish_reason"] == "length"

@@ -6,24 +6,26 @@ The model is reached through any endpoint for chats that speaks OpenAI's protoco
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from biddable.label import collection, queue
-from biddable.label.form import Fields, made, number, one
-from biddable.label.queue import AssignedTask, CollectedLabel
-from biddable.label.rulechecks import shares
-from biddable.label.rules import Rule, load
-from biddable.run.config import Input, Settings, UserError
+from biddable.label import collection
+from biddable.label.collection import LabelSettings, PanelSettings
+from biddable.label.form import Fields, build_answer, number_field, text_field
+from biddable.label.kinds import LabelKind, TaskView
+from biddable.label.probes import conversation
+from biddable.label.queue import AssignedTask, CollectedLabel, id_in_set
+from biddable.label.rules import Rule, level_shares, load
+from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
-from biddable.run.jsonl import write
 from biddable.run.records import Level, Message, Probe, Record
-from biddable.store.types import Task as Asked
+from biddable.store import drafts
+from biddable.store.store import Store
+from biddable.store.types import Task
 
 
-class Config(Settings):
+class Config(PanelSettings, LabelSettings):
     endpoint: str = "http://127.0.0.1:8200/v1/chat/completions"
     """Where the model is asked: an endpoint for chats in OpenAI's protocol, such as `serve.api`'s."""
     model: str = "policy"
@@ -34,27 +36,17 @@ class Config(Settings):
     """Dialogues for each rule."""
     turns: int = Field(default=10, ge=1)
     """At most so many turns of the labeler in a dialogue."""
-    panel: Literal["training", "held_out"] = "training"
-    """Who probes."""
-    guidelines: Input | None = None
-    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
-    enough: float = Field(default=1.0, gt=0, le=1)
-    """Share of the wanted dialogues after which the records are written."""
-    priority: int = 0
-    """People are offered tasks of higher priority first."""
-    store: str | None = None
-    """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
 
     @field_validator("endpoint")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
         if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
-            raise ValueError("an address such as http://127.0.0.1:8200/v1/chat/completions was expected")
+            raise ValueError("must be an address such as http://127.0.0.1:8200/v1/chat/completions")
         return value
 
 
-class Kept(Record):
-    """What is kept with a task: the rule, and where the model is asked."""
+class ProbeTask(Record):
+    """What is stored with a task: the rule, and where the model is asked."""
 
     rule: Rule
     endpoint: str
@@ -62,14 +54,14 @@ class Kept(Record):
     turns: int
 
 
-class Question(Record):
+class ProbeQuestion(Record):
     """What a labeler sees: nothing of which model it is."""
 
     rule: Rule
     turns: int
 
 
-class Answer(Record):
+class ProbeAnswer(Record):
     """The dialogue, and whether the rule is broken; in which message (counted from 0), when it is."""
 
     messages: tuple[Message, ...] = Field(min_length=2)
@@ -77,93 +69,96 @@ class Answer(Record):
     turn: int | None = Field(default=None, ge=0)
 
     @model_validator(mode="after")
-    def _in_turns(self) -> Answer:
+    def _in_turns(self) -> ProbeAnswer:
         roles = [message.role for message in self.messages]
         if roles != ["user", "assistant"] * (len(roles) // 2):
-            raise ValueError(
-                "a dialogue was expected in which user and assistant take turns, the assistant last"
-            )
+            raise ValueError("expected a dialogue in which user and assistant take turns, the assistant last")
         if self.turn is not None and (self.turn >= len(roles) or roles[self.turn] != "assistant"):
-            raise ValueError(f"turn {self.turn}: one of the assistant's messages was expected")
+            raise ValueError(f"turn {self.turn}: must be one of the assistant's messages")
         return self
 
 
-def kept(task: AssignedTask) -> Kept:
-    """Where the model of a task is asked."""
-    return Kept.model_validate_json(task.question)
+SAID = "said"
+"""The form's field with the dialogue so far, labeler and model in turn."""
 
 
-def question(task: AssignedTask) -> Question:
-    """The blind view of a task."""
-    whole = kept(task)
-    return Question(rule=whole.rule, turns=whole.turns)
+class Probes(LabelKind[ProbeTask, ProbeQuestion, ProbeAnswer]):
+    title = "Make the model break the rule"
+    task_type = ProbeTask
+    answer_type = ProbeAnswer
+    adjudicable = False  # another dialogue is no judgment of this one
+    site_fields = (SAID,)
+
+    def blind(self, task: ProbeTask, shown: Sequence[int]) -> ProbeQuestion:
+        return ProbeQuestion(rule=task.rule, turns=task.turns)
+
+    def check(self, question: ProbeQuestion, answer: ProbeAnswer) -> None:
+        if len(answer.messages) > 2 * question.turns:
+            raise UserError(f"{len(answer.messages) // 2} turns; must be at most {question.turns}")
+
+    def form(self, question: ProbeQuestion, fields: Fields) -> ProbeAnswer:
+        """What the page sent, with the dialogue that the site kept."""
+        if not fields.get(SAID):
+            raise UserError("talk with the model first")
+        level, turn = text_field(fields, "level"), number_field(fields, "turn")
+        if level is None:
+            raise UserError("say whether the rule is broken or followed")
+        return build_answer(ProbeAnswer, messages=dialogue(fields), level=level, turn=turn)
+
+    def say(
+        self, store: Store, task: AssignedTask, person: str, fields: dict[str, list[str]], guideline: str
+    ) -> None:
+        """Send the labeler's next message, and keep it with the model's answer in the draft."""
+        text, dialogue_so_far, probe = (
+            text_field(fields, "message"),
+            dialogue(fields),
+            self.task(task.question),
+        )
+        if text is None:
+            raise UserError("write something to the model first")
+        if len(dialogue_so_far) >= 2 * probe.turns:
+            raise UserError(f"the dialogue may have {probe.turns} turns; now say how it went")
+        messages = (*dialogue_so_far, Message(role="user", content=text))
+        reply = conversation.ask(probe.endpoint, probe.model, messages)
+        said = [*fields.get(SAID, ()), text, reply]
+        drafts.save_draft(store, task.id, person, {**fields, SAID: said, "message": []}, guideline)
+
+    def records(self, label: CollectedLabel) -> list[Probe]:
+        task, answer = self.task(label.question), self.answer(label)
+        return [
+            Probe(
+                id=id_in_set(label.task),
+                messages=answer.messages,
+                model=task.model,
+                rule=task.rule.id,
+                rule_text=task.rule.text,
+                level=answer.level,
+                turn=answer.turn,
+                **label.provenance,
+            )
+        ]
+
+    def view(self, task: ProbeTask) -> TaskView:
+        return TaskView([("asked for", task.rule.text)])
 
 
-def check(question: Question, answer: Answer) -> None:
-    """Raises UserError when the answer does not fit the question."""
-    if len(answer.messages) > 2 * question.turns:
-        raise UserError(f"{len(answer.messages) // 2} turns; at most {question.turns} were expected")
-
-
-def form(question: Question, fields: Fields) -> Answer:
-    """What the page sent, with the dialogue that the site kept. Raises UserError without a dialogue or a level."""
-    if not fields.get("said"):
-        raise UserError("talk with the model first")
-    if one(fields, "level") is None:
-        raise UserError("say whether the rule is broken or followed")
-    return made(Answer, messages=dialogue(fields), level=one(fields, "level"), turn=number(fields, "turn"))
+KIND = Probes()
 
 
 def dialogue(fields: Fields) -> tuple[Message, ...]:
     """The messages so far: person and model take turns."""
-    roles = ("user", "assistant")
-    return tuple(Message(role=roles[i % 2], content=text) for i, text in enumerate(fields.get("said", ())))  # type: ignore[arg-type]
-
-
-def records(labels: Sequence[CollectedLabel]) -> list[Probe]:
-    """Labels as records."""
-    found = []
-    for label in labels:
-        whole, said = Kept.model_validate_json(label.question), Answer.model_validate_json(label.answer)
-        found.append(
-            Probe(
-                id=queue.id_in_set(label.task),
-                messages=said.messages,
-                model=whole.model,
-                rule=whole.rule.id,
-                rule_text=whole.rule.text,
-                level=said.level,
-                turn=said.turn,
-                labeler=label.person.pseudonym,
-                simulated=label.person.simulated,
-                guideline=label.guideline,
-            )
-        )
-    return found
+    texts = fields.get(SAID, ())
+    return tuple(Message(role="assistant" if i % 2 else "user", content=text) for i, text in enumerate(texts))
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    asked = []
+    tasks = []
     for rule in load(cfg.rules):
-        whole = Kept(rule=rule, endpoint=cfg.endpoint, model=cfg.model, turns=cfg.turns).model_dump_json()
-        asked += [Asked(f"{rule.id}-{number:04d}", whole) for number in range(1, cfg.dialogues + 1)]
-    labels = collection.asked_of_people(
-        cfg.panel,
-        cfg.store,
-        cfg.guidelines,
-        cfg.enough,
-        cfg.priority,
-        collection.task_set_name(context, cfg, asked),
-        asked,
-        context,
+        task = ProbeTask(rule=rule, endpoint=cfg.endpoint, model=cfg.model, turns=cfg.turns)
+        text = task.model_dump_json()
+        tasks += [Task(f"{rule.id}-{number:04d}", text) for number in range(1, cfg.dialogues + 1)]
+    rows = collection.write_records(
+        KIND, collection.collect_labels(KIND, cfg, tasks, context), Probe, context
     )
-    found = sorted(records([label for label in labels if label.stands]), key=lambda row: row.id)
-    write(context.path("probes.jsonl"), found)
-    context.summary = {
-        "probes": len(found),
-        "labelers": len({row.labeler for row in found}),
-        "simulated": False,
-        "panel": cfg.panel,
-        "guideline": ", ".join(sorted({row.guideline for row in found})),
-        **shares([row.level for row in found]),
-    }
+    shares = level_shares([row.level for row in rows])
+    context.summary = collection.summarise(rows, cfg, context) | shares

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from fastapi import Request
 from starlette.responses import Response
 
-from biddable.label import comparisons, probes, queue
+from biddable.label import kinds, queue
 from biddable.label.views import tasks
 from biddable.label.views.tasks import Assignment
 from biddable.run.config import UserError
@@ -24,21 +24,21 @@ router = guarded_router(prefix="/admin/review")
 
 def _assignment(store: Store, me: Account, task: str) -> Assignment:
     """The task as this admin would see it as a labeler. Raises UserError for another panel's task, and for a dialogue with a model."""
-    kind, question = store.question(task)
+    kind_name, question = store.question(task)
+    kind = kinds.find(kind_name)
     name = store.task_set_name(task)
     whole = next((one for one in store.task_sets() if one.name == name), None)
-    code, title = tasks.KINDS.get(kind, (probes, ""))
-    if whole is None or whole.everybody or code is probes:
+    if whole is None or whole.everybody or kind is None or not kind.adjudicable:
         raise UserError("a task of this kind cannot be decided by an own answer")
     if (whole.panel, whole.simulated) != (me.person.panel, False):
         raise UserError(
             f"this task belongs to {'simulated people' if whole.simulated else 'the panel ' + whole.panel.replace('_', ' ')}; you belong to the panel {me.person.panel.replace('_', ' ')}"
         )
-    held = queue.task_for(task, kind, question, me.person.id)
+    held = queue.task_for(task, kind_name, question, me.person.id)
     lease = types.Assignment(
-        task, kind, question, whole, float("inf"), None, None, types.Draft({}, "", None, 0.0, 0.0)
+        task, kind_name, question, whole, float("inf"), None, None, types.Draft({}, "", None, 0.0, 0.0)
     )
-    return Assignment(held, lease, whole, code, title, code.question(held))
+    return Assignment(held, lease, whole, kind, kind.question(held))
 
 
 @router.get("/own")
@@ -60,15 +60,13 @@ def decide(request: Request, accounts: SiteAccounts, me: Admin, submitted: Form)
     store, assignment = accounts.store, _assignment(accounts.store, me, str(submitted.get("id", "")))
     fields, version = tasks.form_fields(submitted), str(submitted.get("guideline", ""))
     try:
-        said = assignment.code.form(assignment.question, fields)
-        assignment.code.check(assignment.question, said)
+        said = assignment.kind.form(assignment.question, fields)
+        assignment.kind.check(assignment.question, said)
     except UserError as error:
         return tasks.render_task(
             request, store, me, assignment, fields, error.lines, 400, send_to="/admin/review/own"
         )
-    hints = (
-        comparisons.contradictions(said) if assignment.code is comparisons and "seen" not in submitted else []
-    )
+    hints = assignment.kind.hints(said) if "seen" not in submitted else []
     if hints:
         return tasks.render_task(
             request, store, me, assignment, fields, [], hints=hints, send_to="/admin/review/own"

@@ -41,7 +41,10 @@ def guidelines(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
 
 @router.post("/admin/guidelines")
 def publish(accounts: SiteAccounts, me: Admin, submitted: Form) -> Response:
-    name, text = str(submitted.get("name", "")), form.one({"text": [str(submitted.get("text", ""))]}, "text")
+    name, text = (
+        str(submitted.get("name", "")),
+        form.text_field({"text": [str(submitted.get("text", ""))]}, "text"),
+    )
     if name not in collection.GUIDELINES.values() or text is None:
         raise UserError("a guideline's name (training or evaluation) and its text were expected")
     version = store_guidelines.publish_guideline(accounts.store, name, text.strip() + "\n", me.id)

@@ -8,7 +8,9 @@ from typing import Any
 from fastapi import HTTPException, Request
 from starlette.responses import Response
 
-from biddable.label import queue, screening
+from biddable.label import demonstrations, kinds, queue
+from biddable.label.kinds import TaskView
+from biddable.label.screening import decision
 from biddable.label.views import markup
 from biddable.run.config import UserError
 from biddable.store import audit, drafts
@@ -50,10 +52,8 @@ def agreement(request: Request, accounts: SiteAccounts, me: Admin, set: str = ""
         quality_data,  # here: the statistics load slowly, and nobody who labels needs them
     )
 
-    sets, wanted = _chosen(accounts.store, set, (quality_data.COMPARISONS, quality_data.RATINGS))
-    tables = quality_data.ranking_tables(
-        quality_data.rankings(accounts.store, [one for one in wanted if one.kind == quality_data.COMPARISONS])
-    )
+    sets, wanted = _chosen(accounts.store, set, quality_data.with_agreement(accounts.store))
+    tables = quality_data.ranking_tables(quality_data.rankings(accounts.store, wanted))
     tables += quality_data.rating_tables(accounts.store, wanted)
     simulated = any(one.simulated for one in wanted)
     return render(request, "agreement.html", sets=sets, chosen=set, tables=tables, simulated=simulated)
@@ -88,7 +88,11 @@ def reviews(request: Request, accounts: SiteAccounts, me: Admin, set: str = "") 
         quality_data,  # here: the statistics load slowly, and nobody who labels needs them
     )
 
-    sets, wanted = _chosen(accounts.store, set, tuple({one.kind for one in accounts.store.task_sets()}))
+    sets, wanted = _chosen(
+        accounts.store,
+        set,
+        tuple({one.kind for one in accounts.store.task_sets() if kinds.find(one.kind) is not None}),
+    )
     rows = [(one, dispute) for one in wanted for dispute in quality_data.disputes(accounts.store, one)]
     rows.sort(key=lambda row: (row[1].state != "", -row[1].distance, row[1].task))
     flags = [flag for one in wanted for flag in drafts.list_skips(accounts.store, one.name) if flag.flag]
@@ -104,43 +108,37 @@ def reviews(request: Request, accounts: SiteAccounts, me: Admin, set: str = "") 
 
 
 def _first_line(store: Store, task: str) -> Any:
-    question = json.loads(store.question(task)[1])
-    return markup.line(
-        question["prompt"]["messages"][-1]["content"] if "prompt" in question else _asked(question)
-    )
+    """What a task asks: the last turn of its prompt, or what stands in a prompt's place."""
+    return markup.line(_view(*store.question(task)).turns[-1][1])
 
 
-def _asked(question: dict[str, Any]) -> str:
-    """What a task without a prompt asks for."""
-    return str(
-        question["rule"]["text"]
-        if "rule" in question
-        else question.get("use_case") or f"a {question['form']} prompt"
-    ).replace("_", "-")
+def _view(kind: str, question: str) -> TaskView:
+    """A task for an admin's eyes. Raises 404 for a kind that this version does not know."""
+    label_kind = kinds.find(kind)
+    if label_kind is None:
+        raise HTTPException(404)
+    return label_kind.view(label_kind.task(question))
 
 
 @router.get("/review/task")
 def review(request: Request, accounts: SiteAccounts, me: Admin, task: str) -> Response:
     store = accounts.store
     kind, text = store.question(task)
-    question = json.loads(text)
+    view = _view(kind, text)
     labels = [row for row in queue.collected_labels(store, store.task_set_name(task)) if row.task == task]
-    asked = (
-        question["prompt"]["messages"]
-        if "prompt" in question
-        else [{"role": "asked for", "content": _asked(question)}]
-    )
-    turns = [(turn["role"], markup.rich(turn["content"])) for turn in asked]
-    answers = [markup.rich(one["text"]) for one in question.get("answers", ())]
-    said = [(row, _told(row)) for row in labels]
+    turns = [(role, markup.rich(content)) for role, content in view.turns]
+    answers = [markup.rich(content) for content in view.answers]
+    said = [(row, _answer_parts(row)) for row in labels]
     history = store_reviews.reviews_by_task(store, store.task_set_name(task)).get(task, [])
     names = {account.id: account.login for account in accounts.all()}
     back = {one.label for one in store_reviews.returned_labels(store, store.task_set_name(task))}
     whole = next((one for one in store.task_sets() if one.name == store.task_set_name(task)), None)
+    label_kind = kinds.find(kind)
     may_answer = (
         whole is not None
         and not whole.everybody
-        and kind != "label.probes"
+        and label_kind is not None
+        and label_kind.adjudicable
         and (whole.panel, whole.simulated) == (me.person.panel, False)
     )
     context = {
@@ -156,25 +154,23 @@ def review(request: Request, accounts: SiteAccounts, me: Admin, task: str) -> Re
     return render(request, "review.html", task=task, kind=kind, flags=flags, **context)
 
 
-def _told(row: queue.CollectedLabel) -> dict[str, Any]:
-    """A label in parts that a page can show: ranks or scores by stored answer, a text, and whatever else it holds as name and value."""
-    from biddable.label.views import (
-        quality_data,  # here: the statistics load slowly, and nobody who labels needs them
-    )
-
-    said = json.loads(row.answer)
-    told: dict[str, Any] = {"ranks": (), "text": None, "rest": []}
-    if said.get("ranks"):
-        told["ranks"] = quality_data.stored(row)
-    if said.get("text"):
-        told["text"] = markup.rich(said["text"])
-    hidden = ("ranks", "text")
-    told["rest"] = [
-        (name.replace("_", " "), json.dumps(value, ensure_ascii=False))
-        for name, value in said.items()
-        if name not in hidden and value not in (None, {}, [], "")
-    ]
-    return told
+def _answer_parts(row: queue.CollectedLabel) -> dict[str, Any]:
+    """A label in parts that a page can show: ranks by stored answer, a text, and whatever else it holds as name and value."""
+    kind = kinds.find(row.kind)
+    if kind is None:
+        raise HTTPException(404)
+    answer = kind.answer(row)
+    text = kind.text(answer)
+    rest = answer.model_dump(mode="json", exclude={"ranks", "text"})
+    return {
+        "ranks": kind.ranks(row) or (),
+        "text": markup.rich(text) if text else None,
+        "rest": [
+            (name.replace("_", " "), json.dumps(value, ensure_ascii=False))
+            for name, value in rest.items()
+            if value not in (None, {}, [], "")
+        ],
+    }
 
 
 @router.post("/review")
@@ -205,7 +201,7 @@ def screenings(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
         "screening.html",
         parts=parts,
         titles=PARTS,
-        candidates=screening.candidates(store),
+        candidates=decision.candidates(store),
         names=names,
     )
 
@@ -213,7 +209,7 @@ def screenings(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
 @router.get("/screening/person")
 def candidate(request: Request, accounts: SiteAccounts, me: Admin, name: str) -> Response:
     store = accounts.store
-    one = next((one for one in screening.candidates(store) if one.pseudonym == name), None)
+    one = next((one for one in decision.candidates(store) if one.pseudonym == name), None)
     if one is None:
         raise HTTPException(404)
     part = next(
@@ -228,8 +224,8 @@ def candidate(request: Request, accounts: SiteAccounts, me: Admin, name: str) ->
     texts = [
         (
             row,
-            markup.rich(json.loads(row.question)["prompt"]["messages"][-1]["content"]),
-            markup.rich(json.loads(row.answer)["text"] or ""),
+            markup.rich(demonstrations.KIND.task(row.question).prompt.messages[-1].content),
+            markup.rich(demonstrations.KIND.answer(row).text or ""),
         )
         for row in written
     ]
@@ -255,7 +251,7 @@ def grade(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
 def verdict(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
     """Take somebody on, or not; the scores of this moment are kept with it."""
     name, accepted = str(form.get("name", "")), form.get("accepted")
-    one = next((one for one in screening.candidates(accounts.store) if one.pseudonym == name), None)
+    one = next((one for one in decision.candidates(accounts.store) if one.pseudonym == name), None)
     if one is None or accepted not in ("yes", "no"):
         raise UserError("somebody who has begun the screening, and yes or no, were expected")
     scores = {str(part): score.value for part, score in one.parts.items() if score.value is not None}

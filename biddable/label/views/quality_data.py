@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
-from biddable.label import agreement, queue, screening
+from biddable.label import agreement, kinds, queue
 from biddable.label.agreement import Couple, Figure, Ranking
 from biddable.label.queue import CollectedLabel
 from biddable.store import assignments, reviews
@@ -17,7 +17,6 @@ from biddable.store import screening as store_screening
 from biddable.store.store import Store
 from biddable.store.types import TaskSet
 
-COMPARISONS, RATINGS = "label.comparisons", "label.ratings"
 RECENT_DAYS = 7
 """The pace by which the end is estimated is that of the last days on which somebody worked."""
 
@@ -84,28 +83,29 @@ class Dispute(NamedTuple):
     state: str  # "", "stands" or "returned"
 
 
-def sets_of(store: Store, kinds: Iterable[str]) -> list[TaskSet]:
+def with_agreement(store: Store) -> tuple[str, ...]:
+    """The kinds in a store whose agreement can be measured."""
+    names = sorted({task_set.kind for task_set in store.task_sets()})
+    return tuple(name for name in names if (kind := kinds.find(name)) is not None and kind.has_agreement)
+
+
+def sets_of(store: Store, names: Iterable[str]) -> list[TaskSet]:
     """Real people's sets of some kinds; simulated people's only where there are no others. The screening is not among them."""
     parts = {part.task_set for part in store_screening.screening_parts(store)}
     found = [
-        one for one in store.task_sets() if one.kind in kinds and one.name not in parts and not one.everybody
+        one for one in store.task_sets() if one.kind in names and one.name not in parts and not one.everybody
     ]
     return [one for one in found if not one.simulated] or found
-
-
-def stored(label: CollectedLabel) -> tuple[int, ...]:
-    """A ranking's ranks, brought from the order shown to the order of the replies; answers that were not ranked are all alike."""
-    ranks = dict(zip(label.shown, json.loads(label.answer)["ranks"] or [1] * len(label.shown), strict=True))
-    return tuple(ranks[i] for i in range(len(ranks)))
 
 
 def rankings(store: Store, sets: Sequence[TaskSet]) -> list[Ranking]:
     """The rankings of some sets; people are known by their pseudonyms."""
     return [
-        Ranking(row.task, row.person.pseudonym, stored(row), row.person.panel, row.guideline, row.created)
-        for one in sets
-        for row in queue.collected_labels(store, one.name)
-        if json.loads(row.answer).get("ranks") and not row.decided
+        Ranking(row.task, row.person.pseudonym, ranks, row.person.panel, row.guideline, row.created)
+        for task_set in sets
+        if (kind := kinds.find(task_set.kind)) is not None
+        for row in queue.collected_labels(store, task_set.name)
+        if (ranks := kind.ranks(row)) is not None and not row.decided
     ]
 
 
@@ -164,15 +164,18 @@ def rating_tables(store: Store, sets: Sequence[TaskSet]) -> list[Table]:
     """Krippendorff's alpha of ratings (ordinal) and of each yes/no question (nominal), by panel; of whole ratings and of those beside a ranking."""
     overall: dict[str, list[tuple[str, str, float]]] = {}
     marks: dict[tuple[str, str], list[tuple[str, str, float]]] = {}
-    for one in sets:
-        for row in (row for row in queue.collected_labels(store, one.name) if not row.decided):
-            for item, score, form in _judged(row):
-                who = row.person.pseudonym
-                if score is not None:
-                    overall.setdefault(one.panel, []).append((item, who, float(score)))
-                for name, value in form.items():
+    for task_set in sets:
+        kind = kinds.find(task_set.kind)
+        if kind is None:
+            continue
+        for row in queue.collected_labels(store, task_set.name):
+            for score in [] if row.decided else kind.scores(row):
+                name = row.person.pseudonym
+                if score.overall is not None:
+                    overall.setdefault(task_set.panel, []).append((score.item, name, float(score.overall)))
+                for mark, value in score.marks.items():
                     if value is not None:
-                        marks.setdefault((one.panel, name), []).append((item, who, float(value)))
+                        marks.setdefault((task_set.panel, mark), []).append((score.item, name, float(value)))
     tables = []
     for panel in sorted({*overall, *(panel for panel, _ in marks)}):
         rows = [Row("overall, 1 to 7 (ordinal)", agreement.alpha(overall.get(panel, []), "ordinal"), False)]
@@ -185,20 +188,6 @@ def rating_tables(store: Store, sets: Sequence[TaskSet]) -> list[Table]:
             Table(f"Ratings, panel {panel.replace('_', ' ')}", about, [row for row in rows if row.figure])
         )
     return [table for table in tables if table.rows]
-
-
-def _judged(row: CollectedLabel) -> list[tuple[str, int | None, dict[str, bool | None]]]:
-    """(item, 1 to 7, yes/no marks) of each answer that a label says something of."""
-    said = json.loads(row.answer)
-    if isinstance(said.get("overall"), int):
-        return [(row.task, said["overall"], said.get("metadata") or {})]
-    scores, forms = said.get("overall") or [], said.get("metadata") or []
-    found = []
-    for place, number in enumerate(row.shown):
-        score = scores[place] if place < len(scores) else None
-        form = forms[place] if isinstance(forms, list) and place < len(forms) else {}
-        found.append((f"{row.task}/{number}", score, form or {}))
-    return [one for one in found if one[1] is not None or one[2]]
 
 
 def progress(store: Store, one: TaskSet) -> Progress:
@@ -233,10 +222,15 @@ def gold(store: Store, one: TaskSet) -> list[Gold]:
     """How everybody does on a set's gold, the worst first."""
     if one.gold is None:
         return []
-    keys = store_gold.gold_answers(store, one.gold)
+    kind, keys = kinds.find(one.kind), store_gold.gold_answers(store, one.gold)
+    if kind is None:
+        return []
     scores: dict[str, list[tuple[str, float]]] = {}
     for row in queue.collected_labels(store, one.gold):
-        if row.task in keys and (score := _on_gold(row, json.loads(keys[row.task]))) is not None:
+        if row.task not in keys:
+            continue
+        score = kind.gold_score(row, kind.expected(keys[row.task]))
+        if score is not None:
             scores.setdefault(row.person.pseudonym, []).append((row.task, score))
     found = [
         Gold(
@@ -248,14 +242,6 @@ def gold(store: Store, one: TaskSet) -> list[Gold]:
         for name, rows in scores.items()
     ]
     return sorted(found, key=lambda who: (who.score or 0.0, who.pseudonym))
-
-
-def _on_gold(row: CollectedLabel, key: dict[str, object]) -> float | None:
-    if "ranks" in key:
-        return screening.rankings_score([(stored(row), key["ranks"])])  # type: ignore[list-item]
-    if "overall" in key:
-        return float(abs(json.loads(row.answer)["overall"] - key["overall"]) <= 1)
-    return None
 
 
 def disputes(store: Store, one: TaskSet) -> list[Dispute]:
@@ -272,15 +258,12 @@ def disputes(store: Store, one: TaskSet) -> list[Dispute]:
     return sorted(found, key=lambda dispute: (dispute.state != "", -dispute.distance, dispute.task))
 
 
-def distance(rows: Sequence[CollectedLabel]) -> float:
-    """How far the answers to one task differ, from 0 to 1: rankings by tau-b, ratings by their span, anything else not at all."""
-    rows = [row for row in rows if not row.decided]
-    said = [json.loads(row.answer) for row in rows]
-    if len(rows) > 1 and all(one.get("ranks") for one in said):
-        found = agreement.couples(Ranking("", row.person.id, stored(row)) for row in rows)
-        taus = [couple.tau for couple in found if couple.tau is not None]
-        return (1 - math.fsum(taus) / len(taus)) / 2 if taus else 0.0
-    if len(rows) > 1 and all(isinstance(one.get("overall"), int) for one in said):
-        scores = [one["overall"] for one in said]
-        return (max(scores) - min(scores)) / 6
-    return 0.0
+def distance(labels: Sequence[CollectedLabel]) -> float:
+    """How far the answers to one task differ, from 0 to 1: the mean over every two people; 0 where that cannot be said."""
+    kind = kinds.find(labels[0].kind) if labels else None
+    if kind is None:
+        return 0.0
+    judged = [label for label in labels if not label.decided]
+    distances = [kind.distance(first, second) for first, second in combinations(judged, 2)]
+    comparable = [distance for distance in distances if distance is not None]
+    return math.fsum(comparable) / len(comparable) if comparable else 0.0

@@ -1,32 +1,20 @@
 """Working: what there is to do, one page for each kind of task, drafts, skipping, and a person's own answers.
 
-A kind of task is a file beside this one with `question`, `form` and `check`, and a template of the same name in `pages/tasks/`. Everything here
-handles tasks without knowing their kinds; only probes also talk with a model (`probing.py`).
+A kind of task is a `LabelKind` (`label/kinds.py`) and a template named like its stage in `pages/tasks/`. Everything here handles tasks without
+knowing their kinds.
 """
 
 from __future__ import annotations
 
 import time
-from types import ModuleType
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from fastapi import HTTPException, Request
 from starlette.responses import JSONResponse, Response
 
-from biddable.label import (
-    collection,
-    comparisons,
-    demonstrations,
-    form,
-    probes,
-    prompts,
-    queue,
-    ratings,
-    rulechecks,
-    screening,
-)
-from biddable.label.probes import conversation
+from biddable.label import collection, form, kinds, queue
+from biddable.label.kinds import AnyKind
 from biddable.label.views import markup
 from biddable.run.config import UserError
 from biddable.store import assignments, drafts, guidelines, reviews, types
@@ -38,16 +26,6 @@ from biddable.web.forms import Form, guarded_router
 from biddable.web.pages import redirect, render
 from biddable.web.sessions import Member, SiteAccounts
 
-KINDS: dict[str, tuple[ModuleType, str]] = {
-    "label.prompts": (prompts, "Write a prompt"),
-    "label.demonstrations": (demonstrations, "Write the answer you would want"),
-    "label.comparisons": (comparisons, "Rank the answers"),
-    "label.ratings": (ratings, "Rate the answer"),
-    "label.rulechecks": (rulechecks, "Does the answer break the rule?"),
-    "label.probes": (probes, "Make the model break the rule"),
-    "label.screening": (screening, "Screening"),
-}
-"""Each kind's code and what its page asks for."""
 MAX_SECONDS = 8 * 3600.0
 """More than this nobody works on one task."""
 router = guarded_router()
@@ -59,9 +37,13 @@ class Assignment(NamedTuple):
     task: queue.AssignedTask
     lease: types.Assignment
     task_set: TaskSet
-    code: ModuleType
-    title: str
-    question: Any
+    kind: AnyKind
+    question: Any  # the kind's
+
+    @property
+    def title(self) -> str:
+        """What the page asks for."""
+        return self.kind.title
 
 
 class Offer(NamedTuple):
@@ -87,7 +69,8 @@ def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
     found, locked = [], False
     counted = assignments.answers_per_set(store, me.person.id)
     for one in store.task_sets():
-        if (one.panel, one.simulated) != (me.person.panel, False) or one.kind not in KINDS:
+        kind = kinds.find(one.kind)
+        if (one.panel, one.simulated) != (me.person.panel, False) or kind is None:
             continue
         if not store_screening.is_admitted(store, me.person.id, one.name):
             locked = True
@@ -98,18 +81,8 @@ def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
             done, wanted = own_answers, len(store.tasks(one.name))
         else:
             wanted, done = queue.progress(store, one.name)
-        found.append(Offer(one, KINDS[one.kind][1], _about(one), own_answers, done, wanted, back))
+        found.append(Offer(one, kind.title, kind.subtitle(one.name), own_answers, done, wanted, back))
     return found, locked
-
-
-def _about(one: TaskSet) -> str:
-    """What a set is called among people: its run, and the third word of its stage. The name in the store has more that means nothing to them."""
-    words = one.name.split("/")
-    if one.kind == "label.screening":
-        return {"sensitive": "Which texts are sensitive?", "groups": "Which groups do you know?"}.get(
-            words[-2], ""
-        )
-    return ", ".join([words[0], *words[1].split(".")[2:]]) if len(words) == 3 else ""
 
 
 @router.post("/next")
@@ -137,9 +110,10 @@ def _assignment(store: Store, me: Account, task: str) -> Assignment:
     held = queue.task_for(task, lease.kind, lease.question, me.person.id)
     if lease.returned is not None:
         held = held._replace(replaces=lease.returned.label, note=lease.returned.note)
-    code, title = KINDS[held.kind]
-    question = code.question(held.question if code is screening else held)
-    return Assignment(held, lease, lease.task_set, code, title, question)
+    kind = kinds.find(held.kind)
+    if kind is None:
+        raise HTTPException(404)
+    return Assignment(held, lease, lease.task_set, kind, kind.question(held))
 
 
 def current_guideline(store: Store, panel: collection.Panel) -> tuple[str, str]:
@@ -195,7 +169,7 @@ def render_task(
         "plain": markup.plain,
         "line": markup.line,
         "letters": form.LETTERS,
-        "yes_no": form.QUESTIONS,
+        "yes_no": form.YES_NO_QUESTIONS,
         "done": done,
         "wanted": wanted,
         "seconds": int(assignment.lease.draft.seconds or 0) if assignment.lease.draft else 0,
@@ -246,10 +220,11 @@ def _save_draft(
         str(submitted.get("guideline", "")),
         assignment.lease.draft,
     )
-    if assignment.code is probes and draft is not None:
-        fields["said"] = draft.fields.get("said", [])  # only the site itself adds to a dialogue
-    elif assignment.code is probes:
-        fields.pop("said", None)
+    for name in assignment.kind.site_fields:
+        if draft is not None:
+            fields[name] = draft.fields.get(name, [])
+        else:
+            fields.pop(name, None)
     if sum(len(one) for values in fields.values() for one in values) > 4 * form.MOST_TEXT:
         raise UserError("this is too long to be kept; shorten it")
     if not guidelines.guideline_exists(store, version):
@@ -282,20 +257,18 @@ def answer(request: Request, accounts: SiteAccounts, me: Member, submitted: Form
     fields, version, kept = _save_draft(request, store, me, assignment, submitted)
     if submitted.get("action") == "say":
         try:
-            conversation.say(store, assignment.task, person, fields, version)
+            assignment.kind.say(store, assignment.task, person, fields, version)
         except UserError as error:
             return render_task(request, store, me, assignment, fields, error.lines, 400)
         return redirect(_link(assignment.task.id) + "#end")
     try:
-        said = assignment.code.form(assignment.question, fields)
-        assignment.code.check(assignment.question, said)
+        said = assignment.kind.form(assignment.question, fields)
+        assignment.kind.check(assignment.question, said)
     except UserError as error:
         return render_task(
             request, store, me, assignment, fields, error.lines, 400, seconds=int(kept.seconds or 0)
         )
-    hints = (
-        comparisons.contradictions(said) if assignment.code is comparisons and "seen" not in submitted else []
-    )
+    hints = assignment.kind.hints(said) if "seen" not in submitted else []
     if hints:
         return render_task(
             request, store, me, assignment, fields, [], hints=hints, seconds=int(kept.seconds or 0)
@@ -319,7 +292,7 @@ def skip(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) 
     if assignment.lease.label is not None:
         raise UserError("you have answered this task already; correct your answer instead")
     flag = submitted.get("action") == "flag"
-    reason = (form.one({"reason": [str(submitted.get("reason", ""))]}, "reason") or "").strip()
+    reason = (form.text_field({"reason": [str(submitted.get("reason", ""))]}, "reason") or "").strip()
     if flag and not reason:
         raise UserError("say in a few words what is wrong with the task")
     drafts.skip_task(accounts.store, assignment.task.id, me.person.id, flag, reason)
@@ -330,9 +303,9 @@ def skip(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) 
 def own_answers(request: Request, accounts: SiteAccounts, me: Member) -> Response:
     """A person's own answers and days."""
     given = [
-        (one, KINDS[one.kind][1], _link(one.task))
+        (one, kind.title, _link(one.task))
         for one in assignments.past_answers(accounts.store, me.person.id)
-        if one.kind in KINDS
+        if (kind := kinds.find(one.kind)) is not None
     ]
     return render(
         request, "mine.html", given=given, days=assignments.answers_per_day(accounts.store, me.person.id)

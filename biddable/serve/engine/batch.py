@@ -1,297 +1,175 @@
-"""A deck: one policy and the answers it has under way. Who asks enters a seat while others are under way; who ends or goes away frees it at once.
+"""Continuous batching for clients: one policy's sampler, and what only a server adds to it: clients that go away,
+deadlines, stop strings, text in pieces, and the best of n answers chosen by a reward model.
 
-Legend: n rows in use, P prompt tokens, T answer tokens, d hidden size, V vocabulary.
-
-Rows in use stand together at the front of the cache, so a step computes for exactly those who are there. A prompt is prefilled once for all its
-answers. With a scorer on the same trunk (best of n) the trunk's outputs are kept, and scoring starts from them.
+Legend: P prompt tokens, T answer tokens, d hidden size.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import torch
-
-from biddable.model import hardware
-from biddable.model.attention import KVCache
-from biddable.model.sampler import PREFILL_TOKENS, Prefilled, draw, prefill
+from biddable.model.sampler import Draw, Generation, Request, SampledAnswer, Sampler
 from biddable.model.trunk import Policy, Scorer
 from biddable.run.records import Finish
 from biddable.serve.engine import best_of_n
 from biddable.serve.engine.detokenizer import Detokenizer
 from biddable.serve.engine.requests import DeadlineExceeded, Job, Piece, PromptRequest, Token
 
+SMOOTHING = 0.1
+"""Weight of the newest answer in the average time that an answer takes."""
+
 
 @dataclass(eq=False)
-class _Group:
-    """One order under way: its prompt, prefilled when its first answer gets a seat, and the answers still to be seated."""
+class _Prompt:
+    """One prompt under way, with those of its answers that are complete: best of n waits for all of them."""
 
     job: Job
-    order: PromptRequest
+    request: PromptRequest
     offset: int  # its first answer's number in the job
-    waiting: deque[int] = field(default_factory=deque)
-    prefilled: Prefilled | None = None
-    ended: list[_Live] = field(default_factory=list)
+    complete: dict[int, tuple[SampledAnswer, list[Piece]]] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
-class _Live:
-    """An answer in a seat."""
+class _Answer:
+    """One answer to a prompt: what the sampler makes of it, and its text so far."""
 
-    group: _Group
+    prompt: _Prompt
     number: int
-    words: Detokenizer
-    uniforms: np.ndarray[Any, Any]
-    tokens: list[int] = field(default_factory=list)
-    hidden: list[torch.Tensor] = field(default_factory=list)
+    generation: Generation
+    detokenizer: Detokenizer
     pending: list[Token] = field(default_factory=list)  # drawn, but their text is still held back
-    pieces: list[Piece] = field(
-        default_factory=list
-    )  # of a scored order: given out when all its answers are there
-    finish: Finish | None = None
-    since: float = field(default_factory=time.monotonic)
-
-
-class Seats(KVCache):
-    """The sampler's cache with the rows in use at the front; it grows when more rows or longer answers come."""
-
-    def fit(self, rows: int, length: int) -> None:
-        """Make room for so many rows and positions; doubling, so that it happens rarely."""
-        if rows <= self.slots and length <= self.length:
-            return
-        slots, longer = self.slots, self.length
-        while slots < rows:
-            slots *= 2
-        while longer < length:
-            longer *= 2
-        for held, axis in ((self.keys, 3), (self.values, 2)):
-            for layer, old in held.items():
-                shape = [slots, *old.shape[1:]]
-                shape[axis] = longer
-                held[layer] = old.new_zeros(shape)
-                held[layer][: self.slots].narrow(axis, 0, self.length).copy_(old)
-        self.slots, self.length = slots, longer
-
-    def use(self, at: list[int]) -> None:
-        """The rows in use, by the position that each writes next."""
-        self.at = torch.tensor(at, device=hardware.device())
-        self.rows = torch.arange(len(at), device=hardware.device())
-        self.used = max(at) + 1
-
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy a row's first positions to another row."""
-        for held, axis in ((self.keys, 2), (self.values, 1)):
-            for layer in held.values():
-                layer[target].narrow(axis, 0, length).copy_(layer[source].narrow(axis, 0, length))
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        keys, values = super().update(key_states, value_states, layer_idx)
-        return keys[: len(self.rows)], values[: len(self.rows)]
+    pieces: list[Piece] = field(default_factory=list)  # held back until the best of n are chosen
+    started: float | None = None  # when it got a row, by the monotonic clock
 
 
 class ContinuousBatch:
     """One policy and the answers it has under way. Used by the inference thread alone."""
 
     def __init__(
-        self, policy: Policy, tokenizer: Any, eos: frozenset[int], seats: int, scorer: Scorer | None = None
+        self, policy: Policy, tokenizer: Any, eos: frozenset[int], slots: int, scorer: Scorer | None = None
     ) -> None:
-        self.policy, self.tokenizer, self.eos, self.seats, self.scorer = policy, tokenizer, eos, seats, scorer
-        self.waiting: deque[_Group] = deque()
-        self.live: list[_Live] = []
-        self.below, self.above = Seats(4, 128), Seats(4, 128)
+        self.policy, self.tokenizer, self.scorer = policy, tokenizer, scorer
+        self.sampler = Sampler(policy, eos, slots)
         self.tokens = 0
         """Tokens drawn since the start."""
-        self.pace = 1.0
-        """Seconds that an answer took lately."""
+        self.seconds_per_answer = 1.0
+        """How long an answer took lately, a running average."""
+        self.running = 0
+        """Answers that have a row of the cache. This number and the next are for other threads to read."""
+        self.waiting = 0
+        """Prompts of which an answer waits for a row."""
+        self._answers: dict[Generation, _Answer] = {}
 
-    def add(self, job: Job, order: PromptRequest, offset: int) -> None:
-        self.waiting.append(_Group(job, order, offset, deque(range(len(order.seeds)))))
+    def add(self, job: Job, request: PromptRequest, offset: int) -> None:
+        """Queue all answers to one prompt; they are numbered in the job from `offset`."""
+        prompt = _Prompt(job, request, offset)
+        for number, seed in enumerate(request.seeds):
+            generation = self.sampler.add(
+                Request(request.prompt, seed, request.max_tokens, request.temperature, request.top_p),
+                keep_trunk=request.scored,
+                top_logprobs=request.top_logprobs or 0,
+            )
+            detokenizer = Detokenizer(self.tokenizer, request.stop)
+            self._answers[generation] = _Answer(prompt, number, generation, detokenizer)
+        self._count()
 
     @property
     def busy(self) -> bool:
-        return bool(self.waiting or self.live)
+        return self.sampler.busy
 
-    def round(self) -> None:
-        """Let who waits in while there are seats, then one token for everybody."""
-        self._clear()
-        entered = self._enter()
-        if entered:
-            self._draw(entered, torch.stack([one.hidden.pop() for one in entered]))
-        if self.live:
-            self._step()
+    @property
+    def jobs(self) -> list[Job]:
+        """Whose answers these are, each job once."""
+        return list({id(answer.prompt.job): answer.prompt.job for answer in self._answers.values()}.values())
 
-    def _clear(self) -> None:
-        """Free the seats of clients that have gone and of those whose time is over; tell those who waited in vain."""
+    def step(self) -> None:
+        """Let in who waits while rows are free, then draw one token for everybody."""
+        self._drop_cancelled_and_late()
+        self._advance(self.sampler.admit())
+        self._advance(self.sampler.step())
+
+    def _count(self) -> None:
+        self.waiting = len({self._answers[generation].prompt for generation in self.sampler.waiting})
+        self.running = len(self.sampler.live)
+
+    def _drop_cancelled_and_late(self) -> None:
+        """Free the rows of clients that have gone, end the answers whose time is over, and refuse those prompts that
+        are still waiting then."""
         now = time.monotonic()
-        for group in [g for g in self.waiting if g.job.cancelled or g.job.until < now]:
-            self.waiting.remove(group)
-            if not group.job.cancelled:
-                group.job.cancel()
-                group.job.tell(DeadlineExceeded("no seat became free in time"))
-        for one in list(self.live):
-            if one.group.job.cancelled:
-                self._leave(one)
-            elif one.group.job.until < now and one.finish is None:
-                one.finish = "length"
-                self._note(one, one.words.end())
-                if not self._follows(one):
-                    self._leave(one)
+        for answer in self._answers.values():
+            job = answer.prompt.job
+            if answer.generation.row is None and job.deadline < now and not job.cancelled:
+                job.cancel()
+                job.listener(DeadlineExceeded("no place became free in time"))
+        for answer in list(self._answers.values()):
+            job, generation = answer.prompt.job, answer.generation
+            if job.cancelled:
+                self.sampler.cancel(generation)
+                del self._answers[generation]
+            elif job.deadline < now and generation.finish is None:
+                self.sampler.finish(generation, "length")
+                self._hand_out(answer, answer.detokenizer.end(), "length")
+        self._settle()
 
-    def _enter(self) -> list[_Live]:
-        """Seat answers, first come first served; the prompts of all that enter now are prefilled together."""
-        chosen: list[tuple[_Group, int]] = []
-        tokens = 0
-        while self.waiting and len(self.live) + len(chosen) < self.seats:
-            group = self.waiting[0]
-            if group.prefilled is None and not any(g is group for g, _ in chosen):
-                if chosen and tokens + len(group.order.prompt) > PREFILL_TOKENS:
-                    break
-                tokens += len(group.order.prompt)
-            chosen.append((group, group.waiting.popleft()))
-            if not group.waiting:
-                self.waiting.popleft()
-        fresh = list({id(g): g for g, _ in chosen if g.prefilled is None}.values())
-        if fresh:
-            prompts = [group.order.prompt for group in fresh]
-            for group, one in zip(
-                fresh, prefill(self.policy, prompts, any(g.order.scored for g in fresh)), strict=True
-            ):
-                group.prefilled = one if group.order.scored else replace(one, hidden=None)
-        entered = [self._seat(group, number) for group, number in chosen]
-        for group, _ in chosen:
-            group.prefilled = group.prefilled if group.waiting else None
-        return entered
+    def _advance(self, draws: Sequence[Draw]) -> None:
+        """Turn drawn tokens into text, and end the answers that a stop string ends."""
+        self.tokens += len(draws)
+        self._count()  # before clients hear of it: who has its last piece sees its row free
+        for generation, token, logp, top in draws:
+            answer = self._answers[generation]
+            answer.started = answer.started or time.monotonic()
+            answer.pending.append(Token(token, logp, top))
+            finish, text = generation.finish, ""
+            if token not in self.sampler.eos:
+                text = answer.detokenizer.add(token)
+                if answer.detokenizer.stopped:
+                    if finish is None:
+                        self.sampler.finish(generation, "stop")
+                    finish = "stop"  # also where the stop string came with the last token allowed
+            if finish is not None:
+                text += answer.detokenizer.end()
+            self._hand_out(answer, text, finish)
+        self._settle()
 
-    def _seat(self, group: _Group, number: int) -> _Live:
-        """Put a prefilled prompt into the next free row. Its logits wait in `hidden` until the first token is drawn."""
-        prompt, order, row = group.prefilled, group.order, len(self.live)
-        assert prompt is not None
-        for cache, kept in ((self.below, prompt.below), (self.above, prompt.above)):
-            cache.fit(row + 1, len(order.prompt) + order.max_tokens + 1)
-            for layer, (key, value) in enumerate(kept):
-                cache.put(layer, row, key, value)
-        uniforms = np.random.Generator(np.random.Philox(order.seeds[number])).random(order.max_tokens)
-        one = _Live(group, number, Detokenizer(self.tokenizer, order.stop), uniforms)
-        one.hidden = [prompt.logits] if prompt.hidden is None else [prompt.hidden, prompt.logits]
-        self.live.append(one)
-        return one
-
-    def _step(self) -> None:
-        """One token forward for every row."""
-        policy: Any = self.policy
-        at = [len(one.group.order.prompt) + len(one.tokens) - 1 for one in self.live]
-        for cache in (self.below, self.above):
-            cache.use(at)
-        tokens = torch.tensor([[one.tokens[-1]] for one in self.live], device=hardware.device())
-        positions = self.above.at[:, None]
-        trunk = policy.trunk.blocks
-        states = (trunk or policy.branch).embed(tokens)
-        if trunk is not None:
-            states = trunk(states, positions, trunk.masks(self.below.mask), self.below)
-            for row, one in enumerate(self.live):
-                if one.group.order.scored:
-                    one.hidden.append(states[row])
-        out = policy.branch(states, positions, policy.branch.masks(self.above.mask), self.above)[:, 0]
-        going = [row for row, one in enumerate(self.live) if one.finish is None]
-        over = [one for one in self.live if one.finish is not None]
-        if going:
-            ones = [self.live[row] for row in going]
-            self._draw(ones, policy.logits(out if not over else out[going]))
-        for one in over:
-            self._leave(one)
-
-    def _draw(self, ones: list[_Live], logits: torch.Tensor) -> None:
-        """The next token of each from its row of logits (n, V)."""
-        orders = [one.group.order for one in ones]
-        tops = _likeliest(logits, [order.top for order in orders])
-        settings = [
-            (one.uniforms[len(one.tokens)], order.temperature, order.top_p)
-            for one, order in zip(ones, orders, strict=True)
-        ]
-        drawn, logp = draw(
-            logits, *torch.tensor(settings, dtype=torch.float32, device=logits.device).unbind(1)
-        )
-        self.tokens += len(ones)
-        for one, token, likelihood, top in zip(ones, drawn.tolist(), logp.tolist(), tops, strict=True):
-            one.tokens.append(token)
-            one.pending.append(Token(token, likelihood, top))
-            text = ""
-            if token in self.eos:
-                one.finish = "stop"
-            else:
-                text = one.words.add(token)
-                if one.words.stopped:
-                    one.finish = "stop"
-                elif len(one.tokens) == one.group.order.max_tokens:
-                    one.finish = "length"
-            if one.finish is not None:
-                text += one.words.end()
-            self._note(one, text)
-            if one.finish is not None and not self._follows(one):
-                self._leave(one)
-
-    def _follows(self, one: _Live) -> bool:
-        """Whether an ended answer takes part in one more step: its last token's trunk output is wanted for the score."""
-        return (
-            one.group.order.scored
-            and self.policy.trunk.blocks is not None
-            and len(one.hidden) <= len(one.tokens)
-        )
-
-    def _note(self, one: _Live, text: str) -> None:
-        """Hand out what is new of an answer, or keep it until the best are chosen."""
-        if not text and one.finish is None:
+    def _hand_out(self, answer: _Answer, text: str, finish: Finish | None) -> None:
+        """Send what is new of an answer, or hold it back until the best are chosen."""
+        if not text and finish is None:
             return
-        piece = Piece(one.group.offset + one.number, text, tuple(one.pending), one.finish)
-        one.pending = []
-        if one.group.order.scored:
-            one.pieces.append(piece)
+        prompt = answer.prompt
+        piece = Piece(prompt.offset + answer.number, text, tuple(answer.pending), finish)
+        answer.pending = []
+        if prompt.request.scored:
+            answer.pieces.append(piece)
         else:
-            one.group.job.give([piece])
+            prompt.job.send([piece])
 
-    def _leave(self, one: _Live) -> None:
-        """Free the row; the last row moves into it. The last answer of a scored order brings the choice."""
-        self.pace += 0.1 * (time.monotonic() - one.since - self.pace)
-        row = self.live.index(one)
-        last = self.live.pop()
-        if last is not one:
-            self.live[row] = last
-            length = len(last.group.order.prompt) + len(last.tokens)
-            for cache in (self.below, self.above):
-                cache.move(len(self.live), row, length)
-        group = one.group
-        if group.order.scored and not group.job.cancelled:
-            group.ended.append(one)
-            if len(group.ended) == len(group.order.seeds):
-                self._choose(group)
+    def _settle(self) -> None:
+        """Take complete answers out; the last one of a prompt that is to be scored brings the choice."""
+        for generation in self.sampler.take_completed():
+            answer = self._answers.pop(generation)
+            seconds = time.monotonic() - (answer.started or time.monotonic())
+            self.seconds_per_answer += SMOOTHING * (seconds - self.seconds_per_answer)
+            prompt = answer.prompt
+            if prompt.request.scored and not prompt.job.cancelled:
+                prompt.complete[answer.number] = (generation.answer(), answer.pieces)
+                if len(prompt.complete) == len(prompt.request.seeds):
+                    self._send_best(prompt)
 
-    def _choose(self, group: _Group) -> None:
-        """Score all answers of an order in one forward from the trunk outputs they were sampled with, and give out the best."""
+    def _send_best(self, prompt: _Prompt) -> None:
+        """Score all answers to a prompt in one forward, from the trunk outputs kept while sampling; send the best."""
         assert self.scorer is not None
-        ended = sorted(group.ended, key=lambda one: one.number)
-        kept = None
-        if self.policy.trunk.blocks is not None:
-            kept = (ended[0].hidden[0], *(torch.cat(one.hidden[1:]) for one in ended))
-        scores = best_of_n.scores(self.scorer, group.order.prompt, [one.tokens for one in ended], kept)
-        for place, index in enumerate(best_of_n.best(scores, group.order.wanted)):
-            pieces = [piece._replace(answer=group.offset + place) for piece in ended[index].pieces]
-            pieces[-1] = pieces[-1]._replace(score=scores[index])
-            group.job.give(pieces)
-
-
-def _likeliest(logits: torch.Tensor, wanted: list[int | None]) -> list[tuple[tuple[int, float], ...]]:
-    """The likeliest tokens with their log-probabilities, for the rows that want them."""
-    most = max((count or 0 for count in wanted), default=0)
-    if most == 0:
-        return [()] * len(wanted)
-    values, ids = logits.log_softmax(dim=-1).topk(most, dim=-1)
-    return [
-        tuple(zip(row[:count], value[:count], strict=True)) if count else ()
-        for row, value, count in zip(ids.tolist(), values.tolist(), wanted, strict=True)
-    ]
+        answers, pieces = zip(*(prompt.complete[number] for number in sorted(prompt.complete)), strict=True)
+        length = len(prompt.request.prompt)
+        hidden = None
+        if answers[0].hidden is not None:
+            hidden = (answers[0].hidden[:length], *(answer.hidden[length:] for answer in answers))
+        scores = best_of_n.scores(
+            self.scorer, prompt.request.prompt, [answer.tokens for answer in answers], hidden
+        )
+        for place, index in enumerate(best_of_n.best(scores, prompt.request.n)):
+            numbered = [piece._replace(answer=prompt.offset + place) for piece in pieces[index]]
+            numbered[-1] = numbered[-1]._replace(score=scores[index])
+            prompt.job.send(numbered)

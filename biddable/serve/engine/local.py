@@ -1,5 +1,5 @@
-"""Our own engine as a source of answers: dialogues become token ids, seeds and orders. Two policies from one start model share their trunk, and the
-reward model stands on it too."""
+"""Models on our own engine: dialogues become token ids and requests of one prompt each. Two policies from one start model
+share their trunk, and the reward model stands on it too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from biddable.model import checkpoints
-from biddable.model.trunk import Trunk
+from biddable.model.trunk import Scorer, Trunk
 from biddable.run.config import UserError
 from biddable.run.records import Message
 from biddable.run.records import Policy as Answerer
@@ -24,35 +24,35 @@ from biddable.serve.engine.requests import Job, Piece, PromptRequest
 from biddable.serve.engine.thread import Engine
 from biddable.serve.openai.protocol import APIError
 
-SHORT = 4000
-"""Prompts of fewer characters are tokenised at once; longer ones beside the event loop, which they would hold up."""
+MAX_INLINE_CHARACTERS = 4000
+"""Longer prompts are tokenised in a thread beside the event loop, which they would hold up."""
 
 
-class _Answers:
-    """What one job of our engine gives, brought from the inference thread into the event loop."""
+class _JobStream:
+    """The pieces of one job, brought from the inference thread into the event loop."""
 
-    def __init__(self, orders: list[PromptRequest], seed: int | None, seconds: float) -> None:
+    def __init__(self, requests: list[PromptRequest], seed: int | None, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        self._told: asyncio.Queue[list[Piece] | Exception] = asyncio.Queue()
+        self._queue: asyncio.Queue[list[Piece] | Exception] = asyncio.Queue()
 
-        def tell(told: list[Piece] | Exception) -> None:
-            loop.call_soon_threadsafe(self._told.put_nowait, told)
+        def listener(pieces: list[Piece] | Exception) -> None:
+            loop.call_soon_threadsafe(self._queue.put_nowait, pieces)
 
-        self.job = Job(orders, tell, seconds)
-        self.prompt_tokens = sum(len(order.prompt) for order in orders)
-        self.answers = sum(order.wanted for order in orders)
-        self.max_tokens = max(order.max_tokens for order in orders)
+        self.job = Job(requests, listener, seconds)
+        self.prompt_tokens = sum(len(request.prompt) for request in requests)
+        self.answers = sum(request.n for request in requests)
+        self.max_tokens = max(request.max_tokens for request in requests)
         self.seed = seed
         self.completion_tokens: int | None = None
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
-        left = self.answers
-        while left:
-            told = await self._told.get()
-            if isinstance(told, Exception):
-                raise told
-            for piece in told:
-                left -= piece.finish is not None
+        unfinished = self.answers
+        while unfinished:
+            pieces = await self._queue.get()
+            if isinstance(pieces, Exception):
+                raise pieces
+            for piece in pieces:
+                unfinished -= piece.finish is not None
                 yield piece
 
     def close(self) -> None:
@@ -68,40 +68,50 @@ class LocalModel:
     engine: Engine
     tokenizer: Any
     context: int  # tokens of prompt and answer together
-    most_tokens: int  # of an answer
+    max_tokens: int  # of an answer
     seconds: float  # that an answer may take
 
     async def open(self, request: GenerationRequest) -> Stream:
-        """Queue the orders. Raises APIError for prompts that cannot be answered, QueueFull and EngineClosed."""
-        wanted = request.max_tokens or self.most_tokens
+        """Queue the request. Raises APIError for prompts that cannot be answered, QueueFull and EngineClosed."""
         seed = secrets.randbits(62) if request.seed is None else request.seed
-        orders = []
-        long = (
-            sum(len(message.content) for message in request.messages)
-            + sum(len(prompt) for prompt in request.prompts)
-            > SHORT
+        characters = sum(len(message.content) for message in request.messages) + sum(
+            map(len, request.prompts)
         )
-        prompts = await run_in_threadpool(self._prompts, request) if long else self._prompts(request)
-        for number, prompt in enumerate(prompts):
-            room = self.context - len(prompt)
-            if room < 1:
-                raise APIError(
-                    f"the prompt has {len(prompt)} tokens; this server's context holds {self.context}",
-                    param="messages" if request.messages else "prompt",
-                    code="context_length_exceeded",
-                )
-            seeds = tuple(_seed(seed, number, k) for k in range(request.best_of))
-            tokens = min(wanted, room, self.most_tokens)
-            shape = (tokens, request.temperature, request.top_p, request.stop, request.top_logprobs)
-            orders.append(PromptRequest(prompt, seeds, request.n, *shape))
-        stream = _Answers(orders, seed, self.seconds)
+        if characters > MAX_INLINE_CHARACTERS:
+            prompts = await run_in_threadpool(self._tokenize, request)
+        else:
+            prompts = self._tokenize(request)
+        requests = [self._prompt_request(request, prompt, seed, k) for k, prompt in enumerate(prompts)]
+        stream = _JobStream(requests, seed, self.seconds)
         self.engine.submit(self.name, stream.job)
         return stream
 
-    def _prompts(self, request: GenerationRequest) -> list[tuple[int, ...]]:
+    def _prompt_request(
+        self, request: GenerationRequest, prompt: tuple[int, ...], seed: int, number: int
+    ) -> PromptRequest:
+        """The `number`-th prompt of the request, with a seed for each of its answers."""
+        room = self.context - len(prompt)
+        if room < 1:
+            raise APIError(
+                f"the prompt has {len(prompt)} tokens; this server's context holds {self.context}",
+                param="messages" if request.messages else "prompt",
+                code="context_length_exceeded",
+            )
+        return PromptRequest(
+            prompt,
+            seeds=tuple(_answer_seed(seed, number, k) for k in range(request.best_of)),
+            n=request.n,
+            max_tokens=min(request.max_tokens or self.max_tokens, room, self.max_tokens),
+            temperature=request.temperature,
+            top_p=request.top_p,
+            stop=request.stop,
+            top_logprobs=request.top_logprobs,
+        )
+
+    def _tokenize(self, request: GenerationRequest) -> list[tuple[int, ...]]:
         if request.messages:
-            return [self._rendered(request.messages)]
-        found = []
+            return [self._encode_chat(request.messages)]
+        prompts = []
         for prompt in request.prompts:
             if isinstance(prompt, str):
                 ids = tuple(self.tokenizer(prompt).input_ids)
@@ -111,14 +121,14 @@ class LocalModel:
                     raise APIError(f"prompt: token ids go up to {len(self.tokenizer) - 1}", param="prompt")
             if not ids:
                 raise APIError("the prompt is empty", param="prompt")
-            found.append(ids)
-        return found
+            prompts.append(ids)
+        return prompts
 
-    def _rendered(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
+    def _encode_chat(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
         from jinja2 import TemplateError
 
         for number, message in enumerate(messages):
-            self._clean(message.content, f"messages.{number}.content")
+            self._refuse_control_tokens(message.content, f"messages.{number}.content")
         try:
             return checkpoints.encode_chat(self.tokenizer, messages)
         except TemplateError as error:
@@ -126,8 +136,8 @@ class LocalModel:
                 f"this model's chat template refuses the dialogue: {error}", param="messages"
             ) from error
 
-    def _clean(self, text: str, where: str) -> None:
-        """A control token written out in a message would be read as one: somebody could speak in another's name."""
+    def _refuse_control_tokens(self, text: str, where: str) -> None:
+        """A control token spelled out in a message would be read as one, and could pass text off as another speaker's."""
         for token in self.tokenizer.added_tokens_decoder.values():
             if token.special and (word := str(token)) in text:
                 raise APIError(
@@ -144,13 +154,13 @@ class LocalModel:
 
     def load(self) -> tuple[int, int]:
         batch = self.engine.batches[self.name]
-        return len(batch.live), len(batch.waiting)
+        return batch.running, batch.waiting
 
     def spell(self, token: int) -> str:
         return str(self.tokenizer.decode([token], clean_up_tokenization_spaces=False))
 
 
-def _seed(seed: int, prompt: int, answer: int) -> int:
+def _answer_seed(seed: int, prompt: int, answer: int) -> int:
     """A seed for each answer of a request, from the request's."""
     return int.from_bytes(
         hashlib.blake2b(f"{seed} {prompt} {answer}".encode(), digest_size=8).digest(), "big"
@@ -159,7 +169,8 @@ def _seed(seed: int, prompt: int, answer: int) -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much at once, how long, how much may wait."""
+    """How much at once, how much may wait, how long. `slots`: answers at once for each policy; `queue`: prompts that
+    wait; `context` and `max_tokens`: tokens of prompt and answer together, and of an answer; `seconds`: of a request."""
 
     slots: int
     queue: int
@@ -171,30 +182,34 @@ class Limits:
 def load(
     policies: Mapping[str, Path], answerers: Sequence[Answerer], reward: Path | None, limits: Limits
 ) -> tuple[dict[str, LocalModel], Engine]:
-    """Each policy on a batch of one engine. Raises UserError for folders that hold none, and for a reward model on another trunk."""
+    """One engine with a batch for each policy. Raises UserError for folders that hold none, and for a reward model on
+    another trunk."""
     shared: Trunk | None = None
     batches, contexts = {}, {}
     for name, folder in policies.items():
-        mark = str(checkpoints.model_info(folder).get("fingerprint"))
-        policy = checkpoints.load_policy(
-            folder, shared=shared if shared is not None and mark == shared.fingerprint else None
-        )
+        fingerprint = str(checkpoints.model_info(folder).get("fingerprint"))
+        same_trunk = shared is not None and fingerprint == shared.fingerprint
+        policy = checkpoints.load_policy(folder, shared=shared if same_trunk else None)
         shared = shared or policy.trunk
         tokenizer = checkpoints.tokenizer(folder)
-        scorer = None
-        if reward is not None:
-            if checkpoints.model_info(reward).get("fingerprint") != policy.trunk.fingerprint:
-                raise UserError(
-                    f"{reward}: stands on another trunk than {folder}; both must come from one [learn.start]"
-                )
-            scorer = checkpoints.load_scorer(reward, shared=policy.trunk).freeze()
-        batches[name] = ContinuousBatch(
-            policy.freeze(), tokenizer, checkpoints.eos_ids(folder, tokenizer), limits.slots, scorer
-        )
+        eos = checkpoints.eos_ids(folder, tokenizer)
+        scorer = None if reward is None else _load_scorer(reward, folder, policy.trunk)
+        batches[name] = ContinuousBatch(policy.freeze(), tokenizer, eos, limits.slots, scorer)
         contexts[name] = min(limits.context, checkpoints.context_length(folder))
     engine = Engine(batches, limits.queue)
-    found = {}
-    for (name, batch), answerer in zip(batches.items(), answerers, strict=True):
-        words = (batch.tokenizer, contexts[name], limits.max_tokens, limits.seconds)
-        found[name] = LocalModel(name, answerer, engine, *words)
-    return found, engine
+    models = {
+        name: LocalModel(
+            name, answerer, engine, batch.tokenizer, contexts[name], limits.max_tokens, limits.seconds
+        )
+        for (name, batch), answerer in zip(batches.items(), answerers, strict=True)
+    }
+    return models, engine
+
+
+def _load_scorer(reward: Path, folder: Path, trunk: Trunk) -> Scorer:
+    """The reward model, on the trunk of the policy in `folder`."""
+    if checkpoints.model_info(reward).get("fingerprint") != trunk.fingerprint:
+        raise UserError(
+            f"{reward}: stands on another trunk than {folder}; both must come from one [learn.start]"
+        )
+    return checkpoints.load_scorer(reward, shared=trunk).freeze()

@@ -99,7 +99,7 @@ class RemoteModel:
     answerer: Answerer
     client: httpx2.AsyncClient
     model: str  # what the other server calls it
-    most_tokens: int
+    max_tokens: int
     scores: bool = False
 
     async def open(self, request: GenerationRequest) -> _Events:
@@ -108,7 +108,7 @@ class RemoteModel:
             raise APIError(
                 "logprobs: not available from this engine", param="logprobs", code="unsupported_parameter"
             )
-        tokens = min(request.max_tokens or self.most_tokens, self.most_tokens)
+        tokens = min(request.max_tokens or self.max_tokens, self.max_tokens)
         sent: dict[str, Any] = {
             "model": self.model,
             "n": request.best_of,

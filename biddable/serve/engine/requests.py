@@ -1,4 +1,4 @@
-"""What clients ask of an engine and what they get: orders, pieces of answers, and the ways in which it says no."""
+"""What clients ask of an engine and what they get: requests, pieces of answers, and the errors that say no."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from biddable.run.records import Finish
 
 
 class QueueFull(Exception):
-    """The queue is full; `seconds` is a guess at when it is worth asking again."""
+    """Too much is waiting; `seconds` is a guess at when it is worth asking again."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__("the queue is full")
@@ -19,7 +19,7 @@ class QueueFull(Exception):
 
 
 class DeadlineExceeded(Exception):
-    """An order waited longer than it may."""
+    """A request waited longer than it may."""
 
 
 class EngineClosed(Exception):
@@ -28,20 +28,23 @@ class EngineClosed(Exception):
 
 @dataclass(frozen=True)
 class PromptRequest:
-    """Answers wanted for one prompt. Of `count` sampled answers the `wanted` best by the reward model are given out; equal: all of them, as they come."""
+    """Answers to one prompt: one is sampled for each seed, and the `n` best of them by the reward model are sent.
+    With as many seeds as `n` all are sent, as they come."""
 
     prompt: tuple[int, ...]
-    seeds: tuple[int, ...]  # one an answer
-    wanted: int
+    seeds: tuple[int, ...]
+    n: int
     max_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
-    top: int | None = None  # so many likeliest tokens beside each token drawn; none: no log-probabilities
+    top_logprobs: int | None = (
+        None  # so many likeliest tokens beside each token drawn; none: no log-probabilities
+    )
 
     @property
     def scored(self) -> bool:
-        return self.wanted < len(self.seeds)
+        return self.n < len(self.seeds)
 
 
 class Token(NamedTuple):
@@ -67,19 +70,20 @@ Listener = Callable[[list[Piece] | Exception], None]
 
 
 class Job:
-    """One client's orders under way. `cancel` may be called from any thread."""
+    """One client's prompts under way, which share a deadline `seconds` from now. `cancel` may be called from any thread."""
 
-    def __init__(self, orders: Sequence[PromptRequest], tell: Listener, seconds: float) -> None:
-        self.orders, self.tell = tuple(orders), tell
-        self.until = time.monotonic() + seconds
+    def __init__(self, requests: Sequence[PromptRequest], listener: Listener, seconds: float) -> None:
+        self.requests, self.listener = tuple(requests), listener
+        self.deadline = time.monotonic() + seconds
         self.cancelled = False
-        self.left = sum(order.wanted for order in orders)
+        self.unfinished = sum(request.n for request in requests)
+        """Answers whose last piece has not been sent yet."""
 
     def cancel(self) -> None:
-        """The client has gone: its seats are freed at the next step."""
+        """The client has gone: its rows are freed at the next step."""
         self.cancelled = True
 
-    def give(self, pieces: list[Piece]) -> None:
-        self.left -= sum(piece.finish is not None for piece in pieces)
+    def send(self, pieces: list[Piece]) -> None:
+        self.unfinished -= sum(piece.finish is not None for piece in pieces)
         if pieces and not self.cancelled:
-            self.tell(pieces)
+            self.listener(pieces)

@@ -1,5 +1,5 @@
-"""The engine: answers for many clients at once from one inference thread, in which everything happens that touches tensors. Clients hand in `PromptRequest`s
-and get `Piece`s through a callback; the batches, one a policy, take turns.
+"""The engine: answers for many clients at once from one inference thread, in which everything happens that touches
+tensors. Clients hand in `Job`s and get `Piece`s through a callback; the batches, one for each policy, take turns.
 """
 
 from __future__ import annotations
@@ -13,44 +13,46 @@ from biddable.serve.engine.requests import EngineClosed, Job, QueueFull
 
 
 class Engine:
-    """Batches and the thread that works on them. `most` orders may wait; more are refused with `QueueFull`."""
+    """Batches by their policy's name, and the thread that works on them. At most `max_waiting` prompts may wait; more
+    are refused with `QueueFull`, except that a request of many prompts is let into an empty queue."""
 
-    def __init__(self, batches: dict[str, ContinuousBatch], most: int = 64) -> None:
-        self.batches, self.most = batches, most
+    def __init__(self, batches: dict[str, ContinuousBatch], max_waiting: int = 64) -> None:
+        self.batches, self.max_waiting = batches, max_waiting
         self.failed: BaseException | None = None
         self._lock = threading.Condition()
-        self._new: list[tuple[str, Job]] = []
+        self._submitted: list[tuple[str, Job]] = []
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
         self._thread.start()
 
-    def submit(self, batch: str, job: Job) -> None:
+    def submit(self, policy: str, job: Job) -> None:
         """Queue a job. Raises QueueFull or EngineClosed."""
         with self._lock:
             if self._closing or self.failed:
                 raise EngineClosed("the engine has stopped")
-            if self.waiting() and self.waiting() + len(job.orders) > self.most:
-                held = self.batches[batch]
-                raise QueueFull(min(60.0, max(1.0, held.pace * self.waiting() / held.seats)))
-            self._new.append((batch, job))
+            waiting = self.waiting()
+            if waiting and waiting + len(job.requests) > self.max_waiting:
+                batch = self.batches[policy]
+                seconds = batch.seconds_per_answer * waiting / batch.sampler.slots
+                raise QueueFull(min(60.0, max(1.0, seconds)))
+            self._submitted.append((policy, job))
             self._lock.notify()
 
     def waiting(self) -> int:
-        """Orders without a seat."""
-        return sum(len(batch.waiting) for batch in list(self.batches.values())) + sum(
-            len(j.orders) for _, j in self._new
-        )
+        """Prompts that wait for a row."""
+        submitted = sum(len(job.requests) for _, job in self._submitted)
+        return submitted + sum(batch.waiting for batch in self.batches.values())
 
-    def busy(self) -> int:
-        """Seats taken."""
-        return sum(len(batch.live) for batch in self.batches.values())
+    def running(self) -> int:
+        """Answers that have a row."""
+        return sum(batch.running for batch in self.batches.values())
 
     def tokens(self) -> int:
         """Tokens drawn since the start."""
         return sum(batch.tokens for batch in self.batches.values())
 
     def close(self) -> None:
-        """Stop the thread after the step it is in; whoever is still here is told `EngineClosed`."""
+        """Stop the thread after the step it is in; whoever still waits for an answer gets `EngineClosed`."""
         with self._lock:
             self._closing = True
             self._lock.notify()
@@ -59,36 +61,36 @@ class Engine:
     def _work(self) -> None:
         try:
             with torch.no_grad():
-                while self._next():
+                while self._take_submitted():
                     for batch in self.batches.values():
                         if batch.busy:
-                            batch.round()
-            self._drop(EngineClosed("the server is shutting down"))
+                            batch.step()
+            self._send_to_all(EngineClosed("the server is shutting down"))
         except BaseException as error:
             self.failed = error
-            self._drop(EngineClosed("the engine has failed"))
+            self._send_to_all(EngineClosed("the engine has failed"))
             raise
 
-    def _next(self) -> bool:
-        """Take in what was submitted; wait for it when there is nothing else to do. False when it is time to stop."""
+    def _take_submitted(self) -> bool:
+        """Put what was submitted into the batches; wait for it when there is nothing else to do. False when it is
+        time to stop."""
         with self._lock:
             while (
-                not self._new and not self._closing and not any(batch.busy for batch in self.batches.values())
+                not self._submitted and not self._closing and not any(b.busy for b in self.batches.values())
             ):
                 self._lock.wait()
-            for name, job in self._new:
+            for policy, job in self._submitted:
                 offset = 0
-                for order in job.orders:
-                    self.batches[name].add(job, order, offset)
-                    offset += order.wanted
-            self._new = []
+                for request in job.requests:
+                    self.batches[policy].add(job, request, offset)
+                    offset += request.n
+            self._submitted = []
             return not self._closing
 
-    def _drop(self, why: Exception) -> None:
-        jobs = {id(job): job for _, job in self._new}
-        for batch in self.batches.values():
-            groups = [*batch.waiting, *(one.group for one in batch.live)]
-            jobs |= {id(group.job): group.job for group in groups}
+    def _send_to_all(self, error: Exception) -> None:
+        """Tell every client who still expects something that nothing more comes."""
+        jobs = {id(job): job for _, job in self._submitted}
+        jobs |= {id(job): job for batch in self.batches.values() for job in batch.jobs}
         for job in jobs.values():
-            if not job.cancelled and job.left:
-                job.tell(why)
+            if not job.cancelled and job.unfinished:
+                job.listener(error)

@@ -100,7 +100,7 @@ def start(page: Any) -> None:
 def ranks(accounts: Accounts, name: str) -> list[list[int]]:
     """What is kept of each label, in the order shown."""
     return [
-        list(comparisons.Answer.model_validate_json(row.answer).ranks or ())
+        list(comparisons.RankingAnswer.model_validate_json(row.answer).ranks or ())
         for row in queue.collected_labels(accounts.store, name)
     ]
 
@@ -268,7 +268,7 @@ def test_the_screening_by_keys(accounts: Accounts, opened: Callable[..., Any], t
                 page.locator("label.seg:has(input[name=group-0][value='4'])").click()
                 page.click("button[value=send]")
             page.wait_for_url(lambda url, before=before: url != before)
-    (one,) = screening.candidates(accounts.store)
+    (one,) = screening.decision.candidates(accounts.store)
     assert one.finished and one.groups == {"old": 4, "young": None} and one.parts["sensitive"].answered == 4
     boss = opened("boss")
     boss.goto("/admin/screening")
@@ -313,7 +313,9 @@ def test_an_admin_decides_by_an_own_answer(accounts: Accounts, opened: Callable[
         boss.keyboard.press(key)
     boss.wait_for_selector("text=stands >> nth=0")
     rows = queue.collected_labels(accounts.store, name)
-    assert sorted((row.stands, comparisons.Answer.model_validate_json(row.answer).ranks) for row in rows) == [
+    assert sorted(
+        (row.stands, comparisons.RankingAnswer.model_validate_json(row.answer).ranks) for row in rows
+    ) == [
         (False, (1, 2, 3, 4)),
         (True, (4, 3, 2, 1)),
     ]

@@ -35,7 +35,7 @@ def rank(store: Store, task_set: str, person: str, ranks: tuple[int, ...], guide
     """Answer the next task; ranks belong to the answers as stored."""
     task = queue.next_task(store, task_set, person)
     assert task is not None
-    said = comparisons.Answer(ranks=tuple(ranks[i] for i in task.shown))
+    said = comparisons.RankingAnswer(ranks=tuple(ranks[i] for i in task.shown))
     return queue.submit(store, task, person, said, guideline, 20.0, task.replaces)
 
 
@@ -140,17 +140,17 @@ def test_an_admins_own_answer_stands(worked: Any, logged_in: Callable[[str], Bro
     assert set(labels) < {row.id for row in rows}
     (own,) = [row for row in rows if row.decided]
     assert own.person.id not in {row.person.id for row in rows if not row.decided}
-    standing = [row for row in rows if row.task == "run/set#t1" and row.stands]
-    assert standing == [own]
-    (record,) = comparisons.records(standing)
+    assert [row for row in rows if row.task == "run/set#t1" and row.stands] == [own]
+    (record,) = comparisons.KIND.records(own)
     assert tuple(record.ranks[i] for i in own.shown) == (1, 2, 2)
     assert quality_data.ranking_tables(quality_data.rankings(store, store.task_sets())) == before
     assert queue.progress(store, "run/set") == (6, 4)  # it took nobody's place
     again = {"rank-0": "2", "rank-1": "1", "rank-2": "1"}
     assert boss.post("/admin/review/own", **sent, **again).status_code == 303
-    (record,) = comparisons.records(
-        [row for row in queue.collected_labels(store, "run/set") if row.task == "run/set#t1" and row.stands]
-    )
+    (standing,) = [
+        row for row in queue.collected_labels(store, "run/set") if row.task == "run/set#t1" and row.stands
+    ]
+    (record,) = comparisons.KIND.records(standing)
     assert tuple(record.ranks[i] for i in own.shown) == (2, 1, 1)
     task = queue.next_task(store, "run/set", own.person.id)
     assert task is not None and task.id != "run/set#t1"  # not asked as a labeler any more
@@ -169,7 +169,7 @@ def test_gold(worked: Any, logged_in: Callable[[str], Browser]) -> None:
     one = TaskSet(
         "run/set", "label.comparisons", "training", False, gold="run/set/gold", gold_share=1.0 - 1e-9
     )
-    key = comparisons.Answer(ranks=(1, 2, 3)).model_dump_json()
+    key = comparisons.RankingAnswer(ranks=(1, 2, 3)).model_dump_json()
     gold = TaskSet("run/set/gold", "label.comparisons", "training", False)
     store_gold.put_gold(store, gold, [(Task("run/set#g", question("g", 3)), key)])
     store.put_tasks(one, [Task(f"run/set#t{i}", question(f"p{i}", 3), 2) for i in range(3)])
@@ -184,7 +184,7 @@ def test_screening_is_graded_and_decided(
     accounts: Accounts, logged_in: Callable[[str], Browser], tmp_path: Path
 ) -> None:
     cfg, _ = setting(tmp_path)
-    screening.put(accounts.store, cfg, "run/label.screening", 3)
+    screening.put_parts(accounts.store, cfg, "run/label.screening", 3)
     ada = next(one.person for one in accounts.all() if one.login == "ada")
     work_through(accounts.store, ada.id, {"x0": True, "x1": True, "x2": False, "x3": False}, (1, 2, 2))
     boss = logged_in("boss")
@@ -226,7 +226,7 @@ def test_alpha_of_ratings_and_of_simulated_sets(
         for number in range(4):
             task = queue.next_task(store, "s", person)
             assert task is not None
-            said = ratings.Answer(
+            said = ratings.RatingAnswer(
                 overall=1 + number + (person == "sim-2"), metadata={"fails_task": number > 1}
             )
             queue.submit(store, task, person, said, guideline, 0.0)
@@ -238,17 +238,20 @@ def test_alpha_of_ratings_and_of_simulated_sets(
 def test_how_far_people_are_apart() -> None:
     person = Person("a", "a", "training", False), Person("b", "b", "training", False)
 
-    def said(who: int, answer: str, shown: tuple[int, ...] = (0, 1, 2)) -> queue.CollectedLabel:
-        return queue.CollectedLabel("t", "", answer, shown, person[who], "g")
+    def label(kind: str, who: int, answer: str, shown: tuple[int, ...] = (0, 1, 2)) -> queue.CollectedLabel:
+        return queue.CollectedLabel("t", f"label.{kind}", "", answer, shown, person[who], "g")
 
     # ranks 1 2 3 in stored order, and the same seen in another order: nothing apart; reversed: everything
-    assert (
-        quality_data.distance([said(0, '{"ranks": [1, 2, 3]}'), said(1, '{"ranks": [3, 1, 2]}', (2, 0, 1))])
-        == 0
-    )
-    assert quality_data.distance([said(0, '{"ranks": [1, 2, 3]}'), said(1, '{"ranks": [3, 2, 1]}')]) == 1
-    assert quality_data.distance([said(0, '{"overall": 2}'), said(1, '{"overall": 5}')]) == 0.5
-    assert quality_data.distance([said(0, '{"text": "x"}'), said(1, '{"text": "y"}')]) == 0
+    first = label("comparisons", 0, '{"ranks": [1, 2, 3]}')
+    assert quality_data.distance([first, label("comparisons", 1, '{"ranks": [3, 1, 2]}', (2, 0, 1))]) == 0
+    assert quality_data.distance([first, label("comparisons", 1, '{"ranks": [3, 2, 1]}')]) == 1
+    assert quality_data.distance([first]) == 0
+    two, five, seven = (label("ratings", n % 2, f'{{"overall": {n}}}') for n in (2, 5, 7))
+    assert quality_data.distance([two, five]) == 0.5
+    # three people: (3 + 5 + 2) / 6 over three couples
+    assert quality_data.distance([two, five, seven]) == pytest.approx(10 / 18)
+    texts = [label("demonstrations", n, f'{{"text": "{n}"}}') for n in (0, 1)]
+    assert quality_data.distance(texts) == 0
 
 
 def test_scores_beside_a_ranking_count_and_unranked_answers_do_not(accounts: Accounts) -> None:
@@ -266,7 +269,9 @@ def test_scores_beside_a_ranking_count_and_unranked_answers_do_not(accounts: Acc
             if person.startswith(min(r.person.id for r in accounts.all() if r.login in ("ada", "bob")))
             else (1, 2)
         )
-        queue.submit(store, task, person, comparisons.Answer(ranks=ranks, overall=scores), guideline, 9.0)
+        queue.submit(
+            store, task, person, comparisons.RankingAnswer(ranks=ranks, overall=scores), guideline, 9.0
+        )
     assert len(quality_data.rankings(store, [one])) == 1
     (table,) = quality_data.rating_tables(store, [one])
     assert (

@@ -42,10 +42,10 @@ def kept(kind: str) -> Any:
     return {
         "comparisons": replies(4),
         "ratings": replies(1),
-        "demonstrations": demonstrations.Question(prompt=PROMPT, answers=replies(2).answers),
-        "rulechecks": rulechecks.Kept(prompt=PROMPT, answers=replies(1).answers, rule=RULE),
-        "prompts": prompts.Question(form="few_shot", pairs=2),
-        "probes": probes.Kept(rule=RULE, endpoint="http://127.0.0.1:9/v1", model="secret", turns=3),
+        "demonstrations": demonstrations.DemonstrationQuestion(prompt=PROMPT, answers=replies(2).answers),
+        "rulechecks": rulechecks.RuleCheckTask(prompt=PROMPT, answers=replies(1).answers, rule=RULE),
+        "prompts": prompts.PromptQuestion(form="few_shot", pairs=2),
+        "probes": probes.ProbeTask(rule=RULE, endpoint="http://127.0.0.1:9/v1", model="secret", turns=3),
     }[kind]
 
 
@@ -114,19 +114,19 @@ def test_what_was_sent_is_what_is_kept(kind: str, accounts: Accounts, logged_in:
     sent = ada.post("/answer", id=task, guideline=version, seconds="3", seen="1", **fields)
     assert sent.headers["location"] == "/?nothing=1"
     (label,) = queue.collected_labels(accounts.store, name)
-    said = CODE[kind].Answer.model_validate_json(label.answer)
+    said = CODE[kind].KIND.answer(label)
     assert {key: getattr(said, key) for key in expected} == expected
     assert label.guideline == version and label.person.pseudonym
-    record = CODE[kind].records([label])
+    record = CODE[kind].KIND.records(label)
     assert record
     if kind == "comparisons":
-        (row,) = record
+        row, better = record
         assert [row.ranks[i] for i in label.shown] == [2, 1, 3, 2]  # 2 1 4 2 without its gap
         assert (
             row.metadata[label.shown[1]]["violent_content"] is True
             and row.metadata[label.shown[1]]["hallucination"] is None
         )
-        assert comparisons.written([label])[0].answer.text == "A pear."
+        assert better.answer.text == "A pear."
 
 
 KINDS_TITLE = {
@@ -200,7 +200,7 @@ def test_two_people_on_one_item_see_it_in_their_own_order(accounts: Accounts, lo
         browser.post("/answer", id=task, guideline=version, **{f"rank-{i}": str(i + 1) for i in range(4)})
     rows = queue.collected_labels(accounts.store, name)
     assert len(rows) == 2
-    for row, record in zip(rows, comparisons.records(rows), strict=True):
+    for row, record in zip(rows, (comparisons.KIND.records(row)[0] for row in rows), strict=True):
         assert [record.ranks[i] for i in row.shown] == [1, 2, 3, 4]
 
 
@@ -241,7 +241,8 @@ def test_a_probe_talks_with_an_endpoint(
         )
     assert "I heard Again" in ada.get("/task", params={"id": task}).text
     ada.post("/answer", id=task, guideline=version, level="probably_follows", turn="3")
-    (row,) = probes.records(queue.collected_labels(accounts.store, name))
+    (label,) = queue.collected_labels(accounts.store, name)
+    (row,) = probes.KIND.records(label)
     assert [one.content for one in row.messages] == [
         "Hello",
         "I heard Hello",
