@@ -41,7 +41,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """A stage folder's manifest, its settings under today's names; None while the stage is not done.
+    """A stage folder's manifest, its settings and inputs under today's names; None while the stage is not done.
 
     Raises UserError for a folder of another format.
     """
@@ -60,13 +60,16 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
             f"{path}: format {version}, but this is biddable {biddable.__version__} with format {FORMAT}; "
             f"use the version that wrote it ({manifest.get('code', {}).get('version', 'unknown')}), or remove {folder}"
         )
-    return manifest | {"settings": current_names(manifest["stage"], manifest["settings"])}
+    return current_names(manifest["stage"], manifest)
 
 
-def current_names(stage: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings as an earlier version wrote them down, under the names that they have today."""
+def current_names(stage: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Settings and inputs as an earlier version wrote them down, under the names that they have today."""
     renamed = renamed_settings(".".join(stage.split(".")[:2]))
-    return {renamed.get(name, name): value for name, value in settings.items()}
+    return manifest | {
+        part: {renamed.get(name, name): value for name, value in manifest[part].items()}
+        for part in ("settings", "inputs")
+    }
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -122,8 +122,9 @@ def _same_work(stage: Stage, before: dict[str, Any], now: dict[str, Any]) -> boo
         for name in getattr(stage.config, "runtime_settings", ())
         if name in stage.settings
     }
-    settings = current_names(stage.name, before["settings"]) | runtime
-    return before | {"settings": settings} == dict(json.loads(json.dumps(now, default=str)))
+    before = current_names(stage.name, before)
+    before["settings"] |= runtime
+    return before == dict(json.loads(json.dumps(now, default=str)))
 
 
 def _remove_failed(folder: Path) -> None:

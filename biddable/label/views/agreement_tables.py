@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 from biddable.label import agreement, kinds, queue
-from biddable.label.agreement import Couple, Figure, Ranking
+from biddable.label.agreement import Figure, Ranking, RankingPair
 from biddable.label.kinds import Score
 from biddable.store.store import Store
 from biddable.store.types import TaskSet
@@ -49,38 +49,38 @@ def rankings(store: Store, sets: Sequence[TaskSet]) -> list[Ranking]:
 
 def ranking_tables(rows: Sequence[Ranking]) -> list[Table]:
     """Agreement of rankings: all measures by panel, then the share by labeler, by day and by guideline."""
-    couples = agreement.couples(rows)
-    by_panel = _by_name(agreement.grouped(couples, lambda ranking: ranking.panel))
+    pairs = agreement.ranking_pairs(rows)
+    by_panel = _by_name(agreement.grouped(pairs, lambda ranking: ranking.panel))
     panels = sorted(by_panel, key=lambda panel: panel != "training")
     tables = [
         _measures(panel, by_panel[panel], [row for row in rows if row.panel == panel]) for panel in panels
     ]
-    by_guideline = _by_name(agreement.grouped(couples, lambda ranking: ranking.guideline))
+    by_guideline = _by_name(agreement.grouped(pairs, lambda ranking: ranking.guideline))
     for title, about, groups in (
         (
             "Labeler by labeler",
             "with everybody else who ranked the same answers",
-            agreement.by_labeler(couples),
+            agreement.by_labeler(pairs),
         ),
-        ("Day by day", "of the later of two rankings (UTC)", agreement.by_day(couples)),
+        ("Day by day", "of the later of two rankings (UTC)", agreement.by_day(pairs)),
         ("By guideline", "both people had read the same version", by_guideline),
     ):
         if len(groups) > 1:
-            shares = [Row(name, agreement.share(group)) for name, group in groups.items()]
+            shares = [Row(name, agreement.pairwise_agreement(group)) for name, group in groups.items()]
             tables.append(Table(title, about, shares))
     return tables
 
 
-def _by_name(groups: dict[Hashable, list[Couple]]) -> dict[str, list[Couple]]:
-    return {str(name): couples for name, couples in groups.items()}
+def _by_name(groups: dict[Hashable, list[RankingPair]]) -> dict[str, list[RankingPair]]:
+    return {str(name): pairs for name, pairs in groups.items()}
 
 
-def _measures(panel: str, couples: list[Couple], rows: list[Ranking]) -> Table:
+def _measures(panel: str, pairs: list[RankingPair], rows: list[Ranking]) -> Table:
     measures = [
-        Row("pairs ordered alike", agreement.share(couples)),
-        Row("pairs judged alike, ties included", agreement.share_with_ties(couples)),
-        Row("Kendall’s τ-b", agreement.tau(couples), is_share=False),
-        Row("Kendall’s W", agreement.concordance(rows), is_share=False),
+        Row("pairs ordered alike", agreement.pairwise_agreement(pairs)),
+        Row("pairs judged alike, ties included", agreement.pairwise_agreement_with_ties(pairs)),
+        Row("Kendall’s τ-b", agreement.mean_kendall_tau(pairs), is_share=False),
+        Row("Kendall’s W", agreement.mean_kendall_w(rows), is_share=False),
     ]
     reported = PAPER_AGREEMENT["training" if panel == "training" else "held_out"]
     return Table(_title("Rankings", panel), f"{reported}, as pairs ordered alike", measures)
@@ -106,9 +106,13 @@ def rating_tables(store: Store, sets: Sequence[TaskSet]) -> list[Table]:
     tables = []
     for panel in sorted({*overall, *marks}):
         rows = [
-            Row("overall, 1 to 7 (ordinal)", agreement.alpha(overall.get(panel, []), "ordinal"), False),
+            Row(
+                "overall, 1 to 7 (ordinal)",
+                agreement.krippendorff_alpha(overall.get(panel, []), "ordinal"),
+                False,
+            ),
             *(
-                Row(mark.replace("_", " "), agreement.alpha(judgments, "nominal"), False)
+                Row(mark.replace("_", " "), agreement.krippendorff_alpha(judgments, "nominal"), False)
                 for mark, judgments in sorted(marks.get(panel, {}).items())
             ),
         ]
