@@ -35,6 +35,12 @@ def test_entering_twice_enters_once(where: str) -> None:
         assert first == again != changed
 
 
+def test_a_guidelines_version_is_its_name_with_a_hash(where: str) -> None:
+    """printf 'be helpful' | sha256sum | cut -c1-12: records of years ago name their guideline by it."""
+    with open_store(where) as store:
+        assert store.add_guideline("training", "be helpful") == "training-5b444d60f3b5"
+
+
 def test_a_person_stays_in_one_panel(where: str) -> None:
     with open_store(where) as store:
         store.add_people([ADA])
