@@ -54,6 +54,10 @@ def add_routes(site: FastAPI) -> None:
     async def read(request: Request) -> Response:
         return PlainTextResponse(str(len(await request.body())))
 
+    @router.get("/number/{number}")
+    def number(number: int) -> Response:
+        return PlainTextResponse(str(number + 1))
+
     @router.get("/refuse/{kind}")
     def refuse(kind: str) -> Response:
         errors = {

@@ -50,3 +50,12 @@ def test_errors_are_pages_for_people_and_json_for_scripts(
 def test_a_redirect_that_is_raised_is_one(client: Client) -> None:
     answer = client.get("/refuse/elsewhere")
     assert (answer.status_code, answer.headers["location"], answer.content) == (303, "/page", b"")
+
+
+def test_a_value_of_the_wrong_type_is_told_in_plain_words(client: Client) -> None:
+    assert client.get("/number/41").text == "42"
+    answer = client.get("/number/many", headers=JSON)
+    assert (answer.status_code, answer.json()) == (
+        422,
+        {"error": ["The page sent something that cannot be understood."]},
+    )
