@@ -172,9 +172,9 @@ def has_lone_surrogate(text: str) -> bool:
 def to_document(path: Path, source: str, text: str, characters: int) -> Document:
     """A text as it is, in pieces; a short one is one piece."""
     paragraphs = [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
-    found = list(prose.pieces(paragraphs, characters)) or ["\n\n".join(paragraphs)]
+    pieces = list(prose.pieces(paragraphs, characters)) or ["\n\n".join(paragraphs)]
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return Document(f"{path.name}:{digest}", source, found)
+    return Document(f"{path.name}:{digest}", source, pieces)
 
 
 def read_package(name: str, characters: int, used_sentences: set[str]) -> Iterator[Document]:
@@ -187,35 +187,35 @@ def read_package(name: str, characters: int, used_sentences: set[str]) -> Iterat
         from pydoc_data import topics
 
         for topic in sorted(topics.topics):
-            found = unrepeated_paragraphs([topics.topics[topic]], used_sentences)
+            texts = unrepeated_paragraphs([topics.topics[topic]], used_sentences)
             yield Document(
                 f"python/help/{topic}",
                 f"{version}, help topic {topic}",
-                list(prose.pieces(found, characters)),
+                list(prose.pieces(texts, characters)),
             )
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")}
     for module in sorted(paths):
         if not SKIPPED_FOLDERS.isdisjoint(module.split("/")[:-1]):
             continue
         try:
-            found = unrepeated_paragraphs(prose.docstrings(paths[module].read_bytes()), used_sentences)
+            texts = unrepeated_paragraphs(prose.docstrings(paths[module].read_bytes()), used_sentences)
         except (SyntaxError, ValueError):  # a template, or a file for another Python
             continue
         yield Document(
-            f"{name}/{module}", f"{version}, documentation in {module}", list(prose.pieces(found, characters))
+            f"{name}/{module}", f"{version}, documentation in {module}", list(prose.pieces(texts, characters))
         )
 
 
 def unrepeated_paragraphs(texts: Iterator[str] | list[str], used_sentences: set[str]) -> list[str]:
     """Prose paragraphs without a longer sentence that was used before: what is repeated must not be in two splits."""
-    kept = []
+    paragraphs = []
     for text in texts:
         for paragraph in prose.paragraphs(text):
             sentences = prose.sentences(paragraph)
             if len(paragraph) >= MIN_PARAGRAPH_CHARACTERS and used_sentences.isdisjoint(sentences):
-                kept.append(paragraph)
+                paragraphs.append(paragraph)
                 used_sentences.update(sentences)
-    return kept
+    return paragraphs
 
 
 def package_folder(name: str) -> Path | None:
@@ -226,23 +226,23 @@ def package_folder(name: str) -> Path | None:
 
 
 def distribution_of(name: str) -> importlib.metadata.Distribution | None:
-    known = importlib.metadata.packages_distributions().get(name)
-    return importlib.metadata.distribution(known[0]) if known else None
+    names = importlib.metadata.packages_distributions().get(name)
+    return importlib.metadata.distribution(names[0]) if names else None
 
 
 def version_of(name: str) -> str:
-    found = distribution_of(name)
-    return found.version if found else "of unknown version"
+    distribution = distribution_of(name)
+    return distribution.version if distribution else "of unknown version"
 
 
 def licence_of(name: str) -> str:
     """A package's licence by its own metadata."""
     if name == "python":
         return "PSF-2.0"
-    found = distribution_of(name)
-    if found is None:
+    distribution = distribution_of(name)
+    if distribution is None:
         return "not stated"
-    expressions = found.metadata.get_all("License-Expression") or []
-    classifiers = found.metadata.get_all("Classifier") or []
+    expressions = distribution.metadata.get_all("License-Expression") or []
+    classifiers = distribution.metadata.get_all("Classifier") or []
     classified = [name.split(" :: ")[-1] for name in classifiers if name.startswith("License ::")]
     return ", ".join(expressions or classified) or "not stated"
