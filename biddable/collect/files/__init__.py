@@ -135,19 +135,19 @@ def _prompts(cfg: Config, path: Path, wrong: list[str]) -> Iterator[tuple[str, P
                 yield where, found
         if empty:
             kind = "Prompt record" if plain else "row"
-            wrong.append(f"{path}: the file is empty; at least one {kind} was expected")
+            wrong.append(f"{path}: the file is empty; expected at least one {kind}")
     except UserError as refusal:
         wrong += refusal.lines
 
 
 def _records(path: Path) -> Iterator[tuple[str, Prompt | list[str]]]:
     if not path.is_file():
-        raise UserError(f"{path}: no such file; a Prompt record a line was expected there")
+        raise UserError(f"{path}: no such file; expected one Prompt record a line")
     hinted = False
     for number, line in jsonl.read_lines(path):
         where = f"{path}:{number}"
         if not line.strip():
-            yield where, [f"{where}: empty line; one JSON record a line was expected"]
+            yield where, [f"{where}: empty line; expected one JSON record a line"]
             continue
         try:
             yield where, Prompt.model_validate_json(line)

@@ -163,7 +163,7 @@ def _from_file(path: Path, characters: int, licences: dict[str, str]) -> Iterato
         licences[source] = str(row.get("license") or row.get("licence") or "not stated")
         yield _document(path, source, text, characters)
     if not number:
-        wrong.append(f"{path}: the file is empty; at least one JSON object with a field `text` was expected")
+        wrong.append(f"{path}: the file is empty; expected at least one JSON object with a field `text`")
     if wrong:
         raise UserError(wrong)
 

@@ -128,12 +128,10 @@ def _refuse(cfg: Config) -> None:
 def _scan(cfg: Config, files: Sequence[Path], context: StageContext, cores: int) -> tuple[Scanned, list[int]]:
     """First pass over all files; and where each file's prompts begin (one more at the end). Raises UserError with every mistake."""
     wrong = [
-        f"{path}: no such file; a Prompt record a line was expected there"
-        for path in files
-        if not path.is_file()
+        f"{path}: no such file; expected one Prompt record a line" for path in files if not path.is_file()
     ]
     wrong += [
-        f"{path}: the file is empty; at least one Prompt record was expected"
+        f"{path}: the file is empty; expected at least one Prompt record"
         for path in files[:1]
         if path.is_file() and not path.stat().st_size
     ]
