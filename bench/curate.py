@@ -186,8 +186,8 @@ def ours(texts: list[str], share: float) -> list[bool]:
     keys = [" ".join(text.casefold().split()) for text in texts]
     return [
         one is not None
-        for one in near_duplicates.near(
-            keys, near_duplicates.bands([near_duplicates.even(key) for key in keys]), share
+        for one in near_duplicates.find_near_duplicates(
+            keys, near_duplicates.band_hashes([near_duplicates.normalise(key) for key in keys]), share
         )
     ]
 

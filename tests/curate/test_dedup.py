@@ -43,7 +43,7 @@ texts = st.lists(st.text("ab", max_size=12).map(lambda end: "aabab"[: len(end) %
 @given(texts, st.integers(1, 6), st.sampled_from([0.3, 0.5, 0.8, 1.0]))
 @settings(max_examples=400, deadline=None)
 def test_long_prefix_equals_the_search_over_all_pairs(keys: list[str], characters: int, share: float) -> None:
-    assert dedup.long_prefix(keys, characters, share) == slow_clusters(keys, characters, share)
+    assert dedup.first_of_prefix_cluster(keys, characters, share) == slow_clusters(keys, characters, share)
 
 
 def test_a_pair_that_is_no_neighbour_in_sorted_order_is_found() -> None:
@@ -51,16 +51,16 @@ def test_a_pair_that_is_no_neighbour_in_sorted_order_is_found() -> None:
     # short one, and 4 >= 0.5 * 6: all three are connected, although long_a is no neighbour of the short one.
     keys = ["ab" + "cd" + "yy", "ab" + "cd" + "zz" + "x" * 20, "ab" + "cd" + "zy" + "x" * 20]
     assert dedup.shared_prefix(keys[0], keys[2]) == 4
-    assert dedup.long_prefix(keys, 4, 0.5) == [0, 0, 0]
-    assert dedup.long_prefix(keys[1:], 4, 0.5) == [0, 1]
+    assert dedup.first_of_prefix_cluster(keys, 4, 0.5) == [0, 0, 0]
+    assert dedup.first_of_prefix_cluster(keys[1:], 4, 0.5) == [0, 1]
 
 
 def test_golden_threshold() -> None:
     # 100 shared characters; the shorter has 200: 100 >= max(100, 0.5 * 200). With 201 it is 100 < 100.5.
     shared = "x" * 100
-    assert dedup.long_prefix([shared + "a" * 100, shared + "b" * 400], 100, 0.5) == [0, 0]
-    assert dedup.long_prefix([shared + "a" * 101, shared + "b" * 400], 100, 0.5) == [0, 1]
-    assert dedup.long_prefix(["x" * 99 + "a", "x" * 99 + "b"], 100, 0.5) == [0, 1]
+    assert dedup.first_of_prefix_cluster([shared + "a" * 100, shared + "b" * 400], 100, 0.5) == [0, 0]
+    assert dedup.first_of_prefix_cluster([shared + "a" * 101, shared + "b" * 400], 100, 0.5) == [0, 1]
+    assert dedup.first_of_prefix_cluster(["x" * 99 + "a", "x" * 99 + "b"], 100, 0.5) == [0, 1]
 
 
 @given(texts, st.randoms(use_true_random=False))
@@ -68,9 +68,9 @@ def test_golden_threshold() -> None:
 def test_input_order_decides_only_which_one_stays(keys: list[str], rng: random.Random) -> None:
     order = list(range(len(keys)))
     rng.shuffle(order)
-    mixed = dedup.long_prefix([keys[i] for i in order], 3, 0.5)
+    mixed = dedup.first_of_prefix_cluster([keys[i] for i in order], 3, 0.5)
     there = {frozenset(order[i] for i in cluster) for cluster in clusters(mixed)}
-    assert there == clusters(dedup.long_prefix(keys, 3, 0.5))
+    assert there == clusters(dedup.first_of_prefix_cluster(keys, 3, 0.5))
     assert all(first == min(i for i, one in enumerate(mixed) if one == first) for first in mixed)
 
 
@@ -82,13 +82,13 @@ def test_shared_prefix_is_the_longest(one: str, other: str) -> None:
     assert length == min(len(one), len(other)) or one[length] != other[length]
 
 
-def left(prompts: list[Prompt], near: float = 0.0, cap: int = 200) -> filters.Rest:
+def left(prompts: list[Prompt], near: float = 0.0, cap: int = 200) -> filters.Remaining:
     seen = parallel.Scanned()
-    look = parallel.Look(Path(), 1, 4000, (), 0.9, False)
+    look = parallel.ScanSettings(Path(), 1, 4000, (), 0.9, False)
     for number, one in enumerate(prompts):
-        parallel.note(seen, look, one, number)
-    seen.bands = [near_module.bands([near_module.even(key) for key in seen.keys])]
-    return filters.apply(seen, 100, 0.5, near, cap, lambda: None)
+        parallel.add_prompt(seen, look, one, number)
+    seen.bands = [near_module.band_hashes([near_module.normalise(key) for key in seen.keys])]
+    return filters.apply_filters(seen, 100, 0.5, near, cap, lambda: None)
 
 
 def test_equal_texts_blanks_and_capitals_and_the_first_stays() -> None:
@@ -99,7 +99,7 @@ def test_equal_texts_blanks_and_capitals_and_the_first_stays() -> None:
         prompt(4, "name a tree."),
     ]
     rest = left(prompts)
-    assert [prompts[index].id for index in rest.left] == ["p1", "p3"]
+    assert [prompts[index].id for index in rest.indices] == ["p1", "p3"]
     assert [(one.id, one.reason, one.like, one.shared) for one in rest.dropped] == [
         ("p2", "same_text", "p1", 12),
         ("p4", "same_text", "p1", 12),
@@ -113,8 +113,8 @@ def test_turns_count_as_text() -> None:
         Message(role="user", content="Rhyme?"),
     )
     chat = Prompt(id="c", messages=turns, user="u")
-    assert dedup.key(chat) == "hi\nassistant: hello\nuser: rhyme?"
-    assert left([chat, prompt(1, "Rhyme?"), prompt(2, "Hi")]).left == [0, 1, 2]
+    assert dedup.comparison_key(chat) == "hi\nassistant: hello\nuser: rhyme?"
+    assert left([chat, prompt(1, "Rhyme?"), prompt(2, "Hi")]).indices == [0, 1, 2]
 
 
 def test_duplicates_are_dropped_with_their_reason_and_nothing_is_lost() -> None:
@@ -126,7 +126,7 @@ def test_duplicates_are_dropped_with_their_reason_and_nothing_is_lost() -> None:
         prompt(4, "short"),
     ]
     rest = left(prompts)
-    assert rest.left == [0, 1]
+    assert rest.indices == [0, 1]
     assert {(one.id, one.reason, one.like) for one in rest.dropped} == {
         ("p4", "same_text", "p2"),
         ("p3", "long_prefix", "p1"),
@@ -178,6 +178,6 @@ def test_a_hundred_thousand_prompts() -> None:
     keys = [
         f"{rng.choice(stems)} {' '.join(rng.choices(words, k=rng.randint(0, 20)))}" for _ in range(100_000)
     ]
-    found = dedup.long_prefix(keys, 100, 0.5)
+    found = dedup.first_of_prefix_cluster(keys, 100, 0.5)
     assert 20_000 < len(set(found)) < 100_000
     assert all(first <= index for index, first in enumerate(found))

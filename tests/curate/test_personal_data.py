@@ -83,9 +83,9 @@ def test_golden_check_digits() -> None:
     # 7992739871 and x: doubled from the right 1->2, 8, 9 (18-9), 3... : the sum of the ten is 67, so the check digit is 3.
     assert [digit for digit in "0123456789" if numbers.luhn("7992739871" + digit)] == ["3"]
     # GB82 WEST 1234 5698 7654 32 is the registry's own example; one digit changed is none.
-    assert numbers.account("GB82WEST12345698765432")
-    assert not numbers.account("GB82WEST12345698765431")
-    assert not numbers.account("GB82WEST1234569876543")
+    assert numbers.is_iban("GB82WEST12345698765432")
+    assert not numbers.is_iban("GB82WEST12345698765431")
+    assert not numbers.is_iban("GB82WEST1234569876543")
 
 
 @given(st.integers(1, 18).flatmap(lambda size: st.text("0123456789", min_size=size, max_size=size)))
@@ -106,8 +106,8 @@ def test_places_are_sorted_without_overlap_and_masking_can_be_undone(parts: list
     assert all(0 <= one.start < one.end <= len(text) for one in found)
     assert all(a.end <= b.start for a, b in pairwise(found))
     prompt = Prompt(id="p", user="u", messages=(Message(role="user", content=text),))
-    masked, values = masking.masked(prompt, detect.KINDS)
-    assert masking.unmasked(masked, values) == prompt
+    masked, values = masking.mask_prompt(prompt, detect.KINDS)
+    assert masking.unmask_prompt(masked, values) == prompt
     assert len(values) == len({(one.kind, text[one.start : one.end]) for one in found})
 
 
@@ -115,7 +115,7 @@ def test_one_value_has_one_pseudonym_in_all_turns_and_no_pseudonym_is_forged() -
     turns = ("Mail a@b.org or c@d.org. What is [email-1]?", "Which of a@b.org and c@d.org?", "a@b.org")
     roles = ("user", "assistant", "user")
     messages = tuple(Message(role=role, content=text) for role, text in zip(roles, turns, strict=True))  # type: ignore[arg-type]
-    masked, values = masking.masked(Prompt(id="p", user="u", messages=messages), detect.KINDS)
+    masked, values = masking.mask_prompt(Prompt(id="p", user="u", messages=messages), detect.KINDS)
     assert [turn.content for turn in masked.messages] == [
         "Mail [email-2] or [email-3]. What is [email-1]?",
         "Which of [email-2] and [email-3]?",
@@ -171,7 +171,7 @@ def test_names_need_a_model(tmp_path: Path) -> None:
     model.to_disk(tmp_path / "names")
     more = masking.finders(str(tmp_path / "names"), ())
     prompt = Prompt(id="p", user="u", messages=(Message(role="user", content="Who was Ada Lovelace?"),))
-    masked, values = masking.masked(prompt, detect.KINDS, more)
+    masked, values = masking.mask_prompt(prompt, detect.KINDS, more)
     assert masked.messages[0].content == "Who was [name-1]?" and values == {"[name-1]": "Ada Lovelace"}
 
 

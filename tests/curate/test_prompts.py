@@ -143,7 +143,7 @@ def test_an_empty_split_is_named_and_nothing_is_written(tmp_path: Path) -> None:
 
 def test_shares_that_leave_nothing_to_train_are_refused(tmp_path: Path) -> None:
     cfg = stage.Config(prompts=put(tmp_path / "in", many()), valid_share=0.5, test_share=0.5)
-    with pytest.raises(UserError, match=r"valid_share \+ test_share = 1: less than 1"):
+    with pytest.raises(UserError, match=r"valid_share \+ test_share = 1: must be less than 1"):
         stage.run(cfg, context(tmp_path / "out"))
 
 
@@ -156,7 +156,7 @@ def written(out: StageContext) -> dict[str, str]:
 
 def test_personal_data_is_masked_in_every_split_and_kept_apart(tmp_path: Path) -> None:
     mine = [prompt(1000 + n, f"user-{n}", f"{word} {PERSONAL}") for n, word in enumerate(WORDS)]
-    cfg = stage.Config(prompts=put(tmp_path / "in", many() + mine), near_share=0)
+    cfg = stage.Config(prompts=put(tmp_path / "in", many() + mine), near_duplicate_similarity=0)
     out = context(tmp_path / "run" / "curate.prompts")
     stage.run(cfg, out)
     texts = written(out)
@@ -166,14 +166,17 @@ def test_personal_data_is_masked_in_every_split_and_kept_apart(tmp_path: Path) -
     assert vault.stat().st_mode & 0o077 == 0 and vault.parent.stat().st_mode & 0o077 == 0
     kept = {one.id: one.values for one in jsonl.read(vault, masking.Original)}
     found = {p.id: p for p in jsonl.read(out.path("prompts.jsonl"), Prompt)}
-    assert all(masking.unmasked(found[one.id], kept[one.id]).messages == one.messages for one in mine)
+    assert all(masking.unmask_prompt(found[one.id], kept[one.id]).messages == one.messages for one in mine)
     assert out.summary["masked_email"] == len(mine) and out.summary["prompts"] == 180 + len(mine)
 
 
 def test_the_paper_s_filter_drops_in_the_training_split_only(tmp_path: Path) -> None:
     mine = [prompt(1000 + n, f"user-{n}", f"{word} {PERSONAL}") for n, word in enumerate(WORDS)]
     cfg = stage.Config(
-        prompts=put(tmp_path / "in", many() + mine), near_share=0, personal="drop", personal_splits=("train",)
+        prompts=put(tmp_path / "in", many() + mine),
+        near_duplicate_similarity=0,
+        personal_data="drop",
+        personal_data_splits=("train",),
     )
     out = context(tmp_path / "out")
     stage.run(cfg, out)
@@ -216,13 +219,13 @@ def test_an_unknown_language_or_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "PIECE_BYTES", 9000)
-    monkeypatch.setattr(stage, "ROWS", 100)
+    monkeypatch.setattr(parallel, "CHUNK_BYTES", 9000)
+    monkeypatch.setattr(stage, "BATCH_ROWS", 100)
     folder = put(
         tmp_path / "in",
         many(80) + [prompt(1000 + n, f"user-{n}", f"{w} {PERSONAL}") for n, w in enumerate(WORDS)],
     )
-    assert len(parallel.pieces(folder / "prompts.jsonl")) > 2
+    assert len(parallel.chunks(folder / "prompts.jsonl")) > 2
     made = []
     for processes in (1, 2):
         out = context(tmp_path / str(processes) / "curate.prompts")
@@ -236,7 +239,7 @@ def test_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_wrong_lines_are_told_with_their_numbers_wherever_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "PIECE_BYTES", 500)
+    monkeypatch.setattr(parallel, "CHUNK_BYTES", 500)
     folder = put(tmp_path / "in", many(20))
     lines = (folder / "prompts.jsonl").read_text().splitlines()
     lines[41] = "{"
@@ -246,8 +249,8 @@ def test_wrong_lines_are_told_with_their_numbers_wherever_they_are(
         stage.run(stage.Config(prompts=folder, processes=1), context(tmp_path / "out"))
     assert [line.split(": ")[0].rsplit(":", 1)[1] for line in refusal.value.lines] == ["42", "58", "58"]
     again = put(tmp_path / "again", many(2))
-    with pytest.raises(UserError, match="'p0': there twice"):
-        stage.run(stage.Config(prompts=again, more=(again,), processes=1), context(tmp_path / "out"))
+    with pytest.raises(UserError, match="'p0': appears twice"):
+        stage.run(stage.Config(prompts=again, more_prompts=(again,), processes=1), context(tmp_path / "out"))
 
 
 def test_more_folders_come_after_and_the_first_stays(tmp_path: Path) -> None:
@@ -255,7 +258,7 @@ def test_more_folders_come_after_and_the_first_stays(tmp_path: Path) -> None:
         tmp_path / "served", [prompt(5000, "user-1", "QUESTION 7?"), prompt(5001, "user-1", "Something new?")]
     )
     out = context(tmp_path / "out")
-    stage.run(stage.Config(prompts=put(tmp_path / "in", many()), more=(served,)), out)
+    stage.run(stage.Config(prompts=put(tmp_path / "in", many()), more_prompts=(served,)), out)
     assert "p5001" in written(out) and "p5000" not in written(out)
     assert jsonl.read(out.path("dropped.jsonl"), Dropped)[0].like == "p7"
 

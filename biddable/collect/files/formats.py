@@ -15,7 +15,7 @@ from typing import Any
 from biddable.run import jsonl
 from biddable.run.config import UserError
 
-LONGEST_CELL = 10_000_000
+MAX_CELL_CHARACTERS = 10_000_000
 """Characters in one cell of a CSV file."""
 
 
@@ -56,7 +56,7 @@ def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
 
 def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
     """Comma-separated, quoted as RFC 4180 says, names in the first row. Empty cells are left out: a file cannot tell them from none."""
-    csv.field_size_limit(LONGEST_CELL)
+    csv.field_size_limit(MAX_CELL_CHARACTERS)
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as raw:
             text = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")

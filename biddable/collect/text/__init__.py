@@ -26,7 +26,7 @@ from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
 from biddable.run.records import Split, Text
 
-_SKIPPED_FOLDERS = {
+SKIPPED_FOLDERS = {
     "test",
     "tests",
     "site-packages",
@@ -37,7 +37,7 @@ _SKIPPED_FOLDERS = {
     "_vendor",
     "externals",
 }
-_SHORTEST = 110
+MIN_PARAGRAPH_CHARACTERS = 110
 """Characters of the shortest paragraph taken from documentation: a row of one-line summaries is no running text."""
 
 
@@ -67,38 +67,38 @@ class Document(NamedTuple):
 
 def run(cfg: Config, context: StageContext) -> None:
     """Read everything, refuse with every mistake, cut to pieces, write text.jsonl."""
-    wrong: list[str] = []
+    errors: list[str] = []
     licences: dict[str, str] = {}
     documents: list[Document] = []
     if not cfg.files and not cfg.packages:
-        wrong.append("files = [], packages = []: name at least one file or one package")
+        errors.append("files = [], packages = []: name at least one file or one package")
     steps = len(cfg.files) + len(cfg.packages)
-    said: set[str] = set()
+    used_sentences: set[str] = set()
     for number, path in enumerate(cfg.files, 1):
         try:
-            documents += _from_file(
+            documents += read_file(
                 path / "text.jsonl" if path.is_dir() else path, cfg.piece_characters, licences
             )
         except UserError as refusal:
-            wrong += refusal.lines
+            errors += refusal.lines
         context.progress(number, steps, documents=len(documents))
-    missing = [name for name in cfg.packages if name != "python" and not _folder(name)]
-    wrong += [f'packages: "{name}" is not installed; install it or take it out' for name in missing]
-    if wrong:
-        raise UserError(wrong)
+    missing = [name for name in cfg.packages if name != "python" and not package_folder(name)]
+    errors += [f'packages: "{name}" is not installed; install it or take it out' for name in missing]
+    if errors:
+        raise UserError(errors)
     for number, name in enumerate(cfg.packages, len(cfg.files) + 1):
-        for document in _from_package(name, cfg.piece_characters, said):
+        for document in read_package(name, cfg.piece_characters, used_sentences):
             if document.pieces:
                 documents.append(document)
             context.progress(number - 1, steps, documents=len(documents))
-        licences[name] = _licence(name)
+        licences[name] = licence_of(name)
         context.progress(number, steps, documents=len(documents))
-    rows = _limited(_rows(documents, cfg.valid_share), cfg.limit)
+    rows = sample_rows(to_records(documents, cfg.valid_share), cfg.limit)
     for split in ("train", "valid"):
-        found = [row for row in rows if row.split == split]
-        context.summary[f"pieces_{split}"] = len(found)
-        context.summary[f"characters_{split}"] = sum(len(row.text) for row in found)
-        if not found:
+        split_rows = [row for row in rows if row.split == split]
+        context.summary[f"pieces_{split}"] = len(split_rows)
+        context.summary[f"characters_{split}"] = sum(len(row.text) for row in split_rows)
+        if not split_rows:
             raise UserError(
                 f"valid_share = {cfg.valid_share}: no text for the split {split!r} from {len(documents)} documents; "
                 "give more documents, another share or a higher limit"
@@ -110,30 +110,30 @@ def run(cfg: Config, context: StageContext) -> None:
     jsonl.write(context.path("text.jsonl"), rows)
 
 
-def _rows(documents: list[Document], valid_share: float) -> list[Text]:
+def to_records(documents: list[Document], valid_share: float) -> list[Text]:
     """A record a piece; a piece that was there before is left out."""
     rows: list[Text] = []
-    before: set[str] = set()
+    used_keys: set[str] = set()
     for document in documents:
         split: Split = "valid" if records.hash_fraction("text", document.name) < valid_share else "train"
         for number, piece in enumerate(document.pieces, 1):
             key = "".join(piece.lower().split())
-            if key not in before:
+            if key not in used_keys:
                 rows.append(
                     Text(id=f"{document.name}#{number}", text=piece, source=document.source, split=split)
                 )
-            before.add(key)
+            used_keys.add(key)
     return rows
 
 
-def _limited(rows: list[Text], limit: int) -> list[Text]:
+def sample_rows(rows: list[Text], limit: int) -> list[Text]:
     if not limit or len(rows) <= limit:
         return rows
-    kept = {row.id for row in sorted(rows, key=lambda row: records.hash_fraction("limit", row.id))[:limit]}
-    return [row for row in rows if row.id in kept]
+    ids = {row.id for row in sorted(rows, key=lambda row: records.hash_fraction("limit", row.id))[:limit]}
+    return [row for row in rows if row.id in ids]
 
 
-def _from_file(path: Path, characters: int, licences: dict[str, str]) -> Iterator[Document]:
+def read_file(path: Path, characters: int, licences: dict[str, str]) -> Iterator[Document]:
     """The documents of a file. Raises UserError with all of its mistakes."""
     if not path.is_file():
         raise UserError(
@@ -143,37 +143,37 @@ def _from_file(path: Path, characters: int, licences: dict[str, str]) -> Iterato
         text = "".join(line for _, line in jsonl.read_lines(path))
         if not text.strip():
             raise UserError(f"{path}: the file is empty; text was expected")
-        yield _document(path, path.name, text, characters)
+        yield to_document(path, path.name, text, characters)
         return
-    wrong: list[str] = []
+    errors: list[str] = []
     number = 0
     for number, line in jsonl.read_lines(path):
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            wrong.append(f"{path}:{number}: not JSON: {error.msg} at character {error.pos + 1}")
+            errors.append(f"{path}:{number}: not JSON: {error.msg} at character {error.pos + 1}")
             continue
         text = row.get("text", "") if isinstance(row, dict) else ""
-        if not isinstance(text, str) or not text.strip() or _broken(text):
-            wrong.append(
+        if not isinstance(text, str) or not text.strip() or has_lone_surrogate(text):
+            errors.append(
                 f"{path}:{number}: text: a field `text` with readable text was expected (got {line.strip()[:60]})"
             )
             continue
         source = str(row.get("source") or path.name)
         licences[source] = str(row.get("license") or row.get("licence") or "not stated")
-        yield _document(path, source, text, characters)
+        yield to_document(path, source, text, characters)
     if not number:
-        wrong.append(f"{path}: the file is empty; expected at least one JSON object with a field `text`")
-    if wrong:
-        raise UserError(wrong)
+        errors.append(f"{path}: the file is empty; at least one JSON object with a field `text` was expected")
+    if errors:
+        raise UserError(errors)
 
 
-def _broken(text: str) -> bool:
+def has_lone_surrogate(text: str) -> bool:
     """Whether a text holds half a character: JSON can escape one, UTF-8 cannot write it."""
     return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def _document(path: Path, source: str, text: str, characters: int) -> Document:
+def to_document(path: Path, source: str, text: str, characters: int) -> Document:
     """A text as it is, in pieces; a short one is a piece itself."""
     paragraphs = [one.strip() for one in re.split(r"\n\s*\n", text) if one.strip()]
     found = list(prose.pieces(paragraphs, characters)) or ["\n\n".join(paragraphs)]
@@ -181,17 +181,17 @@ def _document(path: Path, source: str, text: str, characters: int) -> Document:
     return Document(f"{path.name}:{digest}", source, found)
 
 
-def _from_package(name: str, characters: int, said: set[str]) -> Iterator[Document]:
+def read_package(name: str, characters: int, used_sentences: set[str]) -> Iterator[Document]:
     """A package's modules (read, not imported) and Python's help topics. `said` grows by the sentences taken."""
-    folder = Path(sysconfig.get_paths()["stdlib"]) if name == "python" else _folder(name)
+    folder = Path(sysconfig.get_paths()["stdlib"]) if name == "python" else package_folder(name)
     if folder is None:
         raise ValueError(f"package {name!r} is not installed")
-    version = f"Python {platform.python_version()}" if name == "python" else f"{name} {_version(name)}"
+    version = f"Python {platform.python_version()}" if name == "python" else f"{name} {version_of(name)}"
     if name == "python":
         from pydoc_data import topics
 
         for topic in sorted(topics.topics):
-            found = _new([topics.topics[topic]], said)
+            found = unrepeated_paragraphs([topics.topics[topic]], used_sentences)
             yield Document(
                 f"python/help/{topic}",
                 f"{version}, help topic {topic}",
@@ -199,10 +199,10 @@ def _from_package(name: str, characters: int, said: set[str]) -> Iterator[Docume
             )
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")}
     for module in sorted(paths):
-        if not _SKIPPED_FOLDERS.isdisjoint(module.split("/")[:-1]):
+        if not SKIPPED_FOLDERS.isdisjoint(module.split("/")[:-1]):
             continue
         try:
-            found = _new(prose.docstrings(paths[module].read_bytes()), said)
+            found = unrepeated_paragraphs(prose.docstrings(paths[module].read_bytes()), used_sentences)
         except (SyntaxError, ValueError):  # a template, or a file for another Python
             continue
         yield Document(
@@ -210,40 +210,40 @@ def _from_package(name: str, characters: int, said: set[str]) -> Iterator[Docume
         )
 
 
-def _new(texts: Iterator[str] | list[str], said: set[str]) -> list[str]:
+def unrepeated_paragraphs(texts: Iterator[str] | list[str], used_sentences: set[str]) -> list[str]:
     """The paragraphs without a longer sentence that was taken before: splits must not share what is repeated."""
     kept = []
     for text in texts:
         for paragraph in prose.paragraphs(text):
             sentences = prose.sentences(paragraph)
-            if len(paragraph) >= _SHORTEST and said.isdisjoint(sentences):
+            if len(paragraph) >= MIN_PARAGRAPH_CHARACTERS and used_sentences.isdisjoint(sentences):
                 kept.append(paragraph)
-                said.update(sentences)
+                used_sentences.update(sentences)
     return kept
 
 
-def _folder(name: str) -> Path | None:
+def package_folder(name: str) -> Path | None:
     """Where a top-level package lies, without importing it."""
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     places = spec.submodule_search_locations if spec else None
     return Path(next(iter(places))) if places else None
 
 
-def _distribution(name: str) -> importlib.metadata.Distribution | None:
+def distribution_of(name: str) -> importlib.metadata.Distribution | None:
     known = importlib.metadata.packages_distributions().get(name)
     return importlib.metadata.distribution(known[0]) if known else None
 
 
-def _version(name: str) -> str:
-    found = _distribution(name)
+def version_of(name: str) -> str:
+    found = distribution_of(name)
     return found.version if found else "of unknown version"
 
 
-def _licence(name: str) -> str:
+def licence_of(name: str) -> str:
     """A package's licence by its own metadata."""
     if name == "python":
         return "PSF-2.0"
-    found = _distribution(name)
+    found = distribution_of(name)
     if found is None:
         return "not stated"
     expressions = found.metadata.get_all("License-Expression") or []

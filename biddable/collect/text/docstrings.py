@@ -71,9 +71,9 @@ def docstrings(source: bytes) -> Iterator[str]:
 
 def paragraphs(text: str) -> Iterator[str]:
     """The paragraphs of a docstring or help topic that are running prose, each on one line and without markup."""
-    for block in _blocks(_without_markup(text.expandtabs().splitlines())):
-        for chunk in _chunks(block):
-            joined = _joined(chunk)
+    for block in split_blocks(strip_markup(text.expandtabs().splitlines())):
+        for chunk in split_chunks(block):
+            joined = join_lines(chunk)
             parts = _SENTENCE_END.split(joined)
             while parts and parts[-1].endswith(":"):  # what it introduces is gone
                 parts.pop()
@@ -99,8 +99,8 @@ def is_prose(text: str) -> bool:
 
 def sentences(paragraph: str) -> list[str]:
     """A paragraph's sentences of more than 40 letters, as letters only: to find what was said before."""
-    found = ("".join(filter(str.isalpha, one.lower())) for one in _SENTENCE_END.split(paragraph))
-    return [one for one in found if len(one) > 40]
+    texts = ("".join(filter(str.isalpha, one.lower())) for one in _SENTENCE_END.split(paragraph))
+    return [one for one in texts if len(one) > 40]
 
 
 def pieces(paragraphs: list[str], characters: int) -> Iterator[str]:
@@ -108,20 +108,20 @@ def pieces(paragraphs: list[str], characters: int) -> Iterator[str]:
 
     Pieces have between half and one and a half times that length; a shorter rest is left out.
     """
-    held: list[str] = []
+    piece: list[str] = []
     for paragraph in paragraphs:
-        for part in _cut(paragraph, characters):
-            size = sum(len(one) + 2 for one in held)
-            if held and size + len(part) > 1.25 * characters:
+        for part in cut_paragraph(paragraph, characters):
+            size = sum(len(one) + 2 for one in piece)
+            if piece and size + len(part) > 1.25 * characters:
                 if size >= characters / 2:
-                    yield "\n\n".join(held)
-                held = []
-            held.append(part)
-    if sum(len(one) + 2 for one in held) >= characters / 2:
-        yield "\n\n".join(held)
+                    yield "\n\n".join(piece)
+                piece = []
+            piece.append(part)
+    if sum(len(one) + 2 for one in piece) >= characters / 2:
+        yield "\n\n".join(piece)
 
 
-def _cut(paragraph: str, characters: int) -> Iterator[str]:
+def cut_paragraph(paragraph: str, characters: int) -> Iterator[str]:
     """A paragraph in parts of at most 1.25 times `characters`, at sentence ends, else at blanks, else anywhere."""
     least, most = characters // 2, int(1.25 * characters)
     while len(paragraph) > most:
@@ -134,7 +134,7 @@ def _cut(paragraph: str, characters: int) -> Iterator[str]:
         yield paragraph
 
 
-def _without_markup(lines: list[str]) -> Iterator[str]:
+def strip_markup(lines: list[str]) -> Iterator[str]:
     """Leave out headings, sections of lists, directives with what belongs to them; keep notes and warnings."""
     skip_section, skip_indent = False, -1
     for number, line in enumerate(lines):
@@ -158,7 +158,7 @@ def _without_markup(lines: list[str]) -> Iterator[str]:
             yield line
 
 
-def _blocks(lines: Iterator[str]) -> Iterator[list[str]]:
+def split_blocks(lines: Iterator[str]) -> Iterator[list[str]]:
     block: list[str] = []
     for line in lines:
         if line.strip():
@@ -170,7 +170,7 @@ def _blocks(lines: Iterator[str]) -> Iterator[list[str]]:
         yield block
 
 
-def _chunks(block: list[str]) -> Iterator[list[str]]:
+def split_chunks(block: list[str]) -> Iterator[list[str]]:
     """Split a block at bullets and where the indentation changes (a term above its definition)."""
     chunk: list[str] = []
     indent = 0
@@ -188,7 +188,7 @@ def _chunks(block: list[str]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _joined(lines: list[str]) -> str:
+def join_lines(lines: list[str]) -> str:
     text = ""
     for line in (one.strip() for one in lines):
         text += line if not text or re.search(r"\w-$", text) else " " + line

@@ -26,7 +26,7 @@ _BOX = re.compile(
     r"|\b(?:psc|unit|cmr) \d{1,5},? box \d{1,5}\b(?:\s+[AFD]PO,? A[AEP],? \d{5})?",
     re.I,
 )
-_SAID = re.compile(
+_ANNOUNCED = re.compile(
     r"\b(?:(?:home|mailing|postal|street|shipping|billing|new|his|her|my|our|their|your)\s+address(?:\s+is\b|\s*:)|address\s*:|lives?\s+at\b"
     r"|residing\s+at\b|resides?\s+at\b|adresse\s*:|wohnt\s+in\s+der\b|dirección\s*:|indirizzo\s*:)\s+"
     r"([^\n,;!?@]{0,40}\d[^\n,;!?@]{0,40})",
@@ -39,6 +39,6 @@ def addresses(text: str) -> Iterator[tuple[int, int]]:
     for pattern in (_ENGLISH, _JOINED, _ROMANCE, _BOX):
         for match in pattern.finditer(text):
             yield match.span()
-    for match in _SAID.finditer(text):
+    for match in _ANNOUNCED.finditer(text):
         if not re.search(r"\w\.\w", match[1]):  # an internet address
             yield match.span(1)

@@ -22,7 +22,7 @@ KINDS = ("key", "email", "account", "card", "ssn", "ip", "phone", "address", "na
 """What is looked for; where two overlap, the one that stands first here counts."""
 
 
-class Found(NamedTuple):
+class Span(NamedTuple):
     """Personal data in a text."""
 
     kind: str
@@ -48,7 +48,7 @@ def _plain_forms() -> dict[int, int]:
     return table
 
 
-def plain(text: str) -> str:
+def to_ascii(text: str) -> str:
     """The text with such characters replaced, of the same length."""
     return text if text.isascii() else text.translate(_plain_forms())
 
@@ -84,11 +84,11 @@ _NUMBER = re.compile(r"(?<![\w.,])[+(]{0,2}\d(?:[ \-./()x]{0,3}\d|[ ]?ext\.?[ ]?
 _CARD = re.compile(r"(?<![\d\w-])\d(?:[ -]?\d){11,18}(?![\d\w])")
 _SSN = re.compile(r"(?<![\d\w-])\d{3}([- ])\d\d\1\d{4}(?![\d\w]|-\d)|(?<![\d\w-])\d{9}(?![\d\w])")
 _ACCOUNT = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d\d(?=[ -]?[A-Za-z0-9]{4})")
-_CARD_SAID = re.compile(
+_CARD_CONTEXT = re.compile(
     r"\b(?:card|cards|cc|visa|mastercard|amex|maestro|credit|debit|karte\w*|kreditkarte\w*|carte|tarjeta|carta|cartão)\b"
 )
-_SSN_SAID = re.compile(r"\b(?:ssn|ssns|social security|tin|itin)\b")
-_PHONE_SAID = re.compile(
+_SSN_CONTEXT = re.compile(r"\b(?:ssn|ssns|social security|tin|itin)\b")
+_PHONE_CONTEXT = re.compile(
     r"(?:\b(?:tele)?phones?\b|\bmobile\b|\bcell\b|\bfax\b|\bdesk\b|\bhotline\b|\bwhats ?app\b|\bsms\b|\btel\b|\bdial\b|\bmsisdn\b"
     r"|\b(?:call|calling|ring|reach|text|texting|message|contact)\b(?: (?:me|us|him|her|them|back|you|\w+))? (?:back )?(?:on|at|under|to)\b"
     r"|\b(?:call|ring|text|dial|message)(?: (?:me|us|him|her|them))?\b|\b(?:messages|calls|texts) (?:to|from|on)\b"
@@ -100,42 +100,42 @@ _NO_PHONE = re.compile(
     r"|\d{1,3}(?:\.\d{1,3}){3}|\d+/\d+.*"
 )
 """Dates, plain numbers, decimals, spans of years, IP addresses, fractions: telephone numbers only where the text says so."""
-BEFORE = 48
+CONTEXT_CHARACTERS = 48
 """Characters before a number in which the text may say what follows."""
 
 
-def _before(text: str, start: int) -> str:
-    return text[max(0, start - BEFORE) : start].casefold()
+def text_before(text: str, start: int) -> str:
+    return text[max(0, start - CONTEXT_CHARACTERS) : start].casefold()
 
 
-def _only(text: str) -> str:
+def digits_of(text: str) -> str:
     return "".join(letter for letter in text if letter.isdigit())
 
 
 def _cards(text: str) -> Iterator[tuple[int, int]]:
     for match in _CARD.finditer(text):
-        if numbers.card(_only(match[0]), bool(_CARD_SAID.search(_before(text, match.start())))):
+        if numbers.is_card(digits_of(match[0]), bool(_CARD_CONTEXT.search(text_before(text, match.start())))):
             yield match.span()
 
 
-def _social(text: str) -> Iterator[tuple[int, int]]:
+def _social_security_numbers(text: str) -> Iterator[tuple[int, int]]:
     for match in _SSN.finditer(text):
-        if numbers.social_security(_only(match[0])) and (
-            match[1] == "-" or _SSN_SAID.search(_before(text, match.start()))
+        if numbers.is_social_security_number(digits_of(match[0])) and (
+            match[1] == "-" or _SSN_CONTEXT.search(text_before(text, match.start()))
         ):
             yield match.span()
 
 
 def _accounts(text: str) -> Iterator[tuple[int, int]]:
     for match in _ACCOUNT.finditer(text):
-        length, place, letters = numbers.ACCOUNT_LENGTHS.get(match[0][:2].upper(), 0), match.start(), ""
+        length, place, letters = numbers.IBAN_LENGTHS.get(match[0][:2].upper(), 0), match.start(), ""
         while len(letters) < length and place < len(text):
             if text[place].isascii() and text[place].isalnum():
                 letters += text[place]
             elif text[place] not in " -":
                 break
             place += 1
-        if letters and not text[place : place + 1].isalnum() and numbers.account(letters):
+        if letters and not text[place : place + 1].isalnum() and numbers.is_iban(letters):
             yield match.start(), place
 
 
@@ -145,10 +145,10 @@ def _phones(text: str) -> Iterator[tuple[int, int]]:
         if text[start] == "(" and ")" not in match[0]:
             start += 1
         shown = text[start:end]
-        said = bool(_PHONE_SAID.search(_before(text, start)))
-        if not said and _NO_PHONE.fullmatch(shown):
+        announced = bool(_PHONE_CONTEXT.search(text_before(text, start)))
+        if not announced and _NO_PHONE.fullmatch(shown):
             continue
-        if numbers.telephone(shown, _only(shown), said):
+        if numbers.is_phone_number(shown, digits_of(shown), announced):
             yield start, end
 
 
@@ -156,17 +156,17 @@ def _phones(text: str) -> Iterator[tuple[int, int]]:
 
 _IP4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
 _IP6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]*:[0-9A-Fa-f:]*:)[0-9A-Fa-f:]{6,39}(?:\.\d{1,3}){0,3}(?![\w:])")
-_VERSION_SAID = re.compile(r"\b(?:version|versions|release|build|section|v)[ :=]{0,2}$")
+_VERSION_CONTEXT = re.compile(r"\b(?:version|versions|release|build|section|v)[ :=]{0,2}$")
 
 
-def _machines(text: str) -> Iterator[tuple[int, int]]:
+def _ip_addresses(text: str) -> Iterator[tuple[int, int]]:
     for match in _IP4.finditer(text):
         try:
             address = ipaddress.IPv4Address(match[0])
         except ValueError:
             continue
         nobody = address.is_loopback or address.is_unspecified or match[0].startswith("255.255.")
-        if not nobody and not _VERSION_SAID.search(_before(text, match.start())):
+        if not nobody and not _VERSION_CONTEXT.search(text_before(text, match.start())):
             yield match.span()
     for match in _IP6.finditer(text):
         try:
@@ -210,12 +210,12 @@ def _secrets(text: str) -> Iterator[tuple[int, int]]:
 
 def _may_hold_key(text: str) -> bool:
     low = text.lower()
-    return any(mark in text for mark in _LONG_MARKS) or (
+    return any(mark in text for mark in _KEY_MARKS) or (
         any(mark in low for mark in _SECRET_MARKS) and (":" in text or "=" in text)
     )
 
 
-_LONG_MARKS = (
+_KEY_MARKS = (
     *(
         "-----BEGIN",
         "sk-",
@@ -255,9 +255,9 @@ _SEARCHES: dict[str, _Search] = {
     "email": _Search(lambda text, digit, six: "@" in text, _emails),
     "account": _Search(lambda text, digit, six: digit, _accounts),
     "card": _Search(lambda text, digit, six: six, _cards),
-    "ssn": _Search(lambda text, digit, six: six, _social),
+    "ssn": _Search(lambda text, digit, six: six, _social_security_numbers),
     "ip": _Search(
-        lambda text, digit, six: digit and (text.count(".") >= 3 or text.count(":") >= 3), _machines
+        lambda text, digit, six: digit and (text.count(".") >= 3 or text.count(":") >= 3), _ip_addresses
     ),
     "phone": _Search(lambda text, digit, six: six, _phones),
     "address": _Search(lambda text, digit, six: digit, places.addresses),
@@ -265,30 +265,30 @@ _SEARCHES: dict[str, _Search] = {
 
 
 def find(
-    text: str, kinds: Sequence[str] = KINDS, more: Sequence[Callable[[str], Iterator[Found]]] = ()
-) -> list[Found]:
+    text: str, kinds: Sequence[str] = KINDS, more: Sequence[Callable[[str], Iterator[Span]]] = ()
+) -> list[Span]:
     """All personal data of these kinds, in the order of the text, without overlaps. `more` finds further kinds, such as names."""
-    evened = plain(text)
-    digit = bool(_DIGIT.search(evened))
-    six = digit and bool(_DIGITS.search(evened))
-    found = [
-        Found(kind, start, end)
+    ascii_text = to_ascii(text)
+    digit = bool(_DIGIT.search(ascii_text))
+    six = digit and bool(_DIGITS.search(ascii_text))
+    spans = [
+        Span(kind, start, end)
         for kind, search in _SEARCHES.items()
-        if kind in kinds and search.needs(evened, digit, six)
-        for start, end in search.find(evened)
+        if kind in kinds and search.needs(ascii_text, digit, six)
+        for start, end in search.find(ascii_text)
     ]
     for finder in more:
-        found += finder(text)
-    return _without_overlaps(found)
+        spans += finder(text)
+    return _without_overlaps(spans)
 
 
-def _without_overlaps(found: list[Found]) -> list[Found]:
+def _without_overlaps(spans: list[Span]) -> list[Span]:
     """Of overlapping ones the first kind of KINDS stays (others come last), then the longest."""
-    if len(found) < 2:
-        return found
+    if len(spans) < 2:
+        return spans
     rank = {kind: place for place, kind in enumerate(KINDS)}
-    kept: list[Found] = []
-    for one in sorted(found, key=lambda f: (rank.get(f.kind, len(KINDS)), f.start - f.end, f.start)):
-        if all(one.end <= other.start or other.end <= one.start for other in kept):
-            kept.append(one)
-    return sorted(kept, key=lambda one: one.start)
+    chosen: list[Span] = []
+    for span in sorted(spans, key=lambda f: (rank.get(f.kind, len(KINDS)), f.start - f.end, f.start)):
+        if all(span.end <= earlier.start or earlier.end <= span.start for earlier in chosen):
+            chosen.append(span)
+    return sorted(chosen, key=lambda span: span.start)

@@ -12,11 +12,11 @@ from functools import cache, partial
 from typing import Any
 
 from biddable.curate.personal_data import detect
-from biddable.curate.personal_data.detect import Found
+from biddable.curate.personal_data.detect import Span
 from biddable.run.config import UserError
 from biddable.run.records import Message, Prompt, Record
 
-Finder = Callable[[str], Iterator[Found]]
+Finder = Callable[[str], Iterator[Span]]
 _MASK = re.compile(r"\[([a-z_]+)-(\d+)\]")
 
 
@@ -28,18 +28,18 @@ class Original(Record):
     values: dict[str, str]
 
 
-def masked(
+def mask_prompt(
     prompt: Prompt, kinds: Sequence[str], more: Sequence[Finder] = ()
 ) -> tuple[Prompt, dict[str, str]]:
     """The prompt without personal data, and what each pseudonym stands for, in the order of the text."""
-    texts, values = masked_texts([message.content for message in prompt.messages], kinds, more)
+    texts, values = mask_texts([message.content for message in prompt.messages], kinds, more)
     if not values:
         return prompt, {}
     turns = [Message(role=turn.role, content=text) for turn, text in zip(prompt.messages, texts, strict=True)]
     return prompt.model_copy(update={"messages": tuple(turns)}), values
 
 
-def masked_texts(
+def mask_texts(
     texts: Sequence[str], kinds: Sequence[str], more: Sequence[Finder] = ()
 ) -> tuple[list[str], dict[str, str]]:
     """Texts that belong together, with one numbering: a pseudonym that stands in one of them already is not given again."""
@@ -64,7 +64,7 @@ def masked_texts(
     return done, values
 
 
-def unmasked(prompt: Prompt, values: dict[str, str]) -> Prompt:
+def unmask_prompt(prompt: Prompt, values: dict[str, str]) -> Prompt:
     """The prompt as it was."""
     turns = [
         Message(role=turn.role, content=_MASK.sub(lambda match: values.get(match[0], match[0]), turn.content))
@@ -75,8 +75,8 @@ def unmasked(prompt: Prompt, values: dict[str, str]) -> Prompt:
 
 def finders(names: str | None, presidio: Sequence[str]) -> list[Finder]:
     """Finders of names and of what presidio-analyzer knows. Raises UserError for what is not installed or does not exist."""
-    found: list[Finder] = [partial(_people, _language_model(names))] if names else []
-    return found + [partial(_presidio, _recogniser(name)) for name in presidio]
+    finders: list[Finder] = [partial(find_names, _language_model(names))] if names else []
+    return finders + [partial(find_with_presidio, _recogniser(name)) for name in presidio]
 
 
 @cache
@@ -95,10 +95,10 @@ def _language_model(name: str) -> Any:
         ) from None
 
 
-def _people(model: Any, text: str) -> Iterator[Found]:
+def find_names(model: Any, text: str) -> Iterator[Span]:
     for entity in model(text).ents:
         if entity.label_ in ("PERSON", "PER"):
-            yield Found("name", entity.start_char, entity.end_char)
+            yield Span("name", entity.start_char, entity.end_char)
 
 
 @cache
@@ -116,12 +116,12 @@ def _recogniser(name: str) -> Any:
     return kind()
 
 
-SURE = 0.5
+MIN_PRESIDIO_SCORE = 0.5
 """Presidio's own score of a match that its check confirmed, or whose form is rare, is above this; a bare run of digits is below."""
 
 
-def _presidio(recogniser: Any, text: str) -> Iterator[Found]:
+def find_with_presidio(recogniser: Any, text: str) -> Iterator[Span]:
     if any(letter.isdigit() for letter in text):  # numbers of persons hold digits; its searches are slow
         for match in recogniser.analyze(text, recogniser.supported_entities, None) or []:
-            if match.score >= SURE:
-                yield Found(match.entity_type.lower(), match.start, match.end)
+            if match.score >= MIN_PRESIDIO_SCORE:
+                yield Span(match.entity_type.lower(), match.start, match.end)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-ACCOUNT_LENGTHS = {
+IBAN_LENGTHS = {
     **{
         "AD": 24,
         "AE": 23,
@@ -126,7 +126,7 @@ def luhn(digits: str) -> bool:
     return total % 10 == 0
 
 
-def card(digits: str, said: bool) -> bool:
+def is_card(digits: str, announced: bool) -> bool:
     """Whether 12 to 19 digits are a payment card's: check digit, and an issuer's beginning with one of its lengths.
 
     Where the text says that a card follows (`said`), the check digit is enough. 12 and 13 digits are also what time stamps and article
@@ -134,14 +134,14 @@ def card(digits: str, said: bool) -> bool:
     """
     if not 12 <= len(digits) <= 19 or not luhn(digits) or len(set(digits)) < 2:
         return False
-    if said:
+    if announced:
         return True
     if digits[0] == "4":
         return len(digits) in (13, 16, 19)
-    return len(digits) >= 14 and _issuer(digits)
+    return len(digits) >= 14 and has_issuer(digits)
 
 
-def _issuer(digits: str) -> bool:
+def has_issuer(digits: str) -> bool:
     """Beginnings and lengths of the large issuers (ISO/IEC 7812 ranges as the schemes publish them)."""
     two, four, length = int(digits[:2]), int(digits[:4]), len(digits)
     return (
@@ -155,15 +155,15 @@ def _issuer(digits: str) -> bool:
     )
 
 
-def account(letters: str) -> bool:
+def is_iban(letters: str) -> bool:
     """Whether the letters and digits are an IBAN: its country's length, and a remainder of 1 by 97 (ISO 13616)."""
     text = letters.upper()
-    if ACCOUNT_LENGTHS.get(text[:2]) != len(text):
+    if IBAN_LENGTHS.get(text[:2]) != len(text):
         return False
     return int("".join(str(int(letter, 36)) for letter in text[4:] + text[:4])) % 97 == 1
 
 
-def social_security(digits: str) -> bool:
+def is_social_security_number(digits: str) -> bool:
     """Whether nine digits can be a US social security number: no part is all zeros, the area is none that is never given."""
     return (
         len(digits) == 9
@@ -175,7 +175,7 @@ def social_security(digits: str) -> bool:
     )
 
 
-def telephone(text: str, digits: str, said: bool) -> bool:
+def is_phone_number(text: str, digits: str, announced: bool) -> bool:
     """Whether a run of digits and what stands between them is a telephone number.
 
     By its shape: a country code after a plus sign, or the North American grouping. Or because the text says so just before (`said`). Or
@@ -183,16 +183,16 @@ def telephone(text: str, digits: str, said: bool) -> bool:
     """
     if len(set(digits)) < 3 and not text.startswith("+"):
         return False
-    if said:
+    if announced:
         return 6 <= len(digits) <= 20
     if text.startswith("+") or (text.startswith("00") and len(digits) >= 11):
-        return 8 <= len(digits) <= 19 and _known_country(digits.lstrip("0"))
+        return 8 <= len(digits) <= 19 and has_country_code(digits.lstrip("0"))
     if re.fullmatch(
         r"(?:1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[.-])[2-9]\d\d[.-]\d{4}(?: ?(?:x|ext\.?) ?\d{1,6})?", text
     ):
         return True
     grouped = len(re.findall(r"\d+", text)) >= 3 and "\n" not in text
-    return text[0] in "0(" and grouped and 9 <= len(digits) <= 11 and _in_a_plan(digits)
+    return text[0] in "0(" and grouped and 9 <= len(digits) <= 11 and is_national_number(digits)
 
 
 _PLANS = (
@@ -218,13 +218,13 @@ _PLANS = (
 """Countries whose numbers are written with a leading 0 or in brackets; the order decides nothing."""
 
 
-def _known_country(digits: str) -> bool:
+def has_country_code(digits: str) -> bool:
     import phonenumbers
 
     return any(int(digits[:length]) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE for length in (1, 2, 3))
 
 
-def _in_a_plan(digits: str) -> bool:
+def is_national_number(digits: str) -> bool:
     import phonenumbers
 
     for region in _PLANS:

@@ -37,7 +37,7 @@ class Dropped(Record):
     """The language it is in, its length in characters, or the kinds of personal data."""
 
 
-class Changed(Record):
+class Masked(Record):
     """A prompt in which personal data was masked: its pseudonyms, not what they stand for."""
 
     id: str
@@ -45,7 +45,7 @@ class Changed(Record):
     masked: tuple[str, ...]
 
 
-def key(prompt: Prompt) -> str:
+def comparison_key(prompt: Prompt) -> str:
     """What two prompts are compared by: all turns, without capitals, every run of blanks one blank."""
     turns = [(message.role, " ".join(message.content.casefold().split())) for message in prompt.messages]
     first, rest = turns[0], turns[1:]
@@ -54,25 +54,25 @@ def key(prompt: Prompt) -> str:
     )
 
 
-def same_text(keys: Sequence[str]) -> list[int]:
+def first_of_same_text(keys: Sequence[str]) -> list[int]:
     """For each text the index of the first text that equals it."""
     first: dict[str, int] = {}
     return [first.setdefault(text, index) for index, text in enumerate(keys)]
 
 
-def shared_prefix(one: str, other: str) -> int:
+def shared_prefix(first_text: str, second_text: str) -> int:
     """Length of the longest common prefix, by bisection: slices compare at the speed of memory."""
-    low, high = 0, min(len(one), len(other))
+    low, high = 0, min(len(first_text), len(second_text))
     while low < high:
         middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
+        if first_text[low:middle] == second_text[low:middle]:
             low = middle
         else:
             high = middle - 1
     return low
 
 
-def long_prefix(keys: Sequence[str], characters: int, share: float) -> list[int]:
+def first_of_prefix_cluster(keys: Sequence[str], characters: int, share: float) -> list[int]:
     """For each text the index of the first text of its cluster. O(n log n) comparisons; exact.
 
     Two texts are alike when their common prefix has at least max(characters, share * length of the shorter). A cluster
@@ -86,9 +86,9 @@ def long_prefix(keys: Sequence[str], characters: int, share: float) -> list[int]
         range(len(keys)), key=keys.__getitem__
     )  # stable: equal texts stay in the order of the input
     needs = [max(characters, share * len(keys[index])) for index in order]
-    shares = [_long_share(keys[a], keys[b], characters) for a, b in pairwise(order)]
-    to_right = _crossed(needs, shares)
-    to_left = _crossed(needs[::-1], shares[::-1])[::-1]
+    shares = [shared_prefix_at_least(keys[a], keys[b], characters) for a, b in pairwise(order)]
+    to_right = crossed_gaps(needs, shares)
+    to_left = crossed_gaps(needs[::-1], shares[::-1])[::-1]
     found = [0] * len(keys)
     start = 0
     for place in range(len(order)):
@@ -100,12 +100,14 @@ def long_prefix(keys: Sequence[str], characters: int, share: float) -> list[int]
     return found
 
 
-def _long_share(one: str, other: str, characters: int) -> int:
+def shared_prefix_at_least(first_text: str, second_text: str, characters: int) -> int:
     """As shared_prefix; 0 for less than `characters`, which reaches no threshold."""
-    return shared_prefix(one, other) if one[:characters] == other[:characters] else 0
+    return (
+        shared_prefix(first_text, second_text) if first_text[:characters] == second_text[:characters] else 0
+    )
 
 
-def _crossed(needs: Sequence[float], shares: Sequence[int]) -> list[bool]:
+def crossed_gaps(needs: Sequence[float], shares: Sequence[int]) -> list[bool]:
     """For each gap whether the run of some text before it reaches across, going one way."""
     reaching: list[
         float
@@ -121,12 +123,12 @@ def _crossed(needs: Sequence[float], shares: Sequence[int]) -> list[bool]:
 
 def within_cap(users: Sequence[str], most: int) -> list[bool]:
     """Whether each text is among the first `most` of its user."""
-    seen: Counter[str] = Counter()
-    found = []
+    counts: Counter[str] = Counter()
+    within = []
     for user in users:
-        seen[user] += 1
-        found.append(seen[user] <= most)
-    return found
+        counts[user] += 1
+        within.append(counts[user] <= most)
+    return within
 
 
 def split_of(user: str, valid_share: float, test_share: float, seed: int) -> Split:

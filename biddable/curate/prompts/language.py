@@ -11,9 +11,9 @@ from scipy.sparse import csr_array
 
 from biddable.run.config import UserError
 
-TOGETHER = 256
+BATCH = 256
 """Texts that are looked at together."""
-LOOKED_AT = 200
+MAX_CHARACTERS = 200
 """Characters that are looked at: more do not change the answer and cost time."""
 
 
@@ -28,14 +28,14 @@ def _model() -> Any:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
-def known() -> set[str]:
+def language_codes() -> set[str]:
     """Codes (ISO 639-1 mostly) of the languages that can be told apart."""
     return set(_model().labels)
 
 
 def identify(text: str) -> tuple[str, float]:
     """The most probable language's code, and how probable it is, from 0 to 1. Short texts give low probabilities."""
-    code, probability = _model().classify(" ".join(text[:LOOKED_AT].split()))
+    code, probability = _model().classify(" ".join(text[:MAX_CHARACTERS].split()))
     return str(code), float(probability)
 
 
@@ -66,37 +66,37 @@ def _tables() -> _Tables | None:
 def identify_all(texts: Sequence[str]) -> Iterator[tuple[str, float]]:
     """As `identify` of each, several times as fast: the texts walk through the model side by side, a byte at a time."""
     tables = _tables()
-    for begin in range(0, len(texts), TOGETHER):
-        some = texts[begin : begin + TOGETHER]
-        yield from map(identify, some) if tables is None else _together(tables, some)
+    for begin in range(0, len(texts), BATCH):
+        batch = texts[begin : begin + BATCH]
+        yield from map(identify, batch) if tables is None else identify_batch(tables, batch)
 
 
-def _together(tables: _Tables, texts: Sequence[str]) -> Iterator[tuple[str, float]]:
+def identify_batch(tables: _Tables, texts: Sequence[str]) -> Iterator[tuple[str, float]]:
     model = _model()
-    coded = [model._encode(" ".join(text[:LOOKED_AT].split())) for text in texts]
-    lengths = np.array([len(one) for one in coded])
+    coded = [model._encode(" ".join(text[:MAX_CHARACTERS].split())) for text in texts]
+    lengths = np.array([len(encoded) for encoded in coded])
     letters = np.zeros((len(coded), max(1, lengths.max())), dtype=np.uint8)
-    for number, one in enumerate(coded):
-        letters[number, : len(one)] = np.frombuffer(one, dtype=np.uint8)
+    for number, encoded in enumerate(coded):
+        letters[number, : len(encoded)] = np.frombuffer(encoded, dtype=np.uint8)
     state = np.zeros(len(coded), dtype=np.int64)
-    met = np.full(letters.shape, -1, dtype=np.int64)
+    features = np.full(letters.shape, -1, dtype=np.int64)
     for place in range(letters.shape[1]):
         state = tables.following[tables.rows[state] + letters[:, place]].astype(np.int64)
-        met[:, place] = np.where(place < lengths, tables.features[state], -1)
-    text, _ = np.nonzero(met >= 0)
-    pairs, times = np.unique(text * len(tables.weights) + met[met >= 0], return_counts=True)
-    whose, feature = np.divmod(pairs, len(tables.weights))
-    said = csr_array(
-        (np.log1p(times.astype(np.float32)), (whose, feature)), (len(coded), len(tables.weights))
+        features[:, place] = np.where(place < lengths, tables.features[state], -1)
+    text, _ = np.nonzero(features >= 0)
+    pairs, times = np.unique(text * len(tables.weights) + features[features >= 0], return_counts=True)
+    owners, feature = np.divmod(pairs, len(tables.weights))
+    counts = csr_array(
+        (np.log1p(times.astype(np.float32)), (owners, feature)), (len(coded), len(tables.weights))
     )
-    scores = said @ tables.weights
-    scores[np.unique(whose)] += model.nb_pc  # a text without a feature is in no language
+    scores = counts @ tables.weights
+    scores[np.unique(owners)] += model.nb_pc  # a text without a feature is in no language
     scores /= np.sqrt(np.maximum(lengths, 1))[:, None].astype(np.float32)
     shares = np.exp(scores - scores.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
-    for first, again in model._alias_pairs:  # one language in two scripts
-        shares[:, first] += shares[:, again]
-        shares[:, again] = 0.0
+    for first, alias in model._alias_pairs:  # one language in two scripts
+        shares[:, first] += shares[:, alias]
+        shares[:, alias] = 0.0
     best = shares.argmax(axis=1)
     for number, language in enumerate(best.tolist()):
         yield str(model.nb_classes[language]), float(shares[number, language])

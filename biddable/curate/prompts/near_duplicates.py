@@ -14,14 +14,14 @@ import numpy as np
 
 from biddable.run.config import UserError
 
-PIECE = 5
+SHINGLE_CHARACTERS = 5
 """Letters of a piece: words of a language have about so many, so a changed word changes about ten pieces."""
 BANDS, ROWS = 25, 5
 """Two texts of similarity s agree in a band with probability s^5: in 8 of 25 on average at 0.8."""
-MEETINGS = 2
+MIN_SHARED_BANDS = 2
 """Bands in which a pair has to agree. The probability is 0.9994 at s = 0.8, 0.94 at 0.7, 0.18 at 0.5, 0.002 at 0.3; with one band it would be 0.99995, 0.99, 0.55
 and 0.06, and among a million texts nearly all pairs are of the last kind."""
-CROWD = 24
+MAX_BUCKET = 24
 """In a band's bucket with more texts than this each is compared with the first and the last so many only: a bucket of a million equal
 beginnings would give 10^12 pairs. Texts in so large a bucket have mostly lost their pair by then, because the first stays."""
 _BETWEEN = re.compile(r"[\W_]+")
@@ -29,24 +29,26 @@ _NUMBERS = re.compile(r"\d+")
 _SEED = 20220304
 
 
-def even(key: str) -> str:
+def normalise(key: str) -> str:
     """Letters and digits only, one blank between words."""
     return _BETWEEN.sub(" ", key).strip()
 
 
-def pieces(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def shingle_hashes(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Hashes of all five-letter pieces of all texts in one array, and where each text's begin (one more at the end).
 
     A text of fewer letters is one piece. Vectorised over the texts: a polynomial of five code points, then mixed (splitmix64).
     """
-    padded = [text if len(text) >= PIECE else text.ljust(PIECE, "\0") for text in texts]
+    padded = [
+        text if len(text) >= SHINGLE_CHARACTERS else text.ljust(SHINGLE_CHARACTERS, "\0") for text in texts
+    ]
     lengths = np.fromiter((len(text) for text in padded), dtype=np.int64, count=len(padded))
     letters = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(
         np.uint64
     )
     with np.errstate(over="ignore"):
-        rolled = np.zeros(max(0, len(letters) - PIECE + 1), dtype=np.uint64)
-        for place in range(PIECE):
+        rolled = np.zeros(max(0, len(letters) - SHINGLE_CHARACTERS + 1), dtype=np.uint64)
+        for place in range(SHINGLE_CHARACTERS):
             rolled = rolled * np.uint64(0x9E3779B97F4A7C15) + letters[place : place + len(rolled)]
         rolled ^= rolled >> np.uint64(30)
         rolled *= np.uint64(0xBF58476D1CE4E5B9)
@@ -55,13 +57,13 @@ def pieces(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         rolled ^= rolled >> np.uint64(31)
     ends = np.cumsum(lengths)
     inside = np.ones(len(rolled), dtype=bool)  # a piece that runs over the end of its text is none
-    for place in range(1, PIECE):
+    for place in range(1, SHINGLE_CHARACTERS):
         over = ends[:-1] - place
         inside[over[over < len(rolled)]] = False
-    return rolled[inside], np.concatenate([[0], np.cumsum(lengths - PIECE + 1)]).astype(np.int64)
+    return rolled[inside], np.concatenate([[0], np.cumsum(lengths - SHINGLE_CHARACTERS + 1)]).astype(np.int64)
 
 
-def bands(texts: Sequence[str]) -> np.ndarray:
+def band_hashes(texts: Sequence[str]) -> np.ndarray:
     """(texts, BANDS) hashes: two texts that share one are candidates. Raises UserError when rensa is not installed."""
     if not texts:
         return np.zeros((0, BANDS), dtype=np.uint64)
@@ -71,7 +73,7 @@ def bands(texts: Sequence[str]) -> np.ndarray:
         raise UserError(
             "near-duplicates need the package rensa: pip install 'biddable[curate]'; or set near_share = 0"
         ) from None
-    hashes, starts = pieces(texts)
+    hashes, starts = shingle_hashes(texts)
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(
         hashes, starts.astype(np.uint64), BANDS * ROWS, _SEED
     )
@@ -84,11 +86,11 @@ def bands(texts: Sequence[str]) -> np.ndarray:
     return mixed
 
 
-def candidates(found: np.ndarray) -> np.ndarray:
+def candidate_pairs(bands: np.ndarray) -> np.ndarray:
     """Pairs (i, j), i < j, of texts that meet in at least MEETINGS bands; each once, sorted by j, then i."""
     pairs = []
-    for band in range(found.shape[1]):
-        column = found[:, band]
+    for band in range(bands.shape[1]):
+        column = bands[:, band]
         order = np.argsort(column, kind="stable")
         breaks = np.flatnonzero(column[order][1:] != column[order][:-1]) + 1
         starts, ends = np.concatenate([[0], breaks]), np.concatenate([breaks, [len(order)]])
@@ -96,34 +98,36 @@ def candidates(found: np.ndarray) -> np.ndarray:
         two = starts[sizes == 2]
         pairs.append(np.stack([order[two], order[two + 1]], axis=1))
         for start, end in zip(starts[sizes > 2], ends[sizes > 2], strict=True):
-            pairs.append(_within(order[start:end]))
+            pairs.append(bucket_pairs(order[start:end]))
     if not pairs:
         return np.zeros((0, 2), dtype=np.int64)
-    both = np.concatenate(pairs).astype(np.int64)
-    packed, meetings = np.unique(both[:, 1] << np.int64(32) | both[:, 0], return_counts=True)
-    packed = packed[meetings >= MEETINGS]
+    stacked = np.concatenate(pairs).astype(np.int64)
+    packed, meetings = np.unique(stacked[:, 1] << np.int64(32) | stacked[:, 0], return_counts=True)
+    packed = packed[meetings >= MIN_SHARED_BANDS]
     return np.stack([packed & np.int64(0xFFFFFFFF), packed >> np.int64(32)], axis=1)
 
 
-def _within(members: np.ndarray) -> np.ndarray:
+def bucket_pairs(members: np.ndarray) -> np.ndarray:
     """Pairs of one bucket, whose members are in the order of the input."""
     n = len(members)
-    if n <= CROWD:
+    if n <= MAX_BUCKET:
         first, second = np.triu_indices(n, 1)
     else:
-        near = [(j - step, j) for j in range(n) for step in range(1, min(j, CROWD) + 1)]
-        head = [(i, j) for j in range(n) for i in range(min(CROWD, max(0, j - CROWD)))]
-        first, second = np.array([*near, *head]).T
+        find_near_duplicates = [(j - step, j) for j in range(n) for step in range(1, min(j, MAX_BUCKET) + 1)]
+        head = [(i, j) for j in range(n) for i in range(min(MAX_BUCKET, max(0, j - MAX_BUCKET)))]
+        first, second = np.array([*find_near_duplicates, *head]).T
     return np.stack([members[first], members[second]], axis=1)
 
 
-def similarity(one: np.ndarray, other: np.ndarray) -> float:
+def jaccard(one: np.ndarray, other: np.ndarray) -> float:
     """Shared over all pieces (Jaccard) of two texts' sorted distinct pieces."""
     shared = len(np.intersect1d(one, other, assume_unique=True))
     return shared / (len(one) + len(other) - shared)
 
 
-def near(keys: Sequence[str], found: np.ndarray, share: float) -> list[tuple[int, float] | None]:
+def find_near_duplicates(
+    keys: Sequence[str], bands: np.ndarray, share: float
+) -> list[tuple[int, float] | None]:
     """For each text the earlier text that stays in its place with their similarity; None for a text that stays.
 
     In the order of the input: a text goes when an earlier one that stayed is at least `share` similar. So whatever is dropped is like
@@ -135,14 +139,14 @@ def near(keys: Sequence[str], found: np.ndarray, share: float) -> list[tuple[int
 
     def of(index: int) -> np.ndarray:
         if index not in kept:
-            kept[index] = np.unique(pieces([even(keys[index])])[0])
+            kept[index] = np.unique(shingle_hashes([normalise(keys[index])])[0])
         return kept[index]
 
-    for j, earlier in _by_second(candidates(found)):
+    for j, earlier in group_by_second(candidate_pairs(bands)):
         for i in earlier:
             if (
                 result[i] is None
-                and (alike := similarity(of(i), of(j))) >= share
+                and (alike := jaccard(of(i), of(j))) >= share
                 and same_numbers(keys[i], keys[j])
             ):
                 result[j] = (i, alike)
@@ -153,12 +157,12 @@ def near(keys: Sequence[str], found: np.ndarray, share: float) -> list[tuple[int
     return result
 
 
-def same_numbers(one: str, other: str) -> bool:
+def same_numbers(first: str, second: str) -> bool:
     """Whether the same numbers stand in both, in the same order."""
-    return _NUMBERS.findall(one) == _NUMBERS.findall(other)
+    return _NUMBERS.findall(first) == _NUMBERS.findall(second)
 
 
-def _by_second(pairs: np.ndarray) -> Iterator[tuple[int, list[int]]]:
+def group_by_second(pairs: np.ndarray) -> Iterator[tuple[int, list[int]]]:
     """For each j its i's."""
     breaks = np.flatnonzero(pairs[1:, 1] != pairs[:-1, 1]) + 1
     for group in np.split(pairs, breaks):

@@ -52,12 +52,12 @@ class Bar(NamedTuple):
     kept: int | None = None
 
 
-def write(
+def write_page(
     path: Path,
     run: str,
-    seen: Scanned,
+    scanned: Scanned,
     dropped: Sequence[Dropped],
-    placed: Mapping[int, Split],
+    splits_by_index: Mapping[int, Split],
     numbers: Mapping[str, int],
 ) -> None:
     """Write the page to a side name, then rename."""
@@ -69,64 +69,67 @@ def write(
             run=run,
             numbers=numbers,
             reasons=[(REASONS[reason], reason, count) for reason, count in reasons.most_common()],
-            plots=[plot for plot in _plots(seen, reasons, placed, numbers) if plot],
+            plots=[plot for plot in draw_plots(scanned, reasons, splits_by_index, numbers) if plot],
             splits=[
                 (split, numbers[f"prompts_{split}"], numbers[f"users_{split}"])
                 for split in ("train", "valid", "test")
             ],
-            users=_busiest(seen, placed),
+            users=busiest_users(scanned, splits_by_index),
             masked=sum(count for name, count in numbers.items() if name.startswith("masked_")),
         )
     )
     html.write_page(path, text)
 
 
-def _plots(
-    seen: Scanned, reasons: Mapping[str, int], placed: Mapping[int, Split], numbers: Mapping[str, int]
+def draw_plots(
+    scanned: Scanned,
+    reasons: Mapping[str, int],
+    splits_by_index: Mapping[int, Split],
+    numbers: Mapping[str, int],
 ) -> list[tuple[str, Markup, str] | None]:
-    kept = [index in placed for index in range(len(seen.ids))]
+    kept = [index in splits_by_index for index in range(len(scanned.ids))]
     masked = [
         Bar(KINDS.get(name[7:], name[7:]), count)
         for name, count in numbers.items()
         if name.startswith("masked_")
     ]
     return [
-        _plot(
+        bar_plot(
             "What was left out",
             [Bar(REASONS[name], reasons[name]) for name in REASONS if reasons[name]],
             "Prompts by the rule that dropped them; the rules are applied in this order.",
         ),
-        _plot(
+        bar_plot(
             "Personal data",
             sorted(masked, key=lambda bar: -bar.value),
             "Different values found in the prompts that were left, by kind.",
         ),
-        _plot(
+        bar_plot(
             "Use cases",
-            _counted([name or "not said" for name in seen.use_cases], kept),
+            count_bars([name or "not said" for name in scanned.use_cases], kept),
             "All prompts; the dark part was kept.",
         ),
-        _plot(
+        bar_plot(
             "Length of prompts, characters",
-            _binned(seen.characters, kept, LENGTHS),
+            histogram_bars(scanned.characters, kept, LENGTHS),
             "Characters of all turns; the dark part was kept.",
         ),
-        _plot(
+        bar_plot(
             "Prompts per user",
-            _activity(seen, placed),
+            activity_bars(scanned, splits_by_index),
             "How many users have so many prompts among those that were kept.",
         ),
-        _plot(
+        bar_plot(
             "Languages",
-            _counted([name for name in seen.languages if name], kept),
+            count_bars([name for name in scanned.languages if name], kept),
             "Of the prompts that were looked at.",
         )
-        if any(seen.languages)
+        if any(scanned.languages)
         else None,
     ]
 
 
-def _counted(names: Sequence[str], kept: Sequence[bool], most: int = 14) -> list[Bar]:
+def count_bars(names: Sequence[str], kept: Sequence[bool], most: int = 14) -> list[Bar]:
     """The most frequent names, the rest as one."""
     every = Counter(names)
     good = Counter(name for name, fine in zip(names, kept, strict=False) if fine)
@@ -140,40 +143,42 @@ def _counted(names: Sequence[str], kept: Sequence[bool], most: int = 14) -> list
     return [Bar(name, every[name], good[name]) for name in top]
 
 
-def _binned(values: Sequence[int], kept: Sequence[bool], edges: Sequence[int]) -> list[Bar]:
+def histogram_bars(values: Sequence[int], kept: Sequence[bool], edges: Sequence[int]) -> list[Bar]:
     def place(value: int) -> int:
         return sum(value > edge for edge in edges)
 
     every = Counter(map(place, values))
     good = Counter(place(value) for value, fine in zip(values, kept, strict=True) if fine)
-    return [Bar(label, every[number], good[number]) for number, label in enumerate(_ranges(edges))]
+    return [Bar(label, every[number], good[number]) for number, label in enumerate(range_labels(edges))]
 
 
-def _activity(seen: Scanned, placed: Mapping[int, Split]) -> list[Bar]:
-    counts = Counter(Counter(seen.users[index] for index in placed).values())
+def activity_bars(scanned: Scanned, splits_by_index: Mapping[int, Split]) -> list[Bar]:
+    counts = Counter(Counter(scanned.users[index] for index in splits_by_index).values())
     found = Counter({sum(value > edge for edge in ACTIVITY): 0 for value in counts})
     for value, users in counts.items():
         found[sum(value > edge for edge in ACTIVITY)] += users
-    return [Bar(label, found[number]) for number, label in enumerate(_ranges(ACTIVITY)) if found[number]]
+    return [Bar(label, found[number]) for number, label in enumerate(range_labels(ACTIVITY)) if found[number]]
 
 
-def _ranges(edges: Sequence[int]) -> list[str]:
+def range_labels(edges: Sequence[int]) -> list[str]:
     """1; 2; 3 to 5; ...; more than the last."""
     starts = [1, *(edge + 1 for edge in edges[:-1])]
     inner = [str(b) if a == b else f"{a} to {b}" for a, b in zip(starts, edges, strict=True)]
     return [*inner, f"more than {edges[-1]}"]
 
 
-def _busiest(seen: Scanned, placed: Mapping[int, Split], most: int = 8) -> list[tuple[str, int, int, str]]:
+def busiest_users(
+    scanned: Scanned, splits_by_index: Mapping[int, Split], most: int = 8
+) -> list[tuple[str, int, int, str]]:
     """Users with the most prompts: (pseudonym, read, kept, split)."""
-    read = Counter(seen.users)
-    kept = Counter(seen.users[index] for index in placed)
-    where = {seen.users[index]: split for index, split in placed.items()}
+    read = Counter(scanned.users)
+    kept = Counter(scanned.users[index] for index in splits_by_index)
+    where = {scanned.users[index]: split for index, split in splits_by_index.items()}
     top = sorted(read, key=lambda user: (-read[user], user))[:most]
     return [(user, read[user], kept[user], where.get(user, "")) for user in top]
 
 
-def _plot(title: str, bars: Sequence[Bar], caption: str) -> tuple[str, Markup, str] | None:
+def bar_plot(title: str, bars: Sequence[Bar], caption: str) -> tuple[str, Markup, str] | None:
     """Horizontal bars with their numbers, as SVG that scales with the page; None without bars."""
     if not bars:
         return None

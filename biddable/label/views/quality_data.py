@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from biddable.label import agreement, kinds, queue
-from biddable.label.agreement import Couple, Figure, Ranking
+from biddable.label.agreement import Figure, Ranking, RankingPair
 from biddable.label.queue import CollectedLabel
 from biddable.store import assignments, reviews
 from biddable.store import gold as store_gold
@@ -111,7 +111,7 @@ def rankings(store: Store, sets: Sequence[TaskSet]) -> list[Ranking]:
 
 def ranking_tables(rows: Sequence[Ranking]) -> list[Table]:
     """Agreement of rankings: all measures by panel, then the share by labeler, by day and by guideline."""
-    found = agreement.couples(rows)
+    found = agreement.ranking_pairs(rows)
     panels = {
         str(name): couples
         for name, couples in sorted(
@@ -137,16 +137,16 @@ def ranking_tables(rows: Sequence[Ranking]) -> list[Table]:
     return tables
 
 
-def _training_first(group: tuple[Any, list[Couple]]) -> bool:
+def _training_first(group: tuple[Any, list[RankingPair]]) -> bool:
     return group[0] != "training"
 
 
-def _measures(panel: str, found: list[Couple], rows: list[Ranking]) -> Table:
+def _measures(panel: str, found: list[RankingPair], rows: list[Ranking]) -> Table:
     measures = [
-        Row("pairs ordered alike", agreement.share(found)),
-        Row("pairs judged alike, ties included", agreement.share_with_ties(found)),
-        Row("Kendall’s τ-b", agreement.tau(found), False),
-        Row("Kendall’s W", agreement.concordance(rows), False),
+        Row("pairs ordered alike", agreement.pairwise_agreement(found)),
+        Row("pairs judged alike, ties included", agreement.pairwise_agreement_with_ties(found)),
+        Row("Kendall’s τ-b", agreement.mean_kendall_tau(found), False),
+        Row("Kendall’s W", agreement.mean_kendall_w(rows), False),
     ]
     about = (
         "Ouyang et al. 2022 report 72.6 % among training labelers"
@@ -156,8 +156,8 @@ def _measures(panel: str, found: list[Couple], rows: list[Ranking]) -> Table:
     return Table(f"Rankings, panel {panel.replace('_', ' ')}", f"{about}, as pairs ordered alike", measures)
 
 
-def _shares(groups: dict[str, list[Couple]]) -> list[Row]:
-    return [Row(name, agreement.share(couples)) for name, couples in groups.items()]
+def _shares(groups: dict[str, list[RankingPair]]) -> list[Row]:
+    return [Row(name, agreement.pairwise_agreement(couples)) for name, couples in groups.items()]
 
 
 def rating_tables(store: Store, sets: Sequence[TaskSet]) -> list[Table]:
@@ -178,10 +178,17 @@ def rating_tables(store: Store, sets: Sequence[TaskSet]) -> list[Table]:
                         marks.setdefault((task_set.panel, mark), []).append((score.item, name, float(value)))
     tables = []
     for panel in sorted({*overall, *(panel for panel, _ in marks)}):
-        rows = [Row("overall, 1 to 7 (ordinal)", agreement.alpha(overall.get(panel, []), "ordinal"), False)]
+        rows = [
+            Row(
+                "overall, 1 to 7 (ordinal)",
+                agreement.krippendorff_alpha(overall.get(panel, []), "ordinal"),
+                False,
+            )
+        ]
         named = sorted((name, values) for (where, name), values in marks.items() if where == panel)
         rows += [
-            Row(name.replace("_", " "), agreement.alpha(values, "nominal"), False) for name, values in named
+            Row(name.replace("_", " "), agreement.krippendorff_alpha(values, "nominal"), False)
+            for name, values in named
         ]
         about = "Krippendorff’s α: 1 is perfect, 0 is chance; none when nobody ever differed from the rest"
         tables.append(

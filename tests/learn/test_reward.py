@@ -1,0 +1,273 @@
+"""The reward model on a small random model against the same training written out on plain transformers models."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from biddable.learn import reward
+from biddable.learn.reward_accuracy import accuracy_summary, accuracy_tables
+from biddable.learn.training import derive_seed, epoch_order
+from biddable.model.packing import Tree
+from biddable.run.config import UserError
+from biddable.run.records import Answer
+from tests.learn import plain
+
+pytestmark = pytest.mark.usefixtures("fp32")
+
+A = [plain.answer(50 + i, *(60 + i * j for j in range(i + 1)), 2) for i in range(5)]
+RANKINGS = [
+    plain.comparison(0, "train", A[:4], (1, 2, 2, 4), "l1"),
+    plain.comparison(0, "train", A[:4], (2, 1, 3, 4), "l2"),  # the same answers once more: one batch element
+    plain.comparison(1, "train", A[1:3], (2, 1)),
+    plain.comparison(2, "train", A[2:5], (1, 1, 1)),  # all tie: nothing to learn, but it counts as a prompt
+    plain.comparison(3, "train", [A[4], A[0]], (1, 2)),
+    plain.comparison(4, "valid", A[:3], (3, 1, 2), "l1"),
+    plain.comparison(4, "valid", A[:3], (1, 1, 2), "l2"),
+    plain.comparison(5, "valid", A[2:4], (1, 2)),
+]
+HELD_OUT = [
+    plain.comparison(5, "valid", A[2:4], (2, 1), "h1"),
+    plain.comparison(6, "valid", A[:2], (1, 2), "h1"),
+    plain.comparison(0, "train", A[:2], (1, 2), "h1"),  # a training prompt measures nothing
+]
+DEMONSTRATIONS = [
+    plain.demonstration(0, "train", plain.answer(50, 61, 2)),
+    plain.demonstration(7, "valid", Answer(text="a fox", model="person")),
+    plain.demonstration(8, "test", plain.answer(81, 82, 83, 2)),
+]
+SETTINGS: dict[str, Any] = {
+    "epochs": 2,
+    "batch": 3,
+    "learning_rate": 2e-3,
+    "head_learning_rate": 1e-2,
+    "head_std": 0.05,
+    "warmup": 3,
+    "weight_decay": 0.1,
+    "clip_norm": 0.3,
+}
+
+
+def run(folder: Path, start: Path, rankings: list[Any] = RANKINGS, **settings: Any) -> Any:
+    context = plain.make_context(folder / "learn.reward", "learn.reward")
+    facts = {"agreement": 0.7, "agreement_low": 0.6, "labelers": 2}
+    data = plain.write(folder / "comparisons", "comparisons.jsonl", rankings, facts)
+    demonstrations = plain.write(folder / "demonstrations", "demonstrations.jsonl", DEMONSTRATIONS)
+    held_out = plain.write(folder / "held_out", "comparisons.jsonl", HELD_OUT)
+    inputs: dict[str, Any] = {"demonstrations": demonstrations, "held_out": held_out}
+    reward.run(reward.Config(policy=start, comparisons=data, **(inputs | SETTINGS | settings)), context)
+    return context
+
+
+def plain_loss(scores: list[torch.Tensor], ranks: tuple[int, ...], ties: str) -> torch.Tensor:
+    """1/C(K, 2) times the sum over pairs of -log σ(better - worse); a tie is dropped or has the target one half."""
+    total = torch.zeros(())
+    for i, j in itertools.combinations(range(len(ranks)), 2):
+        if ranks[i] == ranks[j]:
+            if ties == "even":
+                both = [torch.sigmoid(scores[i] - scores[j]), torch.sigmoid(scores[j] - scores[i])]
+                total = total - (both[0].log() + both[1].log()) / 2
+            continue
+        better, worse = (i, j) if ranks[i] < ranks[j] else (j, i)
+        total = total - torch.sigmoid(scores[better] - scores[worse]).log()
+    return total / math.comb(len(ranks), 2)
+
+
+def plain_training(start: Path, ties: str) -> tuple[plain.PlainScorer, list[dict[str, float]]]:
+    network = plain.load(start)
+    branch = plain.branch(network)
+    generator = torch.Generator().manual_seed(derive_seed("head", 1))
+    head = (torch.randn(64, generator=generator) * 0.05).requires_grad_(True)
+    scorer = plain.PlainScorer(network, head, torch.zeros(()))
+    adam, head_adam, rows = plain.Adam(branch, decay=0.1), plain.Adam([head]), []
+    elements = [RANKINGS[:2], RANKINGS[2:3], RANKINGS[3:4], RANKINGS[4:5]]
+    for step in range(4):  # four prompts in batches of three: two updates an epoch
+        epoch, at = divmod(step, 2)
+        batch = [elements[i] for i in epoch_order(4, 1, epoch)[3 * at : 3 * at + 3]]
+        loss, right, pairs = torch.zeros(()), 0.0, 0
+        for element in batch:
+            prompt = plain.encode(start, element[0].prompt)
+            scores = [scorer.score(prompt, a.tokens) for a in element[0].answers]
+            loss = loss + sum(plain_loss(scores, row.ranks, ties) for row in element) / len(element)
+            for row in element:
+                for i, j in itertools.permutations(range(len(row.ranks)), 2):
+                    if row.ranks[i] < row.ranks[j]:
+                        pairs, right = pairs + 1, right + float(scores[i] > scores[j])
+        (loss / len(batch)).backward()
+        rate = plain.cosine(step, 4, 2e-3) * min(1, (step + 1) / 3)
+        norm = adam.step(rate, 0.3)
+        head_adam.step(rate * 5, 0.3)
+        mean = loss.item() / len(batch)
+        rows.append(
+            {"loss": mean, "accuracy": right / max(pairs, 1), "learning_rate": rate, "grad_norm": norm}
+        )
+    return scorer, rows
+
+
+@pytest.mark.parametrize("ties", ["drop", "even"])
+def test_every_update(tmp_path: Path, models: tuple[Path, Path], ties: Any) -> None:
+    start, _ = models
+    context = run(tmp_path, start, ties=ties, microbatch_tokens=64)
+    expected, rows = plain_training(start, ties)
+    measured = plain.metrics(context)
+    assert [row.pop("step") for row in measured] == [1, 2, 3, 4]
+    for ours, theirs in zip(measured, rows, strict=True):
+        assert ours == pytest.approx(theirs, rel=2e-4)
+    saved = plain.load_scorer(tmp_path / "learn.reward")
+    plain.same_weights(saved.network.model, expected.network.model)
+    torch.testing.assert_close(saved.weight, expected.weight.detach(), atol=2e-6, rtol=0)
+    plain.only_the_branch_changed(saved.network.model, plain.load(start).model)
+    assert (context.summary["rankings"], context.summary["steps"]) == (5, 4)
+    assert context.summary["pairs"] == 5 + 6 + 1 + 0 + 1
+    assert (context.summary["agreement"], context.summary["agreement_low"]) == (0.7, 0.6)
+    assert "labelers" not in context.summary
+
+
+def test_demonstrations_score_0_on_average(tmp_path: Path, models: tuple[Path, Path]) -> None:
+    start, _ = models
+    context = run(tmp_path / "bias", start)
+    scorer = plain.load_scorer(tmp_path / "bias" / "learn.reward")
+    person = [*plain_tokens(start, "a fox"), 2]
+    answers = [[50, 61, 2], person, [81, 82, 83, 2]]
+    scores = [
+        scorer.score(plain.encode(start, d.prompt), a).item()
+        for d, a in zip(DEMONSTRATIONS, answers, strict=True)
+    ]
+    assert sum(scores) / 3 == pytest.approx(0, abs=1e-5)
+    assert max(map(abs, scores)) > 1e-3
+    assert scorer.bias.item() == pytest.approx(context.summary["bias"])
+    context = run(tmp_path / "none", start, demonstrations=None)
+    assert context.summary["bias"] == 0 == plain.load_scorer(tmp_path / "none" / "learn.reward").bias.item()
+
+
+def plain_tokens(start: Path, text: str) -> list[int]:
+    from transformers import AutoTokenizer
+
+    return list(AutoTokenizer.from_pretrained(start / "model").encode(text, add_special_tokens=False))
+
+
+def test_accuracy_on_strangers_to_the_training(tmp_path: Path, models: tuple[Path, Path]) -> None:
+    """Recomputed from plain scores of the saved model: counts, loss and intervals, for the split valid and for held-out labelers."""
+    start, _ = models
+    context = run(tmp_path, start)
+    scorer = plain.load_scorer(tmp_path / "learn.reward")
+    for name, rows in (("valid", RANKINGS[5:]), ("held_out_labelers", HELD_OUT[:2])):
+        margins: dict[str, list[float]] = {}
+        for row in rows:
+            prompt = plain.encode(start, row.prompt)
+            scores = [scorer.score(prompt, a.tokens).item() for a in row.answers]
+            margins.setdefault(row.prompt.id, []).extend(
+                scores[i] - scores[j]
+                for i, j in itertools.permutations(range(len(scores)), 2)
+                if row.ranks[i] < row.ranks[j]
+            )
+        flat = [m for part in margins.values() for m in part]
+        assert context.summary[f"pairs_{name}"] == len(flat)
+        assert context.summary[f"accuracy_{name}"] == pytest.approx(sum(m > 0 for m in flat) / len(flat))
+        loss = sum(math.log(1 + math.exp(-m)) for m in flat) / len(flat)
+        assert context.summary[f"loss_{name}"] == pytest.approx(loss, rel=1e-4)
+        groups = list(margins.values())
+        draws = np.random.default_rng(1).integers(0, len(groups), size=(2000, len(groups)))
+        shares = []
+        for draw in draws:
+            together = [m for g in draw for m in groups[g]]
+            shares.append(sum(m > 0 for m in together) / len(together))
+        low, high = np.quantile(shares, [0.025, 0.975])
+        assert context.summary[f"accuracy_{name}_low"] == pytest.approx(low)
+        assert context.summary[f"accuracy_{name}_high"] == pytest.approx(high)
+
+
+def test_equal_scores_count_half_and_the_interval_draws_prompts() -> None:
+    """Prompt 0: margins 1 and 0; prompt 1: -1, -1, -2. In order 1.5 of 5. A resample of only one prompt has 0.75 or 0."""
+    rows = [
+        plain.comparison(0, "valid", A[:2], (1, 2)),
+        plain.comparison(0, "valid", A[:2], (1, 2), "l2"),
+        plain.comparison(1, "valid", A[:3], (3, 2, 1)),
+    ]
+    scores = [np.array([2.0, 1.0]), np.array([1.0, 1.0]), np.array([3.0, 2.0, 1.0])]
+    summary = accuracy_summary(rows, scores, 1, "x")
+    assert (summary["accuracy_x"], summary["pairs_x"]) == (1.5 / 5, 5)
+    assert (summary["accuracy_x_low"], summary["accuracy_x_high"]) == (0, 0.75)
+    log = [math.log(1 + math.exp(-m)) for m in (1, 0, -1, -1, -2)]
+    assert summary["loss_x"] == pytest.approx(sum(log) / 5)
+
+
+def test_tables_by_hand() -> None:
+    """Five pairs with margins 1, -2, 3, 4, 5: one in each fifth but for the edges, which both neighbours hold."""
+    rows = [plain.comparison(i, "valid", [A[0], A[3]], (1, 2)) for i in range(5)]
+    scores = [np.array([m, 0.0]) for m in (1.0, -2.0, 3.0, 4.0, 5.0)]
+    tables = accuracy_tables(rows, scores)
+    # the fifths' edges: 1, 1.8, 2.6, 3.4, 4.2, 5
+    by_margin = tables["accuracy_by_margin"]
+    assert [row["margin"] for row in by_margin] == [1, 2, 3, 4, 5]
+    assert [row["accuracy"] for row in by_margin] == [1, 0, 1, 1, 1]
+    assert [row["pairs"] for row in by_margin] == [1] * 5
+    predicted = [row["predicted"] for row in tables["calibration"]]
+    assert predicted == pytest.approx([1 / (1 + math.exp(-m)) for m in (1, 2, 3, 4, 5)])
+    assert [row["observed"] for row in tables["calibration"]] == [1, 0, 1, 1, 1]
+    # A[0] has 3 tokens, A[3] has 6: lengths -1.5, 1.5 in every prompt; scores m/2, -m/2 around their means
+    halves = [m / 2 for m in (1, -2, 3, 4, 5)]
+    expected = -sum(halves) / 5 / math.sqrt(sum(h * h for h in halves) / 5)
+    assert tables["length_correlation"] == pytest.approx(expected)
+    flat = np.array([1, 0, -2, 0, 3, 0, 4, 0, 5, 0.0])
+    assert tables["score_std"] == pytest.approx(math.sqrt(((flat - flat.mean()) ** 2).mean()))
+
+
+def test_equal_trees_go_through_the_network_once(models: tuple[Path, Path]) -> None:
+    from biddable.model import checkpoints
+
+    scorer = checkpoints.load_scorer(models[1]).freeze()
+    trees = [Tree((5, 6), ((7, 8), (9,))), Tree((5,), ((7,), (9,))), Tree((5, 6), ((7, 8), (9,)))]
+    real, sizes = scorer.scores, []
+    scorer.scores = lambda packed: sizes.append(len(packed.last)) or real(packed)  # type: ignore[method-assign,func-returns-value]
+    scores = reward.score_trees(scorer, trees, 4096)
+    assert sizes == [4]
+    peer = plain.load_scorer(models[1])
+    for row, tree in zip(scores, trees, strict=True):
+        assert row.tolist() == pytest.approx(
+            [peer.score(list(tree.prompt), list(a)).item() for a in tree.answers], abs=1e-5
+        )
+
+
+def test_a_broken_run_goes_on_to_the_same_weights(
+    tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, _ = models
+    run(tmp_path / "straight", start)
+    real, calls = reward.accumulate_gradient, []
+
+    def dies(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(reward, "accumulate_gradient", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", start, checkpoint_seconds=0)
+    run(tmp_path / "broken", start, checkpoint_seconds=0)
+    assert len(calls) == 3 + 2
+    for name in ("model.safetensors", "head.safetensors"):
+        ours, theirs = (tmp_path / f / "learn.reward/model" / name for f in ("broken", "straight"))
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_what_cannot_train_or_measure_is_refused(tmp_path: Path, models: tuple[Path, Path]) -> None:
+    start, _ = models
+    tied = [plain.comparison(0, s, A[:2], (1, 1), "h1") for s in ("train", "valid")]
+    with pytest.raises(UserError) as refusal:
+        run(tmp_path, start, tied)
+    assert refusal.value.lines == [
+        "[learn.reward] comparisons: no ranking on a prompt of the split train prefers one answer to another",
+        "[learn.reward] comparisons: no ranking on a prompt of the split valid prefers one answer to another",
+        "[learn.reward] held_out: labelers h1 also gave training data",
+    ]
+    long = plain.answer(*range(3, 380), *range(3, 150))
+    with pytest.raises(UserError, match=r"^\[learn.reward\] prompt p1: \d+ tokens, but -\d+ fit"):
+        run(tmp_path, start, [*RANKINGS, plain.comparison(1, "train", [A[0], long], (1, 2))])
