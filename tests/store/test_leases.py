@@ -243,13 +243,39 @@ def test_an_expired_lease_for_everybody_waits_for_its_person(store: Store, clock
     assert rows(store) == [("a/ada", "ada", 5060.0, False), ("a/bob", "bob", 5060.0, False)]
 
 
+def test_people_do_not_stand_in_each_others_way(store: Store, clock: Clock) -> None:
+    """Whoever came before, and wherever they are in the alphabet: in a set for everybody, then in one with places."""
+    for everybody in (True, False):
+        name = f"everybody {everybody}"
+        tasks = [Task(f"{name} {task}", "{}", overlap=3) for task in ("a", "b")]
+        store.put_tasks(TaskSet(name, "label.any", "training", False, everybody), tasks)
+        for person in ("dan", "ada", "bob"):
+            assert store.lease(name, person, 60.0) == Lease(f"{name} a", 1060.0)
+        skip_task(store, f"{name} a", "dan", False, "")
+        answer(store, f"{name} a", "ada")
+        for person in ("dan", "ada"):
+            assert store.lease(name, person, 10.0) == Lease(f"{name} b", 1010.0)
+    clock.now = 1010.0
+    assert store.lease("everybody True", "ada", 10.0) == Lease("everybody True b", 1020.0)
+    with store.read() as connection:
+        query = sa.select(leases.c.id, leases.c.until).where(leases.c.task_set == "everybody True")
+        assert {row.id.split()[2]: row.until for row in connection.execute(query)} == {
+            "a/ada": 1060.0,
+            "a/bob": 1060.0,
+            "a/dan": 0.0,  # given back
+            "b/ada": 1020.0,
+            "b/dan": 1010.0,
+        }
+
+
 def test_a_skipped_task_for_everybody_does_not_come_again(store: Store) -> None:
-    everybody(store, Task("a", "{}"), Task("b", "{}"))
-    store.lease("set", "ada", 60.0)
-    skip_task(store, "a", "ada", False, "")
-    assert store.lease("set", "ada", 60.0) == Lease("b", 1060.0)
-    assert store.lease("set", "bob", 60.0) == Lease("a", 1060.0)
-    answer(store, "b", "ada")
+    everybody(store, Task("a", "{}"), Task("b", "{}", priority=1), Task("c", "{}", priority=-1))
+    for task, following in (("b", "a"), ("a", "c")):
+        assert store.lease("set", "ada", 60.0) == Lease(task, 1060.0)
+        skip_task(store, task, "ada", False, "")
+        assert store.lease("set", "ada", 60.0) == Lease(following, 1060.0)
+    assert store.lease("set", "bob", 60.0) == Lease("b", 1060.0)
+    answer(store, "c", "ada")
     assert store.lease("set", "ada", 60.0) is None
 
 
@@ -402,6 +428,22 @@ def test_a_live_lease_counts_before_a_free_place_of_a_lower_number(store: Store)
     assert rows(store) == [("a/1", "bob", 1060.0, False)]
     put(store, Task("a", "{}", overlap=3))  # numbers that are free are used again
     assert [row[0] for row in rows(store)] == ["a/0", "a/1", "a/2"]
+
+
+def test_a_lease_that_expires_now_is_removed_like_a_free_place(store: Store, clock: Clock) -> None:
+    put(store, Task("a", "{}", overlap=2))
+    store.lease("set", "ada", 60.0)  # a/0
+    store.lease("set", "bob", 60.0)  # a/1
+    skip_task(store, "a", "ada", False, "")
+    clock.now = 1060.0
+    put(store, Task("a", "{}", overlap=1))
+    assert rows(store) == [("a/0", None, 0.0, False)]
+
+
+def test_ids_of_tasks_may_hold_slashes(store: Store) -> None:
+    put(store, Task("run/set/1#t", "{}", overlap=2))
+    put(store, Task("run/set/1#t", "{}", overlap=3))
+    assert [row[0] for row in rows(store)] == [f"run/set/1#t/{number}" for number in range(3)]
 
 
 def test_a_task_that_is_no_longer_wanted_keeps_what_people_did(store: Store) -> None:
