@@ -159,7 +159,8 @@ def test_a_loss_that_is_not_finite_stops(tmp_path: Path, models: tuple[Path, Pat
 
 
 def test_the_interval_against_a_loop() -> None:
-    """Three groups of 1, 2 and 3 judgements: every resample draws three groups and divides their correct by their count."""
+    """Three groups of 1, 2 and 3 judgements: every resample draws three groups and divides their correct by
+    their count."""
     correct = np.array([True, True, False, True, False, False])
     low, high = classifier.accuracy_interval(correct, ["a", "b", "b", "c", "c", "c"], 4)
     groups = [(1, 1), (1, 2), (1, 3)]

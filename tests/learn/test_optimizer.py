@@ -54,7 +54,8 @@ def test_parameters_without_gradients_are_left_out() -> None:
 
 
 def test_small_steps_are_not_lost_in_bf16() -> None:
-    """A bf16 weight of 1 has neighbours 2^-8 below and 2^-7 above: steps of 1e-4 move it only because they add up in the master."""
+    """A bf16 weight of 1 has neighbours 2^-8 below and 2^-7 above: steps of 1e-4 move it only because they
+    add up in the master."""
     layer = nn.Linear(1, 1, bias=False).to(torch.bfloat16)
     with torch.no_grad():
         layer.weight.fill_(1.0)

@@ -31,7 +31,8 @@ def run(folder: Path, prompts: list[Prompt], **settings: Any) -> tuple[list[Repl
 def test_k_answers_with_draws_of_their_own(
     tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K between min_answers and max_answers, both reached; no two requests share a seed; ids and text as sampled."""
+    """K between min_answers and max_answers, both reached; no two requests share a seed; ids and text as
+    sampled."""
     many = [plain.prompt(i) for i in range(20)]
     monkeypatch.setattr(replies.checkpoints, "eos_ids", lambda *_: frozenset(range(60)))
     requests: list[Any] = []
@@ -66,7 +67,8 @@ def test_k_answers_with_draws_of_their_own(
 
 
 def test_every_policy_answers_every_prompt_as_often(tmp_path: Path, models: tuple[Path, Path]) -> None:
-    """Temperature 0 takes the likeliest token of a plain model; both policies are the same model under two names."""
+    """Temperature 0 takes the likeliest token of a plain model; both policies are the same model under two
+    names."""
     twin = tmp_path / "learn.twin"
     twin.symlink_to(models[0])
     rows, _ = run(tmp_path, PROMPTS, policies=(models[0], twin), min_answers=1, max_answers=3, temperature=0)

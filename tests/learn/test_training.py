@@ -29,7 +29,8 @@ class Counter:
 
 
 def test_updates_go_on_after_the_step_of_the_newest_checkpoint(tmp_path: Path) -> None:
-    """With checkpoint_seconds = 0 every finished step is kept; a step broken off is done again, with torch's draws of then."""
+    """With checkpoint_seconds = 0 every finished step is kept; a step broken off is done again, with torch's
+    draws of then."""
     context = plain.make_context(tmp_path, "learn.x")
     counter, draws = Counter(), {}
     with pytest.raises(KeyboardInterrupt):
@@ -98,7 +99,8 @@ def test_orders_depend_on_seed_and_epoch_and_are_shuffled() -> None:
 
 
 def test_microbatches_hold_at_most_their_tokens_in_order() -> None:
-    """Sizes 3, 4, 5, 20, 2 with 8 tokens: a tree larger than that goes alone; cached and uncached trees stay apart."""
+    """Sizes 3, 4, 5, 20, 2 with 8 tokens: a tree larger than that goes alone; cached and uncached trees stay
+    apart."""
     trees = [Tree((1,), (tuple(range(n - 1)),)) for n in (3, 4, 5, 20, 2)]
     assert [indices for indices, _ in batches.microbatches(trees, 8)] == [[0, 1], [2], [3], [4]]
     assert [indices for indices, _ in batches.microbatches(trees, 7)] == [[0, 1], [2], [3], [4]]
@@ -124,15 +126,15 @@ def trees() -> list[Tree]:
 @pytest.mark.parametrize("trunk", [0, 2])
 def test_microbatches_of_any_size_add_up_to_the_same_gradient(tiny_folder: Path, trunk: int) -> None:
     """8x1 = 1x8 = ragged: the loss is a mean over all counted tokens, whatever they are packed with."""
-    found = []
+    results = []
     for tokens in (1, 60, 10_000):
         policy = checkpoints.load_policy(tiny_folder, trunk=trunk)
         optimizer = Optimizer(policy.parameters())
         loss = sft.accumulate_gradient(policy, trees(), tokens)
-        found.append((loss, torch.cat([m.grad.flatten() for m in optimizer.masters if m.grad is not None])))
-    for loss, gradient in found[1:]:
-        assert loss == pytest.approx(found[0][0], abs=1e-5)
-        torch.testing.assert_close(gradient, found[0][1], atol=2e-6, rtol=1e-3)
+        results.append((loss, torch.cat([m.grad.flatten() for m in optimizer.masters if m.grad is not None])))
+    for loss, gradient in results[1:]:
+        assert loss == pytest.approx(results[0][0], abs=1e-5)
+        torch.testing.assert_close(gradient, results[0][1], atol=2e-6, rtol=1e-3)
 
 
 @pytest.mark.usefixtures("fp32")
@@ -140,9 +142,9 @@ def test_order_changes_nothing_and_kept_trunk_outputs_change_nothing(tiny_folder
     policy = checkpoints.load_policy(tiny_folder, trunk=2)
     forward = sft.valid_loss(policy, trees(), 4096)
     assert sft.valid_loss(policy, trees()[::-1], 4096) == pytest.approx(forward, abs=1e-5)
-    kept = batches.cache_trunk_outputs(policy.trunk, trees(), 1.0)
-    assert all(tree.hidden is not None for tree in kept)
-    assert sft.valid_loss(policy, kept, 4096) == pytest.approx(forward, abs=1e-5)
+    cached = batches.cache_trunk_outputs(policy.trunk, trees(), 1.0)
+    assert all(tree.hidden is not None for tree in cached)
+    assert sft.valid_loss(policy, cached, 4096) == pytest.approx(forward, abs=1e-5)
     assert all(
         tree.hidden is None for tree in batches.cache_trunk_outputs(policy.trunk, trees(), -1.0)
     )  # no memory: none kept
@@ -171,5 +173,5 @@ def test_end_of_sequence_is_learned_although_pad_is_the_same_id(tiny_folder: Pat
     for _ in range(60):
         sft.accumulate_gradient(policy, [Tree((5, 6, 7), (answer,))], 4096)
         optimizer.step(1e-2, 1.0)
-    got = sample(policy.freeze(), [Request((5, 6, 7), 1, 20, 0.0)], frozenset({int(words.eos_token_id)}))
-    assert got[0].tokens == answer and got[0].finish == "stop"
+    samples = sample(policy.freeze(), [Request((5, 6, 7), 1, 20, 0.0)], frozenset({int(words.eos_token_id)}))
+    assert samples[0].tokens == answer and samples[0].finish == "stop"
