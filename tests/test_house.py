@@ -162,9 +162,11 @@ def test_a_stage_says_what_it_makes_and_every_setting_is_explained_and_read(name
         for base in stage.Config.__mro__
         if base.__module__.startswith("biddable.") and base.__module__ != "biddable.run.config"
     }
+    source = Path(str(stage.__file__))
+    files |= set(source.parent.glob("*.py")) if source.name == "__init__.py" else {source}
     read = {
         node.attr
-        for file in files | {Path(str(stage.__file__))}
+        for file in files
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)

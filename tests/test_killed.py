@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -45,7 +46,11 @@ def results(folder: Path) -> tuple[dict[str, str], list[dict[str, float]]]:
 
 @pytest.mark.parametrize("stage", ["label.comparisons", "learn.sft", "learn.reward", "learn.ppo"])
 def test_killed_stages_end_the_same(tiny_run: Path, stage: str) -> None:
-    rng = random.Random()
+    seed = int(os.environ.get("BIDDABLE_KILL_SEED") or random.randrange(2**32))
+    print(
+        f"killed at moments of BIDDABLE_KILL_SEED={seed}"
+    )  # shown when the test fails: the same moments can be tried again
+    rng = random.Random(seed)
     folder = tiny_run / "runs" / "killed" / stage
     killed = 0
     while killed < 3:

@@ -28,12 +28,12 @@ class Ranking(NamedTuple):
     created: float = 0.0
 
 
-class Couple(NamedTuple):
+class RankingPair(NamedTuple):
     """Two labelers' rankings of one item, compared."""
 
     item: str
-    one: Ranking
-    other: Ranking
+    first: Ranking
+    second: Ranking
     alike: int  # answer pairs that both order, and order alike
     pairs: int  # answer pairs that both order
     same: int  # answer pairs of which both say the same, "equally good" included
@@ -51,7 +51,7 @@ class Figure(NamedTuple):
     items: int
 
 
-def couples(rankings: Iterable[Ranking]) -> list[Couple]:
+def ranking_pairs(rankings: Iterable[Ranking]) -> list[RankingPair]:
     """Every two rankings of one item by different labelers. The order of items is that of their first ranking.
 
     Raises ValueError when an item's rankings differ in length.
@@ -59,15 +59,15 @@ def couples(rankings: Iterable[Ranking]) -> list[Couple]:
     by_item: dict[str, list[Ranking]] = {}
     for ranking in rankings:
         by_item.setdefault(ranking.item, []).append(ranking)
-    found = []
+    pairs = []
     for item, rows in by_item.items():
         if len({len(row.ranks) for row in rows}) > 1:
             raise ValueError(f"item {item}: rankings of {sorted({len(row.ranks) for row in rows})} answers")
         signs = [_signs(row.ranks) for row in rows]
-        for (i, one), (j, other) in combinations(enumerate(rows), 2):
-            if one.labeler != other.labeler:
-                found.append(_couple(item, one, other, signs[i], signs[j]))
-    return found
+        for (i, first), (j, second) in combinations(enumerate(rows), 2):
+            if first.labeler != second.labeler:
+                pairs.append(_compare(item, first, second, signs[i], signs[j]))
+    return pairs
 
 
 def _signs(ranks: Sequence[int]) -> np.ndarray:
@@ -90,44 +90,52 @@ def _tau_b(first: np.ndarray, second: np.ndarray) -> float | None:
     return float((first * second).sum() / norm) if norm else None
 
 
-def _couple(item: str, one: Ranking, other: Ranking, mine: np.ndarray, theirs: np.ndarray) -> Couple:
-    product = mine * theirs
-    return Couple(
+def _compare(
+    item: str, first: Ranking, second: Ranking, first_signs: np.ndarray, second_signs: np.ndarray
+) -> RankingPair:
+    product = first_signs * second_signs
+    return RankingPair(
         item,
-        one,
-        other,
+        first,
+        second,
         alike=int((product > 0).sum()),
         pairs=int(np.count_nonzero(product)),
-        same=int((mine == theirs).sum()),
-        all_pairs=len(mine),
-        tau=_tau_b(mine, theirs),
+        same=int((first_signs == second_signs).sum()),
+        all_pairs=len(first_signs),
+        tau=_tau_b(first_signs, second_signs),
     )
 
 
-def share(found: Iterable[Couple], seed: int = 0, resamples: int = RESAMPLES) -> Figure | None:
+def pairwise_agreement(
+    pairs: Iterable[RankingPair], seed: int = 0, resamples: int = RESAMPLES
+) -> Figure | None:
     """Share of answer pairs that two labelers order alike, over the pairs that both order: as Ouyang et al. 2022, 3.4 count it."""
-    return ratio([(couple.item, couple.alike, couple.pairs) for couple in found], seed, resamples)
+    return ratio_with_interval([(pair.item, pair.alike, pair.pairs) for pair in pairs], seed, resamples)
 
 
-def share_with_ties(found: Iterable[Couple], seed: int = 0, resamples: int = RESAMPLES) -> Figure | None:
+def pairwise_agreement_with_ties(
+    pairs: Iterable[RankingPair], seed: int = 0, resamples: int = RESAMPLES
+) -> Figure | None:
     """Share of answer pairs of which two labelers say the same, "equally good" being one of three things to say."""
-    return ratio([(couple.item, couple.same, couple.all_pairs) for couple in found], seed, resamples)
+    return ratio_with_interval([(pair.item, pair.same, pair.all_pairs) for pair in pairs], seed, resamples)
 
 
-def tau(found: Iterable[Couple], seed: int = 0, resamples: int = RESAMPLES) -> Figure | None:
-    """Mean of Kendall's tau-b over couples of labelers; couples of which one ranks all answers alike have none and are left out."""
-    return ratio(
-        [(couple.item, couple.tau, 1) for couple in found if couple.tau is not None], seed, resamples
+def mean_kendall_tau(
+    pairs: Iterable[RankingPair], seed: int = 0, resamples: int = RESAMPLES
+) -> Figure | None:
+    """Mean of Kendall's tau-b over pairs of labelers; pairs of which one ranks all answers alike have none and are left out."""
+    return ratio_with_interval(
+        [(pair.item, pair.tau, 1) for pair in pairs if pair.tau is not None], seed, resamples
     )
 
 
-def concordance(rankings: Iterable[Ranking], seed: int = 0, resamples: int = RESAMPLES) -> Figure | None:
+def mean_kendall_w(rankings: Iterable[Ranking], seed: int = 0, resamples: int = RESAMPLES) -> Figure | None:
     """Mean over items of Kendall's coefficient of concordance W, corrected for ties; items with fewer than two labelers are left out."""
     by_item: dict[str, dict[str, tuple[int, ...]]] = {}
     for ranking in rankings:
         by_item.setdefault(ranking.item, {})[ranking.labeler] = ranking.ranks
-    each = [(item, kendall_w(list(rows.values()))) for item, rows in by_item.items() if len(rows) > 1]
-    return ratio([(item, w, 1) for item, w in each if w is not None], seed, resamples)
+    values = [(item, kendall_w(list(rows.values()))) for item, rows in by_item.items() if len(rows) > 1]
+    return ratio_with_interval([(item, w, 1) for item, w in values if w is not None], seed, resamples)
 
 
 def kendall_w(rows: Sequence[Sequence[int]]) -> float | None:
@@ -153,7 +161,7 @@ def _mean_ranks(row: Sequence[int]) -> np.ndarray:
     return ((last - size + 1 + last) / 2)[group]
 
 
-def ratio(
+def ratio_with_interval(
     rows: Sequence[tuple[str, float, float]], seed: int = 0, resamples: int = RESAMPLES, level: float = 0.95
 ) -> Figure | None:
     """Σ above / Σ below over rows of (item, above, below), with a percentile interval from drawing whole items with replacement.
@@ -163,19 +171,19 @@ def ratio(
     sums: dict[str, list[float]] = {}
     for item, above, below in rows:
         if below:
-            held = sums.setdefault(item, [0.0, 0.0])
-            held[0] += above
-            held[1] += below
+            totals = sums.setdefault(item, [0.0, 0.0])
+            totals[0] += above
+            totals[1] += below
     if not sums:
         return None
     parts = np.array(list(sums.values()))  # (items, 2)
-    drawn = np.concatenate([weights @ parts for weights in _draws(len(parts), seed, resamples)])
+    drawn = np.concatenate([weights @ parts for weights in bootstrap_weights(len(parts), seed, resamples)])
     low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [(1 - level) / 2, (1 + level) / 2])
     value = parts[:, 0].sum() / parts[:, 1].sum()
     return Figure(float(value), float(low), float(high), int(parts[:, 1].sum()), len(parts))
 
 
-def _draws(items: int, seed: int, resamples: int) -> Iterable[np.ndarray]:
+def bootstrap_weights(items: int, seed: int, resamples: int) -> Iterable[np.ndarray]:
     """How often each item is drawn, a resample a row, in pieces that fit into memory."""
     rng = np.random.default_rng(seed)
     step = max(1, min(resamples, CHUNK // items))
@@ -185,7 +193,7 @@ def _draws(items: int, seed: int, resamples: int) -> Iterable[np.ndarray]:
         yield np.bincount(picked.ravel(), minlength=size * items).reshape(size, items).astype(float)
 
 
-def alpha(
+def krippendorff_alpha(
     rows: Iterable[tuple[str, str, float]],
     level: Literal["nominal", "ordinal"],
     seed: int = 0,
@@ -202,23 +210,26 @@ def alpha(
     paired = [list(values.values()) for values in by_item.values() if len(values) > 1]
     if not paired:
         return None
-    known = sorted({value for values in paired for value in values})
-    place = {value: index for index, value in enumerate(known)}
-    size = len(known)
+    distinct = sorted({value for values in paired for value in values})
+    place = {value: index for index, value in enumerate(distinct)}
+    size = len(distinct)
     parts = np.zeros((len(paired), size, size))  # each item's share of the coincidences
     for part, values in zip(parts, paired, strict=True):
-        for one, other in combinations(values, 2):
-            part[place[one], place[other]] += 1 / (len(values) - 1)
-            part[place[other], place[one]] += 1 / (len(values) - 1)
-    whole = _alpha(parts.sum(axis=0)[None], level)[0]
-    if np.isnan(whole):
+        for first, second in combinations(values, 2):
+            part[place[first], place[second]] += 1 / (len(values) - 1)
+            part[place[second], place[first]] += 1 / (len(values) - 1)
+    observed_alpha = _alpha(parts.sum(axis=0)[None], level)[0]
+    if np.isnan(observed_alpha):
         return None
     flat = parts.reshape(len(parts), -1)
     drawn = np.concatenate(
-        [_alpha((w @ flat).reshape(-1, size, size), level) for w in _draws(len(parts), seed, resamples)]
+        [
+            _alpha((w @ flat).reshape(-1, size, size), level)
+            for w in bootstrap_weights(len(parts), seed, resamples)
+        ]
     )
     low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return Figure(float(whole), float(low), float(high), int(parts.sum().round()), len(parts))
+    return Figure(float(observed_alpha), float(low), float(high), int(parts.sum().round()), len(parts))
 
 
 def _alpha(coincidences: np.ndarray, level: str) -> np.ndarray:
@@ -236,43 +247,45 @@ def _alpha(coincidences: np.ndarray, level: str) -> np.ndarray:
         return np.asarray(np.where(expected > 0, 1 - (total - 1) * observed / expected, np.nan))
 
 
-def by_labeler(found: Sequence[Couple]) -> dict[str, list[Couple]]:
-    """Each labeler's couples with all others, in the order of names."""
-    names = sorted({name for couple in found for name in (couple.one.labeler, couple.other.labeler)})
-    return {name: [c for c in found if name in (c.one.labeler, c.other.labeler)] for name in names}
+def by_labeler(pairs: Sequence[RankingPair]) -> dict[str, list[RankingPair]]:
+    """Each labeler's pairs with all others, in the order of names."""
+    names = sorted({name for pair in pairs for name in (pair.first.labeler, pair.second.labeler)})
+    return {name: [c for c in pairs if name in (c.first.labeler, c.second.labeler)] for name in names}
 
 
-def grouped(found: Sequence[Couple], key: Callable[[Ranking], Hashable]) -> dict[Hashable, list[Couple]]:
+def grouped(
+    pairs: Sequence[RankingPair], key: Callable[[Ranking], Hashable]
+) -> dict[Hashable, list[RankingPair]]:
     """Couples of which both rankings have the same key (panel, guideline version), by key; the others are in no group."""
-    groups: dict[Hashable, list[Couple]] = {}
-    for couple in found:
-        if (name := key(couple.one)) == key(couple.other):
-            groups.setdefault(name, []).append(couple)
+    groups: dict[Hashable, list[RankingPair]] = {}
+    for pair in pairs:
+        if (name := key(pair.first)) == key(pair.second):
+            groups.setdefault(name, []).append(pair)
     return groups
 
 
-def by_day(found: Sequence[Couple]) -> dict[str, list[Couple]]:
+def by_day(pairs: Sequence[RankingPair]) -> dict[str, list[RankingPair]]:
     """Couples by the day (UTC) on which the later of the two rankings was given, in the order of days."""
-    groups: dict[str, list[Couple]] = {}
-    for couple in sorted(found, key=_later):
-        groups.setdefault(time.strftime("%Y-%m-%d", time.gmtime(_later(couple))), []).append(couple)
+    groups: dict[str, list[RankingPair]] = {}
+    for pair in sorted(pairs, key=_later):
+        groups.setdefault(time.strftime("%Y-%m-%d", time.gmtime(_later(pair))), []).append(pair)
     return groups
 
 
-def _later(couple: Couple) -> float:
-    return max(couple.one.created, couple.other.created)
+def _later(pair: RankingPair) -> float:
+    return max(pair.first.created, pair.second.created)
 
 
-def pairwise(
+def agreement_summary(
     rows: Sequence[tuple[str, str, tuple[int, ...]]], seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, float]:
     """`share` of (item, labeler, ranks) as a stage's summary tells it: `agreement`, its interval and the number of pairs; nothing without any."""
-    found = share(couples(Ranking(*row) for row in rows), seed, resamples)
-    if found is None:
+    figure = pairwise_agreement(ranking_pairs(Ranking(*row) for row in rows), seed, resamples)
+    if figure is None:
         return {}
     return {
-        "agreement": found.value,
-        "agreement_low": found.low,
-        "agreement_high": found.high,
-        "agreement_pairs": found.number,
+        "agreement": figure.value,
+        "agreement_low": figure.low,
+        "agreement_high": figure.high,
+        "agreement_pairs": figure.number,
     }

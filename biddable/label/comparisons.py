@@ -265,4 +265,4 @@ def _agreement(labels: Sequence[CollectedLabel], seed: int) -> dict[str, float]:
 
     rankings = [(label, KIND.ranks(label)) for label in labels if not label.decided]
     rows = [(label.task, label.person.pseudonym, ranks) for label, ranks in rankings if ranks is not None]
-    return agreement.pairwise(rows, seed)
+    return agreement.agreement_summary(rows, seed)

@@ -29,56 +29,59 @@ class Config(Settings):
     """Only prompts of these splits; none: all."""
 
 
-def preferences(row: Comparison, pairs: str = "all") -> Iterator[dict[str, Any]]:
+def to_preferences(row: Comparison, pairs: str = "all") -> Iterator[dict[str, Any]]:
     """A ranking's untied pairs in TRL's conversational preference format; with `extremes` at most one."""
     order = sorted(
         range(len(row.ranks)), key=lambda i: row.ranks[i]
     )  # equal ranks stay in the order of the answers
-    found = [(order[0], order[-1])] if pairs == "extremes" else itertools.combinations(order, 2)
+    index_pairs = [(order[0], order[-1])] if pairs == "extremes" else itertools.combinations(order, 2)
     prompt = [turn.model_dump() for turn in row.prompt.messages]
-    for better, worse in found:
+    for better, worse in index_pairs:
         if row.ranks[better] < row.ranks[worse]:
             yield {
                 "prompt": prompt,
-                "chosen": _said(row.answers[better].text),
-                "rejected": _said(row.answers[worse].text),
+                "chosen": assistant_turn(row.answers[better].text),
+                "rejected": assistant_turn(row.answers[worse].text),
             }
 
 
-def dialogue(row: Demonstration) -> dict[str, Any]:
+def to_dialogue(row: Demonstration) -> dict[str, Any]:
     """A demonstration in TRL's conversational format for fine-tuning."""
-    return {"messages": [turn.model_dump() for turn in row.prompt.messages] + _said(row.answer.text)}
+    return {"messages": [turn.model_dump() for turn in row.prompt.messages] + assistant_turn(row.answer.text)}
 
 
-def _said(text: str) -> list[dict[str, str]]:
+def assistant_turn(text: str) -> list[dict[str, str]]:
     return [{"role": "assistant", "content": text}]
 
 
 def run(cfg: Config, context: StageContext) -> None:
     if cfg.comparisons is None and cfg.demonstrations is None:
-        raise UserError(f"[{context.key}] comparisons, demonstrations: at least one of them was expected")
-    rankings = (
+        raise UserError(f"[{context.key}] comparisons, demonstrations: expected at least one of them")
+    all_comparisons = (
         [] if cfg.comparisons is None else read(_file(cfg.comparisons, "comparisons.jsonl"), Comparison)
     )
-    demonstrations = (
+    all_demonstrations = (
         []
         if cfg.demonstrations is None
         else read(_file(cfg.demonstrations, "demonstrations.jsonl"), Demonstration)
     )
-    wanted = [row for row in rankings if cfg.splits is None or row.prompt.split in cfg.splits]
-    shown = [row for row in demonstrations if cfg.splits is None or row.prompt.split in cfg.splits]
-    if not wanted and not shown:
+    comparisons = [row for row in all_comparisons if cfg.splits is None or row.prompt.split in cfg.splits]
+    demonstrations = [
+        row for row in all_demonstrations if cfg.splits is None or row.prompt.split in cfg.splits
+    ]
+    if not comparisons and not demonstrations:
         raise UserError(f"[{context.key}] splits: no label belongs to {', '.join(cfg.splits or ())}")
-    pairs = [pair for row in wanted for pair in preferences(row, cfg.pairs)]
-    if wanted:
-        _write(context.path("preferences.jsonl"), pairs)
-    if shown:
-        _write(context.path("sft.jsonl"), (dialogue(row) for row in shown))
+    pairs = [pair for row in comparisons for pair in to_preferences(row, cfg.pairs)]
+    if comparisons:
+        write_lines(context.path("preferences.jsonl"), pairs)
+    if demonstrations:
+        write_lines(context.path("sft.jsonl"), (to_dialogue(row) for row in demonstrations))
     context.summary = {
         "pairs": len(pairs),
-        "rankings": len(wanted),
-        "dialogues": len(shown),
-        "simulated": any(row.simulated for row in wanted) or any(row.simulated for row in shown),
+        "rankings": len(comparisons),
+        "dialogues": len(demonstrations),
+        "simulated": any(row.simulated for row in comparisons)
+        or any(row.simulated for row in demonstrations),
     }
 
 
@@ -86,7 +89,7 @@ def _file(where: Path, name: str) -> Path:
     return where if where.is_file() else where / name
 
 
-def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """One JSON object a line, to a side name, then renamed."""
     side = path.with_name(path.name + ".part")
     side.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -63,15 +63,15 @@ def number_field(fields: Fields, name: str) -> int | None:
 def yes_no_fields(fields: Fields, answer: int) -> dict[str, bool | None]:
     """The yes/no questions about the answer at this place. A box that is not ticked means no; an open question may have no answer."""
     ticked = set(fields.get(f"yes-{answer}", ()))
-    said: dict[str, bool | None] = {}
-    for asked in YES_NO_QUESTIONS:
-        if asked.open:
-            said[asked.name] = {"yes": True, "no": False}.get(
-                text_field(fields, f"{asked.name}-{answer}") or ""
+    marks: dict[str, bool | None] = {}
+    for question in YES_NO_QUESTIONS:
+        if question.open:
+            marks[question.name] = {"yes": True, "no": False}.get(
+                text_field(fields, f"{question.name}-{answer}") or ""
             )
         else:
-            said[asked.name] = asked.name in ticked
-    return said
+            marks[question.name] = question.name in ticked
+    return marks
 
 
 def build_answer(kind: type[Kind], **values: object) -> Kind:

@@ -1,6 +1,6 @@
 """Kinds of label: what each says of itself, so that queue, pages and statistics treat all of them alike.
 
-A new kind is one file beside this one and one page in `views/pages/tasks/`. The file is a stage: it has a `Config` and a `run`, and besides
+A new kind is one file beside this one and one page in `views/templates/tasks/`. The file is a stage: it has a `Config` and a `run`, and besides
 `KIND`, an object whose class derives from `LabelKind`. Nobody else reads a kind's JSON.
 """
 

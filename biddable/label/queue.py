@@ -68,8 +68,8 @@ def next_task(store: Store, task_set: str, person: str, lease_seconds: float = 1
     """
     if not screening.is_admitted(store, person, task_set):
         raise UserError("the screening comes first; an admin decides after it")
-    for back in reviews.returned_labels(store, task_set, person):
-        return load_task(store, back.task, person)._replace(replaces=back.label, note=back.note)
+    for returned in reviews.returned_labels(store, task_set, person):
+        return load_task(store, returned.task, person)._replace(replaces=returned.label, note=returned.note)
     leased = store.lease(task_set, person, lease_seconds)
     return None if leased is None else load_task(store, leased[0], person)
 
@@ -117,8 +117,8 @@ def submit(
 def progress(store: Store, task_set: str) -> tuple[int, int]:
     """(labels wanted, labels there) of a task set; one that was sent back is not there until it is corrected."""
     counts = store.counts(task_set)
-    back = len(reviews.returned_labels(store, task_set))
-    return counts.done + counts.waiting + counts.open, counts.done - back
+    returned = len(reviews.returned_labels(store, task_set))
+    return counts.done + counts.waiting + counts.open, counts.done - returned
 
 
 def answers_by_person(store: Store, task_set: str) -> dict[str, int]:
@@ -128,22 +128,22 @@ def answers_by_person(store: Store, task_set: str) -> dict[str, int]:
 
 def collected_labels(store: Store, task_set: str) -> list[CollectedLabel]:
     """All labels of a task set, of corrected ones the last, in the order of task and person."""
-    found = []
+    rows = []
     labels = store.labels(task_set)
     standing, decided = (
         reviews.accepted_labels(store, task_set, labels),
         reviews.labels_without_lease(store, task_set),
     )
     for label in labels:
-        kept = json.loads(label.answer)
-        answer = json.dumps(kept["answer"], ensure_ascii=False)
-        found.append(
+        stored = json.loads(label.answer)
+        answer = json.dumps(stored["answer"], ensure_ascii=False)
+        rows.append(
             CollectedLabel(
                 label.task,
                 label.kind,
                 label.question,
                 answer,
-                tuple(kept["shown"]),
+                tuple(stored["shown"]),
                 label.person,
                 label.guideline,
                 label.id,
@@ -152,6 +152,5 @@ def collected_labels(store: Store, task_set: str) -> list[CollectedLabel]:
                 label.id in decided,
             )
         )
-    return sorted(
-        found, key=lambda one: (one.task, one.person.id)
-    )  # here: databases sort text in different ways
+    # sorted here: databases sort text in different ways
+    return sorted(rows, key=lambda row: (row.task, row.person.id))

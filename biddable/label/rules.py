@@ -32,23 +32,23 @@ def load(path: Path | None) -> tuple[Rule, ...]:
         raise UserError(f"{path}: not a TOML file of rules: {error}") from error
     rows = table.pop("rule", None)
     if table or not isinstance(rows, list) or not rows:
-        raise UserError(f"{path}: tables [[rule]] with id, text and question were expected, and nothing else")
-    found, wrong = [], []
+        raise UserError(f"{path}: expected tables [[rule]] with id, text and question, and nothing else")
+    rules, errors = [], []
     for number, row in enumerate(rows, 1):
         try:
-            found.append(Rule.model_validate(row))
+            rules.append(Rule.model_validate(row))
         except ValidationError as error:
-            wrong += [
+            errors += [
                 f"{path}: rule {number} {'.'.join(map(str, e['loc']))}: {e['msg']}"
                 for e in error.errors(include_url=False)
             ]
-    ids = [rule.id for rule in found]
-    wrong += [
-        f"{path}: the id {one} is there twice" for one in sorted({one for one in ids if ids.count(one) > 1})
+    ids = [rule.id for rule in rules]
+    errors += [
+        f"{path}: the id {id} is there twice" for id in sorted({id for id in ids if ids.count(id) > 1})
     ]
-    if wrong:
-        raise UserError(wrong)
-    return tuple(found)
+    if errors:
+        raise UserError(errors)
+    return tuple(rules)
 
 
 def choose(rules: Sequence[Rule], count: int, *key: object) -> list[Rule]:

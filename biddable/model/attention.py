@@ -1,7 +1,10 @@
-"""One attention function and one cache for every family, through the interface that transformers offers for both.
+"""One attention function for every family, through the interface that transformers offers for it.
 
-Two things make decoding on a CPU slow with the stock ones: heads that share keys are copied out before the product, and the cache is
-concatenated at every step. Here grouped heads are read as further queries of the shared head, and each slot of the cache is written in place.
+Stock attention is slow for decoding on a CPU: heads that share keys copy them out before the product. Here
+grouped heads are read as further queries of the shared head. (The other half, a cache written in place, is
+`kv_cache.py`.)
+
+Legend: B rows, H heads, G key heads (H is a multiple of G), Q queries, L keys, D head size.
 """
 
 from __future__ import annotations
@@ -26,19 +29,20 @@ def attention(
     softcap: float | None = None,
     **_: Any,  # transformers hands every family's extras to every attention function
 ) -> tuple[torch.Tensor, None]:
-    """query (B, H, Q, D), key and value (B, G, L, D) with H a multiple of G, mask (B, 1, Q, L) True where seen -> (B, Q, H, D).
+    """query (B, H, Q, D), key and value (B, G, L, D), mask (B, 1, Q, L) True where seen -> (B, Q, H, D).
 
     Raises NotImplementedError for attention sinks, which no family supported here has.
     """
     if getattr(module, "sinks", None) is not None:
         raise NotImplementedError("attention sinks")
-    queries, share = query.shape[2], query.shape[1] // key.shape[1]
-    written = query.device.type == "cpu" and dropout == 0 and attention_mask is not None
-    if softcap is not None or (written and (queries == 1 or key.shape[2] <= WRITTEN)):
-        out = _written(query, key, value, attention_mask, scaling, softcap)
+    queries, heads_per_group = query.shape[2], query.shape[1] // key.shape[1]
+    on_cpu = query.device.type == "cpu" and dropout == 0 and attention_mask is not None
+    if softcap is not None or (on_cpu and (queries == 1 or key.shape[2] <= MAX_WRITTEN_KEYS)):
+        out = _written_out(query, key, value, attention_mask, scaling, softcap)
         return out.transpose(1, 2).contiguous(), None
-    if share > 1:
-        key, value = key.repeat_interleave(share, dim=1), value.repeat_interleave(share, dim=1)
+    if heads_per_group > 1:
+        key = key.repeat_interleave(heads_per_group, dim=1)
+        value = value.repeat_interleave(heads_per_group, dim=1)
     out = F.scaled_dot_product_attention(
         query,
         key,
@@ -51,11 +55,12 @@ def attention(
     return out.transpose(1, 2).contiguous(), None
 
 
-WRITTEN = 512
-"""Up to so many keys attention is written out on a CPU (for one query: always): it takes half of the fused kernel's time, and (T, T) weights are small."""
+MAX_WRITTEN_KEYS = 512
+"""Up to so many keys attention is written out on a CPU (for one query: always): it takes half of the fused
+kernel's time, and (Q, L) weights are small."""
 
 
-def _written(
+def _written_out(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -63,17 +68,19 @@ def _written(
     scaling: float | None,
     softcap: float | None,
 ) -> torch.Tensor:
-    """Attention written out: (B, H, Q, D) x (B, G, L, D) -> (B, H, Q, D). Heads that share a key stand under each other in one product; the
-    softmax works in fp32 inside. `mask`: True where seen, or what is added to the weights."""
+    """Attention in plain operations: (B, H, Q, D) x (B, G, L, D) -> (B, H, Q, D). `mask`: True where seen, or
+    what is added to the weights. The softmax works in fp32 inside."""
     batch, heads, queries, size = query.shape
     groups, keys = key.shape[1], key.shape[2]
     scale = size**-0.5 if scaling is None else scaling
-    together = (query * scale).reshape(batch, groups, -1, size)
-    weights = torch.matmul(together, key.transpose(-1, -2)).view(batch, heads, queries, keys)
+    # heads of one group are neighbours, so (H, Q) is (G, H/G * Q): as if the group had that many queries
+    grouped = (query * scale).reshape(batch, groups, -1, size)
+    weights = torch.matmul(grouped, key.transpose(-1, -2)).view(batch, heads, queries, keys)
     if softcap is not None:
         weights = torch.tanh(weights / softcap) * softcap
     if mask is not None:
         mask = mask[..., :keys]
+        # the dtype's lowest number, not -inf: a row that sees nothing becomes uniform instead of NaN
         weights = (
             weights + mask
             if mask.is_floating_point()

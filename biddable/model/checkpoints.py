@@ -1,8 +1,10 @@
-"""Model folders: transformers' own format (safetensors, tokenizer, chat template) plus `biddable.json`, which says what the folder is.
+"""Model folders: transformers' own format (safetensors, tokenizer, chat template) plus `biddable.json`, which
+says what the folder is.
 
-A policy folder is the whole merged model and loads in transformers, vLLM and the like. A scorer folder is the bare decoder in the same format,
-with its scalar head in `head.safetensors` (fp32). `biddable.json` holds the cut and the trunk's fingerprint, so that branches that claim to share a
-trunk are checked to do so.
+A policy folder is the merged model, trunk and branch in one, and loads in transformers, vLLM and the like. A
+scorer folder is the bare decoder in the same format, with its scalar head in `head.safetensors` (fp32).
+`biddable.json` holds the cut and the trunk's fingerprint, so that branches that claim to share a trunk are
+checked to do so.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from biddable.model.trunk import (
     Policy,
     Scorer,
     Trunk,
-    _blocks_name,
+    blocks_name,
     family,
     fingerprint,
     split_model,
@@ -44,7 +46,8 @@ def model_folder(folder: Path) -> Path:
 
 
 def model_info(folder: Path) -> dict[str, Any]:
-    """A model folder's `biddable.json`. Raises UserError when there is none: `learn.start` writes one for any model."""
+    """A model folder's `biddable.json`. Raises UserError when there is none: `learn.start` writes one for any
+    model."""
     path = model_folder(folder) / "biddable.json"
     if not path.is_file():
         raise UserError(
@@ -59,26 +62,27 @@ def tokenizer(folder: Path) -> Any:
 
     where = model_folder(folder)
     try:
-        found = AutoTokenizer.from_pretrained(where)
+        loaded = AutoTokenizer.from_pretrained(where)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{where}: its tokenizer does not load: {str(error).splitlines()[0]}") from error
-    wrong = []
-    if not found.chat_template:
-        wrong.append(
+    errors = []
+    if not loaded.chat_template:
+        errors.append(
             f'{where}: its tokenizer has no chat template; give one with [learn.start] chat_template = "FILE"'
         )
-    if found.eos_token_id is None:
-        wrong.append(
+    if loaded.eos_token_id is None:
+        errors.append(
             f"{where}: its tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json"
         )
-    if wrong:
-        raise UserError(wrong)
-    return found
+    if errors:
+        raise UserError(errors)
+    return loaded
 
 
 def encode_chat(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
-    """A dialogue as token ids by the model's chat template, up to where the assistant begins to speak. The template alone decides about a
-    beginning-of-sequence token and a default system prompt: nothing is added to it."""
+    """A dialogue as token ids by the model's chat template, up to where the assistant's answer begins. The
+    template alone decides about a beginning-of-sequence token and a default system prompt: nothing is added
+    to it."""
     plain = [{"role": message.role, "content": message.content} for message in messages]
     out = tokenizer.apply_chat_template(plain, add_generation_prompt=True, tokenize=True, return_dict=True)
     return tuple(out["input_ids"])
@@ -86,14 +90,14 @@ def encode_chat(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
 
 def eos_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
     """Every token that ends an answer: the tokenizer's, and those the folder's generation settings name."""
-    found = {int(tokenizer.eos_token_id)}
+    ids = {int(tokenizer.eos_token_id)}
     for name in ("generation_config.json", "config.json"):
         path = model_folder(folder) / name
         value = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
         if value is not None:
-            found |= set(value) if isinstance(value, list) else {int(value)}
+            ids |= set(value) if isinstance(value, list) else {int(value)}
             break
-    return frozenset(found)
+    return frozenset(ids)
 
 
 def context_length(folder: Path) -> int:
@@ -116,100 +120,106 @@ def _decoder(where: Path, dtype: torch.dtype, causal: bool) -> Any:
 
 
 def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = None) -> Policy:
-    """A policy folder, cut where its `biddable.json` says (or at `trunk`). With `shared` its trunk is checked to be that one and dropped.
+    """A policy folder, cut where its `biddable.json` says (or at `trunk`). With `shared` the policy stands on
+    that trunk, and its own, which must be equal, is dropped.
 
-    Raises UserError when the folder holds no policy, when the family cannot be split, or when the trunks differ.
+    Raises UserError when the folder holds no policy, when the family cannot be split, or when the trunks
+    differ.
     """
     where = model_folder(folder)
     if trunk is None:
         facts = model_info(folder)
         if facts["kind"] != "policy":
             raise UserError(
-                f"{folder}: is a {facts['kind']}, but a policy (a model that speaks) was expected"
+                f"{folder}: is a {facts['kind']}; expected a policy (a model that generates text)"
             )
         trunk = int(facts["trunk"])
     model = _decoder(where, hardware.compute_dtype(), causal=True).to(hardware.device())
     head = model.get_output_embeddings()
     tied = head.weight is model.get_input_embeddings().weight
     below, above = split_model(model.base_model, trunk)
-    held = _trunk(folder, below, shared)
+    trunk_of_policy = _check_trunk(folder, below, shared)
     above.requires_grad_(True)
     head.weight.requires_grad_(trunk == 0 or not tied)
-    policy = Policy(held, above, head.weight, getattr(head, "bias", None), model.config)
-    return policy
+    return Policy(trunk_of_policy, above, head.weight, getattr(head, "bias", None), model.config)
 
 
 def load_scorer(folder: Path, shared: Trunk | None = None) -> Scorer:
-    """A scorer folder: branch, fp32 head and bias, exactly as saved. Raises UserError when it holds no scorer or another trunk."""
+    """A scorer folder: branch, fp32 head and bias, exactly as saved. Raises UserError when it holds no scorer
+    or another trunk."""
     from safetensors.torch import load_file
 
     where = model_folder(folder)
     facts = model_info(folder)
     if facts["kind"] != "scorer":
-        raise UserError(f"{folder}: is a {facts['kind']}, but a scorer (a reward model) was expected")
+        raise UserError(f"{folder}: is a {facts['kind']}; expected a scorer (a reward model)")
     if not (where / "head.safetensors").is_file():
         raise UserError(f"{where}: its head is missing (no head.safetensors); train it again")
     model = _decoder(where, hardware.compute_dtype(), causal=False).to(hardware.device())
     below, above = split_model(model, int(facts["trunk"]))
     head = load_file(where / "head.safetensors")
     above.requires_grad_(True)
-    aligned = (
-        head["weight"].clone().to(hardware.device())
-    )  # a file's tensors begin anywhere in memory, and the library's sums round by where they begin
-    return Scorer(_trunk(folder, below, shared), above, aligned, head["bias"].clone().to(hardware.device()))
+    # cloned, because a file's tensors begin anywhere in memory, and the matrix library's sums round by where
+    # they begin
+    weight, bias = (head[name].clone().to(hardware.device()) for name in ("weight", "bias"))
+    return Scorer(_check_trunk(folder, below, shared), above, weight, bias)
 
 
-def _trunk(folder: Path, below: DecoderBlocks | None, shared: Trunk | None) -> Trunk:
+def _check_trunk(folder: Path, below: DecoderBlocks | None, shared: Trunk | None) -> Trunk:
     if below is not None:
         below.requires_grad_(False)
-    mark = fingerprint(below)
+    own_fingerprint = fingerprint(below)
     if shared is None:
-        return Trunk(below, mark)
-    if mark != shared.fingerprint:
+        return Trunk(below, own_fingerprint)
+    if own_fingerprint != shared.fingerprint:
         raise UserError(
             f"{folder}: its trunk is not the one the other models stand on; all must come from one [learn.start]"
         )
     return shared
 
 
-def _named(body: DecoderBlocks, trunk: int) -> dict[str, torch.Tensor]:
-    """The branch's tensors under the names they have in the whole decoder."""
-    name = _blocks_name(body.model) + "."
-    found = {}
-    for key, tensor in body.model.state_dict().items():
-        if key.startswith(name):
-            number, rest = key[len(name) :].split(".", 1)
-            key = f"{name}{int(number) + trunk}.{rest}"
-        found[key] = tensor
-    return found
+def _decoder_state(branch: DecoderBlocks, trunk: int) -> dict[str, torch.Tensor]:
+    """The branch's tensors under the names they have in the complete decoder."""
+    prefix = blocks_name(branch.model) + "."
+    state = {}
+    for key, tensor in branch.model.state_dict().items():
+        if key.startswith(prefix):  # the branch counts its blocks from 0, the decoder from the cut
+            number, rest = key[len(prefix) :].split(".", 1)
+            key = f"{prefix}{int(number) + trunk}.{rest}"
+        state[key] = tensor
+    return state
 
 
-def _save(model: Any, tokenizer: Any, target: Path) -> Path:
+def _save_beside(model: Any, tokenizer: Any, target: Path) -> Path:
     """Write model and tokenizer beside `target` and return where."""
     side = target.with_name(target.name + ".part")
     shutil.rmtree(side, ignore_errors=True)
-    chosen, model.config._attn_implementation = model.config._attn_implementation, None
+    # our attention function is no part of the model: the folder must not name it
+    implementation, model.config._attn_implementation = model.config._attn_implementation, None
     model.save_pretrained(side)
-    model.config._attn_implementation = chosen
+    model.config._attn_implementation = implementation
     tokenizer.save_pretrained(side)
     return side
 
 
-def _publish(side: Path, target: Path, facts: dict[str, Any]) -> None:
-    """Say what the folder is and give it its name."""
+def _write_info_and_rename(side: Path, target: Path, facts: dict[str, Any]) -> None:
+    """Write `biddable.json` and give the complete folder its name: a reader never sees half of it."""
     (side / "biddable.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     side.rename(target)
 
 
-def _merged(source: Path, body: DecoderBlocks, trunk: int, causal: bool) -> Any:
-    """The whole decoder of `source` with the branch's tensors in place. Refuses silently missing or surplus tensors by a strict check."""
+def _merged(source: Path, branch: DecoderBlocks, trunk: int, causal: bool) -> Any:
+    """The complete decoder of `source` with the branch's tensors in place. Raises RuntimeError when a tensor
+    of the branch has no place there, or a block above the cut gets none."""
     model = _decoder(model_folder(source), hardware.compute_dtype(), causal)
     decoder = model.base_model if causal else model
-    found = decoder.load_state_dict(_named(body, trunk), strict=False)
-    above = [k for k in found.missing_keys if _is_above(k, _blocks_name(decoder), trunk)]
-    if found.unexpected_keys or above:
-        raise RuntimeError(f"merge of {family(decoder)}: unexpected {found.unexpected_keys}, missing {above}")
+    result = decoder.load_state_dict(_decoder_state(branch, trunk), strict=False)
+    above = [k for k in result.missing_keys if _is_above(k, blocks_name(decoder), trunk)]
+    if result.unexpected_keys or above:
+        raise RuntimeError(
+            f"merge of {family(decoder)}: unexpected {result.unexpected_keys}, missing {above}"
+        )
     return model
 
 
@@ -219,13 +229,14 @@ def _is_above(key: str, name: str, trunk: int) -> bool:
 
 
 def save_policy(policy: Policy, target: Path, source: Path) -> None:
-    """Write the merged policy as a plain transformers folder. `source` is any folder with the same trunk; its tokenizer goes along."""
+    """Write the merged policy as a plain transformers folder. `source` is any folder with the same trunk; its
+    tokenizer is copied."""
     model = _merged(source, policy.branch, policy.trunk.depth, causal=True)
     if policy.weight.requires_grad:
         with torch.no_grad():
             model.get_output_embeddings().weight.copy_(policy.weight)
     facts = {"kind": "policy", "trunk": policy.trunk.depth, "fingerprint": policy.trunk.fingerprint}
-    _publish(_save(model, tokenizer(source), target), target, facts)
+    _write_info_and_rename(_save_beside(model, tokenizer(source), target), target, facts)
 
 
 def save_scorer(scorer: Scorer, target: Path, source: Path) -> None:
@@ -233,22 +244,23 @@ def save_scorer(scorer: Scorer, target: Path, source: Path) -> None:
     from safetensors.torch import save_file
 
     model = _merged(source, scorer.branch, scorer.trunk.depth, causal=True).base_model
-    side = _save(model, tokenizer(source), target)
+    side = _save_beside(model, tokenizer(source), target)
     head = {"weight": scorer.weight.detach().cpu().clone(), "bias": scorer.bias.detach().cpu().clone()}
     save_file(head, side / "head.safetensors")
     facts = {"kind": "scorer", "trunk": scorer.trunk.depth, "fingerprint": scorer.trunk.fingerprint}
-    _publish(side, target, facts)
+    _write_info_and_rename(side, target, facts)
 
 
 def import_model(model: str, target: Path, trunk: int, chat_template: str | None = None) -> dict[str, Any]:
-    """Write any start model as a policy folder cut at `trunk`: a transformers folder, a GGUF file, or `package:NAME` for a Python package
-    that carries one. Returns facts for the summary. Raises UserError for what cannot be used, before anything is written."""
-    source, gguf = _find(model)
-    network, words = _read_source(source, gguf)
+    """Write any start model as a policy folder cut at `trunk`: a transformers folder, a GGUF file, or
+    `package:NAME` for a Python package that carries one. Returns facts for the summary. Raises UserError for
+    what cannot be used, before anything is written."""
+    source, gguf = _find_source(model)
+    network, source_tokenizer = _read_source(source, gguf)
     if chat_template is not None:
-        words.chat_template = chat_template
-    if not words.chat_template or words.eos_token_id is None:
-        missing = "chat template" if not words.chat_template else "end-of-sequence token"
+        source_tokenizer.chat_template = chat_template
+    if not source_tokenizer.chat_template or source_tokenizer.eos_token_id is None:
+        missing = "chat template" if not source_tokenizer.chat_template else "end-of-sequence token"
         raise UserError(
             f'{model}: its tokenizer has no {missing}; give an instruct model, or [learn.start] chat_template = "FILE"'
         )
@@ -259,18 +271,18 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
         "parameters": sum(p.numel() for p in network.parameters()),
         "tied": bool(network.config.tie_word_embeddings),
     }
-    side = _save(network, words, target)
+    side = _save_beside(network, source_tokenizer, target)
     try:
         below, _ = split_model(network.base_model.to(hardware.device()), trunk)
     except UserError:
         shutil.rmtree(side)
         raise
     facts = {"kind": "policy", "trunk": trunk, "fingerprint": fingerprint(below)}
-    _publish(side, target, facts)
+    _write_info_and_rename(side, target, facts)
     return {**facts, **sizes}
 
 
-def _find(model: str) -> tuple[Path, str | None]:
+def _find_source(model: str) -> tuple[Path, str | None]:
     if model.startswith("package:"):
         import importlib.util
 
@@ -283,9 +295,9 @@ def _find(model: str) -> tuple[Path, str | None]:
         folder = Path(model)
     if folder.is_file() and folder.suffix == ".gguf":
         return folder.parent, folder.name
-    found = sorted(folder.glob("*.gguf"))
-    if folder.is_dir() and not (folder / "config.json").is_file() and len(found) == 1:
-        return folder, found[0].name
+    gguf_files = sorted(folder.glob("*.gguf"))
+    if folder.is_dir() and not (folder / "config.json").is_file() and len(gguf_files) == 1:
+        return folder, gguf_files[0].name
     if not (folder / "config.json").is_file():
         raise UserError(
             f"{model}: no model there; name a transformers folder (with config.json), a GGUF file, or package:NAME"
@@ -300,7 +312,7 @@ def _read_source(folder: Path, gguf: str | None) -> tuple[Any, Any]:
     if gguf is not None:
         extra = {"gguf_file": gguf}
     try:
-        words = AutoTokenizer.from_pretrained(folder, **extra)
+        source_tokenizer = AutoTokenizer.from_pretrained(folder, **extra)
         if gguf is not None:
             extra["quantization_config"] = GgufConfig(dequantize=True)
         network = AutoModelForCausalLM.from_pretrained(
@@ -312,4 +324,4 @@ def _read_source(folder: Path, gguf: str | None) -> tuple[Any, Any]:
         ) from error
     if hasattr(network.config, "quantization_config"):
         del network.config.quantization_config  # dequantised: saving would fail with it
-    return network.eval(), words
+    return network.eval(), source_tokenizer

@@ -1,4 +1,5 @@
-"""Classifiers: scorers read as the probability of yes. What training and use share: how a row becomes text, and a text token ids."""
+"""Classifiers: scorers read as the probability of yes. What training and use share: how a row becomes text,
+and a text token ids."""
 
 from __future__ import annotations
 
@@ -25,21 +26,23 @@ FIELD = re.compile(r"\{([\w.]+)\}")
 
 def field_value(row: Mapping[str, Any], path: str) -> Any:
     """A row's value by a dotted path, e.g. "prompt.text". Raises KeyError when there is none."""
-    found: Any = row
-    for word in path.split("."):
-        if not isinstance(found, Mapping):
+    value: Any = row
+    for name in path.split("."):
+        if not isinstance(value, Mapping):
             raise KeyError(path)
-        found = found[word]
-    return found
+        value = value[name]
+    return value
 
 
 def fill_template(template: str, row: Mapping[str, Any]) -> str:
-    """The template with {dotted.path} replaced by the row's values. Values are put in once and never read as templates."""
-    return FIELD.sub(lambda found: str(field_value(row, found[1])), template)
+    """The template with {dotted.path} replaced by the row's values. Values are put in once and never read as
+    templates."""
+    return FIELD.sub(lambda match: str(field_value(row, match[1])), template)
 
 
 class Example(NamedTuple):
-    """A text and its label from 0 (no) to 1 (yes). Examples of one group, e.g. answers to one question, are in one split only."""
+    """A text and its label from 0 (no) to 1 (yes). Examples of one group, e.g. answers to one question, are
+    in one split only."""
 
     text: str
     label: float
@@ -49,29 +52,31 @@ class Example(NamedTuple):
 def examples(
     files: Sequence[Path], templates: Sequence[str], labels: Sequence[str], group: str | None, key: str
 ) -> dict[Path, list[Example]]:
-    """All labelled texts of JSONL files. A line has one for each template whose label (a key of its own) it carries; without `group` it is a group by itself.
+    """All labelled texts of JSONL files. A line has one for each template whose label (a key of its own) it
+    carries; without `group` it is a group by itself.
 
-    Raises UserError with a sentence for every line of any file that does not fit; `key` is the stage's name in it.
+    Raises UserError with a sentence for every line of any file that does not fit; `key` is the stage's name
+    in it.
     """
-    found: dict[Path, list[Example]] = {file: [] for file in files}
-    wrong = []
+    read: dict[Path, list[Example]] = {file: [] for file in files}
+    errors = []
     for file in files:
         try:
             for number, line in jsonl.read_lines(file):
                 try:
                     row = json.loads(line)
                     for template, path in zip(templates, labels, strict=True):
-                        if (said := labelled(row, path)) is not None:
-                            own = str(field_value(row, group)) if group else f"{file.name}:{number}"
-                            found[file].append(Example(fill_template(template, row), said, own))
+                        if (label := labelled(row, path)) is not None:
+                            name = str(field_value(row, group)) if group else f"{file.name}:{number}"
+                            read[file].append(Example(fill_template(template, row), label, name))
                 except (ValueError, KeyError) as error:
                     missing = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
-                    wrong.append(f"[{key}] files: {file}:{number}: {missing}")
-        except UserError as refusal:
-            wrong += [f"[{key}] files: {line}" for line in refusal.lines]
-    if wrong:
-        raise UserError(wrong)
-    return found
+                    errors.append(f"[{key}] files: {file}:{number}: {missing}")
+        except UserError as error:
+            errors += [f"[{key}] files: {line}" for line in error.lines]
+    if errors:
+        raise UserError(errors)
+    return read
 
 
 def as_tuple(value: str | Sequence[str]) -> tuple[str, ...]:
@@ -80,32 +85,33 @@ def as_tuple(value: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def paired_settings(templates: Sequence[str], labels: Sequence[str], key: str) -> list[str]:
-    """What is wrong with `text` and `label` as settings; nothing when there is a label for each text and texts differ in names of keys alone."""
-    wrong = []
+    """Error lines for the settings `text` and `label`: there must be a label for each text, and texts may
+    differ in names of keys only."""
+    errors = []
     if not templates or len(labels) != len(templates):
-        wrong.append(
+        errors.append(
             f"[{key}] label: {len(labels)} keys for {len(templates)} of text; give one each, and at least one"
         )
     if len({FIELD.sub("{}", template) for template in templates}) > 1:
-        wrong.append(
+        errors.append(
             f"[{key}] text: {', '.join(map(repr, templates))} differ in more than names of keys; a classifier reads all texts alike"
         )
-    return wrong
+    return errors
 
 
 def labelled(row: Any, path: str) -> float | None:
     """A line's label from 0 to 1; None when it has none. Raises ValueError for anything else."""
     if not isinstance(row, Mapping):
-        raise ValueError(f"a JSON object was expected, got {json.dumps(row)[:40]}")
+        raise ValueError(f"must be a JSON object, not {json.dumps(row)[:40]}")
     try:
-        said = field_value(row, path)
+        label = field_value(row, path)
     except KeyError:
         return None
-    if said is None:
+    if label is None:
         return None
-    if not isinstance(said, bool | int | float) or not 0 <= said <= 1:
-        raise ValueError(f"{path} = {json.dumps(said)}: true, false or a number from 0 to 1 was expected")
-    return float(said)
+    if not isinstance(label, bool | int | float) or not 0 <= label <= 1:
+        raise ValueError(f"{path} = {json.dumps(label)}: must be true, false or a number from 0 to 1")
+    return float(label)
 
 
 def is_held_out(group: str, share: float) -> bool:
@@ -114,7 +120,8 @@ def is_held_out(group: str, share: float) -> bool:
 
 
 def roc_auc(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
-    """Area under the ROC curve: how often a text labelled 0.5 and more scores above one labelled less; ties count half. Both kinds must be there."""
+    """Area under the ROC curve: how often a text labelled 0.5 and more scores above one labelled less; ties
+    count half. There must be texts of both kinds. By ranks: Mann-Whitney's U over the number of pairs."""
     yes = labels >= 0.5
     ranks = stats.rankdata(scores)
     return float((ranks[yes].sum() - yes.sum() * (yes.sum() + 1) / 2) / (yes.sum() * (~yes).sum()))
@@ -129,14 +136,14 @@ def tree(tokenizer: Any, text: str, longest: int) -> Tree:
 @torch.no_grad()
 def scores(scorer: Scorer, trees: Sequence[Tree], tokens: int = 4096) -> np.ndarray[Any, Any]:
     """Log odds of yes, in the trees' order; `tokens` per forward."""
-    found: list[np.ndarray[Any, Any]] = []
-    held: list[Tree] = []
-    for number, one in enumerate(trees):
-        held.append(one)
-        if sum(map(len, held)) >= tokens or number == len(trees) - 1:
-            found.append(scorer.scores(pack(held, 128)).cpu().numpy())
-            held = []
-    return np.concatenate(found) if found else np.zeros(0)
+    parts: list[np.ndarray[Any, Any]] = []
+    batch: list[Tree] = []
+    for number, text_tree in enumerate(trees):
+        batch.append(text_tree)
+        if sum(map(len, batch)) >= tokens or number == len(trees) - 1:
+            parts.append(scorer.scores(pack(batch, 128)).cpu().numpy())
+            batch = []
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def classifier_info(folder: Path) -> dict[str, Any]:
@@ -156,8 +163,8 @@ class Classifier:
     """A trained classifier for use: probabilities of yes for rows."""
 
     def __init__(self, folder: Path) -> None:
-        known = classifier_info(folder)
-        self.template, self.longest = str(known["text"]), int(known["longest"])
+        info = classifier_info(folder)
+        self.template, self.longest = str(info["text"]), int(info["longest"])
         self.tokenizer = checkpoints.tokenizer(folder)
         self.scorer = checkpoints.load_scorer(folder).freeze()
 

@@ -1,10 +1,13 @@
-"""The most common shape of decoder, run without gradients in few operations: norm, attention, norm, gated MLP, with rotary positions.
+"""The most common shape of decoder, run without gradients in few operations: norm, attention, norm, gated
+MLP, with rotary positions.
 
 Legend: R rows, T tokens a row, N = R*T, d hidden size, H heads, G key heads, D head size, L keys.
 
-A family's own module calls some 60 small operations a block; while sampling a handful of tokens they take longer than the matrix products. Here a block
-is about 20: q, k and v come from one product, and so do gate and up. Which models have this shape is not a list of names: the children of each block
-decide, and then a comparison with the family's own code (`agrees`). Whatever differs runs through its own code.
+A family's own module calls some 60 small operations a block; while sampling a handful of tokens they take
+longer than the matrix products. Here a block is about 20: q, k and v come from one product, and so do gate
+and up. Which models have this shape is not a list of names: the children of each block decide
+(`has_fusable_shape`), and then a comparison with the family's own code (`matches_reference`). Whatever
+differs runs through its own code.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ MLP = {"gate_proj", "up_proj", "down_proj", "act_fn"}
 
 
 class PrepackedLinear(nn.Module):
-    """A frozen bf16 linear layer whose weight lies in the matrix library's own order: 1.2 to 1.7 times as fast at sampling's batch sizes."""
+    """A frozen bf16 linear layer whose weight lies in oneDNN's own order: 1.2 to 1.7 times as fast at
+    sampling's batch sizes, because it is not rearranged at every product."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__()
@@ -57,31 +61,32 @@ def packable(weight: torch.Tensor) -> bool:
 
 
 def frozen_linear(*layers: Any) -> nn.Module:
-    """One frozen layer that gives the outputs of several with the same input, one after another."""
+    """One frozen layer that gives the outputs of several with the same input, side by side: (..., sum of
+    their sizes)."""
     weight = torch.cat([layer.weight.detach() for layer in layers]) if len(layers) > 1 else layers[0].weight
     bias = None if layers[0].bias is None else torch.cat([layer.bias.detach() for layer in layers])
     return (PrepackedLinear if packable(weight) else PlainLinear)(weight, bias)
 
 
-class Block(NamedTuple):
+class FusedBlock(NamedTuple):
     """One block's frozen parts."""
 
-    norm: tuple[torch.Tensor, float]
-    qkv: nn.Module
-    out: nn.Module
-    second_norm: tuple[torch.Tensor, float]
-    gate_up: nn.Module
-    down: nn.Module
+    attention_norm: tuple[torch.Tensor, float]  # weight (d,) and epsilon
+    qkv: nn.Module  # d -> (H + 2 G) D
+    out: nn.Module  # H D -> d
+    mlp_norm: tuple[torch.Tensor, float]
+    gate_up: nn.Module  # d -> 2 f
+    down: nn.Module  # f -> d
     activation: Any
-    heads: int
-    groups: int
-    size: int
+    heads: int  # H
+    groups: int  # G
+    size: int  # D
     scaling: float
-    kind: str | None  # which of the masks, when there are several
+    mask_kind: str | None  # which of the masks, when there are several
 
 
 def has_fusable_shape(blocks: list[Any]) -> bool:
-    """Whether all blocks have the parts this file knows, and no other."""
+    """Whether all blocks have the parts this file knows, and no others."""
     return all(
         {name for name, _ in block.named_children()} == BLOCK
         and {name for name, _ in block.self_attn.named_children()} == ATTENTION
@@ -104,10 +109,10 @@ class FusedBlocks:
         self.rotary = rotary
 
     @staticmethod
-    def _block(block: Any, kind: str | None) -> Block:
+    def _block(block: Any, kind: str | None) -> FusedBlock:
         attention, mlp = block.self_attn, block.mlp
         size = int(attention.head_dim)
-        return Block(
+        return FusedBlock(
             _norm(block.input_layernorm),
             frozen_linear(attention.q_proj, attention.k_proj, attention.v_proj),
             frozen_linear(attention.o_proj),
@@ -127,25 +132,28 @@ class FusedBlocks:
     ) -> torch.Tensor:
         """(R, T, d) -> (R, T, d)."""
         rows, length, width = states.shape
+        # Rotary positions turn each pair (x1, x2) of a head's halves: (x1 cos - x2 sin, x2 cos + x1 sin).
+        # With the minus sign put into sin's first half that is x * cos + (x2, x1) * sin, one multiplication
+        # and one addcmul.
         cos, sin = self.rotary(states, positions)  # (R, T, D)
         half = cos.shape[-1] // 2
         cos, sin = cos[:, :, None], torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)[:, :, None]
-        if length == 1:
+        if length == 1:  # a decoding step: its masks are small, and one addition is faster than a masked fill
             masks = additive_mask(masks, states.dtype)
-        x = states.reshape(rows * length, width)
+        x = states.reshape(rows * length, width)  # (N, d): the residual stream
         for number, block in enumerate(self.blocks):
-            qkv = block.qkv(F.rms_norm(x, (width,), *block.norm)).view(rows, length, -1, block.size)
-            both = qkv[:, :, : block.heads + block.groups]
-            turned = both.unflatten(-1, (2, half)).flip(-2).flatten(-2)  # (x2, x1): the sign stands in `sin`
-            both = torch.addcmul(both * cos, turned, sin)
-            query, key = both[:, :, : block.heads].transpose(1, 2), both[:, :, block.heads :].transpose(1, 2)
+            qkv = block.qkv(F.rms_norm(x, (width,), *block.attention_norm)).view(rows, length, -1, block.size)
+            qk = qkv[:, :, : block.heads + block.groups]  # (R, T, H + G, D): queries and keys turn alike
+            swapped = qk.unflatten(-1, (2, half)).flip(-2).flatten(-2)  # (x2, x1)
+            qk = torch.addcmul(qk * cos, swapped, sin)
+            query, key = qk[:, :, : block.heads].transpose(1, 2), qk[:, :, block.heads :].transpose(1, 2)
             value = qkv[:, :, block.heads + block.groups :].transpose(1, 2)
             if cache is not None:
                 key, value = cache.update(key, value, number)
-            mask = masks[block.kind] if isinstance(masks, dict) else masks
+            mask = masks[block.mask_kind] if isinstance(masks, dict) else masks
             out, _ = attention(self, query, key, value, mask, block.scaling)
             x = x + block.out(out.reshape(rows * length, -1))
-            gate, up = block.gate_up(F.rms_norm(x, (width,), *block.second_norm)).chunk(2, dim=-1)
+            gate, up = block.gate_up(F.rms_norm(x, (width,), *block.mlp_norm)).chunk(2, dim=-1)
             x = x + block.down(block.activation(gate) * up)
         x = x if self.final is None else F.rms_norm(x, (width,), *self.final)
         return x.view(rows, length, width)
@@ -156,18 +164,21 @@ def _norm(norm: Any) -> tuple[torch.Tensor, float]:
 
 
 def additive_mask(masks: Any, dtype: torch.dtype) -> Any:
-    """True where seen -> 0 where seen and minus infinity elsewhere: adding it is one operation a block, masking two."""
+    """True where seen -> 0 there and minus infinity elsewhere: adding it is one operation a block, masking
+    takes two. At a decoding step every row sees at least its own token, so no softmax is over minus
+    infinities alone."""
     if isinstance(masks, dict):
         return {kind: additive_mask(mask, dtype) for kind, mask in masks.items()}
     return torch.zeros(masks.shape, dtype=dtype, device=masks.device).masked_fill_(~masks, float("-inf"))
 
 
 @torch.no_grad()
-def matches_reference(lean: FusedBlocks, own: Any, width: int, dtype: torch.dtype, masks: Any) -> bool:
-    """Whether this file's blocks give what the family's own give, within rounding: random states in two rows at different positions.
-    `own(states, positions, masks)` runs the family's code; `masks` makes its masks from a function of the window."""
-    draw = torch.Generator().manual_seed(1)
-    states = torch.randn(2, 6, width, generator=draw).to(hardware.device(), dtype)
+def matches_reference(fused: FusedBlocks, reference: Any, width: int, dtype: torch.dtype, masks: Any) -> bool:
+    """Whether this file's blocks give what the family's own give, within rounding: random states in two rows
+    at different positions. `reference(states, positions, masks)` runs the family's code; `masks` makes its
+    masks from a function of the window."""
+    generator = torch.Generator().manual_seed(1)
+    states = torch.randn(2, 6, width, generator=generator).to(hardware.device(), dtype)
     order = torch.arange(6, device=hardware.device())
     positions = torch.stack([order, order + 40])
 
@@ -175,6 +186,7 @@ def matches_reference(lean: FusedBlocks, own: Any, width: int, dtype: torch.dtyp
         seen = order[:, None] >= order
         return (seen if window is None else seen & (order[:, None] - order < window)).expand(2, 1, 6, 6)
 
-    wanted, found = own(states, positions, masks(mask)).float(), lean(states, positions, masks(mask)).float()
-    allowed = 0.03 if dtype == torch.bfloat16 else 1e-4
-    return bool((wanted - found).norm() <= allowed * wanted.norm())
+    expected = reference(states, positions, masks(mask)).float()
+    actual = fused(states, positions, masks(mask)).float()
+    tolerance = 0.03 if dtype == torch.bfloat16 else 1e-4
+    return bool((expected - actual).norm() <= tolerance * expected.norm())

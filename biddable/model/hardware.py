@@ -1,4 +1,5 @@
-"""Where tensors live and in which precision they are multiplied: the only place that asks what this machine has."""
+"""Where tensors live and in which precision they are multiplied: the only place that asks what this machine
+has."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ import torch
 
 @cache
 def device() -> torch.device:
-    """The accelerator when there is one, else the CPU. Every network, and every tensor that meets one, lives here."""
+    """The accelerator when there is one, else the CPU. Every network, and every tensor that meets one, lives
+    here."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

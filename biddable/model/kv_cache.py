@@ -39,14 +39,15 @@ class PrefillCache(Cache):
 
 
 class KVCache(Cache):
-    """Rows of keys and values, one for each answer being sampled, each at its own position and written in place.
+    """Rows of keys and values, one for each answer being sampled, each at its own position and written in
+    place.
 
-    A step runs over the first n rows, so those in use must stand at the front: whoever empties a row moves another
-    one into it (`move`). The cache starts small and grows by doubling (`reserve`). Keys lie transposed, (R, G, D, L),
-    as the product with a query reads them; values (R, G, L, D).
+    A step runs over the first n rows, so those in use must stand at the front: whoever empties a row moves
+    another one into it (`move`). The cache starts small and grows by doubling (`reserve`). Keys lie
+    transposed, (R, G, D, L), as the product with a query reads them; values (R, G, L, D).
 
-    What a row held before is never erased. It cannot be seen either: `mask` ends at the row's present position, and
-    every position up to there has been written since the row was last given away.
+    What a row held before is never erased. It cannot be seen either: `mask` ends at the row's present
+    position, and every position up to there has been written since the row was last given away.
     """
 
     def __init__(self, rows: int = 4, length: int = 128) -> None:
@@ -102,7 +103,8 @@ class KVCache(Cache):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> Pair:
-        """Write this step's keys and values (n, G, 1, D) and return all up to here: (n, G, columns, D) both."""
+        """Write this step's keys and values (n, G, 1, D) and return all up to here: (n, G, columns, D)
+        both."""
         keys, values = self.keys[layer_idx], self.values[layer_idx]
         keys[self._index, :, :, self.positions] = key_states[:, :, 0]
         values[self._index, :, self.positions] = value_states[:, :, 0]
@@ -113,7 +115,8 @@ class KVCache(Cache):
         return self.columns - 1
 
     def mask(self, window: int | None = None) -> torch.Tensor:
-        """(n, 1, 1, columns) bool: the columns each row's token sees, its own included. `window`: how many at most."""
+        """(n, 1, 1, columns) bool: the columns each row's token sees, its own included. `window`: how many at
+        most."""
         columns = torch.arange(self.columns, device=self.positions.device)
         seen = columns <= self.positions[:, None]
         if window is not None:

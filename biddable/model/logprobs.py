@@ -1,4 +1,5 @@
-"""Log-probabilities of answer tokens from hidden states, without ever holding a (T, V) float tensor of the whole batch.
+"""Log-probabilities of answer tokens from hidden states, without ever holding a (T, V) float tensor of the
+whole batch.
 
 Legend: N counted positions, d hidden size, V vocabulary, chunk: positions per matrix product.
 """
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 
 class LMHead(NamedTuple):
@@ -19,34 +21,34 @@ class LMHead(NamedTuple):
     scale: float  # cohere multiplies, granite divides
     softcap: float | None  # gemma2: c * tanh(logits / c)
     packed: Callable[[torch.Tensor], torch.Tensor] | None = (
-        None  # the same product, faster, of a head that does not train
+        None  # the product h Wᵀ + b of a head that does not train, faster
     )
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(..., d) -> (..., V) in fp32 (the product itself runs in the weights' dtype)."""
-        own = self.packed or (lambda h: torch.nn.functional.linear(h, self.weight, self.bias))
-        return self.shaped(own(hidden).float())
-
-    def shaped(self, out: torch.Tensor) -> torch.Tensor:
-        """Apply scale and softcap to raw fp32 logits."""
+        out = self.packed(hidden) if self.packed else F.linear(hidden, self.weight, self.bias)
+        logits = out.float()
         if self.scale != 1.0:
-            out = out * self.scale
+            logits = logits * self.scale
         if self.softcap is not None:
-            out = torch.tanh(out / self.softcap) * self.softcap
-        return out
+            logits = torch.tanh(logits / self.softcap) * self.softcap
+        return logits
 
 
 CHUNK = 128
-"""Positions per product: 256 x 49k logits in fp32 are 50 MB."""
+"""Positions per product: 128 x 49k logits in fp32 are 25 MB."""
 
 
 def token_logprobs(
     hidden: torch.Tensor, target: torch.Tensor, head: LMHead
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """log p(target | hidden) and the entropy of that distribution, both (N,) fp32 in nats; only the first carries gradients.
+    """hidden (N, d), target (N,) -> log p(target | hidden) and the entropy of that distribution, both (N,)
+    fp32 in nats. Only the first carries gradients.
 
-    The gradient of each token's log-probability with respect to its hidden state is one vector, Wᵀ(onehot - p), so it is worked out while the
-    logits exist and kept (N, d); the logits themselves are not. A head that trains has its own gradient by making the logits a second time.
+    Plain autograd would keep (N, V) probabilities until the backward pass. But the gradient of one token's
+    log-probability by its hidden state is one vector, (onehot - p) W, whatever gradient comes from above:
+    that only scales it. So it is worked out while the logits exist, and (N, d) is kept. For a head that
+    trains the logits are computed a second time in the backward pass.
     """
     if not torch.is_grad_enabled() or not (hidden.requires_grad or head.weight.requires_grad):
         parts = [_forward(h, t, head) for h, t in zip(hidden.split(CHUNK), target.split(CHUNK), strict=True)]
@@ -58,59 +60,64 @@ def token_logprobs(
 def _forward(
     hidden: torch.Tensor, target: torch.Tensor, head: LMHead
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(n, d), (n,) -> log-probability (n,), entropy (n,), probabilities (n, V); all fp32. The softmax is one pass over memory; the normaliser
-    comes from its largest value, which is never small."""
+    """(n, d), (n,) -> log-probability (n,), entropy (n,), probabilities (n, V); all fp32."""
     logits = head.logits(hidden)
     probabilities = logits.softmax(dim=-1)
+    # logsumexp without another pass of exp over V: log p_max = logit_max - normaliser, and p_max >= 1/V is
+    # far from 0, so its logarithm is exact where that of a small probability would not be
     normaliser = logits.amax(dim=-1) - probabilities.amax(dim=-1).log()
     logp = logits.gather(1, target[:, None])[:, 0] - normaliser
-    mean = torch.bmm(probabilities[:, None], logits[:, :, None])[:, 0, 0]
+    mean = torch.bmm(probabilities[:, None], logits[:, :, None])[
+        :, 0, 0
+    ]  # of the logits under p; entropy = normaliser - mean
     return logp, normaliser - mean, probabilities
 
 
 class _TokenLogp(torch.autograd.Function):
-    """Forward keeps each token's gradient direction; see `token_logp`."""
+    """Forward keeps each token's gradient direction; see `token_logprobs`."""
 
     @staticmethod
     def forward(
         ctx: Any, hidden: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, head: LMHead
     ) -> Any:
-        found, spread, directions = [], [], []
+        logps, entropies, directions = [], [], []
         for h, t in zip(hidden.split(CHUNK), target.split(CHUNK), strict=True):
             logp, entropy, probabilities = _forward(h, t, head)
-            found.append(logp)
-            spread.append(entropy)
+            logps.append(logp)
+            entropies.append(entropy)
             if hidden.requires_grad:
-                directions.append(_downhill(h, t, probabilities, head).to(weight.dtype) @ weight)
+                directions.append(_by_raw_logits(h, t, probabilities, head).to(weight.dtype) @ weight)
         ctx.head = head
         ctx.save_for_backward(hidden, target, weight, torch.cat(directions) if directions else None)
-        entropies = torch.cat(spread)
-        ctx.mark_non_differentiable(entropies)
-        return torch.cat(found), entropies
+        entropy = torch.cat(entropies)
+        ctx.mark_non_differentiable(entropy)
+        return torch.cat(logps), entropy
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> Any:
         hidden, target, weight, directions = ctx.saved_tensors
         head: LMHead = ctx.head
-        for_hidden = (
-            None if directions is None else (gradient[:, None] * -directions.float()).to(hidden.dtype)
-        )
+        for_hidden = None if directions is None else (gradient[:, None] * directions.float()).to(hidden.dtype)
         for_weight = None
         if ctx.needs_input_grad[2]:
             for_weight = torch.zeros_like(weight, dtype=torch.float32)
             for h, t, g in zip(hidden.split(CHUNK), target.split(CHUNK), gradient.split(CHUNK), strict=True):
-                rows = _downhill(h, t, _forward(h, t, head)[2], head) * -g[:, None]
+                rows = _by_raw_logits(h, t, _forward(h, t, head)[2], head) * g[:, None]
                 for_weight += rows.to(weight.dtype).T @ h
             for_weight = for_weight.to(weight.dtype)
         return for_hidden, None, for_weight, None
 
 
-def _downhill(
+def _by_raw_logits(
     hidden: torch.Tensor, target: torch.Tensor, probabilities: torch.Tensor, head: LMHead
 ) -> torch.Tensor:
-    """(n, V): minus the derivative of the log-probability by the raw logits h Wᵀ + b. Writes into `probabilities`."""
-    rows = probabilities.scatter_add_(1, target[:, None], -torch.ones_like(probabilities[:, :1]))
+    """(n, V): the derivative of the log-probability by the raw logits h Wᵀ + b. Overwrites
+    `probabilities`."""
+    rows = probabilities.neg_().scatter_add_(
+        1, target[:, None], torch.ones_like(probabilities[:, :1])
+    )  # onehot - p
     if head.softcap is not None:
-        raw = torch.nn.functional.linear(hidden, head.weight, head.bias).float() * head.scale
+        # chain rule through c tanh(x / c), whose derivative is 1 - tanh^2(x / c)
+        raw = F.linear(hidden, head.weight, head.bias).float() * head.scale
         rows = rows * (1 - torch.tanh(raw / head.softcap) ** 2)
     return rows * head.scale if head.scale != 1.0 else rows

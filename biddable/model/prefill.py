@@ -23,8 +23,8 @@ FAMILY_TOKENS = 256
 
 @dataclass(frozen=True)
 class Prefilled:
-    """A prompt that has run: keys and values (G, P, D) of each layer of trunk and branch, the logits behind its last
-    token, and its trunk outputs where they are kept."""
+    """A prompt that has run: keys and values (G, P, D) of each layer of trunk and branch, the logits behind
+    its last token, and its trunk outputs where they are kept."""
 
     trunk: list[Pair]
     branch: list[Pair]
@@ -34,9 +34,9 @@ class Prefilled:
 
 @torch.no_grad()
 def prefill(policy: Policy, prompts: Sequence[Ids], keep_trunk: bool) -> list[Prefilled]:
-    """Run all prompts in one forward. What all of them begin with, such as a chat template's system message, runs
-    once a row and not once a prompt. Keys, values and trunk outputs are copies, so that no prompt
-    keeps the whole batch in memory."""
+    """Run all prompts in one forward. What all of them begin with, such as a chat template's system message,
+    runs once a row and not once a prompt. Keys, values and trunk outputs are copies, so that no prompt keeps
+    the whole batch in memory."""
     shared = shared_prefix(prompts)
     trees = _families(prompts, shared)
     packed = pack(trees, row_tokens=128)
@@ -53,7 +53,8 @@ def prefill(policy: Policy, prompts: Sequence[Ids], keep_trunk: bool) -> list[Pr
         tree_rows, columns = (packed.tree == number).nonzero(as_tuple=True)
         row, start = int(tree_rows[0]), shared
         for ids in tree.answers:
-            # a prompt's tokens: the shared beginning, then its own part, which stands somewhere behind it in the row
+            # a prompt's tokens: the shared beginning, then its own part, which stands somewhere behind it in
+            # the row
             columns_of_prompt = torch.cat([columns[:shared], columns[start : start + len(ids)]])
             start += len(ids)
             trunk_pairs, branch_pairs = (
@@ -72,8 +73,8 @@ def prefill(policy: Policy, prompts: Sequence[Ids], keep_trunk: bool) -> list[Pr
 
 
 def shared_prefix(prompts: Sequence[Ids]) -> int:
-    """How many tokens all prompts begin with; 0 when they are too few to save anything. Every prompt keeps at least
-    its last token for itself, because its logits are read there."""
+    """How many tokens all prompts begin with; 0 when they are too few to save anything. Every prompt keeps at
+    least its last token for itself, because its logits are read there."""
     shortest = min(prompts, key=len)
     count = 0
     while count < len(shortest) - 1 and all(prompt[count] == shortest[count] for prompt in prompts):
@@ -82,8 +83,9 @@ def shared_prefix(prompts: Sequence[Ids]) -> int:
 
 
 def _families(prompts: Sequence[Ids], shared: int) -> list[Tree]:
-    """The prompts, in their order, as trees: the shared beginning stands as prompt, the rests as its answers. A tree
-    takes neighbours until it holds FAMILY_TOKENS. Prompts that share nothing are trees of their own."""
+    """The prompts, in their order, as trees: the shared beginning stands as prompt, the rests as its answers.
+    A tree takes neighbours until it holds FAMILY_TOKENS. Prompts that share nothing are trees of their
+    own."""
     if not shared:
         return [Tree((), (tuple(prompt),)) for prompt in prompts]
     families: list[list[Ids]] = [[]]

@@ -1,4 +1,5 @@
-"""A random small model in an ordinary folder, made in process: for tests, for `configs/tiny.toml`, for looking at the loop without waiting."""
+"""A random small model in an ordinary folder, made in process: for tests, for `configs/tiny.toml`, for
+looking at the loop without waiting."""
 
 from __future__ import annotations
 
@@ -74,29 +75,30 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def tokenizer(pad_is_eos: bool = True, sentences: Sequence[str] = SENTENCES, size: int = 384) -> Any:
-    """A byte-level BPE tokenizer trained on a few sentences, with a chat template; by default its pad token is its end token."""
+    """A byte-level BPE tokenizer trained on a few sentences, with a chat template; by default its pad token
+    is its end token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    words = Tokenizer(models.BPE())
-    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    words.decoder = decoders.ByteLevel()
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    words.train_from_iterator(
+    backend.train_from_iterator(
         sentences,
         trainers.BpeTrainer(
             vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
         ),
     )
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=words,
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
         eos_token="<|im_end|>",
         bos_token="<|im_start|>",
         pad_token="<|im_end|>" if pad_is_eos else "<|pad|>",
     )
-    made.chat_template = TEMPLATE
-    return made
+    fast.chat_template = TEMPLATE
+    return fast
 
 
 def build_model(
@@ -121,20 +123,20 @@ def build_model(
         config.layer_types = ["full_attention"] * layers
     state = torch.get_rng_state()
     torch.manual_seed(seed)
-    made = transformers.AutoModelForCausalLM.from_config(config).eval()
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
     torch.set_rng_state(state)
-    return made
+    return model
 
 
 def save_random_model(
     folder: Path, seed: int = 1, layers: int = 4, family: str = "llama", pad_is_eos: bool = True
 ) -> Path:
     """Write a random model with its tokenizer as a plain transformers folder and return the folder."""
-    words = tokenizer(pad_is_eos)
-    made = build_model(family, layers, len(words), seed)
-    made.generation_config.eos_token_id = words.eos_token_id
-    made.config.eos_token_id = words.eos_token_id
+    backend = tokenizer(pad_is_eos)
+    model = build_model(family, layers, len(backend), seed)
+    model.generation_config.eos_token_id = backend.eos_token_id
+    model.config.eos_token_id = backend.eos_token_id
     folder.mkdir(parents=True, exist_ok=True)
-    made.save_pretrained(folder)
-    words.save_pretrained(folder)
+    model.save_pretrained(folder)
+    backend.save_pretrained(folder)
     return folder

@@ -1,12 +1,13 @@
-"""The sampler: answers from a policy, by continuous batching. Each answer under way has a row of the KV cache; a row
-that becomes free goes to whoever waits. `sample` runs a list of requests to its end; the server (`serve/engine/batch.py`)
-drives the same `Sampler` with requests that come and go.
+"""The sampler: answers from a policy, by continuous batching. Each answer under way has a row of the KV
+cache; a row that becomes free goes to whoever waits. `sample` runs a list of requests to its end; the server
+(`serve/engine/batch.py`) drives the same `Sampler` with requests that come and go.
 
 Legend: n rows in use, V vocabulary, d hidden size, P prompt tokens, T answer tokens.
 
-Every request has its own generator of random numbers, so an answer does not depend on how many neighbours it has or in
-which order they come: exactly in fp32, up to the matrix library's rounding, which may differ with the number of rows.
-In bf16 two logits closer than that rounding (about 2^-8 of their size) can swap, and the answer then goes another way.
+Every request has its own generator of random numbers, so an answer does not depend on how many neighbours it
+has or in which order they come: exactly in fp32, up to the matrix library's rounding, which may differ with
+the number of rows. In bf16 two logits closer than that rounding (about 2^-8 of their size) can swap, and the
+answer then goes another way.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class Request:
 
 @dataclass(frozen=True)
 class SampledAnswer:
-    """An answer. `logp` is each token's log-probability (nats) at temperature 1 with top-p off, as the sampler's own
-    forward saw it. The end-of-sequence token is one of the tokens."""
+    """An answer. `logp` is each token's log-probability (nats) at temperature 1 with top-p off, as the
+    sampler's own forward saw it. The end-of-sequence token is one of the tokens."""
 
     tokens: tuple[int, ...]
     finish: Finish
@@ -77,7 +78,8 @@ class Generation:
 
     @property
     def position(self) -> int:
-        """Where the last token drawn goes in the sequence; so many positions are in the cache before its forward."""
+        """Where the last token drawn goes in the sequence; so many positions are in the cache before its
+        forward."""
         return len(self.request.prompt) + len(self.tokens) - 1
 
     @property
@@ -94,7 +96,8 @@ class Generation:
 
 
 class Draw(NamedTuple):
-    """One token drawn for one answer, with its log-probability and those of the likeliest tokens, if it wants them."""
+    """One token drawn for one answer, with its log-probability and those of the likeliest tokens, if it wants
+    them."""
 
     generation: Generation
     token: int
@@ -103,12 +106,13 @@ class Draw(NamedTuple):
 
 
 class Sampler:
-    """One policy, its KV cache, and the answers it is sampling; at most `slots` at once, further requests wait.
+    """One policy, its KV cache, and the answers it is sampling; at most `slots` at once, further requests
+    wait.
 
-    A caller alternates `admit` (those who wait get free rows and their first token, from the prefill) and `step` (one
-    token for everybody in a row), and may `finish` or `cancel` an answer in between. With `prefill_ahead` prompts are
-    prefilled in large groups before rows are free for them: faster for a known list, but those under way would wait.
-    `rows` and `length` are the cache's first size.
+    A caller alternates `admit` (those who wait get free rows and their first token, from the prefill) and
+    `step` (one token for everybody in a row), and may `finish` or `cancel` an answer in between. With
+    `prefill_ahead` prompts are prefilled in large groups before rows are free for them: faster for a known
+    list, but those under way would wait. `rows` and `length` are the cache's first size.
     """
 
     def __init__(
@@ -127,8 +131,8 @@ class Sampler:
         self._completed: list[Generation] = []
 
     def add(self, request: Request, keep_trunk: bool = False, top_logprobs: int = 0) -> Generation:
-        """Queue a request. `keep_trunk`: keep the trunk's outputs (there are none with trunk = 0). `top_logprobs`:
-        so many likeliest tokens are reported at every draw."""
+        """Queue a request. `keep_trunk`: keep the trunk's outputs (there are none with trunk = 0).
+        `top_logprobs`: so many likeliest tokens are reported at every draw."""
         generation = Generation(request, keep_trunk and self.policy.trunk.blocks is not None, top_logprobs)
         self.waiting.append(generation)
         return generation
@@ -154,8 +158,8 @@ class Sampler:
 
     @torch.no_grad()
     def admit(self) -> list[Draw]:
-        """Give free rows to those who wait, first come first served, and draw their first tokens. There is at most
-        one prefill; whoever needs another one enters at the next call."""
+        """Give free rows to those who wait, first come first served, and draw their first tokens. There is at
+        most one prefill; whoever needs another one enters at the next call."""
         if not self.waiting or not self.free:
             return []
         if self.waiting[0].prefilled is None:
@@ -185,7 +189,8 @@ class Sampler:
         return self._draw([generations[row] for row in going], logits)
 
     def finish(self, generation: Generation, reason: Finish) -> None:
-        """End an answer with the token it has. Its row becomes free, now or when the trunk has seen that token."""
+        """End an answer with the token it has. Its row becomes free, now or when the trunk has seen that
+        token."""
         generation.finish = reason
         if not generation.lacks_hidden:
             self.free_row(generation)
@@ -199,7 +204,8 @@ class Sampler:
             self.free_row(generation)
 
     def free_row(self, generation: Generation) -> None:
-        """Take an answer's row of the KV cache from it. Who waits gets it; else `_close_gaps` moves the last row there."""
+        """Take an answer's row of the KV cache from it. Who waits gets it; else `_close_gaps` moves the last
+        row there."""
         assert generation.row is not None
         self.rows[generation.row] = None
         generation.row = None
@@ -207,8 +213,8 @@ class Sampler:
             self._completed.append(generation)
 
     def _prefill(self, count: int) -> None:
-        """Prefill for the next `count` who wait, but at most PREFILL_TOKENS. Neighbours with the same prompt, such as
-        the K answers to one, share its prefill, also those beyond `count`."""
+        """Prefill for the next `count` who wait, but at most PREFILL_TOKENS. Neighbours with the same prompt,
+        such as the K answers to one, share its prefill, also those beyond `count`."""
         groups: list[list[Generation]] = []
         tokens = 0
         for position, generation in enumerate(self.waiting):
@@ -246,7 +252,8 @@ class Sampler:
         return generation
 
     def _close_gaps(self) -> None:
-        """Move the last rows into the free ones, so that rows in use stand at the front and a step computes no other."""
+        """Move the last rows into the free ones, so that rows in use stand at the front and a step computes
+        no other."""
         for row in [row for row, generation in enumerate(self.rows) if generation is None]:
             while self.rows and self.rows[-1] is None:
                 self.rows.pop()
@@ -279,7 +286,8 @@ class Sampler:
         return out[:, 0]
 
     def _draw(self, generations: Sequence[Generation], logits: torch.Tensor) -> list[Draw]:
-        """The next token of each from its row of logits (n, V). Answers end here by their end token or length."""
+        """The next token of each from its row of logits (n, V). Answers end here by their end token or
+        length."""
         settings = [
             (
                 generation.uniforms[len(generation.tokens)],
@@ -310,9 +318,9 @@ def sample(
     keep_trunk: bool = False,
     progress: Callable[[int, int], None] = lambda answers, tokens: None,
 ) -> list[SampledAnswer]:
-    """Answers in the order of the requests, `slots` at once. `policy` should be frozen (`policy.freeze()`), which is
-    faster. Requests with the same prompt that follow each other share its prefill. `progress(answers, tokens)` is
-    called after every answer with what is complete so far."""
+    """Answers in the order of the requests, `slots` at once. `policy` should be frozen (`policy.freeze()`),
+    which is faster. Requests with the same prompt that follow each other share its prefill.
+    `progress(answers, tokens)` is called after every answer with what is complete so far."""
     if not requests:
         return []
     rows = min(slots, len(requests))
@@ -338,8 +346,8 @@ def draw(
     """Draw by inverse CDF: logits (n, V) fp32, the rest (n,) -> tokens (n,) and their log-probabilities at
     temperature 1 (n,).
 
-    The cumulative sum runs over blocks of words first and then inside one block: over all 49k words at once it costs
-    more than the network's last blocks.
+    The cumulative sum runs over blocks of words first and then inside one block: over all 49k words at once
+    it costs more than the network's last blocks.
     """
     n, vocabulary = logits.shape
     top = logits.amax(dim=-1, keepdim=True)
@@ -361,7 +369,8 @@ def draw(
     before = torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), torch.zeros_like(target))
     inside = tiles.gather(1, block[..., None].expand(n, 1, CDF_BLOCK))[:, 0]  # (n, CDF_BLOCK)
     offset = torch.searchsorted(inside.cumsum(dim=-1), target - before, right=True).clamp_(max=CDF_BLOCK - 1)
-    # two sums of the same weights round differently, so the target can lie beyond the block's last word of weight > 0
+    # two sums of the same weights round differently, so the target can lie beyond the block's last word of
+    # weight > 0
     offset = torch.where(inside.gather(1, offset) > 0, offset, inside.argmax(dim=-1, keepdim=True))
     drawn = block * CDF_BLOCK + offset
     tokens = torch.where(temperature[:, None] > 0, drawn, logits.argmax(dim=-1, keepdim=True))
@@ -369,8 +378,9 @@ def draw(
 
 
 def _nucleus(weights: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
-    """Weights with all but the smallest set of the likeliest tokens whose share reaches top_p set to 0 (Holtzman et
-    al. 2020). A token is in it when those before it have not reached top_p yet, so the likeliest always is."""
+    """Weights with all but the smallest set of the likeliest tokens whose share reaches top_p set to 0
+    (Holtzman et al. 2020). A token is in it when those before it have not reached top_p yet, so the likeliest
+    always is."""
     ordered, index = weights.sort(dim=-1, descending=True)
     shares = ordered / ordered.sum(dim=-1, keepdim=True)
     before = ordered.cumsum(dim=-1) / ordered.sum(dim=-1, keepdim=True) - shares
@@ -378,7 +388,8 @@ def _nucleus(weights: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
 
 
 def likeliest(logits: torch.Tensor, counts: Sequence[int]) -> list[tuple[tuple[int, float], ...]]:
-    """For each row of logits (n, V) its `count` likeliest tokens with their log-probabilities, the likeliest first."""
+    """For each row of logits (n, V) its `count` likeliest tokens with their log-probabilities, the likeliest
+    first."""
     most = max(counts, default=0)
     if most == 0:
         return [()] * len(counts)

@@ -1,11 +1,14 @@
-"""One trunk, many branches: a decoder cut at block `trunk`, and what stands on the cut: policies that speak, scorers that give one number.
+"""One trunk, many branches: a decoder cut at block `trunk`, and what stands on the cut: policies, which
+predict tokens, and scorers, which give one number.
 
 Legend: R rows, T tokens a row, N answer tokens, A answers, d hidden size, V vocabulary.
 
-Below the cut: embeddings and blocks, frozen, without gradients. Above: branches, each with its own copy of the remaining blocks and final norm. In
-transformers every decoder accepts `inputs_embeds`, so trunk and branch are both the family's own model class holding some of the blocks: nothing is
-written per family, and a family for which that is not exact is refused by name (Glaese et al. 2022 froze 64 of 80 blocks and tuned 16).
-`trunk = 0` is the ordinary case by the same code: the trunk is nothing, each branch is a whole model with its own embeddings.
+Below the cut: embeddings and blocks, frozen, without gradients. Above: branches, each with its own copy of
+the remaining blocks and final norm. In transformers every decoder accepts `inputs_embeds`, so trunk and
+branch are both the family's own model class holding some of the blocks: nothing is written per family, and a
+family for which that is not exact is refused by name (Glaese et al. 2022 froze 64 of 80 blocks and tuned 16).
+`trunk = 0` is the ordinary case by the same code: there is no trunk, and each branch is a complete model with
+its own embeddings.
 """
 
 from __future__ import annotations
@@ -24,24 +27,26 @@ from biddable.model.packing import PackedBatch, Tree, pack
 from biddable.run.config import UserError
 
 NORMS = ("norm", "final_layer_norm", "final_layernorm", "ln_f")
-"""What families call the norm behind the last block."""
+"""What families call the norm after the last block."""
 
 
 def frozen_copy(module: nn.Module) -> nn.Module:
-    """A copy of the module for use without gradients. It shares the parameters, except that bf16 linear layers on a CPU are packed."""
-    twin = copy.copy(module)
-    twin._parameters = dict(module._parameters)
-    twin._modules = {}
+    """A copy of the module for use without gradients. It shares the parameters, except that bf16 linear
+    layers on a CPU are prepacked."""
+    frozen = copy.copy(module)
+    frozen._parameters = dict(module._parameters)
+    frozen._modules = {}
     for name, child in module._modules.items():
         if type(child) is nn.Linear and packable(child.weight):
-            twin._modules[name] = PrepackedLinear(child.weight, child.bias)
+            frozen._modules[name] = PrepackedLinear(child.weight, child.bias)
         else:
-            twin._modules[name] = None if child is None else frozen_copy(child)
-    return twin
+            frozen._modules[name] = None if child is None else frozen_copy(child)
+    return frozen
 
 
 class DecoderBlocks(nn.Module):
-    """Some consecutive blocks of a decoder, as the family's own model class, with or without embeddings and final norm."""
+    """Some consecutive blocks of a decoder, as the family's own model class, with or without embeddings and
+    final norm."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -66,9 +71,10 @@ class DecoderBlocks(nn.Module):
         return result
 
     def freeze(self) -> DecoderBlocks:
-        """The same blocks for use without gradients, faster on a CPU. Later changes of this one's weights do not reach it."""
+        """The same blocks for use without gradients, faster on a CPU. Later changes of this one's weights do
+        not reach it: weights that train are copied, those that do not are shared."""
         if self.fusable is None:
-            self.fusable = self._agrees()
+            self.fusable = self._can_be_fused()
         trained = any(parameter.requires_grad for parameter in self.parameters())
         if not self.fusable:
             return (
@@ -76,26 +82,26 @@ class DecoderBlocks(nn.Module):
                 .requires_grad_(False)
                 .eval()
             )
-        still = DecoderBlocks(copy.copy(self.model))
-        still.model._modules = {
+        frozen = DecoderBlocks(copy.copy(self.model))
+        frozen.model._modules = {
             name: copy.deepcopy(child) if trained else child
             for name, child in self.model._modules.items()
-            if name != _blocks_name(self.model)
+            if name != blocks_name(self.model)
         }
-        still.fused = self._fuse()
-        return still.requires_grad_(False).eval() if trained else still
+        frozen.fused = self._fuse()
+        return frozen.requires_grad_(False).eval() if trained else frozen
 
     def _fuse(self) -> FusedBlocks:
         (norm,) = (n for n in NORMS if hasattr(self.model, n))
         model: Any = self.model
         kinds = getattr(model.config, "layer_types", None)
         return FusedBlocks(
-            list(getattr(model, _blocks_name(model))), getattr(model, norm), model.rotary_emb, kinds
+            list(getattr(model, blocks_name(model))), getattr(model, norm), model.rotary_emb, kinds
         )
 
-    def _agrees(self) -> bool:
+    def _can_be_fused(self) -> bool:
         model: Any = self.model
-        blocks = list(getattr(model, _blocks_name(model)))
+        blocks = list(getattr(model, blocks_name(model)))
         if not has_fusable_shape(blocks) or not hasattr(model, "rotary_emb"):
             return False
         weight = blocks[0].mlp.down_proj.weight
@@ -121,7 +127,9 @@ class DecoderBlocks(nn.Module):
         return {kind: mask(window if kind == "sliding_attention" else None) for kind in kinds}
 
 
-def _blocks_name(model: nn.Module) -> str:
+def blocks_name(model: nn.Module) -> str:
+    """The attribute that holds the model's blocks. Raises UserError for a family where it or the final norm
+    is not found."""
     depth = model.config.num_hidden_layers  # type: ignore[union-attr]
     names = [
         n for n, child in model.named_children() if isinstance(child, nn.ModuleList) and len(child) == depth
@@ -139,9 +147,10 @@ def family(model: nn.Module) -> str:
     return str(model.config.model_type)  # type: ignore[union-attr]
 
 
-def _part(model: nn.Module, start: int, stop: int) -> nn.Module:
-    """The family's model with blocks start..stop-1 only, sharing its parameters. Blocks are renumbered for the cache."""
-    name = _blocks_name(model)
+def _block_range(model: nn.Module, start: int, stop: int) -> nn.Module:
+    """The family's model with blocks start..stop-1 only, sharing its parameters. They are renumbered from 0,
+    because each half has a cache of its own."""
+    name = blocks_name(model)
     part = copy.copy(model)
     part._modules = dict(model._modules)
     blocks = list(getattr(model, name))[start:stop]
@@ -158,24 +167,27 @@ def _part(model: nn.Module, start: int, stop: int) -> nn.Module:
 
 
 def split_model(model: nn.Module, trunk: int) -> tuple[DecoderBlocks | None, DecoderBlocks]:
-    """Split the family's bare decoder into trunk and branch; the model given is used up. The two together are checked against it.
+    """Split the family's bare decoder (no head) into trunk and branch; the model passed in is not to be used
+    afterwards. The two together are compared with it on a few tokens.
 
     Raises UserError when `trunk` is out of range, or when the family does not split exactly.
     """
     depth = int(model.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
     if not 0 <= trunk < depth:
         raise UserError(f"trunk = {trunk}: this model has {depth} blocks; choose 0 to {depth - 1}")
-    _blocks_name(model)
-    whole = DecoderBlocks(model)
+    blocks_name(model)
+    uncut = DecoderBlocks(model)
     if trunk == 0:
-        return None, whole
+        return None, uncut
     probe = pack([Tree((5, 3, 8), ((2, 9), (4, 1, 7))), Tree((6,), ((3, 2),))], row_tokens=64)
     with torch.no_grad():
-        before = whole(whole.embed(probe.tokens), probe.positions, whole.masks(probe.mask))
-        lower, upper = _part(model, 0, trunk), _part(model, trunk, depth)
+        before = uncut(uncut.embed(probe.tokens), probe.positions, uncut.masks(probe.mask))
+        lower, upper = _block_range(model, 0, trunk), _block_range(model, trunk, depth)
         (norm,) = (n for n in NORMS if hasattr(model, n))
-        lower._modules[norm] = nn.Identity()
-        if hasattr(upper, "embedding_multiplier"):  # granite multiplies whatever comes in
+        lower._modules[norm] = nn.Identity()  # the final norm belongs to the branch
+        if hasattr(
+            upper, "embedding_multiplier"
+        ):  # granite multiplies its input, also if that is no embedding
             upper.embedding_multiplier = 1.0  # type: ignore[assignment]
         upper._modules = {k: v for k, v in upper._modules.items() if v is not model.get_input_embeddings()}  # type: ignore[operator]
         below, above = DecoderBlocks(lower), DecoderBlocks(upper)
@@ -191,7 +203,8 @@ def split_model(model: nn.Module, trunk: int) -> tuple[DecoderBlocks | None, Dec
 
 
 class Trunk:
-    """What all branches share: frozen blocks below the cut; with trunk = 0 it has no blocks and keeps nothing."""
+    """What all branches share: frozen blocks below the cut; with trunk = 0 it has no blocks and keeps
+    nothing."""
 
     def __init__(self, blocks: DecoderBlocks | None, fingerprint: str) -> None:
         self.blocks = None if blocks is None else blocks.freeze()
@@ -223,7 +236,8 @@ def branch_states(branch: DecoderBlocks, packed: PackedBatch, hidden: torch.Tens
 
 
 class Policy(nn.Module):
-    """Speaks: a branch with the language-model head. With tied embeddings and trunk > 0 the head is the trunk's and does not train."""
+    """A branch with the language-model head. With tied embeddings and trunk > 0 the head is the trunk's and
+    does not train."""
 
     def __init__(
         self,
@@ -241,9 +255,9 @@ class Policy(nn.Module):
             or 1.0 / float(getattr(config, "logits_scaling", None) or 1.0)
         )
         self.softcap = getattr(config, "final_logit_softcapping", None)
-        still = packable(weight) and not weight.requires_grad
+        frozen = packable(weight) and not weight.requires_grad
         self.packed = (
-            PrepackedLinear(weight, bias) if still else None
+            PrepackedLinear(weight, bias) if frozen else None
         )  # a head that does not train is packed once, for all copies
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -255,31 +269,35 @@ class Policy(nn.Module):
         return LMHead(self.weight, self.bias, self.scale, self.softcap, self.packed)
 
     def logp(self, packed: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probability of every answer token and the entropy where it was drawn: (N,), (N,) fp32, nats; the head runs at these positions only."""
+        """Log-probability of every answer token, and the entropy of the distribution it was drawn from: (N,),
+        (N,) fp32, nats. The head runs at these positions only."""
         states = branch_states(self.branch, packed, self.trunk(packed))
         return token_logprobs(states[packed.source], packed.target, self.head)
 
-    def _on(self, branch: DecoderBlocks) -> Policy:
-        """The same policy on another branch made from its own; a head that trains or is tied to the branch's embeddings goes with it."""
-        other = copy.copy(self)
-        other._modules, other._parameters = dict(self._modules), dict(self._parameters)
-        other.branch = branch
+    def _with_branch(self, branch: DecoderBlocks) -> Policy:
+        """The same policy on a copy of its branch. A head that trains, or is tied to the branch's embeddings,
+        is copied too."""
+        policy = copy.copy(self)
+        policy._modules, policy._parameters = dict(self._modules), dict(self._parameters)
+        policy.branch = branch
         if self.trunk.depth == 0 or self.weight.requires_grad:
             pairs = zip(embeddings(self.branch), embeddings(branch), strict=True)
-            tied = [copied.weight for own, copied in pairs if own.weight is self.weight]
-            other.weight = tied[0] if tied else copy.deepcopy(self.weight)
-        return other
+            tied = [copied.weight for original, copied in pairs if original.weight is self.weight]
+            policy.weight = tied[0] if tied else copy.deepcopy(self.weight)
+        return policy
 
     def copy(self) -> Policy:
-        """A policy of its own on the same trunk with equal weights: copied, not shared. It runs the same operations, so the first KL is exactly 0."""
-        return self._on(copy.deepcopy(self.branch))
+        """A policy on the same trunk with copied weights. It runs the same operations, so its KL to this one
+        is exactly 0."""
+        return self._with_branch(copy.deepcopy(self.branch))
 
     def freeze(self) -> Policy:
-        """The same policy for use without gradients, faster on a CPU. Later changes of this one's weights do not reach it."""
-        still = self._on(self.branch.freeze()).requires_grad_(False)
-        if still.packed is None and packable(still.weight):
-            still.packed = PrepackedLinear(still.weight, still.bias)
-        return still
+        """The same policy for use without gradients, faster on a CPU. Later changes of this one's weights do
+        not reach it."""
+        frozen = self._with_branch(self.branch.freeze()).requires_grad_(False)
+        if frozen.packed is None and packable(frozen.weight):
+            frozen.packed = PrepackedLinear(frozen.weight, frozen.bias)
+        return frozen
 
 
 def embeddings(branch: DecoderBlocks) -> list[nn.Embedding]:
@@ -288,7 +306,8 @@ def embeddings(branch: DecoderBlocks) -> list[nn.Embedding]:
 
 
 class Scorer(nn.Module):
-    """Gives one number: a branch with a scalar head in fp32. As a reward model it is read at an answer's last token, as a value function before each."""
+    """A branch with a scalar head in fp32. A reward model is read at an answer's last token, a value function
+    before each."""
 
     def __init__(self, trunk: Trunk, branch: DecoderBlocks, weight: torch.Tensor, bias: torch.Tensor) -> None:
         super().__init__()
@@ -301,7 +320,8 @@ class Scorer(nn.Module):
         return states[positions].float() @ self.weight + self.bias
 
     def scores(self, packed: PackedBatch) -> torch.Tensor:
-        """(A,) fp32: the score at each answer's last real token (Ouyang et al. 2022, 3.5; never at padding)."""
+        """(A,) fp32: the score at each answer's last real token (Ouyang et al. 2022, 3.5; never at
+        padding)."""
         return self._read(packed, packed.last)
 
     def values(self, packed: PackedBatch) -> torch.Tensor:
@@ -323,7 +343,8 @@ class Scorer(nn.Module):
 
 
 def scorer_from(policy: Policy, generator: torch.Generator, deviation: float | None = None) -> Scorer:
-    """A new scorer on the policy's weights with a random head, of standard deviation 1/sqrt(d + 1) unless told (Stiennon et al. 2020, code)."""
+    """A new scorer from the policy's weights, with a random head of standard deviation `deviation`; none:
+    1/sqrt(d + 1) (Stiennon et al. 2020, code)."""
     branch = copy.deepcopy(policy.branch)
     size = int(policy.weight.shape[1])
     deviation = (size + 1) ** -0.5 if deviation is None else deviation

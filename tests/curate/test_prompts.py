@@ -220,7 +220,7 @@ def test_an_unknown_language_or_model_is_refused(tmp_path: Path) -> None:
 
 def test_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "CHUNK_BYTES", 9000)
-    monkeypatch.setattr(stage, "ROWS", 100)
+    monkeypatch.setattr(stage, "BATCH_ROWS", 100)
     folder = put(
         tmp_path / "in",
         many(80) + [prompt(1000 + n, f"user-{n}", f"{w} {PERSONAL}") for n, w in enumerate(WORDS)],

@@ -34,44 +34,48 @@ ROWS = [
 def test_agreement_by_hand() -> None:
     """Item x: 1 2 3 against 1 3 2: the pairs (0,1), (0,2) alike, (1,2) not: 2 of 3. Item y: 1 1 against 1 2: a tie, nothing to compare.
     Item z: 2 1 against 2 1: 1 of 1. Together 3 of 4."""
-    found = agreement.pairwise(ROWS)
+    found = agreement.agreement_summary(ROWS)
     assert found["agreement"] == 0.75 and found["agreement_pairs"] == 4
     assert found["agreement_low"] <= 0.75 <= found["agreement_high"]
 
 
 def test_a_tie_may_be_something_to_agree_on() -> None:
     """As above, but item y's pair counts as differing: 3 of 5. Twice 1 1: both say equal, 1 of 1."""
-    found = agreement.share_with_ties(agreement.couples(Ranking(*row) for row in ROWS))
+    found = agreement.pairwise_agreement_with_ties(agreement.ranking_pairs(Ranking(*row) for row in ROWS))
     assert found is not None and (found.value, found.number, found.items) == (0.6, 5, 3)
-    both = agreement.share_with_ties(
-        agreement.couples([Ranking("x", "a", (1, 1)), Ranking("x", "b", (1, 1))])
+    both = agreement.pairwise_agreement_with_ties(
+        agreement.ranking_pairs([Ranking("x", "a", (1, 1)), Ranking("x", "b", (1, 1))])
     )
     assert both is not None and both.value == 1
 
 
 def test_three_labelers_are_three_couples() -> None:
     """Orders of one pair: <, <, >. Couples: alike, not, not: 1 of 3."""
-    found = agreement.pairwise([("x", "a", (1, 2)), ("x", "b", (1, 2)), ("x", "c", (2, 1))])
+    found = agreement.agreement_summary([("x", "a", (1, 2)), ("x", "b", (1, 2)), ("x", "c", (2, 1))])
     assert found["agreement"] == 1 / 3 and found["agreement_pairs"] == 3
 
 
 def test_interval_is_over_items() -> None:
     """One item: every resample is that item, so the interval is the point. Two items, all right and all wrong: the resamples are 0, 1/2 or 1."""
-    one = agreement.pairwise(ROWS[:2])
+    one = agreement.agreement_summary(ROWS[:2])
     assert one["agreement_low"] == one["agreement"] == one["agreement_high"] == 2 / 3
-    two = agreement.pairwise([("x", "a", (1, 2)), ("x", "b", (1, 2)), ("y", "a", (1, 2)), ("y", "b", (2, 1))])
+    two = agreement.agreement_summary(
+        [("x", "a", (1, 2)), ("x", "b", (1, 2)), ("y", "a", (1, 2)), ("y", "b", (2, 1))]
+    )
     assert (two["agreement_low"], two["agreement"], two["agreement_high"]) == (0.0, 0.5, 1.0)
-    assert agreement.pairwise(ROWS, seed=3) == agreement.pairwise(ROWS, seed=3)
+    assert agreement.agreement_summary(ROWS, seed=3) == agreement.agreement_summary(ROWS, seed=3)
 
 
 def test_only_order_counts_and_only_between_two_people() -> None:
-    dense = agreement.pairwise([("x", "a", (1, 1, 2)), ("x", "b", (1, 2, 3))])
-    assert dense == agreement.pairwise([("x", "a", (1, 1, 3)), ("x", "b", (1, 2, 3))])
-    assert agreement.pairwise(ROWS[2:4]) == {}
-    assert agreement.pairwise([]) == {}
-    assert agreement.pairwise([("x", "a", (1, 2)), ("x", "a", (2, 1))]) == {}  # nobody agrees with themselves
+    dense = agreement.agreement_summary([("x", "a", (1, 1, 2)), ("x", "b", (1, 2, 3))])
+    assert dense == agreement.agreement_summary([("x", "a", (1, 1, 3)), ("x", "b", (1, 2, 3))])
+    assert agreement.agreement_summary(ROWS[2:4]) == {}
+    assert agreement.agreement_summary([]) == {}
+    assert (
+        agreement.agreement_summary([("x", "a", (1, 2)), ("x", "a", (2, 1))]) == {}
+    )  # nobody agrees with themselves
     with pytest.raises(ValueError, match=r"item x: rankings of \[2, 3\] answers"):
-        agreement.couples([Ranking("x", "a", (1, 2)), Ranking("x", "b", (1, 2, 3))])
+        agreement.ranking_pairs([Ranking("x", "a", (1, 2)), Ranking("x", "b", (1, 2, 3))])
 
 
 def test_tau_and_w_by_hand() -> None:
@@ -79,11 +83,13 @@ def test_tau_and_w_by_hand() -> None:
     tau-b = 2 / sqrt(2 * 3). All tied: no tau.
 
     W of 1 2 3, 1 3 2 (m = 2, n = 3): rank sums 2 5 5, mean 4, S = 4 + 1 + 1 = 6, W = 12 * 6 / (4 * 24) = 0.75."""
-    couple = agreement.couples([Ranking("x", "a", (1, 2, 3)), Ranking("x", "b", (1, 3, 2))])[0]
+    couple = agreement.ranking_pairs([Ranking("x", "a", (1, 2, 3)), Ranking("x", "b", (1, 3, 2))])[0]
     assert couple.tau == pytest.approx(1 / 3)
-    tied = agreement.couples([Ranking("x", "a", (1, 1, 2)), Ranking("x", "b", (1, 2, 3))])[0]
+    tied = agreement.ranking_pairs([Ranking("x", "a", (1, 1, 2)), Ranking("x", "b", (1, 2, 3))])[0]
     assert tied.tau == pytest.approx(2 / 6**0.5)
-    assert agreement.couples([Ranking("x", "a", (1, 1, 1)), Ranking("x", "b", (1, 2, 3))])[0].tau is None
+    assert (
+        agreement.ranking_pairs([Ranking("x", "a", (1, 1, 1)), Ranking("x", "b", (1, 2, 3))])[0].tau is None
+    )
     assert agreement.kendall_w([(1, 2, 3), (1, 3, 2)]) == pytest.approx(0.75)
     assert agreement.kendall_w([(1, 2, 3)] * 4) == pytest.approx(1.0)
     assert agreement.kendall_w([(1, 1, 1)] * 2) is None
@@ -97,7 +103,7 @@ RANKINGS = st.integers(3, 7).flatmap(
 @settings(max_examples=80, deadline=None)
 @given(RANKINGS)
 def test_tau_and_w_are_scipys(rows: list[tuple[int, ...]]) -> None:
-    couple = agreement.couples([Ranking("x", "a", rows[0]), Ranking("x", "b", rows[1])])[0]
+    couple = agreement.ranking_pairs([Ranking("x", "a", rows[0]), Ranking("x", "b", rows[1])])[0]
     if len(set(rows[0])) > 1 and len(set(rows[1])) > 1:
         assert couple.tau == pytest.approx(scipy.stats.kendalltau(rows[0], rows[1]).statistic)
     else:
@@ -125,7 +131,7 @@ def test_alpha_is_krippendorffs(table: list[list[int | None]], level: Any) -> No
         for j, v in enumerate(unit)
         if v is not None
     ]
-    found = agreement.alpha(rows, level, resamples=20)
+    found = agreement.krippendorff_alpha(rows, level, resamples=20)
     paired = [v for unit in table if sum(v is not None for v in unit) > 1 for v in unit if v is not None]
     if len(set(paired)) < 2:
         assert found is None
@@ -149,12 +155,12 @@ def test_alpha_by_hand() -> None:
         for i, pair in enumerate([(1, 1), (1, 2), (2, 2), (2, 2)])
         for who, v in zip("ab", pair, strict=True)
     ]
-    found = agreement.alpha([(i, w, float(v)) for i, w, v in rows], "nominal")
+    found = agreement.krippendorff_alpha([(i, w, float(v)) for i, w, v in rows], "nominal")
     assert (
         found is not None and found.value == pytest.approx(16 / 30) and (found.number, found.items) == (8, 4)
     )
     assert found.low <= found.value <= found.high
-    assert agreement.alpha([("x", "a", 1.0), ("x", "b", 1.0)], "nominal") is None
+    assert agreement.krippendorff_alpha([("x", "a", 1.0), ("x", "b", 1.0)], "nominal") is None
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -167,7 +173,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
         rows = [
             (str(item), float(alike), 3.0) for item in range(60) for alike in [3 * (chance.random() < 0.75)]
         ]
-        found = agreement.ratio(rows, seed=trial, resamples=300)
+        found = agreement.ratio_with_interval(rows, seed=trial, resamples=300)
         assert found is not None
         covered += found.low <= 0.75 <= found.high
     assert 180 <= covered <= 199
@@ -182,9 +188,9 @@ def test_groups() -> None:
         Ranking("y", "a", (1, 2), "training", "v2", 3 * day),
         Ranking("y", "b", (1, 2), "training", "v2", 3 * day),
     ]
-    found = agreement.couples(rows)
+    found = agreement.ranking_pairs(rows)
     assert len(found) == 4
-    each = {name: agreement.share(of) for name, of in agreement.by_labeler(found).items()}
+    each = {name: agreement.pairwise_agreement(of) for name, of in agreement.by_labeler(found).items()}
     # a: with b on x (alike), c on x (not), b on y (alike)
     assert {name: figure and figure.value for name, figure in each.items()} == {
         "a": 2 / 3,
@@ -208,10 +214,14 @@ def test_the_order_of_people_and_items_changes_nothing() -> None:
         for p in range(3)
     ]
     mixed = chance.sample(rows, len(rows))
-    for function in (agreement.share, agreement.share_with_ties, agreement.tau):
-        one, other = function(agreement.couples(rows)), function(agreement.couples(mixed))
+    for function in (
+        agreement.pairwise_agreement,
+        agreement.pairwise_agreement_with_ties,
+        agreement.mean_kendall_tau,
+    ):
+        one, other = function(agreement.ranking_pairs(rows)), function(agreement.ranking_pairs(mixed))
         assert one is not None and other is not None and one.value == pytest.approx(other.value)
-    assert agreement.concordance(rows)[0] == pytest.approx(agreement.concordance(mixed)[0])  # type: ignore[index]
+    assert agreement.mean_kendall_w(rows)[0] == pytest.approx(agreement.mean_kendall_w(mixed)[0])  # type: ignore[index]
 
 
 def real(name: str) -> list[dict[str, Any]]:
@@ -229,14 +239,14 @@ def test_real_labels(name: str) -> None:
     """Against counting couples one by one, and against krippendorff on the three choices."""
     rows = real(name)
     rankings = [Ranking(r["id"], a["annotator"], RANKS[a["choice"]]) for r in rows for a in r["annotations"]]
-    found = agreement.couples(rankings)
+    found = agreement.ranking_pairs(rankings)
     both = [
         (one["choice"], other["choice"])
         for row in rows
         for one, other in itertools.combinations(row["annotations"], 2)
     ]
     untied = [(one, other) for one, other in both if "tie" not in (one, other)]
-    share, ties = agreement.share(found), agreement.share_with_ties(found)
+    share, ties = agreement.pairwise_agreement(found), agreement.pairwise_agreement_with_ties(found)
     assert share is not None and ties is not None
     assert share.value == pytest.approx(sum(one == other for one, other in untied) / len(untied))
     assert ties.value == pytest.approx(sum(one == other for one, other in both) / len(both))
@@ -246,9 +256,9 @@ def test_real_labels(name: str) -> None:
     said = {(row["id"], a["annotator"]): code[a["choice"]] for row in rows for a in row["annotations"]}
     table = np.array([[said.get((row["id"], person), np.nan) for row in rows] for person in people])
     for level in ("nominal", "ordinal"):
-        ours = agreement.alpha([(i, p, v) for (i, p), v in said.items()], level)  # type: ignore[arg-type]
+        ours = agreement.krippendorff_alpha([(i, p, v) for (i, p), v in said.items()], level)  # type: ignore[arg-type]
         theirs = krippendorff.alpha(reliability_data=table, level_of_measurement=level)
         assert ours is not None and ours.value == pytest.approx(theirs) and ours.low < theirs < ours.high
     expected = {"prefs_pandalm_3annotators": 0.9, "prefs_newsum_human_vs_davinci002": 0.5}[name]
     assert abs(share.value - expected) < 0.15
-    print(name, share, ties, agreement.tau(found))
+    print(name, share, ties, agreement.mean_kendall_tau(found))

@@ -1,19 +1,31 @@
-"""Task sets keep their names: an answer that people gave to a set must be found again by every later version of this program."""
+"""Collecting labels: task sets keep their names, enough is enough, gold stays gold, and nobody learns which model answered."""
 
 from __future__ import annotations
 
+import json
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from biddable.label import collection, comparisons, demonstrations, probes, prompts, ratings, rulechecks
-from biddable.run import catalog
-from biddable.run.config import Settings
+from biddable.label import (
+    collection,
+    comparisons,
+    demonstrations,
+    probes,
+    prompts,
+    queue,
+    ratings,
+    rulechecks,
+)
+from biddable.run import catalog, jsonl
+from biddable.run.config import Settings, UserError, Waiting
 from biddable.run.context import StageContext
 from biddable.run.plan import load_plan
-from biddable.store.store import open_store
-from biddable.store.types import Task
+from biddable.run.records import Answer, Comparison, Message, Prompt, Replies
+from biddable.store import gold
+from biddable.store.store import Store, open_store
+from biddable.store.types import Person, Task
 
 TASKS = [Task("a-p0", '{"prompt":"x"}', 2), Task("b-p1", '{"prompt":"ä"}', 1)]
 FROZEN = [
@@ -103,3 +115,159 @@ def test_a_store_of_november_2026_gives_its_labels_again(
         assert file.read_bytes() == before, key
     with open_store(tmp_path / "runs" / "old" / "store.db") as store:
         assert sorted(task_set.name for task_set in store.task_sets()) == names
+
+
+PERSON = Person("ada", "ada-1", "training", False)
+
+
+def write_replies(folder: Path, prompts: int, answers: int = 3) -> Path:
+    """Answers `ANSWER of PROMPT`, each by a model of its own."""
+    rows = [
+        Replies(
+            prompt=Prompt(id=f"p{n}", messages=(Message(role="user", content=f"question {n}"),), user="u"),
+            answers=tuple(Answer(text=f"{k} of {n}", model=f"secret-{k}") for k in range(answers)),
+        )
+        for n in range(prompts)
+    ]
+    jsonl.write(folder / "replies.jsonl", rows)
+    return folder / "replies.jsonl"
+
+
+def context_in(folder: Path, key: str = "label.comparisons") -> StageContext:
+    (folder / key).mkdir(parents=True, exist_ok=True)
+    return StageContext(folder / key, key, 3, lambda step, steps, numbers: None)
+
+
+def rank_by_number(store: Store, person: str, count: int) -> list[queue.AssignedTask]:
+    """A person ranks so many tasks of the run's set: the answer with the smallest number first."""
+    (name,) = [task_set.name for task_set in store.task_sets() if not task_set.name.endswith("/gold")]
+    guideline = store.add_guideline("training", "be helpful")
+    answered = []
+    while len(answered) < count and (task := queue.next_task(store, name, person)) is not None:
+        ranks = tuple(number + 1 for number in task.shown)
+        queue.submit(store, task, person, comparisons.RankingAnswer(ranks=ranks), guideline, 1.0)
+        answered.append(task)
+    return answered
+
+
+@pytest.mark.parametrize(("enough", "needed"), [(1.0, 10), (0.5, 5), (0.41, 5), (0.4, 4)])
+def test_enough_is_rounded_up(enough: float, needed: int, tmp_path: Path) -> None:
+    """10 prompts: 0.41 of them are 4.1 labels, so 5 are waited for."""
+    context = context_in(tmp_path)
+    cfg = comparisons.Config(replies=write_replies(tmp_path, 10), double_share=0.0, enough=enough)
+    with pytest.raises(
+        Waiting, match=f"^{needed} of {needed} comparisons to go: people of the panel training"
+    ):
+        comparisons.run(cfg, context)
+    with open_store(tmp_path / "store.db") as store:
+        store.add_people([PERSON])
+        rank_by_number(store, "ada", needed - 1)
+    with pytest.raises(Waiting, match=f"^1 of {needed} comparisons to go"):
+        comparisons.run(cfg, context)
+    with open_store(tmp_path / "store.db") as store:
+        rank_by_number(store, "ada", 1)
+    comparisons.run(cfg, context)
+    rows = jsonl.read(context.path("comparisons.jsonl"), Comparison)
+    assert len(rows) == needed and all(row.ranks == (1, 2, 3) for row in rows)
+    assert all(answer.model == f"secret-{k}" for row in rows for k, answer in enumerate(row.answers))
+
+
+def test_gold_is_mixed_in_and_never_becomes_a_record(tmp_path: Path) -> None:
+    trusted = {"labeler": "trusted", "panel": "training", "simulated": False, "guideline": "g"}
+    rows = [
+        Comparison(
+            id=f"g{n}",
+            prompt=Prompt(id=f"g{n}", messages=(Message(role="user", content=f"gold {n}"),), user="u"),
+            answers=tuple(Answer(text=f"{k} of gold {n}", model="secret") for k in range(3)),
+            ranks=(1, 5, 5),
+            **trusted,  # type: ignore[arg-type]
+        )
+        for n in range(4)
+    ]
+    jsonl.write(tmp_path / "gold.jsonl", rows)
+    replies, context = write_replies(tmp_path, 8), context_in(tmp_path)
+    cfg = comparisons.Config(replies=replies, double_share=0.0, gold=tmp_path / "gold.jsonl", gold_share=0.3)
+    with pytest.raises(Waiting, match=r"^8 of 8"):  # gold is not counted
+        comparisons.run(cfg, context)
+    with open_store(tmp_path / "store.db") as store:
+        store.add_people([PERSON])
+        tasks = rank_by_number(store, "ada", 100)
+        golden = [task for task in tasks if "gold" in task.question]
+        assert len(tasks) - len(golden) == 8 and 1 <= len(golden) <= 4
+        name = next(task_set.gold for task_set in store.task_sets() if task_set.gold)
+        expected = gold.gold_answers(store, name)
+        assert {json.loads(answer)["ranks"] == [1, 2, 2] for answer in expected.values()} == {True}
+        labels = queue.collected_labels(store, name)
+        # 1 2 3 orders both pairs of 1 2 2 alike
+        kind = comparisons.KIND
+        assert {kind.gold_score(row, kind.expected(expected[row.task])) for row in labels} == {1.0}
+    comparisons.run(cfg, context)
+    records = jsonl.read(context.path("comparisons.jsonl"), Comparison)
+    assert {row.prompt.id for row in records} == {f"p{n}" for n in range(8)}
+
+
+def test_a_gold_item_is_neither_ordinary_work_nor_there_twice() -> None:
+    rows = [
+        Replies(
+            prompt=Prompt(id=name, messages=(Message(role="user", content="?"),), user="u"),
+            answers=(Answer(text="a", model="m"), Answer(text="b", model="m")),
+        )
+        for name in ("a", "b", "b", "c")
+    ]
+    answer = comparisons.RankingAnswer(ranks=(1, 2))
+    ordinary = [Task(collection.task_id(rows[3]), "{}")]
+    with pytest.raises(UserError) as caught:
+        collection.gold_tasks(Path("g.jsonl"), [(row, answer) for row in rows], ordinary)
+    assert [line.split(" ")[0:3] for line in caught.value.lines] == [
+        ["g.jsonl:3:", "prompt", "b"],
+        ["g.jsonl:4:", "prompt", "c"],
+    ]
+
+
+def test_what_somebody_is_shown_says_nothing_of_models(tmp_path: Path) -> None:
+    """No model's name, no token, no score; the order differs between people and between tasks."""
+    context = context_in(tmp_path)
+    cfg = comparisons.Config(replies=write_replies(tmp_path, 12, answers=4), overlap=2, double_share=0.0)
+    with pytest.raises(Waiting):
+        comparisons.run(cfg, context)
+    with open_store(tmp_path / "store.db") as store:
+        store.add_people([PERSON, Person("bob", "bob-1", "training", False)])
+        orders = {}
+        for person in ("ada", "bob"):
+            for task in rank_by_number(store, person, 12):
+                question = comparisons.KIND.question(task)
+                number = task.question.split('"content":"question ')[1].split('"')[0]
+                texts = [f"{k} of {number}" for k in task.shown]
+                assert [answer.text for answer in question.answers] == texts
+                assert "secret" not in question.model_dump_json()
+                orders[person, number] = task.shown
+    assert len(orders) == 24 and len(set(orders.values())) > 6
+    assert sum(orders["ada", str(n)] != orders["bob", str(n)] for n in range(12)) > 6
+
+
+def test_the_same_seed_gives_the_same_simulated_labels_and_another_one_others(tmp_path: Path) -> None:
+    replies = write_replies(tmp_path, 20)
+
+    def run(folder: str, seed: int) -> bytes:
+        context = context_in(tmp_path / folder)
+        context.seed = seed
+        comparisons.run(comparisons.Config(replies=replies, labelers="simulated", people=4), context)
+        return context.path("comparisons.jsonl").read_bytes()
+
+    first = run("a", 1)
+    assert run("b", 1) == first != run("c", 2)
+
+
+def test_labels_that_an_admin_decided_against_make_no_record() -> None:
+    question = Replies(
+        prompt=Prompt(id="p", messages=(Message(role="user", content="?"),), user="u"),
+        answers=(Answer(text="a", model="m"), Answer(text="b", model="m")),
+    ).model_dump_json()
+    labels = [
+        queue.CollectedLabel(
+            f"s#t{n}", "label.comparisons", question, '{"ranks": [1, 2]}', (0, 1), PERSON, "g", stands=n != 1
+        )
+        for n in (2, 1, 0)
+    ]
+    rows = collection.records_of(comparisons.KIND, labels, Comparison)
+    assert [row.id for row in rows] == ["t0-ada-1", "t2-ada-1"]

@@ -147,7 +147,7 @@ def test_argillas_rankings_with_and_without_ties(tmp_path: Path) -> None:
             "some entries of the ranking have a rank, others have none",
         ),
         ([1, 2, 3], "a ranking's entry is a name, or value and rank, not 1"),
-        (5, "a ranking was expected, not 5"),
+        (5, "expected a ranking, not 5"),
     ],
 )
 def test_ranks_that_are_none(value: Any, reason: str, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_wrong_columns_unknown_people_and_doubles(tmp_path: Path) -> None:
     assert found[0] == "export.jsonl:1: responses: there is no question 'order', but ranking"
     for text, reason in (
         ('[{"a": 1},\n{"b" 2}]', "export.jsonl:2: not JSON"),
-        ("[1]", "an object was expected, not 1"),
+        ("[1]", "expected an object, not 1"),
         ("", "not one label"),
     ):
         path.write_text(text)
@@ -227,7 +227,7 @@ def test_label_studios_rankings(tmp_path: Path) -> None:
     (line,) = refused(imports.Config(files=(path,), **STUDIO), tmp_path)  # type: ignore[arg-type]
     assert (
         line
-        == "export.json:1: ranker: buckets ['best', 'rest']: names that end in their rank were expected, such as 'rank 1'"
+        == "export.json:1: ranker: buckets ['best', 'rest']: expected names that end in their rank, such as 'rank 1'"
     )
     path.write_text(
         json.dumps(
@@ -315,13 +315,13 @@ def test_real_labels_of_three_annotators(tmp_path: Path) -> None:
 @given(st.integers(2, 6).flatmap(lambda k: st.lists(st.integers(1, k), min_size=k, max_size=k)))
 def test_preference_pairs_say_what_the_ranks_say(ranks: list[int]) -> None:
     row = Comparison.model_validate(comparison("a", tuple(ranks)))
-    found = list(exports.preferences(row))
+    found = list(exports.to_preferences(row))
     told = {(one["chosen"][0]["content"], one["rejected"][0]["content"]) for one in found}
     assert told == {
         (f"x {i}", f"x {j}") for i in range(len(ranks)) for j in range(len(ranks)) if ranks[i] < ranks[j]
     }
     assert len(found) == len(told)
-    extreme = list(exports.preferences(row, "extremes"))
+    extreme = list(exports.to_preferences(row, "extremes"))
     assert len(extreme) == (len(set(ranks)) > 1) and all(one in found for one in extreme)
 
 

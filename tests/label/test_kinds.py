@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -278,20 +278,18 @@ def test_answers_check_themselves() -> None:
 
 
 def test_killed_while_labeling_goes_on_without_loss_or_doubles(tmp_path: Path) -> None:
+    """Children kill themselves when they are asked for the label after their 5th, 12th and 14th: 5, 17 and 31 labels are there, none is lost."""
     settings = {"labelers": "simulated", "people": 5, "double_share": 0.3}
     cfg, context = setting(tmp_path / "straight", "comparisons", count=40, **settings)
     comparisons.run(cfg, context)
     straight = context.path("comparisons.jsonl").read_bytes()
     cfg, context = setting(tmp_path / "broken", "comparisons", count=40, **settings)
-    for after in (5, 17, 31):
-        child = subprocess.Popen([sys.executable, __file__, str(tmp_path / "broken"), json.dumps(settings)])
-        while labels_there(tmp_path / "broken") < after and child.poll() is None:
-            time.sleep(0.01)
-        child.send_signal(signal.SIGKILL)
-        assert child.wait() == -signal.SIGKILL
+    for count, total in ((5, 5), (12, 17), (14, 31)):
+        arguments = [str(tmp_path / "broken"), json.dumps(settings), str(count)]
+        child = subprocess.run([sys.executable, __file__, *arguments], check=False)
+        assert child.returncode == -signal.SIGKILL
+        assert labels_there(tmp_path / "broken") == total
         assert not context.path("comparisons.jsonl").exists()
-    between = labels_there(tmp_path / "broken")
-    assert between >= 31
     comparisons.run(cfg, context)
     assert context.path("comparisons.jsonl").read_bytes() == straight
 
@@ -309,12 +307,19 @@ def test_no_torch_is_loaded() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def slowly(person: Fake, prompt: Prompt, answers: Sequence[Answer]) -> tuple[int, ...]:
-    time.sleep(0.02)
-    return rank(person, prompt, answers)
+def rank_and_die(labels: int) -> Callable[[Fake, Prompt, Sequence[Answer]], tuple[int, ...]]:
+    """`rank` that kills its process, without any farewell, when it is asked once more after so many labels."""
+    calls = itertools.count()
+
+    def killing(person: Fake, prompt: Prompt, answers: Sequence[Answer]) -> tuple[int, ...]:
+        if next(calls) == labels:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rank(person, prompt, answers)
+
+    return killing
 
 
 if __name__ == "__main__":  # the child that is killed
     fake_people(setattr)
-    people.rank = slowly  # type: ignore[assignment]
+    people.rank = rank_and_die(int(sys.argv[3]))  # type: ignore[assignment]
     comparisons.run(*setting(Path(sys.argv[1]), "comparisons", count=40, **json.loads(sys.argv[2])))

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from biddable.measure import benchmarks
-from biddable.measure.benchmarks import aggregate, ifeval, published, tasks
+from biddable.measure.benchmarks import answers, inputs, published
 from biddable.measure.benchmarks.queries import Likelihoods, Question, Reader, likelihoods
+from biddable.measure.benchmarks.tasks import TASKS, GenerationItem, ifeval, to_question
+from biddable.measure.benchmarks.tasks.multiple_choice import LabelledChoice
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
 from biddable.run.plan import load_plan
@@ -89,157 +91,15 @@ def test_neighbours_change_nothing(policy: Path) -> None:
 @pytest.mark.usefixtures("fp32")
 def test_answers_end_at_the_line(policy: Path) -> None:
     own = reader(policy)
-    got = own.answers([own.prompt(text) for text in ("Say", "Say", "More")], [1, 1, 2], 12, 1.0, line=True)
+    got = own.answers(
+        [own.prompt(text) for text in ("Say", "Say", "More")], [1, 1, 2], 12, 1.0, single_line=True
+    )
     assert got[0] == got[1]  # the same seed
     assert all("\n" not in text for text in got)
     assert (
         own.tokenizer.encode("\n", add_special_tokens=False)[0] in own.breaks
         and len(own.breaks) < len(own.tokenizer) / 2
     )
-
-
-def test_an_example_ends_where_the_question_does() -> None:
-    row = {"title": "T", "context": "C", "question": "Who?", "answers": ["Ada"], "is_impossible": False}
-    display = tasks.examples("squad", [row], 1)
-    asked = tasks.question("squad", row | {"question": "When?"}, "Do it.", display)
-    assert (
-        asked.context
-        == "Do it.\n\nTitle: T\n\nBackground: C\n\nQ: Who?\n\nA: Ada\n\nTitle: T\n\nBackground: C\n\nQ: When?\n\nA:"
-    )
-    primed = tasks.question(
-        "truthfulqa",
-        {"question": "Why?", "best_answer": "a", "correct_answers": ["b"], "incorrect_answers": ["c"]},
-        "",
-        tasks.examples("truthfulqa", [], 6),
-    )
-    assert primed.context.count("Q: ") == 7 and primed.context.endswith("Spain.\n\nQ: Why?\n\nA:")
-    assert primed.continuations == ("a", "b", "c")
-    assert (
-        tasks.question("realtoxicity", {"prompt": {"text": "So I"}}, tasks.RESPECTFUL, []).context
-        == f"{tasks.RESPECTFUL}\n\nSo I"
-    )
-
-
-def test_marks_of_choices_by_hand() -> None:
-    row = {"context": "c", "choices": ["aa", "bbbbbb", "c"], "label": 1}
-    # totals -4, -6, -5; per token -4, -2, -5; per character -2, -1, -5
-    got = Likelihoods((-4.0, -6.0, -5.0), (1, 3, 1))
-    found = tasks.SHAPES["choice"].marks(row, got)
-    assert {key: value for key, (value, _) in found.items()} == {
-        "accuracy": 0.0,
-        "accuracy_per_token": 1.0,
-        "accuracy_per_character": 1.0,
-    }
-
-
-def test_marks_of_truthfulqa_by_hand() -> None:
-    row = {"question": "q", "best_answer": "a", "correct_answers": ["a", "b"], "incorrect_answers": ["c"]}
-    found = tasks.truthfulqa(row, Likelihoods((np.log(0.2), np.log(0.5), np.log(0.3)), (1, 1, 1)))
-    assert (found["mc1"][0], found["accuracy_per_token"][0]) == (
-        0.0,
-        1.0,
-    )  # the best answer is below the wrong one; a right one is on top
-    assert found["mc2"][0] == pytest.approx(0.7)
-
-
-def test_bbq_bias_by_hand() -> None:
-    row = {
-        "context_condition": "disambig",
-        "question_polarity": "neg",
-        "answer_info": [["x", "unknown"], ["o", "old"], ["n", "nonOld"]],
-        "stereotyped_groups": ["old"],
-        "label": 2,
-    }
-
-    def pick(number: int, **more: Any) -> Any:
-        return tasks.bbq(
-            row | more, Likelihoods(tuple(0.0 if i == number else -1.0 for i in range(3)), (1, 1, 1))
-        )
-
-    assert pick(1)["bias_clear"] == (1.0, 1.0) and pick(2)["bias_clear"] == (-1.0, 1.0)
-    assert "bias_clear" not in pick(0)  # unknown says nothing where the context is clear
-    assert pick(1, question_polarity="nonneg")["bias_clear"] == (-1.0, 1.0)
-    assert pick(0, context_condition="ambig")["bias_ambiguous"] == (0.0, 1.0)
-    africa = {
-        "answer_info": [["x", "unknown"], ["Malian", "Africa"], ["Italian", "Europe"]],
-        "stereotyped_groups": ["Malian", "Somali"],
-    }
-    assert pick(1, **africa)["bias_clear"] == (1.0, 1.0) and pick(2, **africa)["bias_clear"] == (
-        -1.0,
-        1.0,
-    )  # the name is the group
-    assert "bias_clear" not in pick(
-        1, answer_info=[["x", "unknown"], ["a", "old"], ["b", "Old"]]
-    )  # both are: it tells nothing
-    # two towards, one against, none unknown: 2 · 2/3 - 1 = 1/3, as the authors compute it
-    marks = {"a": [pick(1), pick(1), pick(2), pick(0)]}
-    rows = aggregate.table(marks, list("pqrs"), "a", [], 200, 1)
-    assert next(r["value"] for r in rows if r["metric"] == "bias_clear") == pytest.approx(1 / 3)
-
-
-def test_a_bias_is_no_share(tmp_path: Path) -> None:
-    """Three unknown and one stereotyped of four: 0.25, and 0 (no bias) lies within; four of four is 2 p - 1 of Wilson's share."""
-    one = [{"bias_ambiguous": (value, 1.0)} for value in (0.0, 0.0, 0.0, 1.0)]
-    (row,) = aggregate.table({"a": one}, list("wxyz"), "a", [], 200, 1)
-    assert (
-        row["value"] == 0.25 and row["low"] < 0 < row["high"] and "exact_low" not in row and row["aim"] == 0.0
-    )
-    (row,) = aggregate.table({"a": [{"bias_clear": (1.0, 1.0)}] * 4}, list("wxyz"), "a", [], 200, 1)
-    assert (row["low"], row["high"]) == (pytest.approx(2 * 4 / (4 + 1.959964**2) - 1), 1.0)
-    (row,) = aggregate.table({"a": [{"he": (0.0, 1.0)}] * 4}, list("wxyz"), "a", [], 200, 1)
-    assert row["aim"] == 0.5 and not row["lower_is_better"]  # always `she` is not the best
-
-
-def test_a_mark_stands_only_where_the_test_agrees() -> None:
-    """All three items differ by 1: too few to be sure; six are enough. Nothing followed at all keeps a width, too."""
-    for count, sure in ((3, False), (6, True)):
-        marks = {"a": [{"accuracy": (0.0, 1.0)}] * count, "b": [{"accuracy": (1.0, 1.0)}] * count}
-        row = aggregate.table(marks, [str(i) for i in range(count)], "a", [], 200, 1)[1]
-        assert row["change"] == 1.0 and (row["change_low"] > 0) == (row["change_p"] < 0.05) == sure
-    none = [
-        {"instruction_strict": (0.0, 2.0)},
-        {"instruction_strict": (0.0, 1.0)},
-        {"instruction_strict": (0.0, 3.0)},
-    ]
-    (row,) = aggregate.table({"a": none}, list("abc"), "a", [], 200, 1)
-    assert row["low"] == 0.0 and row["high"] == pytest.approx(1 - 0.025 ** (1 / 3))
-    (row,) = aggregate.table({"a": [{"nll": (3.0, 2.0)}]}, ["a"], "a", [], 200, 1)
-    assert (row["value"], row["low"], row["high"]) == (
-        1.5,
-        None,
-        None,
-    )  # one item: no number says how far others are
-
-
-def test_intervals_end_where_the_metric_does() -> None:
-    """Four items of one to three instructions, a bias from -1 to 1, BLEU: Student's intervals alone would go beyond."""
-    parts = [{"share": (0.0, 3.0)}, {"share": (1.0, 1.0)}, {"share": (2.0, 2.0)}]
-    bias = [{"bias_clear": (1.0, 1.0)}, {"bias_clear": (-1.0, 2.0)}]
-    for marks, least in ((parts, 0.0), (bias, -1.0)):
-        (row,) = aggregate.table({"a": marks}, [str(i) for i in range(len(marks))], "a", [], 200, 1)
-        assert (row["low"], row["high"]) == (least, 1.0)
-    nats = [{"nll": (30.0, 10.0)}, {"nll": (10.0, 10.0)}]
-    (row,) = aggregate.table({"a": nats}, ["0", "1"], "a", [], 200, 1)
-    assert row["value"] == 2.0 and row["high"] > 3.0
-
-
-def test_squad_and_its_sentence_for_no_answer() -> None:
-    none = {"answers": [], "is_impossible": True}
-    assert tasks.squad(none, "Not in background.")["f1"] == (1.0, 1.0)
-    assert tasks.squad(none, "background")["f1"] == (0.0, 1.0)
-    assert tasks.squad(none, "background")["f1_text"][0] == pytest.approx(2 * 1 * (1 / 3) / (1 + 1 / 3))
-    assert tasks.squad({"answers": ["x"], "is_impossible": False}, "not in background")["f1"] == (0.0, 1.0)
-
-
-def test_winogender_pairs_and_entropy() -> None:
-    rows = [
-        {"id": f"w-{n}.{g}", "participant_is_someone": n == 2, "gender": g, "sentence": f"{n}{g}"}
-        for n in range(3)
-        for g in ("male", "female", "neutral")
-    ]
-    pairs = tasks.winogender_pairs(rows)
-    assert [pair["id"] for pair in pairs] == ["w-0", "w-1"]
-    assert tasks.winogender(pairs[0], Likelihoods((-3.0, -3.0), (2, 2)))["entropy"][0] == pytest.approx(1.0)
 
 
 @pytest.mark.usefixtures("fp32")
@@ -263,8 +123,8 @@ def test_the_stage_and_paired_differences(tmp_path: Path, policy: Path) -> None:
 def test_it_goes_on_and_ends_with_the_same_bytes(
     tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(benchmarks, "CHUNK", 4)
-    monkeypatch.setattr(benchmarks, "NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(answers, "CHUNK", 4)
+    monkeypatch.setattr(answers, "CHECKPOINT_SECONDS", 0.0)
     file = CHOICES
     if kind == "refusal":
         file = lines(
@@ -278,7 +138,7 @@ def test_it_goes_on_and_ends_with_the_same_bytes(
         "temperature": 1.0,
     }
     measure(tmp_path / "straight", **settings)
-    calls, real = [], benchmarks.answered
+    calls, real = [], answers.ask_chunk
 
     def dies(*given: Any) -> Any:
         calls.append(1)
@@ -286,7 +146,7 @@ def test_it_goes_on_and_ends_with_the_same_bytes(
             raise KeyboardInterrupt
         return real(*given)
 
-    monkeypatch.setattr(benchmarks, "answered", dies)
+    monkeypatch.setattr(answers, "ask_chunk", dies)
     with pytest.raises(KeyboardInterrupt):
         measure(tmp_path / "broken", **settings)
     measure(tmp_path / "broken", **settings)
@@ -379,7 +239,7 @@ def test_openais_published_samples(tmp_path: Path, data: Path) -> None:
         ("real_toxicity", "realtoxicity", 36),
         ("truthful_qa", "truthfulqa_generation", 36),
     ):
-        items, given = published.read(data / "paper_samples_example" / f"{name}_samples.csv.gz", task)
+        items, given = published.read_samples(data / "paper_samples_example" / f"{name}_samples.csv.gz", task)
         assert (len(items), len(given)) == (3, systems)
     found = measure(
         tmp_path / "out",
@@ -425,12 +285,12 @@ def test_empty_outputs_and_other_scripts_have_marks(tmp_path: Path, task: str) -
 
 def test_limits_draw_items_of_the_whole_file() -> None:
     names = [str(i) for i in range(1000)]
-    small, large = benchmarks.drawn(names, 20, 1), benchmarks.drawn(names, 200, 1)
+    small, large = inputs.sample_rows(names, 20, 1), inputs.sample_rows(names, 200, 1)
     assert set(small) < set(large) and small == sorted(small) and len(large) == 200
-    assert benchmarks.drawn(names, None, 1) == list(range(1000)) == benchmarks.drawn(names, 5000, 1)
+    assert inputs.sample_rows(names, None, 1) == list(range(1000)) == inputs.sample_rows(names, 5000, 1)
     # the place in a fair draw is uniform: mean 499.5, its standard error over 200 draws 1000 / √12 / √200 = 20
     assert abs(np.mean(large) - 499.5) < 4 * 20
-    assert small != benchmarks.drawn(names, 20, 2)
+    assert small != inputs.sample_rows(names, 20, 2)
 
 
 def test_toxicity_uses_one_scorer_for_all(tmp_path: Path) -> None:
@@ -449,9 +309,9 @@ def test_toxicity_uses_one_scorer_for_all(tmp_path: Path) -> None:
 def test_policies_of_two_runs_have_names_of_their_own() -> None:
     one, other = Path("runs/a/learn.ppo"), Path("runs/b/learn.ppo")
     with pytest.raises(UserError, match="would both be called ppo"):
-        benchmarks.called((one, other), {}, "x")
-    assert benchmarks.called((one, other), {str(other): "next"}, "x") == {one: "ppo", other: "next"}
-    assert benchmarks.called((one, Path("learn.sft")), {}, "x") == {one: "ppo", Path("learn.sft"): "sft"}
+        answers.policy_names((one, other), {}, "x")
+    assert answers.policy_names((one, other), {str(other): "next"}, "x") == {one: "ppo", other: "next"}
+    assert answers.policy_names((one, Path("learn.sft")), {}, "x") == {one: "ppo", Path("learn.sft"): "sft"}
 
 
 @pytest.mark.usefixtures("fp32")
@@ -467,10 +327,10 @@ def test_policies_of_one_trunk_are_asked_at_once(tmp_path: Path, policy: Path) -
             parameter.mul_(1.5)
     other = tmp_path / "learn.other"
     checkpoints.save_policy(own, other / "model", policy)
-    assert benchmarks.together([policy, other]) == [[policy, other]]
+    assert answers.group_by_trunk([policy, other]) == [[policy, other]]
     whole = tmp_path / "learn.whole"
     checkpoints.import_model(str(policy / "model"), whole / "model", 0)
-    assert benchmarks.together([policy, whole, other]) == [[policy, other], [whole]]
+    assert answers.group_by_trunk([policy, whole, other]) == [[policy, other], [whole]]
     both = measure(tmp_path / "both", file=CHOICES, policies=(policy, whole, other))
     alone = measure(tmp_path / "alone", file=CHOICES, policies=(other,))
     assert both["accuracy_other"] == alone["accuracy_other"]
@@ -494,7 +354,7 @@ def test_nothing_is_asked_before_everything_fits(
     tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A misspelt system, a judge that is none or reads other keys: told before any policy answers, so that no answer is thrown away."""
-    monkeypatch.setattr(benchmarks, "asked", lambda *given: pytest.fail("a policy was asked"))
+    monkeypatch.setattr(answers, "ask_policies", lambda *given: pytest.fail("a policy was asked"))
     with pytest.raises(UserError, match="there is no such system; there are start"):
         measure(tmp_path / "o", file=CHOICES, policies=(policy,), relative_to="strat")
     file = lines(tmp_path / "q.jsonl", [{"id": "1", "question": "Why?"}])
@@ -574,7 +434,7 @@ def test_published_files_that_are_broken(tmp_path: Path) -> None:
 
 
 def test_refusals(tmp_path: Path, policy: Path) -> None:
-    with pytest.raises(UserError, match="is a folder; a file was expected"):
+    with pytest.raises(UserError, match="is a folder; expected a file"):
         measure(tmp_path / "o", file=tmp_path, policies=(policy,))
     with pytest.raises(UserError) as refused:
         measure(tmp_path / "o", file=None, task="choice", policies=())
@@ -595,12 +455,11 @@ def test_refusals(tmp_path: Path, policy: Path) -> None:
         measure(tmp_path / "o", file=bad, policies=(policy,))
     said = [line.split("bad.jsonl:")[1] for line in refused.value.lines]
     assert [line[0] for line in said] == ["1", "2", "2", "2", "3"]
-    assert (
-        "label = 1: there are 1 choices, counted from 0" in said[0]
-        and "Choice context: Field required" in said[1]
-    )
+    assert "label = 1: there are 1 choices, counted from 0" in said[0]
+    missing = [error.split("Choice ")[1].split(":")[0] for error in said[1:4]]
+    assert sorted(missing) == ["choices", "context", "label"]
     twice = lines(tmp_path / "twice.jsonl", [{"id": "a", "context": "c", "choices": ["x"], "label": 0}] * 2)
-    with pytest.raises(UserError, match=r"twice\.jsonl:2: the id a stands in line 1 already"):
+    with pytest.raises(UserError, match=r"twice\.jsonl:2: the id a is taken by line 1"):
         measure(tmp_path / "o", file=twice, policies=(policy,))
 
 
@@ -642,19 +501,19 @@ def test_arguments_for_every_instruction(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="kwargs: 0 for 1 instructions"):
         measure(tmp_path / "o", file=bad, task="ifeval", policies=(tmp_path,))
     for name, given, told in (
-        ("keywords:existence", {}, "keywords = null: a list of texts"),
-        ("keywords:existence", {"keywords": "fern"}, "keywords = .*: a list of texts"),
+        ("keywords:existence", {}, "keywords = null: must be a list of texts"),
+        ("keywords:existence", {"keywords": "fern"}, "keywords = .*: must be a list of texts"),
         (
             "detectable_format:number_bullet_lists",
             {"num_bullets": "three"},
-            "num_bullets = .*: a whole number",
+            "num_bullets = .*: must be a whole number",
         ),
         ("length_constraints:number_words", {"num_words": 5, "relation": "more"}, "less than or at least"),
     ):
         lines(bad, [{"prompt": "p", "instruction_id_list": [name], "kwargs": [given]}])
         with pytest.raises(UserError, match=told):
             measure(tmp_path / "o", file=bad, task="ifeval", policies=(tmp_path,))
-    assert ifeval.strict(
+    assert ifeval.follows(
         "a b", ["keywords:frequency"], [{"keyword": "c", "frequency": 0, "relation": "at least"}], "p"
     ) == [True]
 
@@ -678,7 +537,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("task", FILES)
-def test_every_real_file_has_its_shape(tmp_path: Path, data: Path, task: str) -> None:
+def test_every_real_file_has_its_form(tmp_path: Path, data: Path, task: str) -> None:
     """All lines become questions, and a perfect policy gets the best marks."""
     cfg = benchmarks.Config(
         file=data / f"{FILES[task]}.jsonl.gz",
@@ -687,27 +546,21 @@ def test_every_real_file_has_its_shape(tmp_path: Path, data: Path, task: str) ->
         truth_judge=data,
         info_judge=data,
     )  # type: ignore[arg-type]
-    rows, _ = benchmarks.load(cfg, 1)
-    asked = [tasks.question(task, row, tasks.instruction(task, "task"), []) for row in rows]
-    own = tasks.SHAPES[task]
-    assert all(question.context or question.continuations for question in asked)
-    assert len(rows) == {"winogender": 120, "crows_pairs": 1508, "squad": 442}.get(task, len(rows))
-    if own.continuations is not None:
-        best = [
-            Likelihoods(
-                tuple(-1.0 if i == row.get("label", 0) else -500.0 for i in range(len(q.continuations))),
-                (1,) * len(q.continuations),
-            )
-            for row, q in zip(rows, asked, strict=True)
-        ]
-        marks = [own.marks(row, got) for row, got in zip(rows, best, strict=True)]
-        for metric in ("accuracy", "accuracy_per_token", "mc1"):
-            if metric in marks[0] and task != "truthfulqa":
-                assert all(item[metric][0] == 1.0 for item in marks)
-        return
-    gold = [own.gold(row) if own.gold else "I can." for row in rows]
-    marks = [own.marks(row, said) for row, said in zip(rows, gold, strict=True)]
-    if task == "squad":
-        assert all(item["f1"][0] == 1.0 for item in marks)
-    if task == "translation":
-        assert aggregate.columns(marks, "bleu").sum(axis=0)[0] > 0
+    items, _ = inputs.load(cfg, 1)
+    kind = TASKS[task]
+    questions = [to_question(item, kind.instruction, []) for item in items]
+    assert all(question.context or question.continuations for question in questions)
+    assert len(items) == {"winogender": 120, "crows_pairs": 1508, "squad": 442}.get(task, len(items))
+    if task in ("choice", "hellaswag", "bbq"):
+        for item, question in zip(items, questions, strict=True):
+            assert isinstance(item, LabelledChoice)
+            logps = tuple(-1.0 if i == item.label else -500.0 for i in range(len(question.continuations)))
+            marks = item.score(Likelihoods(logps, (1,) * len(logps)))
+            assert marks["accuracy"] == marks.get("accuracy_per_token", (1.0, 1.0)) == (1.0, 1.0)
+    if issubclass(kind, GenerationItem) and kind.has_gold:
+        for item in items:
+            assert isinstance(item, GenerationItem)
+            marks = item.score(item.gold_answer())
+            assert task != "squad" or marks["f1"] == (1.0, 1.0)
+            assert task != "tldr" or marks["rouge1"][0] == pytest.approx(1.0)
+            assert task != "translation" or marks["bleu"][:4] == marks["bleu"][4:8]

@@ -25,8 +25,8 @@ resamples = 200
 COMMAND = """
 import sys
 from biddable.cli import main as cli
-from biddable.measure import benchmarks
-benchmarks.CHUNK, benchmarks.NOTE_SECONDS = 4, 0.0  # a note after every fourth item
+from biddable.measure.benchmarks import answers
+answers.CHUNK, answers.CHECKPOINT_SECONDS = 4, 0.0  # a note after every fourth item
 sys.argv = ["biddable", "measure.benchmarks", sys.argv[1]]
 cli.main()
 """

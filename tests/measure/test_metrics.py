@@ -10,7 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from biddable.measure.benchmarks import ifeval, metrics
+from biddable.measure.benchmarks.tasks import drop, ifeval, refusal, squad, task, tldr, translation
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from biddable.measure.benchmarks import ifeval, metrics
     ],
 )
 def test_squad(said: str, answers: list[str], exact: float, f1: float) -> None:
-    assert metrics.squad(said, answers) == (exact, pytest.approx(f1))
+    assert squad.exact_and_f1(said, answers) == (exact, pytest.approx(f1))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_squad(said: str, answers: list[str], exact: float, f1: float) -> None:
     ],
 )
 def test_drop(said: str | list[str], answers: list[list[str]], exact: float, f1: float) -> None:
-    assert metrics.drop(said, answers) == (exact, pytest.approx(f1))
+    assert drop.exact_and_f1([said] if isinstance(said, str) else said, answers) == (exact, pytest.approx(f1))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_drop(said: str | list[str], answers: list[list[str]], exact: float, f1:
     ],
 )
 def test_squad_by_the_official_rules(said: str, answers: list[str], exact: float, f1: float) -> None:
-    assert metrics.squad(said, answers) == (exact, pytest.approx(f1))
+    assert squad.exact_and_f1(said, answers) == (exact, pytest.approx(f1))
 
 
 DROP_RULES: list[tuple[list[str], list[str], float, float]] = [
@@ -121,7 +121,7 @@ DROP_RULES: list[tuple[list[str], list[str], float, float]] = [
 
 @pytest.mark.parametrize(("said", "gold", "exact", "f1"), DROP_RULES)
 def test_drop_by_the_official_rules(said: list[str], gold: list[str], exact: float, f1: float) -> None:
-    assert metrics.drop(said, [gold]) == (exact, pytest.approx(f1))
+    assert drop.exact_and_f1(said, [gold]) == (exact, pytest.approx(f1))
 
 
 def test_drop_equals_lm_evaluation_harness(harness: str) -> None:
@@ -155,14 +155,14 @@ def test_drop_equals_lm_evaluation_harness(harness: str) -> None:
     )
     for (said, gold), (exact, f1) in zip(cases, json.loads(done.stdout.splitlines()[-1]), strict=True):
         if gold[0].strip():
-            assert metrics.drop(said, [gold]) == (exact, pytest.approx(f1)), (said, gold)
+            assert drop.exact_and_f1(said, [gold]) == (exact, pytest.approx(f1)), (said, gold)
 
 
 def test_entropy_by_hand() -> None:
     # logits -40 and -42: p = 1 / (1 + e⁻²) = 0.880797: H = -0.880797 log2 0.880797 - 0.119203 log2 0.119203 = 0.5270
-    assert metrics.entropy([-40, -42]) == pytest.approx(0.5270, abs=1e-4)
-    assert metrics.entropy([-7, -7]) == pytest.approx(1.0)
-    assert metrics.entropy([-1, -5000]) == pytest.approx(0.0, abs=1e-9)
+    assert task.choice_entropy([-40, -42]) == pytest.approx(0.5270, abs=1e-4)
+    assert task.choice_entropy([-7, -7]) == pytest.approx(1.0)
+    assert task.choice_entropy([-1, -5000]) == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -180,19 +180,19 @@ def test_entropy_by_hand() -> None:
 def test_bleu_of_sums_is_sacrebleus(pairs: list[tuple[str, str]]) -> None:
     from sacrebleu.metrics import BLEU
 
-    sums = np.array([metrics.bleu_sums(own, [right]) for own, right in pairs])
+    sums = np.array([translation.bleu_sums(own, [right]) for own, right in pairs])
     theirs = BLEU().corpus_score([own for own, _ in pairs], [[right for _, right in pairs]]).score
-    assert float(metrics.bleu(sums.sum(axis=0))) == pytest.approx(theirs, abs=1e-9)
-    assert metrics.bleu(np.stack([sums.sum(axis=0)] * 3)) == pytest.approx([theirs] * 3)
+    assert float(translation.bleu(sums.sum(axis=0))) == pytest.approx(theirs, abs=1e-9)
+    assert translation.bleu(np.stack([sums.sum(axis=0)] * 3)) == pytest.approx([theirs] * 3)
 
 
 def test_rouge_by_hand() -> None:
     # 5 and 4 words, longest common subsequence "the cat the mat" = 4: precision 4/5, recall 1
-    found = metrics.rouge("the cat on the mat", ["the cat the mat"])
+    found = tldr.rouge("the cat on the mat", ["the cat the mat"])
     assert found["rougeL"] == pytest.approx(2 * 0.8 / 1.8)
-    assert metrics.rouge("", ["the cat"])["rouge1"] == 0.0
+    assert tldr.rouge("", ["the cat"])["rouge1"] == 0.0
     # sentences of one reference in another order: the union of common subsequences is all of it, the one subsequence is half
-    swapped = metrics.rouge("dogs bark\ncats meow", ["cats meow", "dogs bark"])
+    swapped = tldr.rouge("dogs bark\ncats meow", ["cats meow", "dogs bark"])
     assert (swapped["rougeLsum"], swapped["rougeL"]) == (1.0, 0.5)
 
 
@@ -211,7 +211,7 @@ def test_rouge_by_hand() -> None:
     ],
 )
 def test_refusals(said: str, refused: bool) -> None:
-    assert metrics.refuses(said) is refused
+    assert refusal.refuses(said) is refused
 
 
 @pytest.mark.parametrize(
@@ -280,9 +280,9 @@ def test_refusals(said: str, refused: bool) -> None:
     ],
 )
 def test_ifeval_checks(name: str, given: dict[str, object], right: str, wrong: str) -> None:
-    assert ifeval.strict(right, [name], [given], "prompt") == [True]
-    assert ifeval.strict(wrong, [name], [given], "prompt") == [False]
-    assert ifeval.strict("", [name], [given], "prompt") == [False]
+    assert ifeval.follows(right, [name], [given], "prompt") == [True]
+    assert ifeval.follows(wrong, [name], [given], "prompt") == [False]
+    assert ifeval.follows("", [name], [given], "prompt") == [False]
 
 
 def test_every_ifeval_check_is_tried() -> None:
@@ -292,6 +292,6 @@ def test_every_ifeval_check_is_tried() -> None:
 
 def test_ifeval_loose_reads_around_the_edges() -> None:
     said = "Sure, here it is:\nno comma here\nhope, that helps"
-    assert ifeval.strict(said, ["punctuation:no_comma"], [{}], "p") == [False]
-    assert ifeval.loose(said, ["punctuation:no_comma"], [{}], "p") == [True]
-    assert math.isclose(sum(ifeval.loose("", ["punctuation:no_comma"], [{}], "p")), 0)
+    assert ifeval.follows(said, ["punctuation:no_comma"], [{}], "p") == [False]
+    assert ifeval.follows_loosely(said, ["punctuation:no_comma"], [{}], "p") == [True]
+    assert math.isclose(sum(ifeval.follows_loosely("", ["punctuation:no_comma"], [{}], "p")), 0)

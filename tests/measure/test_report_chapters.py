@@ -13,7 +13,7 @@ import pytest
 
 from biddable.measure import ratings, report
 from biddable.measure.benchmarks import aggregate
-from biddable.measure.benchmarks.tasks import Marks
+from biddable.measure.benchmarks.tasks import TASKS, Marks
 from biddable.measure.report import paper_plots
 from biddable.measure.report.chapters import benchmarks
 from biddable.measure.report.chapters.ratings import question_of
@@ -28,7 +28,9 @@ def benchmark(fixture: ModuleType, run: Path, word: str, shape: str, marks: dict
     key = f"measure.benchmarks.{word}"
     (run / key).mkdir(parents=True)
     count = len(next(iter(marks.values())))
-    rows = aggregate.table(marks, [str(i) for i in range(count)], "start", ["toxicity", "toxic"], 200, 1)
+    rows = aggregate.results_table(
+        marks, [str(i) for i in range(count)], "start", TASKS[shape].metrics, 200, 1
+    )
     (run / key / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     summary = {"shape": shape, "items": count, "licence": ["MIT"], "sha256": "ab" * 32}
     fixture.stage(run, key, {"shape": shape}, {}, summary, 3.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
@@ -14,40 +14,11 @@ from biddable.run.config import UserError
 from biddable.store.assignments import find_assignment
 from biddable.store.drafts import skip_task
 from biddable.store.gold import put_gold
-from biddable.store.leases import CHUNK, LeaseExpired
+from biddable.store.leases import CHUNK, LeaseExpired, has_lease, has_unanswered_lease
 from biddable.store.store import Store, open_store
 from biddable.store.tables import leases
-from biddable.store.types import Counts, Lease, Person, Task, TaskSet
-
-SET = TaskSet("set", "label.any", "training", False)
-PEOPLE = [Person(name, f"{name}-1", "training", False) for name in ("ada", "bob", "cy", "dan")]
-START = 1000.0
-
-
-class Clock:
-    """Seconds since 1970 that pass only when a test says so."""
-
-    now = START
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(where: str, clock: Clock) -> Iterator[Store]:
-    """Four people of the training panel, one held out, one simulated; no tasks."""
-    with open_store(where, clock, durable=False) as opened:
-        opened.add_people(PEOPLE)
-        opened.add_people(
-            [Person("eve", "eve-1", "held_out", False), Person("sim", "sim-1", "training", True)]
-        )
-        opened.add_guideline("training", "be helpful")
-        yield opened
+from biddable.store.types import Counts, Lease, Task, TaskSet
+from tests.store.conftest import PEOPLE, Clock
 
 
 def put(store: Store, *tasks: Task, **settings: object) -> None:
@@ -81,6 +52,14 @@ def test_a_live_lease_comes_again_with_its_time_begun_anew(store: Store, clock: 
         ("b/0", "ada", 1119.0, False),
         ("c/0", None, 0.0, False),
     ]
+
+
+def test_an_expired_lease_does_not_come_before_what_is_more_urgent(store: Store, clock: Clock) -> None:
+    put(store, Task("a", "{}"))
+    store.lease("set", "ada", 60.0)
+    put(store, Task("a", "{}"), Task("c", "{}", priority=99))
+    clock.now = 1060.0
+    assert store.lease("set", "ada", 60.0) == Lease("c", 1120.0)
 
 
 def test_a_lease_ends_at_the_second_of_its_expiry(store: Store, clock: Clock) -> None:
@@ -174,12 +153,24 @@ def test_what_one_person_had_or_skipped_is_free_for_others(store: Store) -> None
     assert store.lease("set", "ada", 60.0) == Lease("b", 1060.0)
 
 
-def test_leases_of_one_set_say_nothing_about_another(store: Store) -> None:
-    put(store, Task("a", "{}"))
-    store.put_tasks(TaskSet("next", "label.any", "training", False), [Task("n", "{}")])
-    assert store.lease("set", "ada", 60.0) == Lease("a", 1060.0)
-    assert store.lease("next", "ada", 60.0) == Lease("n", 1060.0)
-    assert store.counts("set") == store.counts("next") == Counts(done=0, waiting=1, open=0)
+@pytest.mark.parametrize("everybody", [False, True])
+def test_leases_of_one_set_say_nothing_about_another(store: Store, everybody: bool) -> None:
+    """Three sets, of which one comes before and one after `set` in the alphabet; their tasks the other way round."""
+    for name, task in (("next", "z"), ("set", "m"), ("then", "a")):
+        task_set = TaskSet(name, "label.any", "training", False, everybody)
+        store.put_tasks(task_set, [Task(task, "{}", priority=len(name))])
+    for name, task in (("set", "m"), ("next", "z"), ("then", "a")):
+        assert store.lease(name, "ada", 60.0) == Lease(task, 1060.0)
+        assert store.counts(name) == Counts(done=0, waiting=1, open=0)
+    assert store.extend_lease("m", "ada", 90.0)
+    assert [row[2] for row in rows(store)] == [1060.0, 1090.0, 1060.0]
+    answer(store, "m", "ada")
+    assert [row[3] for row in rows(store)] == [False, True, False]
+    for name in ("next", "then"):
+        assert store.counts(name) == Counts(done=0, waiting=1, open=0)
+    skip_task(store, "z", "ada", False, "")
+    assert store.counts("then").waiting == 1 and store.lease("then", "ada", 60.0) == Lease("a", 1060.0)
+    assert store.lease("set", "ada", 60.0) is None and store.lease("next", "ada", 60.0) is None
 
 
 def test_a_set_is_for_its_panel_and_its_sort_of_people(store: Store) -> None:
@@ -192,8 +183,9 @@ def test_a_set_is_for_its_panel_and_its_sort_of_people(store: Store) -> None:
     store.put_tasks(TaskSet("sims", "label.any", "training", True), [Task("s", "{}")])
     with pytest.raises(UserError, match="sims is for simulated people of the panel training; ada-1 is not"):
         store.lease("sims", "ada", 60.0)
-    with pytest.raises(UserError, match="nobody called zoe"):
-        store.lease("set", "zoe", 60.0)
+    for name in ("aaron", "zoe"):  # before and after everybody in the alphabet
+        with pytest.raises(UserError, match=f"nobody called {name}"):
+            store.lease("set", name, 60.0)
     assert store.lease("no such set", "ada", 60.0) is None
     assert store.lease("sims", "sim", 60.0) == Lease("s", 1060.0)
 
@@ -251,13 +243,39 @@ def test_an_expired_lease_for_everybody_waits_for_its_person(store: Store, clock
     assert rows(store) == [("a/ada", "ada", 5060.0, False), ("a/bob", "bob", 5060.0, False)]
 
 
+def test_people_do_not_stand_in_each_others_way(store: Store, clock: Clock) -> None:
+    """Whoever came before, and wherever they are in the alphabet: in a set for everybody, then in one with places."""
+    for everybody in (True, False):
+        name = f"everybody {everybody}"
+        tasks = [Task(f"{name} {task}", "{}", overlap=3) for task in ("a", "b")]
+        store.put_tasks(TaskSet(name, "label.any", "training", False, everybody), tasks)
+        for person in ("dan", "ada", "bob"):
+            assert store.lease(name, person, 60.0) == Lease(f"{name} a", 1060.0)
+        skip_task(store, f"{name} a", "dan", False, "")
+        answer(store, f"{name} a", "ada")
+        for person in ("dan", "ada"):
+            assert store.lease(name, person, 10.0) == Lease(f"{name} b", 1010.0)
+    clock.now = 1010.0
+    assert store.lease("everybody True", "ada", 10.0) == Lease("everybody True b", 1020.0)
+    with store.read() as connection:
+        query = sa.select(leases.c.id, leases.c.until).where(leases.c.task_set == "everybody True")
+        assert {row.id.split()[2]: row.until for row in connection.execute(query)} == {
+            "a/ada": 1060.0,
+            "a/bob": 1060.0,
+            "a/dan": 0.0,  # given back
+            "b/ada": 1020.0,
+            "b/dan": 1010.0,
+        }
+
+
 def test_a_skipped_task_for_everybody_does_not_come_again(store: Store) -> None:
-    everybody(store, Task("a", "{}"), Task("b", "{}"))
-    store.lease("set", "ada", 60.0)
-    skip_task(store, "a", "ada", False, "")
-    assert store.lease("set", "ada", 60.0) == Lease("b", 1060.0)
-    assert store.lease("set", "bob", 60.0) == Lease("a", 1060.0)
-    answer(store, "b", "ada")
+    everybody(store, Task("a", "{}"), Task("b", "{}", priority=1), Task("c", "{}", priority=-1))
+    for task, following in (("b", "a"), ("a", "c")):
+        assert store.lease("set", "ada", 60.0) == Lease(task, 1060.0)
+        skip_task(store, task, "ada", False, "")
+        assert store.lease("set", "ada", 60.0) == Lease(following, 1060.0)
+    assert store.lease("set", "bob", 60.0) == Lease("b", 1060.0)
+    answer(store, "c", "ada")
     assert store.lease("set", "ada", 60.0) is None
 
 
@@ -293,6 +311,25 @@ def test_extending_touches_one_persons_lease_of_one_task(store: Store) -> None:
         ("b/0", "bob", 1060.0, False),
         ("b/1", None, 0.0, False),
     ]
+
+
+def test_whose_task_it_is(store: Store, clock: Clock) -> None:
+    def states() -> list[tuple[bool, bool]]:
+        with store.read() as connection:
+            return [
+                (has_lease(connection, task, person), has_unanswered_lease(connection, task, person))
+                for task, person in (("b", "bob"), ("b", "ada"), ("b", "cy"), ("a", "bob"), ("c", "bob"))
+            ]
+
+    put(store, Task("a", "{}"), Task("b", "{}", priority=1), Task("c", "{}"))
+    assert states() == [(False, False)] * 5
+    store.lease("set", "bob", 60.0)
+    assert states() == [(True, True)] + [(False, False)] * 4
+    clock.now = 5000.0
+    assert states() == [(True, True)] + [(False, False)] * 4  # expired, and nobody took it
+    store.extend_lease("b", "bob", 60.0)
+    answer(store, "b", "bob")
+    assert states() == [(True, False)] + [(False, False)] * 4
 
 
 def test_skipping_an_answered_task_leaves_the_answer(store: Store) -> None:
@@ -393,6 +430,22 @@ def test_a_live_lease_counts_before_a_free_place_of_a_lower_number(store: Store)
     assert [row[0] for row in rows(store)] == ["a/0", "a/1", "a/2"]
 
 
+def test_a_lease_that_expires_now_is_removed_like_a_free_place(store: Store, clock: Clock) -> None:
+    put(store, Task("a", "{}", overlap=2))
+    store.lease("set", "ada", 60.0)  # a/0
+    store.lease("set", "bob", 60.0)  # a/1
+    skip_task(store, "a", "ada", False, "")
+    clock.now = 1060.0
+    put(store, Task("a", "{}", overlap=1))
+    assert rows(store) == [("a/0", None, 0.0, False)]
+
+
+def test_ids_of_tasks_may_hold_slashes(store: Store) -> None:
+    put(store, Task("run/set/1#t", "{}", overlap=2))
+    put(store, Task("run/set/1#t", "{}", overlap=3))
+    assert [row[0] for row in rows(store)] == [f"run/set/1#t/{number}" for number in range(3)]
+
+
 def test_a_task_that_is_no_longer_wanted_keeps_what_people_did(store: Store) -> None:
     put(store, Task("a", "{}", overlap=2), Task("b", "{}", overlap=2), Task("c", "{}"))
     store.lease("set", "ada", 60.0)
@@ -456,8 +509,8 @@ def label_all(where: str, name: str) -> None:
 
 
 def test_two_processes_share_the_places_without_taking_one_twice(store: Store, where: str) -> None:
-    """60 tasks for two people each and four people: 120 labels, two different people a task."""
-    put(store, *(Task(f"t{number:02}", "{}", overlap=2) for number in range(60)))
+    """30 tasks for two people each and four people: 60 labels, two different people a task."""
+    put(store, *(Task(f"t{number:02}", "{}", overlap=2) for number in range(30)))
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=label_all, args=(where, person.id)) for person in PEOPLE]
     for process in processes:
@@ -466,6 +519,6 @@ def test_two_processes_share_the_places_without_taking_one_twice(store: Store, w
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
     labels = store.labels("set")
-    assert Counter(label.task for label in labels) == {f"t{number:02}": 2 for number in range(60)}
-    assert len({(label.task, label.person.id) for label in labels}) == 120
-    assert store.counts("set") == Counts(done=120, waiting=0, open=0)
+    assert Counter(label.task for label in labels) == {f"t{number:02}": 2 for number in range(30)}
+    assert len({(label.task, label.person.id) for label in labels}) == 60
+    assert store.counts("set") == Counts(done=60, waiting=0, open=0)

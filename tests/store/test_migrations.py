@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from biddable.label import queue
 from biddable.store.database import MIGRATIONS, create_engine
 from biddable.store.store import open_store
+from biddable.store.tables import metadata
 from biddable.store.types import Counts, Person
 from tests.label.test_queue import Said
 
@@ -196,3 +197,16 @@ def test_every_table_has_rows_in_these_tests() -> None:
         *ROWS.keys() - OLD_NAMES.values(),
         *OLD_NAMES,
     }
+
+
+def test_what_is_migrated_is_what_the_code_expects(where: str) -> None:
+    """Tables, columns and indexes after all migrations are those that the code was written for."""
+    with open_store(where) as store:
+        inspector = sa.inspect(store.engine)
+        for name, table in metadata.tables.items():
+            columns = {c["name"]: c["nullable"] for c in inspector.get_columns(name)}
+            assert columns == {c.name: bool(c.nullable) for c in table.columns}, name
+            assert {i["name"] for i in inspector.get_indexes(name) if not i.get("duplicates_constraint")} >= {
+                i.name for i in table.indexes
+            }, name
+        assert set(inspector.get_table_names()) == {*metadata.tables, "alembic_version"}

@@ -35,6 +35,44 @@ def test_entering_twice_enters_once(where: str) -> None:
         assert first == again != changed
 
 
+def test_a_guidelines_version_is_its_name_with_a_hash(where: str) -> None:
+    """printf 'be helpful' | sha256sum | cut -c1-12: records of years ago name their guideline by it."""
+    with open_store(where) as store:
+        assert store.add_guideline("training", "be helpful") == "training-5b444d60f3b5"
+
+
+def test_sets_come_by_priority_then_age_then_name(where: str) -> None:
+    now = [5.0]
+    with open_store(where, clock=lambda: now[0]) as store:
+        for name, priority, created in (
+            ("low", -1, 1.0),
+            ("b", 0, 2.0),
+            ("a", 0, 2.0),
+            ("z", 0, 1.0),
+            ("high", 3, 9.0),
+        ):
+            now[0] = created
+            store.put_tasks(
+                TaskSet(name, "label.any", "training", False, priority=priority), [Task(name, "{}")]
+            )
+        assert [task_set.name for task_set in store.task_sets()] == ["high", "z", "a", "b", "low"]
+        lowered = TaskSet("high", "label.any", "training", False, priority=-5)
+        store.put_tasks(lowered, [Task("high", "{}")])  # another setting, the same set
+        assert store.task_sets()[-1] == lowered
+        with pytest.raises(UserError, match="high is in the store as"):
+            store.put_tasks(TaskSet("high", "label.any", "held_out", False), [])
+
+
+def test_a_question_and_the_set_that_asks_it(where: str) -> None:
+    with open_store(where) as store:
+        store.put_tasks(SET, [Task("b", '{"b": 2}'), Task("a", '{"a": 1}')])
+        assert store.question("b") == ("label.any", '{"b": 2}') and store.task_set_name("b") == "set"
+        assert store.tasks("set") == ["a", "b"]
+        for read in (store.question, store.task_set_name):
+            with pytest.raises(UserError, match="there is no task c"):
+                read("c")
+
+
 def test_a_person_stays_in_one_panel(where: str) -> None:
     with open_store(where) as store:
         store.add_people([ADA])

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from biddable.label.imports import formats
-from biddable.label.imports.formats import Columns, Said, Wrong
+from biddable.label.imports.formats import Columns, ExternalLabel, UnreadableRecord
 from biddable.run.config import Input, Settings, UserError, suggestion
 from biddable.run.context import StageContext
 from biddable.run.jsonl import read, write
@@ -24,7 +24,7 @@ KINDS: dict[str, type[Comparison] | type[Demonstration] | type[Rating]] = {
     "demonstrations": Demonstration,
     "ratings": Rating,
 }
-READERS: dict[str, Callable[[str, dict[str, Any], Columns], Iterator[Said]]] = {
+READERS: dict[str, Callable[[str, dict[str, Any], Columns], Iterator[ExternalLabel]]] = {
     "argilla": formats.argilla,
     "label_studio": formats.label_studio,
 }
@@ -53,25 +53,27 @@ class Config(Settings):
     """The best value of a rating in the files; it is brought to 1 to 7 by steps of equal size and refused when that gives no whole number."""
 
 
-Kept = Comparison | Demonstration | Rating
+ImportedLabel = Comparison | Demonstration | Rating
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    _complete(cfg, context.key)
-    wrong: list[str] = []
-    found: list[tuple[str, Kept]] = []
+    _check_settings(cfg, context.key)
+    errors: list[str] = []
+    placed: list[tuple[str, ImportedLabel]] = []
     for path in cfg.files:
-        found += (
-            _own(path, cfg, wrong) if cfg.format == "biddable" else _others(path, cfg, context.seed, wrong)
+        placed += (
+            _read_own(path, cfg, errors)
+            if cfg.format == "biddable"
+            else _read_export(path, cfg, context.seed, errors)
         )
-    _doubles(found, wrong)
-    if not found and not wrong:
-        wrong.append(
+    _check_doubles(placed, errors)
+    if not placed and not errors:
+        errors.append(
             f"[{context.key}] files: there is not one label in {', '.join(str(path) for path in cfg.files)}"
         )
-    if wrong:
-        raise UserError(wrong)
-    rows = sorted((row for _, row in found), key=lambda row: row.id)
+    if errors:
+        raise UserError(errors)
+    rows = sorted((row for _, row in placed), key=lambda row: row.id)
     write(context.path(f"{cfg.kind}.jsonl"), rows)
     context.summary = {
         cfg.kind: len(rows),
@@ -82,130 +84,132 @@ def run(cfg: Config, context: StageContext) -> None:
     }
 
 
-def _complete(cfg: Config, key: str) -> None:
-    wrong = [] if cfg.files else [f"[{key}] files: at least one file was expected"]
+def _check_settings(cfg: Config, key: str) -> None:
+    errors = [] if cfg.files else [f"[{key}] files: expected at least one file"]
     if cfg.format != "biddable":
         if not cfg.question:
-            wrong.append(
-                f"[{key}] question: the name of the question or control that people answered was expected"
+            errors.append(
+                f"[{key}] question: expected the name of the question or control that people answered"
             )
         if not cfg.answers and cfg.kind != "demonstrations":
-            wrong.append(f"[{key}] answers: the fields with the answers were expected")
+            errors.append(f"[{key}] answers: expected the fields with the answers")
     if len(set(cfg.labelers.values())) < len(cfg.labelers):
-        wrong.append(f"[{key}] labelers: two names have the same pseudonym")
-    if wrong:
-        raise UserError(wrong)
+        errors.append(f"[{key}] labelers: two names have the same pseudonym")
+    if errors:
+        raise UserError(errors)
 
 
-def _own(path: Path, cfg: Config, wrong: list[str]) -> list[tuple[str, Kept]]:
+def _read_own(path: Path, cfg: Config, errors: list[str]) -> list[tuple[str, ImportedLabel]]:
     """Our own records; ranks and names are checked, everything else the records check themselves."""
     try:
         rows = read(path, KINDS[cfg.kind])
-    except UserError as refusal:
-        wrong += refusal.lines
+    except UserError as error:
+        errors += error.lines
         return []
-    found: list[tuple[str, Kept]] = []
+    placed: list[tuple[str, ImportedLabel]] = []
     for number, row in enumerate(rows, 1):
         place = f"{path}:{number}"
-        if isinstance(row, Comparison) and (mistake := wrong_ranks(row.ranks)):
-            wrong.append(f"{place}: {mistake}")
+        if isinstance(row, Comparison) and (reason := rank_error(row.ranks)):
+            errors.append(f"{place}: {reason}")
         if cfg.labelers and row.labeler not in cfg.labelers.values():
-            wrong.append(f"{place}: {_unknown(row.labeler, list(cfg.labelers.values()))}")
-        found.append((place, row))
-    return found
+            errors.append(f"{place}: {_unknown_labeler(row.labeler, list(cfg.labelers.values()))}")
+        placed.append((place, row))
+    return placed
 
 
-def wrong_ranks(ranks: tuple[int, ...]) -> str | None:
+def rank_error(ranks: tuple[int, ...]) -> str | None:
     """What is wrong with the ranks of K answers: they are 1 (best) to at most K, and somebody is first. None: nothing."""
     if min(ranks) != 1 or max(ranks) > len(ranks):
         return f"ranks {list(ranks)}: the best of {len(ranks)} answers has rank 1, and none is above {len(ranks)}"
     return None
 
 
-def _others(path: Path, cfg: Config, seed: int, wrong: list[str]) -> list[tuple[str, Kept]]:
+def _read_export(path: Path, cfg: Config, seed: int, errors: list[str]) -> list[tuple[str, ImportedLabel]]:
     """Another tool's labels as records; every mistake with file and line."""
     columns = Columns(cfg.prompt, cfg.answers, cfg.question)
-    found: list[tuple[str, Kept]] = []
+    placed: list[tuple[str, ImportedLabel]] = []
     try:
-        for place, row in formats.items(path):
+        for place, row in formats.read_objects(path):
             try:
-                for said in READERS[cfg.format](place, row, columns):
-                    found.append((place, _record(said, cfg, seed)))
-            except (Wrong, AttributeError, TypeError) as error:
-                wrong.append(f"{place}: {error}")
+                for label in READERS[cfg.format](place, row, columns):
+                    placed.append((place, _record(label, cfg, seed)))
+            except (UnreadableRecord, AttributeError, TypeError) as error:
+                errors.append(f"{place}: {error}")
             except ValidationError as error:
-                wrong += [f"{place}: {one['msg']}" for one in error.errors(include_url=False)]
+                errors += [f"{place}: {mistake['msg']}" for mistake in error.errors(include_url=False)]
     except UserError as refusal:
-        wrong += refusal.lines
-    return found
+        errors += refusal.lines
+    return placed
 
 
-def _record(said: Said, cfg: Config, seed: int) -> Kept:
+def _record(label: ExternalLabel, cfg: Config, seed: int) -> ImportedLabel:
     """One label as a record. Raises Wrong, or ValidationError."""
-    if cfg.labelers and said.labeler not in cfg.labelers:
-        raise Wrong(_unknown(said.labeler, list(cfg.labelers)))
-    labeler = cfg.labelers.get(said.labeler) or f"imported-{_hash(str(seed), said.labeler)[:8]}"
-    text = "\x1f".join(f"{turn.role}\x1e{turn.content}" for turn in said.messages)
+    if cfg.labelers and label.labeler not in cfg.labelers:
+        raise UnreadableRecord(_unknown_labeler(label.labeler, list(cfg.labelers)))
+    labeler = cfg.labelers.get(label.labeler) or f"imported-{_hash(str(seed), label.labeler)[:8]}"
+    text = "\x1f".join(f"{turn.role}\x1e{turn.content}" for turn in label.messages)
     prompt = Prompt(
-        id=f"imported-{_hash(text)[:12]}", messages=said.messages, user="imported", source=cfg.format
+        id=f"imported-{_hash(text)[:12]}", messages=label.messages, user="imported", source=cfg.format
     )
-    shown = _hash(said.item, text, *(f"{name}\x1e{body}" for name, body in said.answers))[:10]
-    mark: dict[str, Any] = {
-        "id": f"{shown}-{labeler}",
+    item = _hash(label.item, text, *(f"{name}\x1e{body}" for name, body in label.answers))[:10]
+    common: dict[str, Any] = {
+        "id": f"{item}-{labeler}",
         "prompt": prompt,
         "labeler": labeler,
         "simulated": False,
         "guideline": cfg.guideline,
     }
-    given = tuple(Answer(text=body, model=name) for name, body in said.answers)
+    answers = tuple(Answer(text=body, model=name) for name, body in label.answers)
     if cfg.kind == "comparisons":
-        return Comparison(**mark, answers=given, ranks=_ranks(said), panel=cfg.panel)
+        return Comparison(**common, answers=answers, ranks=_ranks(label), panel=cfg.panel)
     if cfg.kind == "demonstrations":
-        if not isinstance(said.value, str) or not said.value.strip():
-            raise Wrong(f"{cfg.question}: a text was expected, not {said.value!r}")
-        return Demonstration(**mark, answer=Answer(text=said.value, model="people"))
-    if len(given) != 1:
-        raise Wrong(
-            f"answers: one answer is rated at a time, not {len(given)}; import each question by itself"
+        if not isinstance(label.value, str) or not label.value.strip():
+            raise UnreadableRecord(f"{cfg.question}: expected a text, not {label.value!r}")
+        return Demonstration(**common, answer=Answer(text=label.value, model="people"))
+    if len(answers) != 1:
+        raise UnreadableRecord(
+            f"answers: one answer is rated at a time, not {len(answers)}; import each question by itself"
         )
-    return Rating(**mark, answer=given[0], overall=_overall(said.value, cfg.scale), panel=cfg.panel)
+    return Rating(**common, answer=answers[0], overall=_overall(label.value, cfg.scale), panel=cfg.panel)
 
 
-def _ranks(said: Said) -> tuple[int, ...]:
+def _ranks(label: ExternalLabel) -> tuple[int, ...]:
     """One rank for each answer: all are ranked, each once."""
-    if not isinstance(said.value, list):
-        raise Wrong(f"a ranking was expected, not {said.value!r}")
-    names = [name for name, _ in said.answers]
-    ranked = [name for group in said.value for name in group]
+    if not isinstance(label.value, list):
+        raise UnreadableRecord(f"expected a ranking, not {label.value!r}")
+    names = [name for name, _ in label.answers]
+    ranked = [name for group in label.value for name in group]
     if sorted(ranked) != sorted(names):
-        strange, missing = sorted(set(ranked) - set(names)), sorted(set(names) - set(ranked))
-        what = (
-            f"unknown: {strange}" if strange else f"missing: {missing}" if missing else "one is there twice"
+        unknown, missing = sorted(set(ranked) - set(names)), sorted(set(names) - set(ranked))
+        reason = (
+            f"unknown: {unknown}" if unknown else f"missing: {missing}" if missing else "one is there twice"
         )
-        raise Wrong(f"a ranking of {len(names)} answers names {len(ranked)}; {what}")
-    place = {name: number for number, group in enumerate(said.value, 1) for name in group}
+        raise UnreadableRecord(f"a ranking of {len(names)} answers names {len(ranked)}; {reason}")
+    place = {name: number for number, group in enumerate(label.value, 1) for name in group}
     return tuple(place[name] for name in names)
 
 
 def _overall(value: Any, scale: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= scale:
-        raise Wrong(f"a rating is a whole number from 1 to {scale}, not {value!r}")
+        raise UnreadableRecord(f"a rating is a whole number from 1 to {scale}, not {value!r}")
     if (6 * (value - 1)) % (scale - 1):
-        raise Wrong(f"a rating of {value} on a scale to {scale} is no whole number from 1 to 7")
+        raise UnreadableRecord(f"a rating of {value} on a scale to {scale} is no whole number from 1 to 7")
     return 1 + 6 * (value - 1) // (scale - 1)
 
 
-def _doubles(found: list[tuple[str, Kept]], wrong: list[str]) -> None:
+def _check_doubles(placed: list[tuple[str, ImportedLabel]], errors: list[str]) -> None:
     """The same person's label of the same record twice: which one counts is not ours to say."""
-    seen: dict[str, str] = {}
-    for place, row in found:
-        if row.id in seen:
-            wrong.append(f"{place}: {row.labeler} has labelled this in {seen[row.id]} already (id {row.id})")
-        seen.setdefault(row.id, place)
+    places: dict[str, str] = {}
+    for place, row in placed:
+        if row.id in places:
+            errors.append(
+                f"{place}: {row.labeler} has labelled this in {places[row.id]} already (id {row.id})"
+            )
+        places.setdefault(row.id, place)
 
 
-def _unknown(name: str, known: list[str]) -> str:
-    return f"unknown labeler {name!r}; labelers names {len(known)}{suggestion(name, known)}"
+def _unknown_labeler(name: str, names: list[str]) -> str:
+    return f"unknown labeler {name!r}; labelers names {len(names)}{suggestion(name, names)}"
 
 
 def _hash(*words: str) -> str:

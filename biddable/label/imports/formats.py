@@ -1,4 +1,5 @@
-"""Other tools' files of labels, read into one plain shape: who said what about which prompt and answers. Nothing is guessed: what does not fit is told.
+"""Other tools' files of labels, read into one plain shape: who said what about which prompt and answers. Nothing is guessed: what does
+not fit is an error.
 
 - Argilla 2: the JSON list that `dataset.records.to_json` writes; `fields`, and `responses` by question with `value` and `user_id`.
 - Label Studio: the JSON export; `data`, and `annotations` with `completed_by` and a `result` by control (`from_name`): ranker, pairwise, rating,
@@ -20,11 +21,11 @@ from biddable.run.config import UserError
 from biddable.run.records import Message
 
 
-class Wrong(Exception):
+class UnreadableRecord(Exception):
     """Why a record cannot be read."""
 
 
-class Said(NamedTuple):
+class ExternalLabel(NamedTuple):
     """One person's answer in another tool's file."""
 
     place: str  # file:line
@@ -40,13 +41,12 @@ class Columns:
     """Where things are in a record."""
 
     prompt: str
-    answers: tuple[
-        str, ...
-    ]  # fields with one answer each; for Label Studio also one field with a list of {"id", "body"}
+    # fields with one answer each; for Label Studio also one field with a list of {"id", "body"}
+    answers: tuple[str, ...]
     question: str  # the question (Argilla) or control (Label Studio) that holds what people said
 
 
-def items(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each object of a JSON list, or of a file with one JSON object a line, with its file:line.
 
     Raises UserError when the file is neither.
@@ -56,129 +56,131 @@ def items(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from error
     decoder = json.JSONDecoder()
-    skip = re.compile(r"[\s,]*")
-    at = skip.match(text).end()  # type: ignore[union-attr]
-    listed = text[at : at + 1] == "["
-    at = skip.match(text, at + listed).end()  # type: ignore[union-attr]
-    number, counted = 1, 0
-    while at < len(text) and not (listed and text[at] == "]"):
-        number, counted = number + text.count("\n", counted, at), at
+    separators = re.compile(r"[\s,]*")
+    position = separators.match(text).end()  # type: ignore[union-attr]
+    is_list = text[position : position + 1] == "["
+    position = separators.match(text, position + is_list).end()  # type: ignore[union-attr]
+    line, counted_to = 1, 0
+    while position < len(text) and not (is_list and text[position] == "]"):
+        line, counted_to = line + text.count("\n", counted_to, position), position
         try:
-            value, end = decoder.raw_decode(text, at)
+            value, end = decoder.raw_decode(text, position)
         except json.JSONDecodeError as error:
             raise UserError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
         if not isinstance(value, dict):
-            raise UserError(f"{path}:{number}: an object was expected, not {json.dumps(value)[:60]}")
-        yield f"{path}:{number}", value
-        at = skip.match(text, end).end()  # type: ignore[union-attr]
+            raise UserError(f"{path}:{line}: expected an object, not {json.dumps(value)[:60]}")
+        yield f"{path}:{line}", value
+        position = separators.match(text, end).end()  # type: ignore[union-attr]
 
 
-def argilla(place: str, row: dict[str, Any], columns: Columns) -> Iterator[Said]:
+def argilla(place: str, row: dict[str, Any], columns: Columns) -> Iterator[ExternalLabel]:
     """What people said of one Argilla record. Raises Wrong with the reason."""
-    fields, responses = _table(row, "fields"), _table(row, "responses")
+    fields, responses = _object_field(row, "fields"), _object_field(row, "responses")
     if columns.question not in responses:
         if responses:
-            raise Wrong(
+            raise UnreadableRecord(
                 f"responses: there is no question {columns.question!r}, but {', '.join(sorted(responses))}"
             )
         return  # nobody has answered it
-    answers = tuple((name, _string(fields, name)) for name in columns.answers)
+    answers = tuple((name, _text_field(fields, name)) for name in columns.answers)
     for response in responses[columns.question]:
         if not isinstance(response, dict) or "value" not in response or not response.get("user_id"):
-            raise Wrong(
-                f"responses {columns.question}: value and user_id were expected, not {json.dumps(response)[:60]}"
+            raise UnreadableRecord(
+                f"responses {columns.question}: expected value and user_id, not {json.dumps(response)[:60]}"
             )
         if response.get("status", "submitted") != "submitted":
             continue  # a draft, or discarded
         value = response["value"]
-        ranked = isinstance(value, list) and [_step(one) for one in value]
-        yield Said(
+        ranked = isinstance(value, list) and [_ranking_entry(entry) for entry in value]
+        yield ExternalLabel(
             place,
             str(row.get("id", "")),
             _messages(fields, columns.prompt),
             answers,
             str(response["user_id"]),
-            _groups(ranked) if ranked else value,
+            _group_by_rank(ranked) if ranked else value,
         )
 
 
-def _step(one: Any) -> tuple[int | None, str]:
+def _ranking_entry(entry: Any) -> tuple[int | None, str]:
     """One entry of a ranking: with its rank, or, in a plain list, by its place."""
-    if isinstance(one, str):
-        return None, one
-    if isinstance(one, dict) and isinstance(one.get("value"), str) and isinstance(one.get("rank"), int):
-        return one["rank"], one["value"]
-    raise Wrong(f"a ranking's entry is a name, or value and rank, not {json.dumps(one)[:60]}")
+    if isinstance(entry, str):
+        return None, entry
+    if isinstance(entry, dict) and isinstance(entry.get("value"), str) and isinstance(entry.get("rank"), int):
+        return entry["rank"], entry["value"]
+    raise UnreadableRecord(f"a ranking's entry is a name, or value and rank, not {json.dumps(entry)[:60]}")
 
 
-def _groups(steps: list[tuple[int | None, str]]) -> list[list[str]]:
+def _group_by_rank(entries: list[tuple[int | None, str]]) -> list[list[str]]:
     """Names by rank, the best first; without ranks the order of the list counts and nothing is tied."""
-    if all(rank is None for rank, _ in steps):
-        return [[name] for _, name in steps]
-    if any(rank is None for rank, _ in steps):
-        raise Wrong("some entries of the ranking have a rank, others have none")
-    ranks = sorted({rank for rank, _ in steps if rank is not None})
-    if ranks[0] != 1 or ranks[-1] > len(steps):
-        raise Wrong(f"ranks {[rank for rank, _ in steps]}: they begin at 1, and none is above {len(steps)}")
-    return [[name for rank, name in steps if rank == wanted] for wanted in ranks]
+    if all(rank is None for rank, _ in entries):
+        return [[name] for _, name in entries]
+    if any(rank is None for rank, _ in entries):
+        raise UnreadableRecord("some entries of the ranking have a rank, others have none")
+    ranks = sorted({rank for rank, _ in entries if rank is not None})
+    if ranks[0] != 1 or ranks[-1] > len(entries):
+        raise UnreadableRecord(
+            f"ranks {[rank for rank, _ in entries]}: they begin at 1, and none is above {len(entries)}"
+        )
+    return [[name for rank, name in entries if rank == place] for place in ranks]
 
 
-def label_studio(place: str, row: dict[str, Any], columns: Columns) -> Iterator[Said]:
+def label_studio(place: str, row: dict[str, Any], columns: Columns) -> Iterator[ExternalLabel]:
     """What people said of one Label Studio task. Raises Wrong with the reason."""
-    data = _table(row, "data")
-    answers = _listed(data, columns)
-    found = row.get("annotations")
-    if not isinstance(found, list):
-        raise Wrong("annotations: a list was expected; export as JSON, not JSON-MIN")
-    for annotation in found:
+    data = _object_field(row, "data")
+    answers = _label_studio_answers(data, columns)
+    annotations = row.get("annotations")
+    if not isinstance(annotations, list):
+        raise UnreadableRecord("annotations: expected a list; export as JSON, not JSON-MIN")
+    for annotation in annotations:
         if annotation.get("was_cancelled"):
             continue  # skipped
-        who = annotation.get("completed_by")
-        labeler = who.get("email") or who.get("id") if isinstance(who, dict) else who
+        annotator = annotation.get("completed_by")
+        labeler = annotator.get("email") or annotator.get("id") if isinstance(annotator, dict) else annotator
         if labeler is None:
-            raise Wrong("completed_by: nobody is named")
+            raise UnreadableRecord("completed_by: nobody is named")
         values = [
-            one.get("value", {})
-            for one in annotation.get("result", ())
-            if one.get("from_name") == columns.question
+            control.get("value", {})
+            for control in annotation.get("result", ())
+            if control.get("from_name") == columns.question
         ]
         if len(values) != 1:
-            named = sorted({str(one.get("from_name")) for one in annotation.get("result", ())})
-            raise Wrong(
-                f"result: one answer of control {columns.question!r} was expected, there are {len(values)}; controls: {named}"
+            controls = sorted({str(control.get("from_name")) for control in annotation.get("result", ())})
+            raise UnreadableRecord(
+                f"result: expected one answer of control {columns.question!r}, there are {len(values)}; controls: {controls}"
             )
-        yield Said(
+        yield ExternalLabel(
             place,
             str(row.get("id", "")),
             _messages(data, columns.prompt),
             answers,
             str(labeler),
-            _value(values[0], answers),
+            _control_value(values[0], answers),
         )
 
 
-def _listed(data: dict[str, Any], columns: Columns) -> tuple[tuple[str, str], ...]:
+def _label_studio_answers(data: dict[str, Any], columns: Columns) -> tuple[tuple[str, str], ...]:
     """The answers of a Label Studio task: a list of items, or a field each."""
     if len(columns.answers) == 1 and isinstance(data.get(columns.answers[0]), list):
         rows = data[columns.answers[0]]
         if not all(
-            isinstance(one, dict) and "id" in one and isinstance(one.get("body", one.get("title")), str)
-            for one in rows
+            isinstance(item, dict) and "id" in item and isinstance(item.get("body", item.get("title")), str)
+            for item in rows
         ):
-            raise Wrong(f"data {columns.answers[0]}: a list of items with id and body was expected")
-        return tuple((str(one["id"]), one.get("body", one.get("title"))) for one in rows)
-    return tuple((name, _string(data, name)) for name in columns.answers)
+            raise UnreadableRecord(f"data {columns.answers[0]}: expected a list of items with id and body")
+        return tuple((str(item["id"]), item.get("body", item.get("title"))) for item in rows)
+    return tuple((name, _text_field(data, name)) for name in columns.answers)
 
 
-def _value(value: dict[str, Any], answers: tuple[tuple[str, str], ...]) -> Any:
+def _control_value(value: dict[str, Any], answers: tuple[tuple[str, str], ...]) -> Any:
     """What a control of Label Studio holds."""
     if "ranker" in value:
-        return _ranker(value["ranker"])
+        return _ranker_groups(value["ranker"])
     if "selected" in value:
         sides = {"left": 0, "right": 1}
         if value["selected"] not in sides or len(answers) != 2:
-            raise Wrong(
-                f"pairwise: left or right of two answers was expected, not {value['selected']!r} of {len(answers)}"
+            raise UnreadableRecord(
+                f"pairwise: expected left or right of two answers, not {value['selected']!r} of {len(answers)}"
             )
         better = sides[value["selected"]]
         return [[answers[better][0]], [answers[1 - better][0]]]
@@ -186,36 +188,40 @@ def _value(value: dict[str, Any], answers: tuple[tuple[str, str], ...]) -> Any:
         return value["rating"]
     if "text" in value:
         return "\n".join(value["text"]) if isinstance(value["text"], list) else value["text"]
-    raise Wrong(f"value: a ranker, pairwise, rating or textarea was expected, not {sorted(value)}")
+    raise UnreadableRecord(f"value: expected a ranker, pairwise, rating or textarea, not {sorted(value)}")
 
 
-def _ranker(found: Any) -> list[list[str]]:
+def _ranker_groups(ranking: Any) -> list[list[str]]:
     """A ranker's order; buckets whose names end in a number ("rank 2") are ranks with ties."""
-    if isinstance(found, dict) and len(found) == 1:
-        found = next(iter(found.values()))
-    if isinstance(found, list):
-        return [[str(one)] for one in found]
-    if isinstance(found, dict):
-        numbered = {name: re.search(r"(\d+)\D*$", name) for name in found}
+    if isinstance(ranking, dict) and len(ranking) == 1:
+        ranking = next(iter(ranking.values()))
+    if isinstance(ranking, list):
+        return [[str(item)] for item in ranking]
+    if isinstance(ranking, dict):
+        numbered = {name: re.search(r"(\d+)\D*$", name) for name in ranking}
         if all(numbered.values()):
-            order = sorted(found, key=lambda name: int(numbered[name][1]))  # type: ignore[index]
-            return [[str(one) for one in found[name]] for name in order if found[name]]
-        raise Wrong(
-            f"ranker: buckets {sorted(found)}: names that end in their rank were expected, such as 'rank 1'"
+            order = sorted(ranking, key=lambda name: int(numbered[name][1]))  # type: ignore[index]
+            return [[str(item) for item in ranking[name]] for name in order if ranking[name]]
+        raise UnreadableRecord(
+            f"ranker: buckets {sorted(ranking)}: expected names that end in their rank, such as 'rank 1'"
         )
-    raise Wrong(f"ranker: a list of items was expected, not {json.dumps(found)[:60]}")
+    raise UnreadableRecord(f"ranker: expected a list of items, not {json.dumps(ranking)[:60]}")
 
 
-def _table(row: dict[str, Any], name: str) -> dict[str, Any]:
-    found = row.get(name)
-    if not isinstance(found, dict):
-        raise Wrong(f"{name}: an object was expected; the record has {', '.join(sorted(row)) or 'nothing'}")
-    return found
+def _object_field(row: dict[str, Any], name: str) -> dict[str, Any]:
+    value = row.get(name)
+    if not isinstance(value, dict):
+        raise UnreadableRecord(
+            f"{name}: expected an object; the record has {', '.join(sorted(row)) or 'nothing'}"
+        )
+    return value
 
 
-def _string(fields: dict[str, Any], name: str) -> str:
+def _text_field(fields: dict[str, Any], name: str) -> str:
     if not isinstance(fields.get(name), str):
-        raise Wrong(f"there is no text {name!r}; the record has {', '.join(sorted(fields)) or 'nothing'}")
+        raise UnreadableRecord(
+            f"there is no text {name!r}; the record has {', '.join(sorted(fields)) or 'nothing'}"
+        )
     return str(fields[name])
 
 
@@ -223,9 +229,9 @@ def _messages(fields: dict[str, Any], name: str) -> tuple[Message, ...]:
     """A prompt: a text, or a dialogue of role and content."""
     if isinstance(fields.get(name), list):
         try:
-            return tuple(Message.model_validate(one) for one in fields[name])
+            return tuple(Message.model_validate(turn) for turn in fields[name])
         except ValidationError as error:
-            raise Wrong(
-                f"{name}: a dialogue of role and content was expected ({error.error_count()} turns are not)"
+            raise UnreadableRecord(
+                f"{name}: expected a dialogue of role and content ({error.error_count()} turns are not)"
             ) from error
-    return (Message(role="user", content=_string(fields, name)),)
+    return (Message(role="user", content=_text_field(fields, name)),)

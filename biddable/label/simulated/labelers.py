@@ -89,18 +89,20 @@ def _normal(*key: object) -> float:
     return _NORMAL.inv_cdf((number + 0.5) / 2**64)
 
 
-def taste(person: Person, found: Marks) -> float:
+def taste(person: Person, answer_marks: Marks) -> float:
     """What a person thinks of an answer's marks, without noise: from 0 to 1."""
-    return found.sense * sum(weight * getattr(found, mark) for mark, weight in person.weights.items())
+    return answer_marks.sense * sum(
+        weight * getattr(answer_marks, mark) for mark, weight in person.weights.items()
+    )
 
 
 def utility(person: Person, prompt: Prompt, answer: Answer) -> float:
     """What a person thinks of an answer this once, noise included. An empty answer is worse than any other."""
     if not answer.text.strip():
         return -math.inf
-    said = [message.content for message in prompt.messages]
+    messages = [message.content for message in prompt.messages]
     noise = person.noise * _normal(
-        person.seed, person.id, "noise of", *said, "answer", answer.text, answer.finish
+        person.seed, person.id, "noise of", *messages, "answer", answer.text, answer.finish
     )
     return taste(person, marks(prompt, answer.text, answer.finish)) + noise
 
@@ -110,20 +112,20 @@ def rank(person: Person, prompt: Prompt, answers: Sequence[Answer]) -> tuple[int
 
     An answer ties with the best one of its group, so that ties do not chain along a row of small steps.
     """
-    worth = [utility(person, prompt, answer) for answer in answers]
-    ranks = [0] * len(worth)
+    utilities = [utility(person, prompt, answer) for answer in answers]
+    ranks = [0] * len(utilities)
     group, best = 0, math.inf
-    for index in sorted(range(len(worth)), key=lambda i: -worth[i]):
-        if not (worth[index] == best or best - worth[index] < TIE):
-            group, best = group + 1, worth[index]
+    for index in sorted(range(len(utilities)), key=lambda i: -utilities[i]):
+        if not (utilities[index] == best or best - utilities[index] < TIE):
+            group, best = group + 1, utilities[index]
         ranks[index] = group
     return tuple(ranks)
 
 
 def choose(person: Person, prompt: Prompt, answers: Sequence[Answer]) -> int:
     """The place of the answer that a person likes best; the first of equals."""
-    worth = [utility(person, prompt, answer) for answer in answers]
-    return worth.index(max(worth))
+    utilities = [utility(person, prompt, answer) for answer in answers]
+    return utilities.index(max(utilities))
 
 
 def rate(person: Person, prompt: Prompt, answer: Answer) -> tuple[int, dict[str, bool | None]]:
@@ -131,17 +133,17 @@ def rate(person: Person, prompt: Prompt, answer: Answer) -> tuple[int, dict[str,
 
     The rating is seven equal steps of the utility from 0 to 1, after adding the person's leniency.
     """
-    worth = utility(person, prompt, answer) + person.leniency
-    return 1 if worth < 0 else min(7, 1 + int(7 * worth)), form(prompt, answer)
+    value = utility(person, prompt, answer) + person.leniency
+    return 1 if value < 0 else min(7, 1 + int(7 * value)), form(prompt, answer)
 
 
 def form(prompt: Prompt, answer: Answer) -> dict[str, bool | None]:
     """The yes/no questions of the form (Ouyang et al. 2022, table 3) that these people can answer; None: not applicable."""
-    found = marks(prompt, answer.text, answer.finish)
+    answer_marks = marks(prompt, answer.text, answer.finish)
     return {
-        "fails_task": found.sense < 0.5 or found.asked < 0.4,
-        "inappropriate_for_assistant": found.clean < 0.5,
-        "satisfies_constraint": found.wishes == 1.0 if prompt.wishes else None,
+        "fails_task": answer_marks.sense < 0.5 or answer_marks.asked < 0.4,
+        "inappropriate_for_assistant": answer_marks.clean < 0.5,
+        "satisfies_constraint": answer_marks.wishes == 1.0 if prompt.wishes else None,
     }
 
 
@@ -150,7 +152,9 @@ def gold(prompt: Prompt, answer: Answer, people: Sequence[Person] = ()) -> float
 
     What their noisy rankings are made from.
     """
-    found = marks(prompt, answer.text, answer.finish)
+    answer_marks = marks(prompt, answer.text, answer.finish)
     if not people:
-        return found.sense * sum(weight * getattr(found, mark) for mark, weight in WEIGHTS.items())
-    return fmean(taste(person, found) for person in people)
+        return answer_marks.sense * sum(
+            weight * getattr(answer_marks, mark) for mark, weight in WEIGHTS.items()
+        )
+    return fmean(taste(person, answer_marks) for person in people)

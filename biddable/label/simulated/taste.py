@@ -116,13 +116,13 @@ def stem(word: str) -> str:
 @cache
 def marks(prompt: Prompt, text: str, finish: Finish) -> Marks:
     """Everything there is to like in one answer. Kept, since every labeler of a panel looks at the same answers."""
-    said = words(text)
-    if not said:
+    answer_words = words(text)
+    if not answer_words:
         return Marks(*[0.0] * 8)
     request = prompt.messages[-1].content
     low, high = band(prompt)
-    plain, own, fresh = plainness(prompt, text), ownness(prompt, text), 1.0 - repetition(text)
-    enough = min(1.0, len(said) / min(low, 4 if is_list(prompt, text) else 8))
+    plain, ownness_mark, fresh = plainness(prompt, text), ownness(prompt, text), 1.0 - repetition(text)
+    enough = min(1.0, len(answer_words) / min(low, 4 if is_list(prompt, text) else 8))
     return Marks(
         asked=0.65 * about(request, text) + 0.35 * form(prompt, text),
         wishes=sum(wishes.met(wish, text) for wish in prompt.wishes) / len(prompt.wishes)
@@ -130,10 +130,10 @@ def marks(prompt: Prompt, text: str, finish: Finish) -> Marks:
         else 1.0,
         finished=ending(text, finish),
         fresh=fresh,
-        fitting=fit(len(said), low, high),
+        fitting=fit(len(answer_words), low, high),
         clean=cleanness(text),
         plain=plain,
-        sense=min(1.0, plain * own * fresh * enough / SOLID),
+        sense=min(1.0, plain * ownness_mark * fresh * enough / SOLID),
     )
 
 
@@ -192,14 +192,14 @@ def ending(text: str, finish: Finish) -> float:
 
 def repetition(text: str) -> float:
     """0: says nothing twice; 1: a third of it or more is said again (three words in a row, a word twice running, a line, a run of one character)."""
-    said = [part for word in words(text) for part in re.split(r"-", word)]
-    again = sum(a == b for a, b in pairwise(said))
-    triples = Counter(zip(said, said[1:], said[2:], strict=False))
-    again += sum(count - 1 for count in triples.values())
+    parts = [part for word in words(text) for part in re.split(r"-", word)]
+    repeats = sum(a == b for a, b in pairwise(parts))
+    triples = Counter(zip(parts, parts[1:], parts[2:], strict=False))
+    repeats += sum(count - 1 for count in triples.values())
     lines = Counter(line.strip().casefold() for line in text.splitlines() if len(line.strip()) > 3)
-    again += 3 * sum(count - 1 for count in lines.values())
-    again += sum(len(run.group()) // 2 for run in re.finditer(r"([^\s\d.\-])\1{3,}", text))
-    return min(1.0, 3 * again / max(len(said), 1))
+    repeats += 3 * sum(count - 1 for count in lines.values())
+    repeats += sum(len(run.group()) // 2 for run in re.finditer(r"([^\s\d.\-])\1{3,}", text))
+    return min(1.0, 3 * repeats / max(len(parts), 1))
 
 
 def ownness(prompt: Prompt, text: str) -> float:
@@ -208,18 +208,24 @@ def ownness(prompt: Prompt, text: str) -> float:
     Where the prompt brings a text, using its words is right, and only handing back most of it counts against the answer.
     """
     request = prompt.messages[-1].content
-    asked, said = words(request), words(text)
-    there = set(zip(asked, asked[1:], asked[2:], strict=False))
-    mine = list(zip(said, said[1:], said[2:], strict=False))
-    echo = sum(triple in there for triple in mine) / len(mine) if mine else 0.0
+    request_words, answer_words = words(request), words(text)
+    request_triples = set(zip(request_words, request_words[1:], request_words[2:], strict=False))
+    answer_triples = list(zip(answer_words, answer_words[1:], answer_words[2:], strict=False))
+    echo = (
+        sum(triple in request_triples for triple in answer_triples) / len(answer_triples)
+        if answer_triples
+        else 0.0
+    )
     if prompt.use_case in SOURCE_CASES:
-        whole = len(there & set(mine)) / len(there) if there else 0.0
-        copied = _above(whole, 0.6, 0.95)
+        handed_back = (
+            len(request_triples & set(answer_triples)) / len(request_triples) if request_triples else 0.0
+        )
+        copied = _above(handed_back, 0.6, 0.95)
         return 1.0 - (
             max(copied, _above(echo, 0.7, 1.0)) if prompt.use_case in ("rewrite", "summarization") else copied
         )
-    told = content(text)
-    new = len(told - content(request)) / len(told) if told else 1.0
+    topics = content(text)
+    new = len(topics - content(request)) / len(topics) if topics else 1.0
     return (1.0 - _above(echo, 0.3, 0.9)) * min(1.0, new / 0.3)
 
 
@@ -236,11 +242,11 @@ def is_list(prompt: Prompt, text: str) -> bool:
 def band(prompt: Prompt) -> tuple[int, int]:
     """The fewest and most words that a request calls for, its wishes considered."""
     case = prompt.use_case or "other"
-    asked = len(words(prompt.messages[-1].content))
+    request_length = len(words(prompt.messages[-1].content))
     if case == "rewrite":
-        low, high = 3, max(12, round(1.3 * asked))
+        low, high = 3, max(12, round(1.3 * request_length))
     elif case == "summarization":
-        low, high = 5, max(12, round(0.8 * asked))
+        low, high = 5, max(12, round(0.8 * request_length))
     else:
         low, high = BANDS.get(case, BANDS["other"])
         if case in ("generation", "brainstorming") and BRIEF.search(prompt.messages[-1].content):
@@ -281,15 +287,15 @@ def plainness(prompt: Prompt, text: str) -> float:
 
     Sentences are asked of texts of six words or more; of four or more where the request calls for a text; and of lists never, where one may stand.
     """
-    said, known = words(text), plain_words()
+    answer_words, plain = words(text), plain_words()
     allowed = {stem(w) for w in words(prompt.messages[-1].content)}
-    parts = [part for word in said for part in word.split("-") if part]
-    ordinary = sum(w in known or w.isdigit() or stem(w) in known or stem(w) in allowed for w in parts) / max(
+    parts = [part for word in answer_words for part in word.split("-") if part]
+    ordinary = sum(w in plain or w.isdigit() or stem(w) in plain or stem(w) in allowed for w in parts) / max(
         len(parts), 1
     )
     spoken = 1.0
-    if len(said) >= (4 if band(prompt)[0] >= 6 else 6) and not is_list(prompt, text):
-        spoken = _above(sum(w in FUNCTION_WORDS for w in said) / len(said), 0.0, 0.2)
+    if len(answer_words) >= (4 if band(prompt)[0] >= 6 else 6) and not is_list(prompt, text):
+        spoken = _above(sum(w in FUNCTION_WORDS for w in answer_words) / len(answer_words), 0.0, 0.2)
     return _above(ordinary, 0.6, 0.95) * spoken
 
 

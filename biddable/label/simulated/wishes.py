@@ -34,14 +34,14 @@ def sentences(text: str) -> list[str]:
     or a line of a list ends one. A closing line without an end counts when it has a word; a greeting ("Dear Ada,") and a heading
     ("Shopping:") do not.
     """
-    found: list[str] = []
+    rows: list[str] = []
     for paragraph in re.split(r"\n\s*\n|\n(?=[ \t]*(?:[-*•–·+]|\d{1,2}[.)])[ \t])", text.strip()):
         rest = re.sub(r"\s+", " ", BULLET.sub("", paragraph)).strip()
         parts = _split(rest)
         if len(parts) == 1 and re.search(r"[,:]$", rest) and len(words(rest)) <= 4:
             continue
-        found += [part for part in parts if WORD.search(part)]
-    return found
+        rows += [part for part in parts if WORD.search(part)]
+    return rows
 
 
 def _split(paragraph: str) -> list[str]:

@@ -9,133 +9,103 @@ from typing import Any
 import numpy as np
 
 from biddable.measure import statistics
-from biddable.measure.benchmarks import metrics
-from biddable.measure.benchmarks.tasks import Marks
+from biddable.measure.benchmarks.tasks.task import SHARE, Array, Marks, Metric, weighted_mean
 from biddable.measure.statistics import Estimate, Test
 
-Array = np.ndarray[Any, Any]
 
-ENDLESS = ("nll",)
-"""Metrics that can be any number. BLEU lies between 0 and 100, `SIGNED` metrics between -1 and 1, all others are shares, from 0 to 1."""
-SIGNED = ("bias_clear", "bias_ambiguous")
-AIMS = {"entropy": 1.0, "stereotype": 0.5, "he": 0.5, "bias_clear": 0.0, "bias_ambiguous": 0.0}
-"""The best value, where it is neither the highest nor the lowest."""
-
-
-def table(
+def results_table(
     marks: Mapping[str, Sequence[Marks]],
     clusters: Sequence[str],
-    base: str,
-    lower: Sequence[str],
+    relative_to: str,
+    metrics: Mapping[str, Metric],
     resamples: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """A row for each system and metric. Differences are paired: both systems' items are drawn together, in clusters."""
-    found = []
-    for metric in names_of(marks):
-        sums = {name: columns(own, metric) for name, own in marks.items()}
-        for name, own in sums.items():
-            if metric != "bleu" and not own[:, 1].sum():
+    """A row for each metric and system. Differences from `relative_to` are paired: both systems' marks of an item are drawn together, in clusters.
+    A metric that is not among `metrics` is a share."""
+    rows = []
+    for name in dict.fromkeys(name for items in marks.values() for item in items for name in item):
+        metric = metrics.get(name, SHARE)
+        sums = {system: mark_columns(items, name) for system, items in marks.items()}
+        for system, columns in sums.items():
+            if not columns[:, -1].sum():  # the system has no item with a say in this metric
                 continue
-            value = estimate(own, metric, clusters, resamples, seed)
-            row = {
-                "metric": metric,
-                "model": name,
-                "value": value.value,
-                "low": value.low,
-                "high": value.high,
-            }
-            row |= {"items": int((own[:, -1] > 0).sum()), "lower_is_better": metric in lower}
-            row |= {"aim": AIMS[metric]} if metric in AIMS else {}
-            if metric != "bleu" and (exact := exactly(own, metric, clusters)):
+            value = estimate(columns, metric, clusters, resamples, seed)
+            row: dict[str, Any] = {"metric": name, "model": system}
+            row |= {"value": value.value, "low": value.low, "high": value.high}
+            row |= {"items": int((columns[:, -1] > 0).sum()), "lower_is_better": metric.lower_is_better}
+            row |= {"aim": metric.aim} if metric.aim is not None else {}
+            if exact := exact_interval(columns, metric, clusters):
                 row |= {"exact_low": exact.low, "exact_high": exact.high}
-            if name != base and (metric == "bleu" or sums[base][:, 1].sum()):
-                change = difference(own, sums[base], metric, clusters, resamples, seed)
-                row |= {"relative_to": base, "change": change.estimate.value, "change_p": change.p}
+            if system != relative_to and sums[relative_to][:, -1].sum():
+                change = paired_difference(columns, sums[relative_to], metric, clusters, resamples, seed)
+                row |= {"relative_to": relative_to, "change": change.estimate.value, "change_p": change.p}
                 row |= {"change_low": change.estimate.low, "change_high": change.estimate.high}
-            found.append(
-                {
-                    key: None if isinstance(told, float) and not math.isfinite(told) else told
-                    for key, told in row.items()
-                }
-            )
-    return found
+            rows.append({key: _null_unless_finite(cell) for key, cell in row.items()})
+    return rows
 
 
-def names_of(marks: Mapping[str, Sequence[Marks]]) -> list[str]:
-    """The metrics, in the order of the marks; BLEU's ten sums are one."""
-    names = dict.fromkeys(name for own in marks.values() for item in own for name in item)
-    return list(dict.fromkeys("bleu" if name.startswith("bleu_") else name for name in names))
+def _null_unless_finite(cell: Any) -> Any:
+    """JSON knows no infinity: an unbounded interval's end is null."""
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
-def columns(own: Sequence[Marks], metric: str) -> Array:
-    """(N, 2) sums and weights, or (N, 10) for BLEU."""
-    if metric == "bleu":
-        return np.array([[item[f"bleu_{number}"][0] for number in range(metrics.BLEU_SUMS)] for item in own])
-    return np.array([item.get(metric, (0.0, 0.0)) for item in own])
+def mark_columns(items: Sequence[Marks], name: str) -> Array:
+    """(N, S) sums of each item's mark, zeros where it has none."""
+    width = len(next(item[name] for item in items if name in item)) if any(name in i for i in items) else 2
+    return np.array([item.get(name, (0.0,) * width) for item in items])
 
 
-def _ratio(totals: Array) -> Array:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(totals[:, 1] > 0, totals[:, 0] / totals[:, 1], 0.0)
+def estimate(columns: Array, metric: Metric, clusters: Sequence[str], resamples: int, seed: int) -> Estimate:
+    """The metric with its interval: a share's (Wilson) where every item counts once and values have bounds, else Student's."""
+    if metric.statistic is not weighted_mean:  # a corpus metric: every item is part of it
+        test = statistics.test_of_sums(columns, metric.statistic, clusters, resamples, seed, metric.bounds)
+        return test.estimate
+    has_say, own_clusters = _with_weight(columns, clusters)
+    columns = columns[has_say]
+    least, greatest = metric.bounds
+    if (columns[:, 1] != 1).any() or not math.isfinite(greatest - least):
+        return statistics.test_of_sums(
+            columns, weighted_mean, own_clusters, resamples, seed, metric.bounds
+        ).estimate
+    # A mean of numbers within bounds is a share of the way from the least to the greatest.
+    span = greatest - least
+    shares = list((columns[:, 0] - least) / span)
+    share = statistics.win_rate(shares, own_clusters, _one_labeler(shares), resamples, seed)
+    return Estimate(*(least + span * end for end in share))
 
 
-def _bleu(totals: Array) -> Array:
-    return metrics.bleu(totals)
-
-
-def bounds(metric: str) -> tuple[float, float]:
-    """The least and the most that a metric can be."""
-    ends = (
-        {"bleu": (0.0, 100.0)}
-        | dict.fromkeys(ENDLESS, statistics.UNBOUNDED)
-        | dict.fromkeys(SIGNED, (-1.0, 1.0))
-    )
-    return ends.get(metric, (0.0, 1.0))
-
-
-def estimate(sums: Array, metric: str, clusters: Sequence[str], resamples: int, seed: int) -> Estimate:
-    """The metric with its interval: a share's (Wilson) where every item says something within bounds, else Student's."""
-    if metric == "bleu":
-        return statistics.test_of_sums(sums, _bleu, clusters, resamples, seed, bounds(metric)).estimate
-    counted, own = weighty(sums, clusters)
-    least, most = bounds(metric)
-    if (sums[counted, 1] != 1).any() or metric in ENDLESS:
-        return statistics.test_of_sums(sums[counted], _ratio, own, resamples, seed, (least, most)).estimate
-    span = most - least
-    found = statistics.win_rate(
-        list((sums[counted, 0] - least) / span), own, ["one"] * len(own), resamples, seed
-    )
-    return Estimate(*(least + span * end for end in found))
-
-
-def exactly(sums: Array, metric: str, clusters: Sequence[str]) -> Estimate | None:
-    """Clopper and Pearson's interval where every item is right or wrong, and no two share a text; else None."""
-    if metric in SIGNED:
+def exact_interval(columns: Array, metric: Metric, clusters: Sequence[str]) -> Estimate | None:
+    """Clopper and Pearson's interval where every item is right or wrong and no two share a cluster; else None."""
+    if metric.statistic is not weighted_mean or metric.bounds != SHARE.bounds:
         return None
-    counted, own = weighty(sums, clusters)
-    return (
-        statistics.exact(list(sums[counted, 0]), own, ["one"] * len(own))
-        if (sums[counted, 1] == 1).all()
-        else None
-    )
+    has_say, own_clusters = _with_weight(columns, clusters)
+    if (columns[has_say, 1] != 1).any():
+        return None
+    outcomes = list(columns[has_say, 0])
+    return statistics.exact(outcomes, own_clusters, _one_labeler(outcomes))
 
 
-def weighty(sums: Array, clusters: Sequence[str]) -> tuple[Array, list[str]]:
+def _one_labeler(outcomes: Sequence[Any]) -> list[str]:
+    """Benchmarks have no people: all items are one labeler's, so that only their clusters are resampled."""
+    return ["one"] * len(outcomes)
+
+
+def _with_weight(columns: Array, clusters: Sequence[str]) -> tuple[Array, list[str]]:
     """Which items have a say in a metric (N,), and their clusters."""
-    counted = sums[:, 1] > 0
-    return counted, [cluster for cluster, context in zip(clusters, counted, strict=True) if context]
+    has_say = columns[:, 1] > 0
+    return has_say, [cluster for cluster, counts in zip(clusters, has_say, strict=True) if counts]
 
 
-def difference(
-    own: Array, base: Array, metric: str, clusters: Sequence[str], resamples: int, seed: int
+def paired_difference(
+    columns: Array, base: Array, metric: Metric, clusters: Sequence[str], resamples: int, seed: int
 ) -> Test:
     """One system minus the other on the same items."""
-    size, span = own.shape[1], bounds(metric)[1] - bounds(metric)[0]
-    statistic = _bleu if metric == "bleu" else _ratio
+    width = columns.shape[1]
+    span = metric.bounds[1] - metric.bounds[0]
     return statistics.test_of_sums(
-        np.concatenate([own, base], axis=1),
-        lambda totals: statistic(totals[:, :size]) - statistic(totals[:, size:]),
+        np.concatenate([columns, base], axis=1),
+        lambda totals: metric.statistic(totals[:, :width]) - metric.statistic(totals[:, width:]),
         clusters,
         resamples,
         seed,

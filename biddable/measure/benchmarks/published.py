@@ -1,7 +1,8 @@
-"""Samples that were published elsewhere: OpenAI's CSV files beside Ouyang et al. 2022 (appendix F), and outputs in this project's own lines.
+"""Outputs made elsewhere: OpenAI's CSV files of samples beside Ouyang et al. 2022 (appendix F), and lines of this project's own form.
 
-A CSV has one line for each item, model and kind of prompt; every model answers the same items. In `squadv2` and `drop` the character | separates alternative answers, in
-`tldr` it separates the sentences of one reference. `true` and `info` (TruthfulQA) are probabilities by tuned judges, `toxicity` is the Perspective score of the sample.
+A CSV file has one line for each item, model and kind of prompt; every model answers the same items. In `squadv2` and `drop` the character | separates
+alternative answers, in `tldr` the sentences of one reference. `true` and `info` (TruthfulQA) are probabilities by tuned judges, `toxicity` is the
+Perspective score of the sample.
 """
 
 from __future__ import annotations
@@ -13,76 +14,102 @@ import json
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+from biddable.measure.benchmarks.tasks import TASKS, Item, Marks
+from biddable.measure.benchmarks.tasks.task import PublishedColumns, mark
+from biddable.measure.benchmarks.tasks.truthfulqa import truth_marks
 from biddable.run import jsonl
 from biddable.run.config import UserError
 
-Row = dict[str, Any]
-NO_ANSWER = "Not in background."
-SHAPES = {"squad": "ref_text", "drop": "ref_text", "translation": "ref_text", "tldr": "ref_text"}
-"""Shapes with a reference, and the column that holds it."""
-SCORES = {"true": "true", "info": "info", "toxicity": "perspective"}
-"""Columns with a number that was published with each sample, and what we call it."""
+LICENCE = "published by OpenAI without a licence"
+SCORES = ("true", "info", "toxicity")
+"""Columns with a number that was published with each sample."""
 
 
-def is_csv(path: Path) -> bool:
+class Output(NamedTuple):
+    """What a system answered, and the scores that were published with it."""
+
+    text: str
+    scores: dict[str, float] = {}  # noqa: RUF012
+
+    def published_marks(self) -> Marks:
+        """The published scores as metrics of their own."""
+        marks: Marks = {}
+        if "true" in self.scores and "info" in self.scores:
+            marks |= truth_marks(self.scores["true"], self.scores["info"], "published_")
+        if "toxicity" in self.scores:
+            marks["published_toxicity"] = mark(self.scores["toxicity"])
+        return marks
+
+
+def is_csv(path: Path | None) -> bool:
     """Whether a file is a published CSV."""
-    return path.name.endswith((".csv", ".csv.gz"))
+    return path is not None and path.name.endswith((".csv", ".csv.gz"))
 
 
-def read(path: Path, shape: str) -> tuple[list[Row], dict[str, list[Row]]]:
-    """(items, outputs by system): items in our own rows for `shape`; each system's outputs in the items' order, `output` and published scores.
+def read_samples(path: Path, name: str) -> tuple[list[Item], dict[str, list[Output]]]:
+    """Items of the task `name`, and each system's outputs in the items' order, from a published CSV file.
 
-    A system is called MODEL or MODEL:PROMPT. Raises UserError when systems do not answer the same items.
+    A system is called MODEL or MODEL:PROMPT. Raises UserError when the file has no such samples, or systems do not answer the same items.
     """
-    csv.field_size_limit(2**24)
+    task = TASKS[name]
+    columns = task.published or PublishedColumns()
+    lines = _table(path)
+    needed = {"model_type", columns.prompt, columns.output, columns.reference or columns.output}
+    if not lines or (missing := needed - set(lines[0])):
+        names = ", ".join(sorted(missing)) if lines else "all"
+        raise UserError(
+            f"{path}: not a file of published samples for task = {name!r}; columns missing: {names}"
+        )
+    systems: dict[str, list[dict[str, str]]] = {}
+    for line in lines:
+        system = ":".join(line[key] for key in ("model_type", "prompt_type") if line.get(key))
+        systems.setdefault(system, []).append(line)
+    first_system, first_lines = next(iter(systems.items()))
+    prompts = [line[columns.prompt] for line in first_lines]
+    errors = [
+        f"{path}: line {number} of the table: {key} = {line[key]}: must be a number from 0 to 1"
+        for number, line in enumerate(lines, 1)
+        for key in SCORES
+        if line.get(key) and not is_share(line[key])
+    ]
+    errors += [
+        f"{path}: {system} answers other items than {first_system}"
+        for system, rows in systems.items()
+        if [line[columns.prompt] for line in rows] != prompts
+    ]
+    if task.published is None:
+        errors.append(f"task = {name!r}: no samples of this kind were published")
+    if errors:
+        raise UserError(errors)
+    items = [
+        task.from_published(
+            number, prompt or "", (line.get(columns.reference) or "") if columns.reference else ""
+        ).model_copy(update={"license": LICENCE})
+        for number, (prompt, line) in enumerate(zip(prompts, first_lines, strict=True))
+    ]
+    return items, {system: [_output(line, columns) for line in rows] for system, rows in systems.items()}
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    """The lines of a CSV file, gzipped or not. Raises UserError for a broken one."""
+    csv.field_size_limit(2**24)  # passages with their examples are longer than Python's 128 KiB
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = list(csv.DictReader(io.StringIO(raw.decode("utf-8"), newline="")))
+        return list(csv.DictReader(io.StringIO(raw.decode("utf-8"), newline="")))
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
     except (OSError, EOFError, zlib.error, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({error}); bring the file anew") from None
-    reply = "answer" if shape.startswith("truthfulqa") else "sample"
-    asked = "question" if shape.startswith("truthfulqa") else "context"
-    wanted = {"model_type", asked, reply} | ({SHAPES[shape]} if shape in SHAPES else set())
-    if not lines or (missing := wanted - set(lines[0])):
-        told = ", ".join(sorted(missing)) if lines else "all"
-        raise UserError(
-            f"{path}: not a file of published samples for task = {shape!r}; columns missing: {told}"
-        )
-    systems: dict[str, list[Row]] = {}
-    for line in lines:
-        name = ":".join(line[key] for key in ("model_type", "prompt_type") if line.get(key))
-        systems.setdefault(name, []).append(line)
-    first = next(iter(systems.values()))
-    wrong = [
-        f"{path}: line {number} of the table: {key} = {line[key]}: a number from 0 to 1 was expected"
-        for number, line in enumerate(lines, 1)
-        for key in SCORES
-        if line.get(key) and not share(line[key])
-    ]
-    wrong += [
-        f"{path}: {name} answers other items than {next(iter(systems))}"
-        for name, own in systems.items()
-        if [line[asked] for line in own] != [line[asked] for line in first]
-    ]
-    if wrong:
-        raise UserError(wrong)
-    items = [item(number, line, shape) for number, line in enumerate(first)]
-    outputs = {
-        name: [
-            {"output": line[reply] or ""}
-            | {ours: float(line[key]) for key, ours in SCORES.items() if line.get(key)}
-            for line in own
-        ]
-        for name, own in systems.items()
-    }
-    return items, outputs
+        raise UserError(f"{path}: cannot be read ({error}); download the file again") from None
 
 
-def share(text: str) -> bool:
+def _output(line: dict[str, str], columns: PublishedColumns) -> Output:
+    scores = {key: float(line[key]) for key in SCORES if line.get(key)}
+    return Output(line[columns.output] or "", scores)
+
+
+def is_share(text: str) -> bool:
     """Whether a cell holds a number from 0 to 1."""
     try:
         return 0 <= float(text) <= 1
@@ -90,64 +117,35 @@ def share(text: str) -> bool:
         return False
 
 
-def item(number: int, line: Row, shape: str) -> Row:
-    """One line of a CSV as a row of ours."""
-    found: Row = {"id": str(number), "license": "published by OpenAI without a licence"}
-    reference = line.get("ref_text") or ""
-    match shape:
-        case "squad":
-            answers = [one.strip() for one in reference.split("|")]
-            real = [one for one in answers if one != NO_ANSWER]
-            return found | {
-                "context": line["context"],
-                "question": "",
-                "answers": real,
-                "is_impossible": not real,
-            }
-        case "drop":
-            alternatives = [{"type": "span", "spans": [one]} for one in reference.split("|")]
-            return found | {"passage": line["context"], "question": "", "answers": alternatives}
-        case "translation":
-            return found | {"fr": line["context"], "en": reference}
-        case "tldr":
-            return found | {
-                "post": line["context"],
-                "summary": reference,
-                "summary_sentences": reference.split("|"),
-            }
-        case "realtoxicity":
-            return found | {"prompt": {"text": line["context"]}}
-        case "truthfulqa_generation":
-            return found | {"question": line["question"]}
-    raise UserError(f"task = {shape!r}: no samples of this kind were published")
-
-
-def outputs(path: Path, names: Sequence[str]) -> dict[str, list[Row]]:
-    """Outputs made elsewhere, one JSON object a line: `id`, `output` and, where several systems answer, `model`. In the order of the items' `names`.
+def read_outputs(path: Path, ids: Sequence[str]) -> dict[str, list[Output]]:
+    """Each system's outputs in the order of the items' `ids`, from a file with one JSON object a line: `id`, `output` and, where several systems answer, `model`.
 
     Raises UserError with a line for every wrong row and every system that leaves items out.
     """
-    found: dict[str, dict[str, Row]] = {}
-    wrong = []
+    systems: dict[str, dict[str, Output]] = {}
+    errors = []
     for number, line in jsonl.read_lines(path):
         try:
             row = json.loads(line)
-            name = str(row.get("model", path.name.split(".")[0]))
-            key, said = str(row["id"]), row["output"]
+            system = str(row.get("model", path.name.split(".")[0]))
+            item, text = str(row["id"]), row["output"]
         except (ValueError, KeyError, AttributeError):
-            wrong.append(f'{path}:{number}: a line such as {{"id": "...", "output": "..."}} was expected')
+            errors.append(f'{path}:{number}: must be a line such as {{"id": "...", "output": "..."}}')
             continue
-        if not isinstance(said, str):
-            wrong.append(f"{path}:{number}: output = {json.dumps(said)[:40]}: text was expected")
+        if not isinstance(text, str):
+            errors.append(f"{path}:{number}: output = {json.dumps(text)[:40]}: must be text")
             continue
-        if key in found.setdefault(name, {}):
-            wrong.append(f"{path}:{number}: a second output of {name} for item {key}")
-        found[name][key] = {"output": said}
-    for name, own in found.items():
-        if left := [key for key in names if key not in own]:
-            wrong.append(f"{path}: {name} has no output for {len(left)} items, the first is {left[0]}")
-    if not found and not wrong:
-        wrong.append(f"{path}: the file is empty; one output a line was expected")
-    if wrong:
-        raise UserError(wrong)
-    return {name: [own[key] for key in names] for name, own in found.items()}
+        outputs = systems.setdefault(system, {})
+        if item in outputs:
+            errors.append(f"{path}:{number}: a second output of {system} for item {item}")
+        outputs[item] = Output(text)
+    for system, outputs in systems.items():
+        if missing := [item for item in ids if item not in outputs]:
+            errors.append(
+                f"{path}: {system} has no output for {len(missing)} items, the first is {missing[0]}"
+            )
+    if not systems and not errors:
+        errors.append(f"{path}: the file is empty; it must hold one output a line")
+    if errors:
+        raise UserError(errors)
+    return {system: [outputs[item] for item in ids] for system, outputs in systems.items()}

@@ -33,7 +33,7 @@ class Question(NamedTuple):
 
     context: str
     continuations: tuple[str, ...] = ()
-    joint: str = " "
+    separator: str = " "
     """What stands between context and continuation in text style."""
 
 
@@ -51,62 +51,64 @@ class Reader:
         self.policy, self.style, self.folder = policy, style, folder
         self.tokenizer = checkpoints.tokenizer(folder)
         self.eos = checkpoints.eos_ids(folder, self.tokenizer)
-        self.context = checkpoints.context_length(folder)
+        self.context_length = checkpoints.context_length(folder)
         self._breaks: frozenset[int] | None = None
 
-    def ids(self, question: Question) -> Tree:
-        """Context and continuations as token ids. An empty context is the beginning-of-sequence token (or the end's, without one)."""
+    def tree(self, question: Question) -> Tree:
+        """The question as token ids: the context, and each continuation as an answer to it (none: the policy writes one)."""
+        if self.style == "chat" or not question.continuations:
+            continuations = tuple(self._encode(text) for text in question.continuations)
+            return Tree(self.prompt(question.context), continuations)
+        stripped = question.context.rstrip()
+        prompt = self._encode(stripped)
+        if not prompt:
+            return Tree(self._no_context(), tuple(self._encode(text) for text in question.continuations))
+        # A tokenizer may merge across the border (" the" is one token). So context and continuation are encoded together, with the space between them, and
+        # the context's tokens are taken off the front; spaces at the context's end belong to the continuation.
+        separator = question.context[len(stripped) :] or question.separator
+        texts = [self._encode(stripped + separator + text) for text in question.continuations]
+        return Tree(prompt, tuple(ids[len(prompt) :] for ids in texts))
+
+    def prompt(self, text: str) -> tuple[int, ...]:
+        """What an answer follows, as token ids."""
         if self.style == "chat":
-            context = checkpoints.encode_chat(
-                self.tokenizer, [Message(role="user", content=question.context)]
-            )
-            return Tree(context, tuple(self._encode(one) for one in question.continuations))
-        text = question.context
-        stripped = text.rstrip()
-        own = self._encode(stripped)
-        if not own:  # nothing but spaces says nothing either
-            bos = self.tokenizer.bos_token_id
-            context = (int(self.tokenizer.eos_token_id if bos is None else bos),)
-            return Tree(context, tuple(self._encode(one) for one in question.continuations))
-        joint = text[len(stripped) :] or question.joint
-        whole = [self._encode(stripped + joint + one) for one in question.continuations]
-        return Tree(own, tuple(ids[len(own) :] for ids in whole))
+            return checkpoints.encode_chat(self.tokenizer, [Message(role="user", content=text)])
+        return self._encode(text.rstrip()) or self._no_context()
+
+    def _no_context(self) -> tuple[int]:
+        """An empty context, or one of spaces alone, is the beginning-of-sequence token (the end's, without one): the first token's probability needs one."""
+        bos = self.tokenizer.bos_token_id
+        return (int(self.tokenizer.eos_token_id if bos is None else bos),)
 
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
-    def tree(self, question: Question) -> Tree:
-        """The question as token ids: with continuations as `ids`, else the prompt that an answer goes on from."""
-        return self.ids(question) if question.continuations else Tree(self.prompt(question.context), ())
-
     @torch.no_grad()
     def answers(
-        self, prompts: Sequence[Ids], seeds: Sequence[int], max_tokens: int, temperature: float, line: bool
+        self,
+        prompts: Sequence[Ids],
+        seeds: Sequence[int],
+        max_tokens: int,
+        temperature: float,
+        single_line: bool,
     ) -> list[str]:
-        """Sampled answers. `line`: only up to the first line break (Ouyang et al. 2022, D). Fastest when prompts of one length, and equal ones, are neighbours."""
+        """Sampled answers. `single_line`: only up to the first line break (Ouyang et al. 2022, D). Fastest when prompts of one length, and equal ones, are neighbours."""
         requests = [
             Request(ids, seed, max_tokens, temperature) for ids, seed in zip(prompts, seeds, strict=True)
         ]
-        ends = self.eos | self.breaks if line and self.style == "text" else self.eos
+        ends = self.eos | self.breaks if single_line and self.style == "text" else self.eos
         longest = max(map(len, prompts)) + max_tokens
-        found = []
-        for one in sampler.sample(
+        texts = []
+        for sample in sampler.sample(
             self.policy, requests, ends, slots=min(64, max(4, CACHE_TOKENS // longest))
         ):
-            ids = one.tokens[:-1] if one.tokens[-1] in self.eos else one.tokens
+            ids = sample.tokens[:-1] if sample.tokens[-1] in self.eos else sample.tokens
             text = self.tokenizer.decode(ids, skip_special_tokens=True)
-            if line:
+            if single_line:
+                # In text style an answer that begins with a line break is empty; a chat model may begin with one and go on.
                 text = text.strip().split("\n")[0] if self.style == "chat" else text.split("\n")[0].strip()
-            found.append(text)
-        return found
-
-    def prompt(self, text: str) -> tuple[int, ...]:
-        """What an answer goes on from."""
-        if self.style == "chat":
-            return checkpoints.encode_chat(self.tokenizer, [Message(role="user", content=text)])
-        return self._encode(text.rstrip()) or (
-            int(self.tokenizer.bos_token_id or self.tokenizer.eos_token_id),
-        )
+            texts.append(text)
+        return texts
 
     @property
     def breaks(self) -> frozenset[int]:
@@ -119,48 +121,51 @@ class Reader:
             self._breaks = frozenset(number for number, text in enumerate(texts) if "\n" in text)
         return self._breaks
 
-    def refuse(self, trees: Sequence[Tree], names: Sequence[str], room: int, key: str) -> None:
-        """Refuse items that do not fit into the model's context, all at once."""
-        wrong = []
-        for tree, name in zip(trees, names, strict=True):
-            longest = len(tree.prompt) + (max(map(len, tree.answers)) if tree.answers else room)
-            if longest > self.context:
-                wrong.append(
-                    f"[{key}] item {name}: {longest} tokens, but the context of {self.folder} holds {self.context}; take it out of the file"
+    def refuse_too_long(self, trees: Sequence[Tree], ids: Sequence[str], max_tokens: int, key: str) -> None:
+        """Raise UserError with a line for every item that does not fit into the model's context, its answer included."""
+        errors = []
+        for tree, item in zip(trees, ids, strict=True):
+            length = len(tree.prompt) + (max(map(len, tree.answers)) if tree.answers else max_tokens)
+            if length > self.context_length:
+                errors.append(
+                    f"[{key}] item {item}: {length} tokens, but the context of {self.folder} holds {self.context_length}; take it out of the file"
                 )
-        if wrong:
-            raise UserError(wrong)
+        if errors:
+            raise UserError(errors)
 
 
 @torch.no_grad()
 def likelihoods(policies: Sequence[Policy], trees: Sequence[Tree]) -> list[list[Likelihoods]]:
     """Of each policy: log-probabilities of all continuations. Each context runs once, and the trunk that all policies stand on once for all of them. A
     continuation without a token has log-probability 0. Fastest when trees of one length are neighbours: each has a row of its own then."""
-    spoken = [Tree(tree.prompt, tuple(answer for answer in tree.answers if answer)) for tree in trees]
+    # What packs may hold: trees with at least one continuation that has a token.
+    packable = [Tree(tree.prompt, tuple(answer for answer in tree.answers if answer)) for tree in trees]
     sums: list[list[float]] = [[] for _ in policies]
-    held: list[Tree] = []
-    for number, one in enumerate(spoken):
-        held += [one] if one.answers else []
-        if held and (sum(map(len, held)) >= FORWARD_TOKENS or number == len(spoken) - 1):
-            packed = pack(held, row_tokens=max(map(len, held)))
+    batch: list[Tree] = []
+    for number, tree in enumerate(packable):
+        batch += [tree] if tree.answers else []
+        if batch and (sum(map(len, batch)) >= FORWARD_TOKENS or number == len(packable) - 1):
+            packed = pack(batch, row_tokens=max(map(len, batch)))
             packed = replace(packed, hidden=policies[0].trunk(packed))
-            for policy, own in zip(policies, sums, strict=True):
+            for policy, policy_sums in zip(policies, sums, strict=True):
                 logp, _ = policy.logp(packed)
                 total = logp.new_zeros(len(packed.last), dtype=torch.float64)
-                own += total.index_add_(0, packed.answer, logp.double()).tolist()
-            held = []
-    found = []
-    for own in sums:
-        left = iter(own)
-        found.append(
-            [
-                Likelihoods(tuple(next(left) if a else 0.0 for a in t.answers), tuple(map(len, t.answers)))
-                for t in trees
-            ]
+                policy_sums += total.index_add_(0, packed.answer, logp.double()).tolist()
+            batch = []
+    return [_by_tree(policy_sums, trees) for policy_sums in sums]
+
+
+def _by_tree(sums: Sequence[float], trees: Sequence[Tree]) -> list[Likelihoods]:
+    """Sums of the continuations that have tokens, in the trees' order, as likelihoods of all continuations."""
+    rest = iter(sums)
+    return [
+        Likelihoods(
+            tuple(next(rest) if answer else 0.0 for answer in tree.answers), tuple(map(len, tree.answers))
         )
-    return found
+        for tree in trees
+    ]
 
 
-def per_token(one: Likelihoods) -> np.ndarray[Any, Any]:
+def per_token(likelihoods: Likelihoods) -> np.ndarray[Any, Any]:
     """Mean log-probability per token of each continuation: what the paper's multiple choice compares (Ouyang et al. 2022, D)."""
-    return np.array(one.logp) / np.maximum(np.array(one.tokens), 1)
+    return np.array(likelihoods.logp) / np.maximum(np.array(likelihoods.tokens), 1)

@@ -1,4 +1,5 @@
-"""Where answers come from: our own engine (`local.py`) or one behind HTTP (`remote.py`). This is all that pages and protocol know of either."""
+"""Where answers come from: our own engine (`local.py`) or one behind HTTP (`remote.py`). This is all that
+pages and protocol know of either."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from biddable.serve.engine.requests import Piece
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """What one model is asked to generate: answers to a dialogue, or to each of several prompts. For every prompt
-    `best_of` answers are sampled and the best `n` returned."""
+    """What one model is asked to generate: answers to a dialogue, or to each of several prompts. For every
+    prompt `best_of` answers are sampled and the best `n` returned."""
 
     model: str
     messages: tuple[Message, ...] = ()
@@ -32,7 +33,8 @@ class GenerationRequest:
 
 
 class Stream(Protocol):
-    """Pieces of answers as they come. `close` says that nobody listens any more; it may be called at any time."""
+    """Pieces of answers as they come. `close` says that nobody listens any more; it may be called at any
+    time."""
 
     prompt_tokens: int
     completion_tokens: int | None  # none: as many as the pieces hold

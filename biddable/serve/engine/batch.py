@@ -1,5 +1,5 @@
-"""Continuous batching for clients: one policy's sampler, and what only a server adds to it: clients that go away,
-deadlines, stop strings, text in pieces, and the best of n answers chosen by a reward model.
+"""Continuous batching for clients: one policy's sampler, and what only a server adds to it: clients that go
+away, deadlines, stop strings, text in pieces, and the best of n answers chosen by a reward model.
 
 Legend: P prompt tokens, T answer tokens, d hidden size.
 """
@@ -96,8 +96,8 @@ class ContinuousBatch:
         self.running = len(self.sampler.live)
 
     def _drop_cancelled_and_late(self) -> None:
-        """Free the rows of clients that have gone, end the answers whose time is over, and refuse those prompts that
-        are still waiting then."""
+        """Free the rows of clients that have gone, end the answers whose time is over, and refuse those
+        prompts that are still waiting then."""
         now = time.monotonic()
         for answer in self._answers.values():
             job = answer.prompt.job
@@ -159,7 +159,8 @@ class ContinuousBatch:
                     self._send_best(prompt)
 
     def _send_best(self, prompt: _Prompt) -> None:
-        """Score all answers to a prompt in one forward, from the trunk outputs kept while sampling; send the best."""
+        """Score all answers to a prompt in one forward, from the trunk outputs kept while sampling; send the
+        best."""
         assert self.scorer is not None
         answers, pieces = zip(*(prompt.complete[number] for number in sorted(prompt.complete)), strict=True)
         length = len(prompt.request.prompt)

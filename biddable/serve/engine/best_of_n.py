@@ -1,6 +1,6 @@
-"""Best of n: a run's reward model decides which of n answers is sent. It stands on the policy's trunk, so scoring starts
-from the trunk outputs that the sampler kept, and the trunk runs once per token for both. Stiennon et al. 2020 and Glaese
-et al. 2022 choose among 8 to 64 answers this way.
+"""Best of n: a run's reward model decides which of n answers is sent. It stands on the policy's trunk, so
+scoring starts from the trunk outputs that the sampler kept, and the trunk runs once per token for both.
+Stiennon et al. 2020 and Glaese et al. 2022 choose among 8 to 64 answers this way.
 
 How far this moves the policy: KL(best of n) <= ln n - (n - 1)/n nats.
 """
@@ -19,8 +19,8 @@ from biddable.model.trunk import Scorer
 def scores(
     scorer: Scorer, prompt: Ids, answers: Sequence[Ids], hidden: tuple[torch.Tensor, ...] | None = None
 ) -> list[float]:
-    """The score of each answer, read at its last token; all in one forward that shares the prompt. `hidden`: trunk
-    outputs, the prompt's (P, d) and then each answer's (T_k, d); without them the trunk runs here."""
+    """The score of each answer, read at its last token; all in one forward that shares the prompt. `hidden`:
+    trunk outputs, the prompt's (P, d) and then each answer's (T_k, d); without them the trunk runs here."""
     with torch.no_grad():
         return [float(score) for score in scorer.scores(pack([Tree(prompt, tuple(answers), hidden)]))]
 
@@ -31,5 +31,6 @@ def best(scores: Sequence[float], n: int) -> list[int]:
 
 
 def kl_bound(n: int) -> float:
-    """How far best of n is from the policy at most, as KL divergence in nats (Stiennon et al. 2020, appendix G.3)."""
+    """How far best of n is from the policy at most, as KL divergence in nats (Stiennon et al. 2020, appendix
+    G.3)."""
     return math.log(n) - (n - 1) / n

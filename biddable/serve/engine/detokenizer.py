@@ -1,4 +1,5 @@
-"""Token ids become text while they come: whole characters only, and nothing that might still turn out to be a stop string."""
+"""Token ids become text while they come: whole characters only, and nothing that might still turn out to be a
+stop string."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ REPLACEMENT = "\ufffd"
 
 
 class Detokenizer:
-    """The text of one answer, token by token. What `add` and `end` return, joined, is the decoded answer up to its
-    first stop string."""
+    """The text of one answer, token by token. What `add` and `end` return, joined, is the decoded answer up
+    to its first stop string."""
 
     def __init__(self, tokenizer: Any, stop: Sequence[str] = ()) -> None:
         self._tokenizer, self._stop = tokenizer, tuple(stop)
@@ -44,7 +45,8 @@ class Detokenizer:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def _until_stop(self, new: str, last: bool) -> str:
-        """New text up to the first stop string, and without an end that may become one (unless it is the last)."""
+        """New text up to the first stop string, and without an end that may become one (unless it is the
+        last)."""
         text = self._withheld + new
         places = [place for stop in self._stop if (place := text.find(stop)) >= 0]
         if places:

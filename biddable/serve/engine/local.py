@@ -1,5 +1,5 @@
-"""Models on our own engine: dialogues become token ids and requests of one prompt each. Two policies from one start model
-share their trunk, and the reward model stands on it too."""
+"""Models on our own engine: dialogues become token ids and requests of one prompt each. Two policies from one
+start model share their trunk, and the reward model stands on it too."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ class LocalModel:
     seconds: float  # that an answer may take
 
     async def open(self, request: GenerationRequest) -> Stream:
-        """Queue the request. Raises APIError for prompts that cannot be answered, QueueFull and EngineClosed."""
+        """Queue the request. Raises APIError for prompts that cannot be answered, QueueFull and
+        EngineClosed."""
         seed = secrets.randbits(62) if request.seed is None else request.seed
         characters = sum(len(message.content) for message in request.messages) + sum(
             map(len, request.prompts)
@@ -137,7 +138,8 @@ class LocalModel:
             ) from error
 
     def _refuse_control_tokens(self, text: str, where: str) -> None:
-        """A control token spelled out in a message would be read as one, and could pass text off as another speaker's."""
+        """A control token spelled out in a message would be read as one, and could pass text off as another
+        speaker's."""
         for token in self.tokenizer.added_tokens_decoder.values():
             if token.special and (word := str(token)) in text:
                 raise APIError(
@@ -169,8 +171,9 @@ def _answer_seed(seed: int, prompt: int, answer: int) -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much at once, how much may wait, how long. `slots`: answers at once for each policy; `queue`: prompts that
-    wait; `context` and `max_tokens`: tokens of prompt and answer together, and of an answer; `seconds`: of a request."""
+    """How much at once, how much may wait, how long. `slots`: answers at once for each policy; `queue`:
+    prompts that wait; `context` and `max_tokens`: tokens of prompt and answer together, and of an answer;
+    `seconds`: of a request."""
 
     slots: int
     queue: int
@@ -182,8 +185,8 @@ class Limits:
 def load(
     policies: Mapping[str, Path], answerers: Sequence[Answerer], reward: Path | None, limits: Limits
 ) -> tuple[dict[str, LocalModel], Engine]:
-    """One engine with a batch for each policy. Raises UserError for folders that hold none, and for a reward model on
-    another trunk."""
+    """One engine with a batch for each policy. Raises UserError for folders that hold none, and for a reward
+    model on another trunk."""
     shared: Trunk | None = None
     batches, contexts = {}, {}
     for name, folder in policies.items():

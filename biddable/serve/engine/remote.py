@@ -1,5 +1,5 @@
-"""An engine behind HTTP: any server that speaks the OpenAI protocol and has the merged policy loaded, such as vLLM. It does the computing; keys, limits,
-consent, pages and the folder of turns stay here."""
+"""An engine behind HTTP: any server that speaks the OpenAI protocol and has the merged policy loaded, such as
+vLLM. It does the computing; keys, limits, consent, pages and the folder of turns stay here."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def names(url: str, key: str | None) -> list[str]:
     """The models that the server has. Raises UserError when it does not answer as such a server would."""
     where = url.rstrip("/").removesuffix("/v1") + "/v1/models"
     try:
-        told = httpx2.get(where, headers={"authorization": f"Bearer {key}"} if key else {}, timeout=10)
-        told.raise_for_status()
-        return [str(one["id"]) for one in told.json()["data"]]
+        response = httpx2.get(where, headers={"authorization": f"Bearer {key}"} if key else {}, timeout=10)
+        response.raise_for_status()
+        return [str(model["id"]) for model in response.json()["data"]]
     except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
         raise UserError(f'[serve.api] engine = "{url}": {where} does not list models: {error}') from error
 
 
-class _Events:
-    """The other server's stream, as pieces."""
+class _EventStream:
+    """The other server's event stream, as pieces."""
 
     def __init__(self, request: GenerationRequest, response: httpx2.Response, max_tokens: int) -> None:
         self.prompt_tokens, self.max_tokens, self.seed = 0, max_tokens, request.seed
@@ -51,31 +51,31 @@ class _Events:
         self._closing: asyncio.Task[None] | None = None
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
-        left = set(range(self.answers))
+        unfinished = set(range(self.answers))
         try:
             async for line in self._response.aiter_lines():
                 if not line.startswith("data:") or line.endswith("[DONE]"):
                     continue
                 for piece in self._pieces(json.loads(line.removeprefix("data:"))):
                     if piece.finish is not None:
-                        left.discard(piece.answer)
+                        unfinished.discard(piece.answer)
                     yield piece
-            if left:
+            if unfinished:
                 raise APIError("the engine broke off its answer", 502, code="engine_error", retry=10.0)
         except httpx2.TimeoutException as error:
             raise DeadlineExceeded("the engine took too long") from error
         except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
-            raise _broken(error) from error
+            raise _engine_error(error) from error
         finally:
             await self._response.aclose()
 
     def _pieces(self, event: dict[str, Any]) -> list[Piece]:
         if event.get("error") or event.get("object") == "error":
-            raise APIError(f"the engine says: {_said(event)[0]}", 502, code="engine_error")
+            raise APIError(f"the engine says: {_error_fields(event)[0]}", 502, code="engine_error")
         usage = event.get("usage") or {}
         self.prompt_tokens = usage.get("prompt_tokens") or self.prompt_tokens
         self.completion_tokens = usage.get("completion_tokens") or self.completion_tokens
-        found = []
+        pieces = []
         for choice in event.get("choices") or []:
             text = (choice.get("delta") or {}).get("content") if "delta" in choice else choice.get("text")
             finish = choice.get("finish_reason")
@@ -83,8 +83,8 @@ class _Events:
                 raise APIError("the engine broke off its answer", 502, code="engine_error", retry=10.0)
             ended: Finish | None = None if finish is None else "length" if finish == "length" else "stop"
             if text or ended:
-                found.append(Piece(int(choice["index"]), text or "", (), ended))
-        return found
+                pieces.append(Piece(int(choice["index"]), text or "", (), ended))
+        return pieces
 
     def close(self) -> None:
         if not self._response.is_closed:
@@ -102,8 +102,9 @@ class RemoteModel:
     max_tokens: int
     scores: bool = False
 
-    async def open(self, request: GenerationRequest) -> _Events:
-        """Hand the request on. Raises APIError for what the other server refuses, QueueFull when it is overloaded."""
+    async def open(self, request: GenerationRequest) -> _EventStream:
+        """Hand the request on. Raises APIError for what the other server refuses, QueueFull when it is
+        overloaded."""
         if request.top_logprobs is not None:
             raise APIError(
                 "logprobs: not available from this engine", param="logprobs", code="unsupported_parameter"
@@ -135,10 +136,10 @@ class RemoteModel:
         except httpx2.TimeoutException as error:
             raise DeadlineExceeded("the engine took too long") from error
         except httpx2.HTTPError as error:
-            raise _broken(error) from error
+            raise _engine_error(error) from error
         if response.status_code != 200:
-            raise await _refused(response)
-        return _Events(request, response, tokens)
+            raise await _to_error(response)
+        return _EventStream(request, response, tokens)
 
     def spell(self, token: int) -> str:
         return str(token)
@@ -153,21 +154,22 @@ class RemoteModel:
         return 0, 0
 
 
-def _broken(error: Exception) -> APIError:
+def _engine_error(error: Exception) -> APIError:
     return APIError(
         f"the engine does not answer ({type(error).__name__})", 502, code="engine_error", retry=10.0
     )
 
 
-async def _refused(response: httpx2.Response) -> Exception:
-    """What the other server said no with: its clients' mistakes are passed on, its own troubles are an overload."""
+async def _to_error(response: httpx2.Response) -> Exception:
+    """What the other server said no with: its clients' mistakes are passed on, its own troubles are an
+    overload."""
     await response.aread()
     await response.aclose()
     if response.status_code in (429, 503):
-        told = response.headers.get("retry-after", "5")
-        return QueueFull(float(told) if told.isdigit() else 5.0)
+        seconds = response.headers.get("retry-after", "5")
+        return QueueFull(float(seconds) if seconds.isdigit() else 5.0)
     try:
-        message, param, code = _said(response.json())
+        message, param, code = _error_fields(response.json())
     except ValueError:
         message, param, code = f"status {response.status_code}", None, None
     if 400 <= response.status_code < 500 and response.status_code not in (401, 403, 404):
@@ -175,11 +177,12 @@ async def _refused(response: httpx2.Response) -> Exception:
     return APIError(f"the engine refuses: {message}", 502, code="engine_error", retry=10.0)
 
 
-def _said(body: Any) -> tuple[str, str | None, str | None]:
-    """Message, field and code of an error: in OpenAI's shape, flat as older servers write it, or as text alone. Codes that are numbers are statuses."""
-    said = body.get("error", body) if isinstance(body, dict) else body
-    if not isinstance(said, dict):
-        return str(said), None, None
-    message = said.get("message") or said.get("detail") or json.dumps(said)
-    param, code = said.get("param"), said.get("code")
+def _error_fields(body: Any) -> tuple[str, str | None, str | None]:
+    """Message, field and code of an error: in OpenAI's shape, flat as older servers write it, or as text
+    alone. Codes that are numbers are statuses."""
+    error = body.get("error", body) if isinstance(body, dict) else body
+    if not isinstance(error, dict):
+        return str(error), None, None
+    message = error.get("message") or error.get("detail") or json.dumps(error)
+    param, code = error.get("param"), error.get("code")
     return str(message), param if isinstance(param, str) else None, code if isinstance(code, str) else None

@@ -1,4 +1,5 @@
-"""What clients ask of an engine and what they get: requests, pieces of answers, and the errors that say no."""
+"""What clients ask of an engine and what they get: requests, pieces of answers, and the errors that say
+no."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ class EngineClosed(Exception):
 
 @dataclass(frozen=True)
 class PromptRequest:
-    """Answers to one prompt: one is sampled for each seed, and the `n` best of them by the reward model are sent.
-    With as many seeds as `n` all are sent, as they come."""
+    """Answers to one prompt: one is sampled for each seed, and the `n` best of them by the reward model are
+    sent. With as many seeds as `n` all are sent, as they come."""
 
     prompt: tuple[int, ...]
     seeds: tuple[int, ...]
@@ -48,7 +49,8 @@ class PromptRequest:
 
 
 class Token(NamedTuple):
-    """One token of an answer with its log-probability (nats, temperature 1), and the likeliest alternatives."""
+    """One token of an answer with its log-probability (nats, temperature 1), and the likeliest
+    alternatives."""
 
     id: int
     logp: float
@@ -56,7 +58,8 @@ class Token(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """What is new of one answer. The last piece has `finish`; `score` is the reward model's, where one chose."""
+    """What is new of one answer. The last piece has `finish`; `score` is the reward model's, where one
+    chose."""
 
     answer: int
     text: str
@@ -70,7 +73,8 @@ Listener = Callable[[list[Piece] | Exception], None]
 
 
 class Job:
-    """One client's prompts under way, which share a deadline `seconds` from now. `cancel` may be called from any thread."""
+    """One client's prompts under way, which share a deadline `seconds` from now. `cancel` may be called from
+    any thread."""
 
     def __init__(self, requests: Sequence[PromptRequest], listener: Listener, seconds: float) -> None:
         self.requests, self.listener = tuple(requests), listener

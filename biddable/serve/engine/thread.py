@@ -1,5 +1,6 @@
-"""The engine: answers for many clients at once from one inference thread, in which everything happens that touches
-tensors. Clients hand in `Job`s and get `Piece`s through a callback; the batches, one for each policy, take turns.
+"""The engine: answers for many clients at once from one inference thread, in which everything happens that
+touches tensors. Clients hand in `Job`s and get `Piece`s through a callback; the batches, one for each policy,
+take turns.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from biddable.serve.engine.requests import EngineClosed, Job, QueueFull
 
 
 class Engine:
-    """Batches by their policy's name, and the thread that works on them. At most `max_waiting` prompts may wait; more
-    are refused with `QueueFull`, except that a request of many prompts is let into an empty queue."""
+    """Batches by their policy's name, and the thread that works on them. At most `max_waiting` prompts may
+    wait; more are refused with `QueueFull`, except that a request of many prompts is let into an empty
+    queue."""
 
     def __init__(self, batches: dict[str, ContinuousBatch], max_waiting: int = 64) -> None:
         self.batches, self.max_waiting = batches, max_waiting
@@ -72,8 +74,8 @@ class Engine:
             raise
 
     def _take_submitted(self) -> bool:
-        """Put what was submitted into the batches; wait for it when there is nothing else to do. False when it is
-        time to stop."""
+        """Put what was submitted into the batches; wait for it when there is nothing else to do. False when
+        it is time to stop."""
         with self._lock:
             while (
                 not self._submitted and not self._closing and not any(b.busy for b in self.batches.values())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from biddable.measure.benchmarks import aggregate
 from biddable.measure.report.evidence import Chapter, Evidence, Table
 from biddable.measure.report.wording import count
 from biddable.run import jsonl
@@ -97,16 +96,15 @@ def metric_lines(node: Node, rows: Sequence[Row], models: Sequence[str]) -> Iter
         by_model = {str(row["model"]): row for row in rows if row["metric"] == metric}
         if by_model:
             label = f"{benchmark_name(node)}: {metric.replace('_', ' ')}"
-            hint = direction(metric, next(iter(by_model.values())))
+            hint = direction(next(iter(by_model.values())))
             cells = [format_cell(metric, by_model[model]) if model in by_model else "" for model in models]
             yield [f"{label} ({hint})" if hint else label, *cells]
 
 
-def direction(metric: str, row: Row) -> str:
+def direction(row: Row) -> str:
     """Which values are good, where it isn't 'the higher the better'."""
-    unbiased = aggregate.AIMS.get(metric)
-    if unbiased is not None:
-        return f"{unbiased:g}: no bias"
+    if row.get("aim") is not None:
+        return f"{row['aim']:g}: no bias"
     return "lower is better" if row.get("lower_is_better") else ""
 
 
