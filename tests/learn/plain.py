@@ -89,7 +89,10 @@ def comparison(
 
 
 def text(number: int, split: Any = "train") -> Text:
-    return Text(id=f"t{number}", text="The quick brown fox " + "jumps " * (number % 5 + 1), split=split)
+    """Other words for each number, from the first token on."""
+    words = ["salt", "fox", "kettle", "Paris", "fruits", "price", "dog"]
+    chosen = [words[(number + k * (number + 2)) % 7] for k in range(3 + number % 5)]
+    return Text(id=f"t{number}", text=" ".join(chosen), split=split)
 
 
 def write(folder: Path, name: str, rows: Iterable[Record], summary: dict[str, Any] | None = None) -> Path:

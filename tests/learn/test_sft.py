@@ -29,6 +29,7 @@ TRAIN = [
 ]
 OTHER = [plain.demonstration(1, "valid", plain.answer(93, 42, 101))]  # what training makes unlikely
 SAME = [plain.demonstration(2, "valid", plain.answer(70, 71, 72, 73, 74, 75, 2))]
+NEITHER = plain.demonstration(3, "test", plain.answer(66, 67, 2))  # neither trains nor measures
 SETTINGS: dict[str, Any] = {
     "epochs": 3,
     "batch": 2,
@@ -41,7 +42,7 @@ SETTINGS: dict[str, Any] = {
 
 def run(folder: Path, start: Path, rows: list[Any], **settings: Any) -> Any:
     context = plain.make_context(folder / "learn.sft", "learn.sft")
-    data = plain.write(folder / "demonstrations", "demonstrations.jsonl", rows)
+    data = plain.write(folder / "demonstrations", "demonstrations.jsonl", [*rows, NEITHER])
     sft.run(sft.Config(start=start, demonstrations=data, **(SETTINGS | settings)), context)
     return context
 
