@@ -1,12 +1,11 @@
-"""PPO with a pretraining mix (PPO-ptx): Ouyang et al. 2022, 3.5 and C.4, equation 2. With `ptx_coef = 0` it
-is plain PPO.
+"""PPO with a pretraining mix (PPO-ptx): Ouyang et al. 2022, 3.5 and C.4, equation 2.
 
-policy + reward model + prompts (+ text) -> a policy folder. A prompt, an answer, a score at its end: a bandit
-whose actions are tokens. Every token pays -beta log(pi / pi_ref) against the policy it began as; a value
-branch that began as the reward model gives advantages (GAE); the ratio is clipped; each update adds the
-gradient of running text's log-likelihood, in the same optimizer step. The weights that are saved are their
-moving average. Left out: value pretraining, early stopping by KL, an entropy bonus (the paper has none of
-them).
+With `ptx_coef = 0` it is plain PPO. policy + reward model + prompts (+ text) -> a policy folder. A prompt, an
+answer, a score at its end: a bandit whose actions are tokens. Every token pays -beta log(pi / pi_ref) against
+the policy it began as; a value branch that began as the reward model gives advantages (GAE); the ratio is
+clipped; each update adds the gradient of running text's log-likelihood, in the same optimizer step. The
+weights that are saved are their moving average. Left out: value pretraining, early stopping by KL, an entropy
+bonus (the paper has none of them).
 """
 
 from __future__ import annotations
