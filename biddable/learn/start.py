@@ -1,8 +1,7 @@
-"""The start model: a transformers folder, a GGUF file or a package's model, brought in once and cut into
-trunk and branch.
+"""The start model: a transformers folder, a GGUF file or a package's model, cut into trunk and branch.
 
-It is written as a plain transformers folder. Whether its family splits exactly is checked here, before
-anybody labels anything.
+It is brought in once and written as a plain transformers folder. Whether its family splits exactly is checked
+here, before anybody labels anything.
 """
 
 from __future__ import annotations
