@@ -202,6 +202,16 @@ def test_equal_scores_count_half_and_the_interval_draws_prompts() -> None:
     assert summary["loss_x"] == pytest.approx(sum(log) / 5)
 
 
+def test_the_interval_against_a_loop() -> None:
+    """Nine prompts of two answers, a draw of nine at a time: the quantiles lie between the extremes."""
+    rows = [plain.comparison(i, "valid", A[:2], (1, 2)) for i in range(9)]
+    margins = [1.0, -1, 2, 3, -2, 1, 1, -3, 1]
+    summary = accuracy_summary(rows, [np.array([m, 0.0]) for m in margins], 5, "x")
+    draws = np.random.default_rng(5).integers(0, 9, size=(2000, 9))
+    low, high = np.quantile([sum(margins[i] > 0 for i in draw) / 9 for draw in draws], [0.025, 0.975])
+    assert (summary["accuracy_x_low"], summary["accuracy_x_high"]) == pytest.approx((low, high))
+
+
 def test_tables_by_hand() -> None:
     """Five pairs with margins 1, -2, 3, 4, 5: one in each fifth but for the edges, which both neighbours
     hold."""
