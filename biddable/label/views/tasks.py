@@ -1,6 +1,6 @@
 """Working: what there is to do, one page for each kind of task, drafts, skipping, and a person's own answers.
 
-A kind of task is a `LabelKind` (`label/kinds.py`) and a template named like its stage in `pages/tasks/`. Everything here handles tasks without
+A kind of task is a `LabelKind` (`label/kinds.py`) and a template named like its stage in `templates/tasks/`. Everything here handles tasks without
 knowing their kinds.
 """
 
