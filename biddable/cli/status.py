@@ -21,7 +21,7 @@ def status(file: File) -> None:
     for stage, state in stage_states(plan):
         progress = read_progress(plan.folder / stage.key) if state.name in ("running", "begun") else {}
         table.add_row(stage.key, state.name, format_progress(progress) or state.reason)
-    Console().print(table)
+    Console(markup=False).print(table)  # [learn] is an extra here, not a style
 
 
 def format_progress(progress: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from pydantic import Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from biddable.label.views import accounts as admin
-from biddable.label.views import adjudication, guidelines, login, profile, quality, tasks
+from biddable.label.views import adjudication, guidelines, login, profile, quality, review, screening, tasks
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
 from biddable.store.accounts import Accounts
@@ -34,6 +34,8 @@ ROUTERS = (
     admin.router,
     guidelines.router,
     quality.router,
+    review.router,
+    screening.router,
     adjudication.router,
 )
 

@@ -18,6 +18,7 @@ class MissingPackage(UserError):
     """A stage needs a package that is not installed; `install` is the command that brings it."""
 
     def __init__(self, stage: str, package: str, extra: str) -> None:
+        self.package, self.extra = package, extra
         self.install = f"pip install 'biddable[{extra}]'"
         super().__init__(f"[{stage}] needs the package {package}: {self.install}")
 

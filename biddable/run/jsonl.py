@@ -25,36 +25,37 @@ def read(path: Path, kind: type[R]) -> list[R]:
     Raises UserError with a line `file:line: field: what is wrong` for each mistake.
     """
     if not path.is_file():
-        raise UserError([f"{path}: no such file; a {kind.__name__} record a line was expected there"])
-    found: list[R] = []
-    wrong: list[str] = []
+        raise UserError([f"{path}: no such file; expected one {kind.__name__} record a line"])
+    rows: list[R] = []
+    errors: list[str] = []
     for number, line in read_lines(path):
         if not line.strip():
-            wrong.append(f"{path}:{number}: empty line; one JSON record a line was expected")
+            errors.append(f"{path}:{number}: empty line; expected one JSON record a line")
             continue
         try:
-            found.append(kind.model_validate_json(line))
+            rows.append(kind.model_validate_json(line))
         except ValidationError as error:
-            wrong += validation_errors(f"{path}:{number}", kind, error)
-    if not found and not wrong:
-        wrong.append(f"{path}: the file is empty; at least one {kind.__name__} record was expected")
-    if wrong:
-        raise UserError(wrong)
-    return found
+            errors += validation_errors(f"{path}:{number}", kind, error)
+    if not rows and not errors:
+        errors.append(f"{path}: the file is empty; expected at least one {kind.__name__} record")
+    if errors:
+        raise UserError(errors)
+    return rows
 
 
 def validation_errors(where: str, kind: type[BaseModel], error: ValidationError) -> list[str]:
     """What is wrong with a line, a sentence for each field."""
-    found = []
+    lines = []
     for mistake in error.errors(include_url=False):
         field = ".".join(str(part) for part in mistake["loc"]) or "line"
         if mistake["type"] == "json_invalid":
-            said = re.sub(r" at line 1 column (\d+)$", r" at character \1", mistake["msg"])
-            found.append(f"{where}: {said} (got {str(mistake.get('input')).strip()[:80]})")
+            # the parser counts lines within the record, which would be a second line number
+            message = re.sub(r" at line 1 column (\d+)$", r" at character \1", mistake["msg"])
+            lines.append(f"{where}: {message} (got {str(mistake.get('input')).strip()[:80]})")
             continue
         value = json.dumps(mistake.get("input"), default=str)[:80]
-        found.append(f"{where}: {kind.__name__} {field}: {mistake['msg']} (got {value})")
-    return found
+        lines.append(f"{where}: {kind.__name__} {field}: {mistake['msg']} (got {value})")
+    return lines
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -63,7 +64,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises UserError for a folder, for bytes that are not UTF-8 and for a broken gzip file.
     """
     if path.is_dir():
-        raise UserError(f"{path}: is a folder; a file was expected")
+        raise UserError(f"{path}: is a folder; expected a file")
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -79,34 +80,35 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         ) from error
 
 
-def read_objects(path: Path, needed: Sequence[str] = ()) -> list[dict[str, Any]]:
+def read_objects(path: Path, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Lines of a metrics or samples file; none when there is no such file.
 
-    Raises UserError with a line for every row that is not a JSON object or lacks a key of `needed`.
+    Raises UserError with a line for every row that is not a JSON object or lacks one of `keys`.
     """
     if not path.is_file():
         return []
-    found, wrong = [], []
+    rows: list[dict[str, Any]] = []
+    errors: list[str] = []
     for number, line in read_lines(path):
         try:
             row = json.loads(line)
         except ValueError:
-            wrong.append(f"{path}:{number}: not JSON; one object a line was expected")
+            errors.append(f"{path}:{number}: not JSON; expected one object a line")
             continue
-        missing = [key for key in needed if not isinstance(row, dict) or key not in row]
+        missing = [key for key in keys if not isinstance(row, dict) or key not in row]
         if missing:
-            wrong.append(f"{path}:{number}: {', '.join(missing)} expected in every line")
+            errors.append(f"{path}:{number}: expected {', '.join(missing)} in every line")
             continue
-        found.append(row)
-    if wrong:
-        raise UserError(wrong)
-    return found
+        rows.append(row)
+    if errors:
+        raise UserError(errors)
+    return rows
 
 
 class LineWriter:
-    """A file of lines under way: written to a side name, renamed when the `with` block ends well, removed when it does not.
+    """Writes a file line by line: to a side name, which is renamed when the `with` block ends well and removed when not.
 
-    `private`: the file and its folder are for their owner's eyes only, and without a line there is no file.
+    `private`: only the owner may read the file and its folder, and without a line there is no file.
     """
 
     def __init__(self, path: Path, private: bool = False) -> None:
@@ -123,9 +125,9 @@ class LineWriter:
         self._file = os.fdopen(handle, "w", encoding="utf-8")
         return self
 
-    def add(self, read_lines: Iterable[str]) -> None:
+    def add(self, lines: Iterable[str]) -> None:
         """Write lines; each ends with a newline."""
-        for line in read_lines:
+        for line in lines:
             self._file.write(line)
             self.count += 1
 
@@ -143,7 +145,7 @@ class LineWriter:
 
 
 def write(path: Path, rows: Iterable[Record]) -> int:
-    """Write one record a line to a side name, then rename: the file is whole or absent. Returns the number of rows."""
+    """Write one record a line to a side name, then rename: the file is complete or absent. Returns the number of rows."""
     with LineWriter(path) as file:
         file.add(row.model_dump_json(exclude_none=True) + "\n" for row in rows)
     return file.count

@@ -5,7 +5,7 @@ A manifest names its inputs with the hash of what they held, so the walk needs n
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +64,8 @@ class Node:
 
     @property
     def simulated(self) -> bool:
-        return any(one.simulated for one in self.people)
+        """Whether programs stood in for people in this stage."""
+        return any(labeler.simulated for labeler in self.people)
 
 
 class Lineage:
@@ -72,14 +73,14 @@ class Lineage:
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self.nodes: dict[str, Node] = {}
-        self._known: dict[Path, str] = {}
-        self._run: str | None = None
+        self._names: dict[Path, str] = {}  # resolved folder -> name of its node
+        self._run: str | None = None  # the first folder's run, whose name is left out of nodes' names
         for folder in folders:
             self._add(folder)
 
     def of(self, folder: Path) -> Node:
         """The node of a folder that was walked."""
-        return self.nodes[self._known[folder.resolve()]]
+        return self.nodes[self._names[folder.resolve()]]
 
     def through(self, node: Node, word: str) -> Node | None:
         """What a node read as its input `word`; None when it has no such input."""
@@ -87,62 +88,67 @@ class Lineage:
 
     def people(self) -> list[People]:
         """Everybody who gave labels, in the stages' order."""
-        return [one for node in self.nodes.values() for one in node.people]
+        return [labeler for node in self.nodes.values() for labeler in node.people]
 
     def _add(self, folder: Path) -> str:
-        place = folder.resolve()
-        if place in self._known:
-            return self._known[place]
+        """Walk a folder and all behind it; returns the name of its node."""
+        path = folder.resolve()
+        if path in self._names:
+            return self._names[path]
         manifest = read_manifest(folder) if folder.is_dir() else None
         if manifest is None:
-            name = self._known[place] = str(folder)
+            name = self._names[path] = str(folder)
             self.nodes[name] = Node(name, folder)
             return name
-        self._run = self._run or str(manifest["run"])
-        own = str(manifest["stage"])
-        name = own if manifest["run"] == self._run else f"{manifest['run']}/{own}"
-        name = self._known[place] = str(folder) if name in self._known.values() else name
-        arrows = tuple(
-            self._arrow(folder, word, one) for word, found in manifest["inputs"].items() for one in found
-        )
-        people = tuple(
-            one for file in KINDS if (folder / file).is_file() for one in _people(folder / file, name)
-        )
+        name = self._names[path] = self._new_name(folder, str(manifest["run"]), str(manifest["stage"]))
+        arrows = [
+            self._add_input(folder, word, arrow)
+            for word, arrows in manifest["inputs"].items()
+            for arrow in arrows
+        ]
+        people = [
+            labeler
+            for file in KINDS
+            if (folder / file).is_file()
+            for labeler in _read_people(folder / file, name)
+        ]
+        rows = {file: _count_lines(folder / file) for file in COUNTED if (folder / file).is_file()}
+        # after its inputs: nodes are in the order in which they were made
         self.nodes[name] = Node(
-            name,
-            folder,
-            manifest,
-            read_summary(folder),
-            arrows,
-            people,
-            {f: _rows(folder / f) for f in COUNTED if (folder / f).is_file()},
+            name, folder, manifest, read_summary(folder), tuple(arrows), tuple(people), rows
         )
         return name
 
-    def _arrow(self, folder: Path, word: str, one: dict[str, str]) -> Arrow:
-        """An input as it was written down. Stages of one run lie side by side, also when the run was moved or copied."""
-        beside = folder.parent / one["name"]
-        path = beside if (beside / "manifest.json").is_file() else Path(one["path"])
+    def _new_name(self, folder: Path, run: str, stage: str) -> str:
+        self._run = self._run or run
+        name = stage if run == self._run else f"{run}/{stage}"
+        return str(folder) if name in self._names.values() else name
+
+    def _add_input(self, folder: Path, word: str, arrow: dict[str, str]) -> Arrow:
+        """An input as the manifest names it. Stages of one run lie side by side, also when the run was moved or copied."""
+        sibling = folder.parent / arrow["name"]
+        path = sibling if (sibling / "manifest.json").is_file() else Path(arrow["path"])
         if not path.exists():
-            self.nodes.setdefault(one["name"], Node(one["name"], path))
-            return Arrow(word, one["name"], one["content"], False)
-        return Arrow(word, self._add(path), one["content"], content_hash(path) == one["content"])
+            self.nodes.setdefault(arrow["name"], Node(arrow["name"], path))
+            return Arrow(word, arrow["name"], arrow["content"], same=False)
+        same = content_hash(path) == arrow["content"]
+        return Arrow(word, self._add(path), arrow["content"], same)
 
 
-def _people(file: Path, stage: str) -> list[People]:
+def _read_people(file: Path, stage: str) -> list[People]:
     """Who gave the labels of one file, and by which guidelines."""
-    kind, words = KINDS[file.name]
-    found: dict[tuple[str, str, bool], list[str]] = {}
+    kind, plural = KINDS[file.name]
+    guidelines: dict[tuple[str, str, bool], list[str]] = defaultdict(list)  # one for each label
     for row in jsonl.read(file, kind):
         panel = "training" if isinstance(row, Demonstration) else row.panel
-        found.setdefault((row.labeler, panel, row.simulated), []).append(row.guideline)
+        guidelines[row.labeler, panel, row.simulated].append(row.guideline)
     return [
-        People(labeler, panel, simulated, words, len(seen), tuple(sorted(set(seen))), stage)
-        for (labeler, panel, simulated), seen in sorted(found.items())
+        People(labeler, panel, simulated, plural, len(versions), tuple(sorted(set(versions))), stage)
+        for (labeler, panel, simulated), versions in sorted(guidelines.items())
     ]
 
 
-def _rows(file: Path) -> int:
+def _count_lines(file: Path) -> int:
     return sum(1 for _ in jsonl.read_lines(file))
 
 

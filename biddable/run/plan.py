@@ -147,7 +147,7 @@ class _StageReader:
             for word, setting in settings.items()
             if setting.is_input and filled[word] is not None
         }
-        return Stage(key, filled, None, inputs, error)
+        return Stage(key, filled, None, inputs, MissingPackage(key, error.package, error.extra))
 
     def _check_names(
         self, key: str, values: dict[str, Any], names: list[str], renamed: dict[str, str]

@@ -13,12 +13,12 @@ PLAIN_SECONDS = 15.0
 
 def duration(seconds: float) -> str:
     """Seconds as people say them: "42 s", "3 min 20 s"."""
-    whole = round(seconds)
-    return f"{whole} s" if whole < 90 else f"{whole // 60} min {whole % 60} s"
+    rounded = round(seconds)
+    return f"{rounded} s" if rounded < 90 else f"{rounded // 60} min {rounded % 60} s"
 
 
 class TimeLeft:
-    """The time left, from the time a phase has taken so far. Fewer steps done than before, or another number of them: a new phase."""
+    """The time left, from the time a phase has taken so far. A smaller step, or another number of steps: a new phase."""
 
     def __init__(self) -> None:
         self.first = self.last = (0, 0, 0.0)  # step, steps, when
@@ -29,8 +29,8 @@ class TimeLeft:
         if steps != self.last[1] or step < self.last[0]:
             self.first = (step, steps, now)
         self.last = (step, steps, now)
-        done = step - self.first[0]
-        return (now - self.first[2]) / done * (steps - step) if done else None
+        elapsed, steps_taken = now - self.first[2], step - self.first[0]
+        return elapsed / steps_taken * (steps - step) if steps_taken else None
 
 
 class Progress:
@@ -68,15 +68,15 @@ class Progress:
         self.last = "  ".join(f"{name} {value:.3g}" for name, value in numbers.items())
         now = time.monotonic()
         left = self.pace.left(step, steps)
-        told = "" if left is None else f"{duration(left)} left"
+        remaining = "" if left is None else f"{duration(left)} left"
         if self.bar is not None:
-            self.bar.update(self.task, completed=step, total=steps, left=told, numbers=self.last)
+            self.bar.update(self.task, completed=step, total=steps, left=remaining, numbers=self.last)
             return
         if now - self.printed < PLAIN_SECONDS:
             return
         self.printed = now
         print(
-            "  ".join(part for part in (f"  {self.title} {step}/{steps}", told, self.last) if part),
+            "  ".join(part for part in (f"  {self.title} {step}/{steps}", remaining, self.last) if part),
             flush=True,
         )
 

@@ -1,4 +1,4 @@
-"""Records: the JSONL lines in which rooms talk to each other. One class a kind; `docs/flow.md` shows an example of each.
+"""Records: the JSONL lines that rooms exchange. One class a kind; `docs/flow.md` shows an example of each.
 
 Token ids travel with model-made answers: an answer decoded to text and tokenised again is another answer.
 """

@@ -1,7 +1,7 @@
 """A folder of turns: what a served policy answered and what its users said about it, as two files that only grow.
 
-Any number of processes may append at once. A line is on the disk when `append` returns. What a killed writer left of a line was never
-acknowledged; the next append takes it away. Forgetting a user rewrites both files under the same lock.
+Any number of processes may append at once. A line is on the disk when `append` returns. Half a line of a killed writer was
+never acknowledged; the next append cuts it off. Forgetting a user rewrites both files under the same lock.
 """
 
 from __future__ import annotations
@@ -37,19 +37,20 @@ def forget(folder: Path, user: str) -> tuple[int, int]:
     """Take a user's turns and feedback out of the folder; returns how many of each there were."""
     with _locked(folder):
         turns, feedback = _read(folder)
-        left = [row for row in turns if row.user != user]
-        said = [row for row in feedback if row.user != user]
-        if len(said) < len(feedback):
-            jsonl.write(folder / FEEDBACK, said)
-        if len(left) < len(turns):
-            jsonl.write(folder / TURNS, left)
-    return len(turns) - len(left), len(feedback) - len(said)
+        other_turns = [row for row in turns if row.user != user]
+        other_feedback = [row for row in feedback if row.user != user]
+        # feedback first: killed in between, no feedback is left whose turn is gone
+        if len(other_feedback) < len(feedback):
+            jsonl.write(folder / FEEDBACK, other_feedback)
+        if len(other_turns) < len(turns):
+            jsonl.write(folder / TURNS, other_turns)
+    return len(turns) - len(other_turns), len(feedback) - len(other_feedback)
 
 
 def _read(folder: Path) -> tuple[list[Turn], list[Feedback]]:
     turns, feedback = folder / TURNS, folder / FEEDBACK
     for path in (turns, feedback):
-        _whole(path)
+        _cut_partial_line(path)
     return (
         jsonl.read(turns, Turn) if turns.exists() and turns.stat().st_size else [],
         jsonl.read(feedback, Feedback) if feedback.exists() and feedback.stat().st_size else [],
@@ -67,7 +68,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _append(path: Path, data: bytes) -> None:
     new = not path.exists()
-    _whole(path)
+    _cut_partial_line(path)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         before = os.fstat(handle).st_size
@@ -84,8 +85,8 @@ def _append(path: Path, data: bytes) -> None:
         _flush_folder(path.parent)
 
 
-def _whole(path: Path) -> None:
-    """Cut off what follows the last newline."""
+def _cut_partial_line(path: Path) -> None:
+    """Cut off what follows the last newline; read from the end, block by block: a log may be large."""
     if not path.exists():
         return
     with path.open("rb+") as file:
@@ -93,9 +94,9 @@ def _whole(path: Path) -> None:
         while end > 0:
             begin = max(0, end - 65536)
             file.seek(begin)
-            found = file.read(end - begin).rfind(b"\n")
-            if found >= 0:
-                end = begin + found + 1
+            newline = file.read(end - begin).rfind(b"\n")
+            if newline >= 0:
+                end = begin + newline + 1
                 break
             end = begin
         if end < size:

@@ -434,7 +434,7 @@ def test_published_files_that_are_broken(tmp_path: Path) -> None:
 
 
 def test_refusals(tmp_path: Path, policy: Path) -> None:
-    with pytest.raises(UserError, match="is a folder; a file was expected"):
+    with pytest.raises(UserError, match="is a folder; expected a file"):
         measure(tmp_path / "o", file=tmp_path, policies=(policy,))
     with pytest.raises(UserError) as refused:
         measure(tmp_path / "o", file=None, task="choice", policies=())

@@ -261,10 +261,10 @@ def test_preferences_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         winrate.run(winrate.Config(comparisons=file), context(tmp_path / "out"))
     assert refused.value.lines == [
-        f"{file}:3: preference = 3.0: 0, or a number from 1 to 2, was expected",
-        f"{file}:4: the key 'preference' is missing; model, baseline, prompt_id and preference were expected",
-        f"{file}:5: not a preference (true is no number); model, baseline, prompt_id and preference were expected",
-        f'{file}:6: not a preference ("long" is no number); model, baseline, prompt_id and preference were expected',
+        f"{file}:3: preference = 3.0: must be 0 or a number from 1 to 2",
+        f"{file}:4: the key 'preference' is missing; a line needs model, baseline, prompt_id and preference",
+        f"{file}:5: not a preference (true is no number); a line needs model, baseline, prompt_id and preference",
+        f'{file}:6: not a preference ("long" is no number); a line needs model, baseline, prompt_id and preference',
     ]
 
 

@@ -185,3 +185,37 @@ def test_a_next_round_names_folders_of_the_last(folder: Path) -> None:
     (folder / "runs/first/collect.files").mkdir(parents=True)
     found = plan('name = "second"\n[curate.prompts]\nprompts = "runs/first/collect.files"\n')
     assert found.stages[0].config.prompts == Path("runs/first/collect.files")
+
+
+def test_none_switches_an_optional_setting_off(folder: Path) -> None:
+    (folder / "d").mkdir()
+    text = "[learn.reward]\npolicy = 'd'\ncomparisons = 'd'\n"
+    stages = plan(text + "demonstrations = 'none'\n").stages
+    assert stages[0].config.demonstrations is None
+    assert "demonstrations" not in stages[0].inputs and stages[0].settings["demonstrations"] is None
+    found = mistakes(text)  # without "none" it reads its default
+    assert len(found) == 1 and 'demonstrations = "label.demonstrations"' in found[0]
+    found = mistakes(text + "demonstrations = ''\n")
+    assert len(found) == 1 and found[0].endswith('; "none" switches an optional setting off')
+
+
+def test_none_stays_a_text_where_nothing_can_be_switched_off(folder: Path) -> None:
+    (folder / "none").mkdir()
+    stages = plan(FILES + "[curate.prompts]\nprompts = 'none'\n").stages
+    assert stages[1].config.prompts == Path("none")
+
+
+def test_the_score_of_answers_without_an_end_can_be_none(folder: Path) -> None:
+    (folder / "d").mkdir()
+    ppo = "[learn.ppo]\npolicy = 'd'\nreward = 'd'\nprompts = 'd'\ntext = 'none'\nptx_coef = 0.0\n"
+    config = plan(ppo).stages[0].config
+    assert config.text is None and config.missing_eos_score == -1.0
+    assert plan(ppo + "missing_eos_score = 'none'\n").stages[0].config.missing_eos_score is None
+
+
+def test_a_former_name_is_one_line(folder: Path) -> None:
+    (folder / "d").mkdir()
+    ppo = "[learn.ppo]\npolicy = 'd'\nreward = 'd'\nprompts = 'd'\ntext = 'none'\nptx_coef = 0.0\n"
+    assert mistakes(ppo + "smoothing = 0.9\n") == [
+        "my.toml: [learn.ppo] smoothing = 0.9: unknown key; it is called gae_lambda now"
+    ]

@@ -60,9 +60,9 @@ def test_every_wrong_line_is_named_at_once(tmp_path: Path) -> None:
 def test_empty_missing_and_other_kinds_of_file(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
     assert refused(tmp_path / "empty.jsonl") == [
-        f"{tmp_path / 'empty.jsonl'}: the file is empty; at least one Prompt record was expected"
+        f"{tmp_path / 'empty.jsonl'}: the file is empty; expected at least one Prompt record"
     ]
-    assert "no such file; a Prompt record a line was expected there" in refused(tmp_path / "none.jsonl")[0]
+    assert "no such file; expected one Prompt record a line" in refused(tmp_path / "none.jsonl")[0]
     jsonl.write(tmp_path / "text.jsonl", [Text(id="t", text="words")])
     assert any("Prompt messages: Field required" in line for line in refused(tmp_path / "text.jsonl"))
 

@@ -68,7 +68,7 @@ def test_by_keyboard_from_consent_to_deleting(page: Any, single: Any) -> None:
     page.wait_for_selector(".tools:not([hidden])")
     assert page.evaluate("document.activeElement.id") == "text"
     kept, _ = turn_log.read(single.run / "turns")
-    assert page.locator(".said").inner_text().split() == kept[-1].answer.text.split()
+    assert page.locator(".answer-text").inner_text().split() == kept[-1].answer.text.split()
     page.locator(".down").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector(".reasons:not([hidden])")
@@ -128,7 +128,7 @@ def test_stop_frees_the_seat_and_the_conversation_goes_on(page: Any, start: Call
     page.locator("#no").click()
     page.locator("#text").fill("Go on and on.")
     page.keyboard.press("Enter")
-    page.wait_for_selector(".said:not(:empty)")
+    page.wait_for_selector(".answer-text:not(:empty)")
     assert page.locator("#stop").is_visible()
     page.keyboard.press("Escape")
     page.wait_for_selector("#send:not([hidden])")

@@ -67,7 +67,7 @@ def served(client: Callable[[int, uvicorn.Server], Awaitable[None]]) -> None:
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timeouts, "SECONDS", 0.6)
+    monkeypatch.setattr(timeouts, "TIMEOUT_SECONDS", 0.6)
 
 
 @pytest.mark.parametrize(

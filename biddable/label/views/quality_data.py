@@ -1,4 +1,4 @@
-"""What admins look at: agreement, progress, gold, and tasks on which people differ; from the store, as plain numbers."""
+"""The numbers behind admins' pages: progress, gold, and tasks on which people differ."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from biddable.label import agreement, kinds, queue
-from biddable.label.agreement import Figure, Ranking, RankingPair
+from biddable.label import kinds, queue
 from biddable.label.queue import CollectedLabel
 from biddable.store import assignments, reviews
 from biddable.store import gold as store_gold
@@ -18,23 +17,9 @@ from biddable.store.store import Store
 from biddable.store.types import TaskSet
 
 RECENT_DAYS = 7
-"""The pace by which the end is estimated is that of the last days on which somebody worked."""
-
-
-class Row(NamedTuple):
-    """One line of a table of figures: what it is, and the figure; none when there is nothing to go by."""
-
-    name: str
-    figure: Figure | None
-    whole: bool = True  # a share of 1, to be shown in per cent; False: a coefficient
-
-
-class Table(NamedTuple):
-    """Figures that belong together."""
-
-    title: str
-    about: str
-    rows: list[Row]
+"""The end is estimated by the pace of so many last days on which somebody worked."""
+WORST_SHOWN = 3
+"""Gold tasks that are listed for each person."""
 
 
 class Day(NamedTuple):
@@ -53,16 +38,17 @@ class Progress(NamedTuple):
 
     task_set: TaskSet
     done: int
-    held: int
-    open: int
+    leased: int
+    open: int  # returned ones included
     returned: int
     days: list[Day]
     seconds: float | None  # mean an answer
     days_left: float | None
 
     @property
-    def wanted(self) -> int:
-        return self.done + self.held + self.open
+    def needed(self) -> int:
+        """Answers that the set needs in all."""
+        return self.done + self.leased + self.open
 
 
 class Gold(NamedTuple):
@@ -70,7 +56,7 @@ class Gold(NamedTuple):
 
     pseudonym: str
     answered: int
-    score: float | None  # as in the screening: share of pairs, or of ratings at most one point off
+    score: float  # mean of its tasks' scores, 0 to 1: pairs ordered as expected, ratings at most a point off
     worst: list[tuple[str, float]]  # task and score, the worst first
 
 
@@ -83,7 +69,7 @@ class Dispute(NamedTuple):
     state: str  # "", "stands" or "returned"
 
 
-def with_agreement(store: Store) -> tuple[str, ...]:
+def kinds_with_agreement(store: Store) -> tuple[str, ...]:
     """The kinds in a store whose agreement can be measured."""
     names = sorted({task_set.kind for task_set in store.task_sets()})
     return tuple(name for name in names if (kind := kinds.find(name)) is not None and kind.has_agreement)
@@ -92,185 +78,100 @@ def with_agreement(store: Store) -> tuple[str, ...]:
 def sets_of(store: Store, names: Iterable[str]) -> list[TaskSet]:
     """Real people's sets of some kinds; simulated people's only where there are no others. The screening is not among them."""
     parts = {part.task_set for part in store_screening.screening_parts(store)}
-    found = [
-        one for one in store.task_sets() if one.kind in names and one.name not in parts and not one.everybody
+    task_sets = [
+        task_set
+        for task_set in store.task_sets()
+        if task_set.kind in names and task_set.name not in parts and not task_set.everybody
     ]
-    return [one for one in found if not one.simulated] or found
+    return [task_set for task_set in task_sets if not task_set.simulated] or task_sets
 
 
-def rankings(store: Store, sets: Sequence[TaskSet]) -> list[Ranking]:
-    """The rankings of some sets; people are known by their pseudonyms."""
-    return [
-        Ranking(row.task, row.person.pseudonym, ranks, row.person.panel, row.guideline, row.created)
-        for task_set in sets
-        if (kind := kinds.find(task_set.kind)) is not None
-        for row in queue.collected_labels(store, task_set.name)
-        if (ranks := kind.ranks(row)) is not None and not row.decided
-    ]
-
-
-def ranking_tables(rows: Sequence[Ranking]) -> list[Table]:
-    """Agreement of rankings: all measures by panel, then the share by labeler, by day and by guideline."""
-    found = agreement.ranking_pairs(rows)
-    panels = {
-        str(name): couples
-        for name, couples in sorted(
-            agreement.grouped(found, lambda one: one.panel).items(), key=_training_first
-        )
-    }
-    tables = [
-        _measures(name, couples, [r for r in rows if r.panel == name]) for name, couples in panels.items()
-    ]
-    each = agreement.by_labeler(found)
-    if len(each) > 1:
-        tables.append(
-            Table("Labeler by labeler", "with everybody else who ranked the same answers", _shares(each))
-        )
-    days = agreement.by_day(found)
-    if len(days) > 1:
-        tables.append(Table("Day by day", "of the later of two rankings (UTC)", _shares(days)))
-    versions = {
-        str(name): couples for name, couples in agreement.grouped(found, lambda one: one.guideline).items()
-    }
-    if len(versions) > 1:
-        tables.append(Table("By guideline", "both people had read the same version", _shares(versions)))
-    return tables
-
-
-def _training_first(group: tuple[Any, list[RankingPair]]) -> bool:
-    return group[0] != "training"
-
-
-def _measures(panel: str, found: list[RankingPair], rows: list[Ranking]) -> Table:
-    measures = [
-        Row("pairs ordered alike", agreement.pairwise_agreement(found)),
-        Row("pairs judged alike, ties included", agreement.pairwise_agreement_with_ties(found)),
-        Row("Kendall’s τ-b", agreement.mean_kendall_tau(found), False),
-        Row("Kendall’s W", agreement.mean_kendall_w(rows), False),
-    ]
-    about = (
-        "Ouyang et al. 2022 report 72.6 % among training labelers"
-        if panel == "training"
-        else "Ouyang et al. 2022 report 77.3 % among held-out labelers"
-    )
-    return Table(f"Rankings, panel {panel.replace('_', ' ')}", f"{about}, as pairs ordered alike", measures)
-
-
-def _shares(groups: dict[str, list[RankingPair]]) -> list[Row]:
-    return [Row(name, agreement.pairwise_agreement(couples)) for name, couples in groups.items()]
-
-
-def rating_tables(store: Store, sets: Sequence[TaskSet]) -> list[Table]:
-    """Krippendorff's alpha of ratings (ordinal) and of each yes/no question (nominal), by panel; of whole ratings and of those beside a ranking."""
-    overall: dict[str, list[tuple[str, str, float]]] = {}
-    marks: dict[tuple[str, str], list[tuple[str, str, float]]] = {}
-    for task_set in sets:
-        kind = kinds.find(task_set.kind)
-        if kind is None:
-            continue
-        for row in queue.collected_labels(store, task_set.name):
-            for score in [] if row.decided else kind.scores(row):
-                name = row.person.pseudonym
-                if score.overall is not None:
-                    overall.setdefault(task_set.panel, []).append((score.item, name, float(score.overall)))
-                for mark, value in score.marks.items():
-                    if value is not None:
-                        marks.setdefault((task_set.panel, mark), []).append((score.item, name, float(value)))
-    tables = []
-    for panel in sorted({*overall, *(panel for panel, _ in marks)}):
-        rows = [
-            Row(
-                "overall, 1 to 7 (ordinal)",
-                agreement.krippendorff_alpha(overall.get(panel, []), "ordinal"),
-                False,
-            )
-        ]
-        named = sorted((name, values) for (where, name), values in marks.items() if where == panel)
-        rows += [
-            Row(name.replace("_", " "), agreement.krippendorff_alpha(values, "nominal"), False)
-            for name, values in named
-        ]
-        about = "Krippendorff’s α: 1 is perfect, 0 is chance; none when nobody ever differed from the rest"
-        tables.append(
-            Table(f"Ratings, panel {panel.replace('_', ' ')}", about, [row for row in rows if row.figure])
-        )
-    return [table for table in tables if table.rows]
-
-
-def progress(store: Store, one: TaskSet) -> Progress:
+def progress(store: Store, task_set: TaskSet) -> Progress:
     """How far a set is, who did how much on which day, and when it will be done at the pace of the last days."""
-    counts, back = store.counts(one.name), len(reviews.returned_labels(store, one.name))
-    days: dict[str, dict[str, int]] = {}
-    seconds, answers = 0.0, 0
-    for day, name, number, mean in assignments.labels_per_day(store, one.name):
-        days.setdefault(day, {})[name] = number
-        if mean is not None:
-            seconds, answers = seconds + mean * number, answers + number
-    found = [Day(day, people) for day, people in sorted(days.items())]
-    pace = sum(day.answers for day in found[-RECENT_DAYS:]) / max(1, len(found[-RECENT_DAYS:]))
-    left = counts.open + counts.waiting + back
-    worked = time.strftime("%Y-%m-%d", time.gmtime(store.clock() - RECENT_DAYS * 86400)) <= (
-        found[-1].day if found else ""
-    )
-    days_left = 0.0 if left == 0 else left / pace if worked and pace else None
+    counts, returned = store.counts(task_set.name), len(reviews.returned_labels(store, task_set.name))
+    answers_by_day: dict[str, dict[str, int]] = {}
+    seconds, measured = 0.0, 0
+    for day, name, answers, mean_seconds in assignments.labels_per_day(store, task_set.name):
+        answers_by_day.setdefault(day, {})[name] = answers
+        if mean_seconds is not None:
+            seconds, measured = seconds + mean_seconds * answers, measured + answers
+    days = [Day(day, people) for day, people in sorted(answers_by_day.items())]
+    to_do = counts.open + counts.waiting + returned  # a returned label has to be given again
     return Progress(
-        one,
-        counts.done - back,
-        counts.waiting,
-        counts.open + back,
-        back,
-        found,
-        seconds / answers if answers else None,
-        days_left,
+        task_set,
+        done=counts.done - returned,
+        leased=counts.waiting,
+        open=counts.open + returned,
+        returned=returned,
+        days=days,
+        seconds=seconds / measured if measured else None,
+        days_left=0.0 if to_do == 0 else _days_left(days, to_do, store.clock()),
     )
 
 
-def gold(store: Store, one: TaskSet) -> list[Gold]:
+def _days_left(days: list[Day], to_do: int, now: float) -> float | None:
+    """Days of work at the pace of the last days on which somebody worked; None when nobody has worked for `RECENT_DAYS` days."""
+    earliest = time.strftime("%Y-%m-%d", time.gmtime(now - RECENT_DAYS * 86400))
+    if not days or days[-1].day < earliest:
+        return None
+    recent = days[-RECENT_DAYS:]
+    per_day = sum(day.answers for day in recent) / len(recent)
+    return to_do / per_day if per_day else None
+
+
+def gold(store: Store, task_set: TaskSet) -> list[Gold]:
     """How everybody does on a set's gold, the worst first."""
-    if one.gold is None:
+    kind = kinds.find(task_set.kind)
+    if task_set.gold is None or kind is None:
         return []
-    kind, keys = kinds.find(one.kind), store_gold.gold_answers(store, one.gold)
-    if kind is None:
-        return []
+    expected = store_gold.gold_answers(store, task_set.gold)
     scores: dict[str, list[tuple[str, float]]] = {}
-    for row in queue.collected_labels(store, one.gold):
-        if row.task not in keys:
+    for label in queue.collected_labels(store, task_set.gold):
+        if label.task not in expected:
             continue
-        score = kind.gold_score(row, kind.expected(keys[row.task]))
+        score = kind.gold_score(label, kind.expected(expected[label.task]))
         if score is not None:
-            scores.setdefault(row.person.pseudonym, []).append((row.task, score))
-    found = [
+            scores.setdefault(label.person.pseudonym, []).append((label.task, score))
+    people = [
         Gold(
             name,
-            len(rows),
-            math.fsum(score for _, score in rows) / len(rows),
-            sorted(rows, key=lambda r: r[1])[:3],
+            answered=len(tasks),
+            score=math.fsum(score for _, score in tasks) / len(tasks),
+            worst=sorted(tasks, key=lambda task: task[1])[:WORST_SHOWN],
         )
-        for name, rows in scores.items()
+        for name, tasks in scores.items()
     ]
-    return sorted(found, key=lambda who: (who.score or 0.0, who.pseudonym))
+    return sorted(people, key=lambda person: (person.score, person.pseudonym))
 
 
-def disputes(store: Store, one: TaskSet) -> list[Dispute]:
-    """Tasks with several answers, those that people differ most on first. Undecided ones come before decided ones."""
+def disputes(store: Store, task_set: TaskSet) -> list[Dispute]:
+    """Tasks with several answers or a decision, in `dispute_order`."""
     by_task: dict[str, list[CollectedLabel]] = {}
-    for row in queue.collected_labels(store, one.name):
-        by_task.setdefault(row.task, []).append(row)
-    decided = {task: rows[-1].decision for task, rows in reviews.reviews_by_task(store, one.name).items()}
-    found = []
-    for task, rows in by_task.items():
-        state = decided.get(task, "open")
-        if len(rows) > 1 or state != "open":
-            found.append(Dispute(task, rows, distance(rows), "" if state == "open" else state))
-    return sorted(found, key=lambda dispute: (dispute.state != "", -dispute.distance, dispute.task))
+    for label in queue.collected_labels(store, task_set.name):
+        by_task.setdefault(label.task, []).append(label)
+    history = reviews.reviews_by_task(store, task_set.name)
+    rows = []
+    for task, labels in by_task.items():
+        decision = history[task][-1].decision if task in history else "open"
+        if len(labels) > 1 or decision != "open":
+            rows.append(Dispute(task, labels, distance(labels), "" if decision == "open" else decision))
+    return sorted(rows, key=dispute_order)
+
+
+def dispute_order(dispute: Dispute) -> tuple[bool, float, str]:
+    """Undecided tasks come before decided ones, and those that people differ most on come first."""
+    return (dispute.state != "", -dispute.distance, dispute.task)
 
 
 def distance(labels: Sequence[CollectedLabel]) -> float:
-    """How far the answers to one task differ, from 0 to 1: the mean over every two people; 0 where that cannot be said."""
+    """How far the answers to one task differ, from 0 to 1: the mean over every two people; 0 where that cannot be said.
+
+    An admin's own answer does not count: it says which answer is right, and nothing about people's agreement.
+    """
     kind = kinds.find(labels[0].kind) if labels else None
     if kind is None:
         return 0.0
-    judged = [label for label in labels if not label.decided]
-    distances = [kind.distance(first, second) for first, second in combinations(judged, 2)]
+    by_people = [label for label in labels if not label.decided]
+    distances = [kind.distance(first, second) for first, second in combinations(by_people, 2)]
     comparable = [distance for distance in distances if distance is not None]
     return math.fsum(comparable) / len(comparable) if comparable else 0.0

@@ -1,7 +1,7 @@
-"""Working: what there is to do, one page for each kind of task, drafts, skipping, and a person's own answers.
+"""A labeler's pages: what there is to do, a page for each task, drafts, skipping, and a person's own answers.
 
-A kind of task is a `LabelKind` (`label/kinds.py`) and a template named like its stage in `templates/tasks/`. Everything here handles tasks without
-knowing their kinds.
+A kind of task is a `LabelKind` (`label/kinds.py`) and a template in `templates/tasks/`, named like its stage. Nothing here depends on the
+kind of a task.
 """
 
 from __future__ import annotations
@@ -17,82 +17,102 @@ from biddable.label import collection, form, kinds, queue
 from biddable.label.kinds import AnyKind
 from biddable.label.views import markup
 from biddable.run.config import UserError
-from biddable.store import assignments, drafts, guidelines, reviews, types
-from biddable.store import screening as store_screening
+from biddable.store import assignments, drafts, guidelines, reviews, screening
 from biddable.store.leases import LeaseExpired
 from biddable.store.store import Store
-from biddable.store.types import Account, TaskSet
+from biddable.store.types import Account, Assignment, SavedDraft, TaskSet
 from biddable.web.forms import Form, guarded_router
 from biddable.web.pages import redirect, render
 from biddable.web.sessions import Member, SiteAccounts
 
 MAX_SECONDS = 8 * 3600.0
-"""More than this nobody works on one task."""
+"""Nobody works longer than this on one task: what a browser measured beyond it does not count."""
+COUNTS_PER_SECOND = 20_000
+"""How many answers the store counts in a second, roughly."""
+LARGE_SET = 2000
+"""Progress of sets with more answers than this is not counted anew for every page."""
+EXPIRED = (
+    "Your time was over and somebody else has this task now. What you wrote is kept as a draft; "
+    "your answer was not counted."
+)
+PAGE_FIELDS = ("token", "id", "seconds", "guideline", "action", "seen")
+"""Fields of a form that belong to the page and not to the answer."""
+RULE_LEVELS = (
+    ("definitely_breaks", "Definitely breaks it"),
+    ("probably_breaks", "Probably breaks it"),
+    ("unsure", "Not sure"),
+    ("probably_follows", "Probably follows it"),
+    ("definitely_follows", "Definitely follows it"),
+)
 router = guarded_router()
 
 
-class Assignment(NamedTuple):
-    """A task on somebody's desk."""
+class OpenTask(NamedTuple):
+    """A person's task as its page needs it: the assignment with its lease and draft, and the question as its kind puts it."""
 
     task: queue.AssignedTask
-    lease: types.Assignment
-    task_set: TaskSet
+    assignment: Assignment
     kind: AnyKind
-    question: Any  # the kind's
+    question: Any  # the kind's own type
 
     @property
-    def title(self) -> str:
-        """What the page asks for."""
-        return self.kind.title
+    def task_set(self) -> TaskSet:
+        """The set the task is worked on in."""
+        return self.assignment.task_set
 
 
 class Offer(NamedTuple):
-    """A set that somebody may work on."""
+    """A set that somebody may work on, with numbers of answers."""
 
     task_set: TaskSet
     title: str
-    about: str  # which of several sets of a kind this is
-    mine: int
-    done: int
-    wanted: int
-    returned: int
+    subtitle: str  # which of several sets of a kind this is
+    by_me: int
+    collected: int
+    needed: int
+    returned: int  # to this person
 
 
 @router.get("/")
 def home(request: Request, accounts: SiteAccounts, me: Member, nothing: bool = False) -> Response:
-    offers, locked = _offers(accounts.store, me)
-    return render(request, "home.html", offers=offers, locked=locked, nothing=nothing)
+    offers, is_locked = _offers(accounts.store, me)
+    return render(request, "home.html", offers=offers, locked=is_locked, nothing=nothing)
 
 
 def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
-    """The sets for this person, and whether some wait for the screening."""
-    found, locked = [], False
-    counted = assignments.answers_per_set(store, me.person.id)
-    for one in store.task_sets():
-        kind = kinds.find(one.kind)
-        if (one.panel, one.simulated) != (me.person.panel, False) or kind is None:
+    """The sets for this person, and whether some stay locked until they have passed the screening."""
+    offers, is_locked = [], False
+    answers = assignments.answers_per_set(store, me.person.id)
+    for task_set in store.task_sets():
+        kind = kinds.find(task_set.kind)
+        if kind is None or task_set.simulated or task_set.panel != me.person.panel:
             continue
-        if not store_screening.is_admitted(store, me.person.id, one.name):
-            locked = True
+        if not screening.is_admitted(store, me.person.id, task_set.name):
+            is_locked = True
             continue
-        own_answers = counted.get(one.name, 0) + (counted.get(one.gold, 0) if one.gold else 0)
-        back = len(reviews.returned_labels(store, one.name, me.person.id))
-        if one.everybody:
-            done, wanted = own_answers, len(store.tasks(one.name))
+        # Gold is mixed into the set's tasks: to the labeler its answers are answers like all others.
+        by_me = answers.get(task_set.name, 0) + (answers.get(task_set.gold, 0) if task_set.gold else 0)
+        if task_set.everybody:
+            needed, collected = len(store.tasks(task_set.name)), by_me
         else:
-            wanted, done = queue.progress(store, one.name)
-        found.append(Offer(one, kind.title, kind.subtitle(one.name), own_answers, done, wanted, back))
-    return found, locked
+            needed, collected = queue.progress(store, task_set.name)
+        returned = len(reviews.returned_labels(store, task_set.name, me.person.id))
+        subtitle = kind.subtitle(task_set.name)
+        offers.append(Offer(task_set, kind.title, subtitle, by_me, collected, needed, returned))
+    return offers, is_locked
 
 
 @router.post("/next")
 def next_task(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) -> Response:
-    """Take the next task of a set, or go back to the one still held."""
-    return _next(request, accounts.store, me, str(submitted.get("set", "")))
+    """Lease the next task of a set, or go back to the one still leased."""
+    return _go_to_next_task(request, accounts.store, me, str(submitted.get("set", "")))
 
 
-def _next(request: Request, store: Store, me: Account, name: str, saved: str = "") -> Response:
-    task = queue.next_task(store, name, me.person.id, request.app.state.lease_seconds)
+def _go_to_next_task(
+    request: Request, store: Store, me: Account, task_set: str, saved: str | None = None
+) -> Response:
+    """To the next task's page; `saved`: the task just answered, which that page offers for correction."""
+    task = queue.next_task(store, task_set, me.person.id, request.app.state.lease_seconds)
     if task is None:
         return redirect("/?nothing=1")
     return redirect(_link(task.id) + (f"&saved={quote(saved, safe='')}" if saved else ""))
@@ -102,211 +122,216 @@ def _link(task: str) -> str:
     return f"/task?id={quote(task, safe='')}"
 
 
-def _assignment(store: Store, me: Account, task: str) -> Assignment:
+def _find_task(store: Store, me: Account, task_id: str) -> OpenTask:
     """The task, if it is this person's. Raises 404 otherwise: whether there is such a task is nobody else's business."""
-    lease = assignments.find_assignment(store, task, me.person.id)
-    if lease is None:
+    assignment = assignments.find_assignment(store, task_id, me.person.id)
+    kind = kinds.find(assignment.kind) if assignment else None
+    if assignment is None or kind is None:
         raise HTTPException(404)
-    held = queue.task_for(task, lease.kind, lease.question, me.person.id)
-    if lease.returned is not None:
-        held = held._replace(replaces=lease.returned.label, note=lease.returned.note)
-    kind = kinds.find(held.kind)
-    if kind is None:
-        raise HTTPException(404)
-    return Assignment(held, lease, lease.task_set, kind, kind.question(held))
+    task = queue.task_for(task_id, assignment.kind, assignment.question, me.person.id)
+    if assignment.returned is not None:
+        task = task._replace(replaces=assignment.returned.label, note=assignment.returned.note)
+    return OpenTask(task, assignment, kind, kind.question(task))
 
 
 def current_guideline(store: Store, panel: collection.Panel) -> tuple[str, str]:
-    """Version and text of the guideline that is in force for a panel; ours until somebody puts another one in force."""
+    """Version and text of the guideline in force for a panel; the one that the package brings until an admin publishes another."""
     name, text = collection.guideline(panel)
-    found = guidelines.current_guideline(store, name)
-    return found if found is not None else (guidelines.publish_guideline(store, name, text), text)
+    in_force = guidelines.current_guideline(store, name)
+    return in_force or (guidelines.publish_guideline(store, name, text), text)
+
+
+def shown_guideline(store: Store, open_task: OpenTask, version: str) -> str:
+    """The version that a form says its page showed, if there is such a one; else the version in force."""
+    if guidelines.guideline_exists(store, version):
+        return version
+    return current_guideline(store, open_task.task_set.panel)[0]
 
 
 @router.get("/task")
 def task_page(request: Request, accounts: SiteAccounts, me: Member, id: str, saved: str = "") -> Response:
-    assignment, seconds = _assignment(accounts.store, me, id), request.app.state.lease_seconds
-    if (
-        assignment.lease.label is None
-        and assignment.lease.expires_at < accounts.store.clock() + 0.9 * seconds
-    ):  # not when it was taken just now
-        accounts.store.extend_lease(id, me.person.id, seconds)
-    return render_task(
-        request,
-        accounts.store,
-        me,
-        assignment,
-        assignment.lease.draft.fields if assignment.lease.draft else {},
-        [],
-        saved=saved,
-    )
+    store, lease_seconds = accounts.store, request.app.state.lease_seconds
+    open_task = _find_task(store, me, id)
+    assignment = open_task.assignment
+    # Opening the page extends the lease, unless the task was taken just now: that would only write the same time again.
+    if assignment.label is None and assignment.expires_at < store.clock() + 0.9 * lease_seconds:
+        store.extend_lease(id, me.person.id, lease_seconds)
+    fields = assignment.draft.fields if assignment.draft else {}
+    return render_task(request, store, me, open_task, fields, saved=saved)
 
 
 def render_task(
     request: Request,
     store: Store,
     me: Account,
-    assignment: Assignment,
+    open_task: OpenTask,
     fields: form.Fields,
-    errors: list[str],
+    errors: list[str] | None = None,
     status: int = 200,
-    **more: Any,
+    *,
+    hints: list[str] | None = None,
+    saved: str = "",
+    seconds: float | None = None,
+    send_to: str = "/answer",
 ) -> Response:
-    """A task's page. `fields` is what its form holds, `wrong` what has to be mended; `more` says otherwise than usual."""
-    version, text = current_guideline(store, assignment.task_set.panel)
-    if assignment.lease.draft is None and request.method == "GET":
-        drafts.save_draft(store, assignment.task.id, me.person.id, {}, version)  # from here on time counts
-    wanted, done = _progress(request, store, assignment.task_set.name)
-    known = {
-        "assignment": assignment,
-        "question": assignment.question,
-        "fields": fields,
-        "field": lambda name: (fields.get(name) or [""])[-1],
-        "errors": errors,
-        "guideline": markup.rich(text, breaks=False),
-        "version": version,
-        "rich": markup.rich,
-        "plain": markup.plain,
-        "line": markup.line,
-        "letters": form.LETTERS,
-        "yes_no": form.YES_NO_QUESTIONS,
-        "done": done,
-        "wanted": wanted,
-        "seconds": int(assignment.lease.draft.seconds or 0) if assignment.lease.draft else 0,
-        "levels": RULE_LEVELS,
-        "saved": "",
-        "hints": [],
-        "send_to": "/answer",
-    }
-    return render(request, f"tasks/{assignment.task.kind.split('.')[1]}.html", status, **known | more)
+    """A task's page with `fields` filled in.
+
+    `errors` say what has to be corrected, `hints` what to look at once more. `saved` is the task answered before this one, `seconds` the
+    time spent so far where the draft does not say, `send_to` where the answer goes.
+    """
+    draft = open_task.assignment.draft
+    version, text = current_guideline(store, open_task.task_set.panel)
+    if draft is None and request.method == "GET":
+        drafts.save_draft(store, open_task.task.id, me.person.id, {}, version)  # from here on time counts
+    if seconds is None:
+        seconds = draft.seconds if draft else 0
+    needed, collected = _progress(request, store, open_task.task_set.name)
+    return render(
+        request,
+        f"tasks/{open_task.task.kind.split('.')[1]}.html",
+        status,
+        task=open_task.task,
+        title=open_task.kind.title,
+        is_correction=open_task.assignment.label is not None,
+        question=open_task.question,
+        fields=fields,
+        field=lambda name: (fields.get(name) or [""])[-1],
+        errors=errors or [],
+        hints=hints or [],
+        guideline=markup.rich(text, breaks=False),
+        version=version,
+        rich=markup.rich,
+        plain=markup.plain,
+        line=markup.line,
+        letters=form.LETTERS,
+        yes_no=form.YES_NO_QUESTIONS,
+        levels=RULE_LEVELS,
+        collected=collected,
+        needed=needed,
+        seconds=int(seconds or 0),
+        saved=saved,
+        send_to=send_to,
+    )
 
 
-def _progress(request: Request, store: Store, name: str) -> tuple[int, int]:
-    """(answers wanted, answers there) of a set for a page. Counting a large set takes a while, so that is done again only after a second
-    for every 20,000 answers."""
-    known: dict[str, tuple[float, tuple[int, int]]] = request.app.state.__dict__.setdefault("progress", {})
+def _progress(request: Request, store: Store, task_set: str) -> tuple[int, int]:
+    """(answers needed, answers collected) of a set. Counting a large one takes a while: its numbers are reused for as long as counting
+    takes, so that a busy site counts at most half of the time."""
+    cache: dict[str, tuple[float, tuple[int, int]]] = request.app.state.__dict__.setdefault("progress", {})
     now = time.monotonic()
-    if name not in known or known[name][0] < now:
-        found = queue.progress(store, name)
-        known[name] = (now + found[0] / 20_000 if found[0] > 2000 else now, found)
-    return known[name][1]
-
-
-RULE_LEVELS = (
-    ("definitely_breaks", "Definitely breaks it"),
-    ("probably_breaks", "Probably breaks it"),
-    ("unsure", "Not sure"),
-    ("probably_follows", "Probably follows it"),
-    ("definitely_follows", "Definitely follows it"),
-)
+    if task_set not in cache or cache[task_set][0] < now:
+        needed, collected = queue.progress(store, task_set)
+        valid_until = now + needed / COUNTS_PER_SECOND if needed > LARGE_SET else now
+        cache[task_set] = (valid_until, (needed, collected))
+    return cache[task_set][1]
 
 
 def form_fields(submitted: Form) -> dict[str, list[str]]:
-    """What a form held, without what belongs to the page."""
-    own = ("token", "id", "seconds", "guideline", "action", "seen")
-    return {
-        name: [str(one) for one in submitted.getlist(name)]
-        for name in dict.fromkeys(submitted.keys())
-        if name not in own
-    }
+    """The answer's fields of a form: name -> values."""
+    names = [name for name in dict.fromkeys(submitted.keys()) if name not in PAGE_FIELDS]
+    return {name: [str(value) for value in submitted.getlist(name)] for name in names}
 
 
 def _save_draft(
-    request: Request, store: Store, me: Account, assignment: Assignment, submitted: Form
-) -> tuple[dict[str, list[str]], str, types.SavedDraft]:
-    """Keep the form as a draft and the task for this person; returns the fields, the guideline that the page showed, and how that went."""
-    fields, version, draft = (
-        form_fields(submitted),
-        str(submitted.get("guideline", "")),
-        assignment.lease.draft,
-    )
-    for name in assignment.kind.site_fields:
+    request: Request, store: Store, me: Account, open_task: OpenTask, submitted: Form
+) -> tuple[dict[str, list[str]], str, SavedDraft]:
+    """Keep a form as a draft, which extends the lease. Returns its fields, the guideline that its page showed, and the draft."""
+    fields, draft = form_fields(submitted), open_task.assignment.draft
+    for name in open_task.kind.site_fields:
+        # What only the site may write (a dialogue with a model) comes from the draft, whatever the browser sent.
         if draft is not None:
             fields[name] = draft.fields.get(name, [])
         else:
             fields.pop(name, None)
-    if sum(len(one) for values in fields.values() for one in values) > 4 * form.MOST_TEXT:
+    if sum(len(value) for values in fields.values() for value in values) > 4 * form.MOST_TEXT:
         raise UserError("this is too long to be kept; shorten it")
-    if not guidelines.guideline_exists(store, version):
-        version = current_guideline(store, assignment.task_set.panel)[0]
-    told = str(submitted.get("seconds", ""))
-    seconds = min(float(told), MAX_SECONDS) if told.isascii() and told.isdigit() and len(told) < 8 else None
-    lease_seconds = request.app.state.lease_seconds
-    return (
+    version = shown_guideline(store, open_task, str(submitted.get("guideline", "")))
+    saved = drafts.save_draft(
+        store,
+        open_task.task.id,
+        me.person.id,
         fields,
         version,
-        drafts.save_draft(store, assignment.task.id, me.person.id, fields, version, seconds, lease_seconds),
+        _measured_seconds(submitted),
+        request.app.state.lease_seconds,
     )
+    return fields, version, saved
+
+
+def _measured_seconds(submitted: Form) -> float | None:
+    """The time spent as the page's script measured it; None without script, or for nonsense."""
+    text = str(submitted.get("seconds", ""))
+    if not (text.isascii() and text.isdigit() and len(text) < 8):
+        return None
+    return min(float(text), MAX_SECONDS)
 
 
 @router.post("/draft")
 def save_draft(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) -> Response:
-    """Keep what is written so far; a page's script calls it, and so does the button of a page without script."""
-    assignment = _assignment(accounts.store, me, str(submitted.get("id", "")))
-    _, _, kept = _save_draft(request, accounts.store, me, assignment, submitted)
+    """Keep what is written so far. A page's script calls it, and so does the button of a page without script."""
+    open_task = _find_task(accounts.store, me, str(submitted.get("id", "")))
+    _, _, saved = _save_draft(request, accounts.store, me, open_task, submitted)
     if "application/json" in request.headers.get("accept", ""):
-        return JSONResponse({"saved": time.strftime("%H:%M", time.gmtime()), "held": kept.has_lease})
-    return redirect(_link(assignment.task.id))
+        return JSONResponse({"saved": time.strftime("%H:%M", time.gmtime()), "held": saved.has_lease})
+    return redirect(_link(open_task.task.id))
 
 
 @router.post("/answer")
 def answer(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) -> Response:
-    """Give an answer in, or correct one; then the next task."""
-    store, person = accounts.store, me.person.id
-    assignment = _assignment(store, me, str(submitted.get("id", "")))
-    fields, version, kept = _save_draft(request, store, me, assignment, submitted)
-    if submitted.get("action") == "say":
-        try:
-            assignment.kind.say(store, assignment.task, person, fields, version)
-        except UserError as error:
-            return render_task(request, store, me, assignment, fields, error.lines, 400)
-        return redirect(_link(assignment.task.id) + "#end")
+    """Send an answer, or correct one; then the next task."""
+    store = accounts.store
+    open_task = _find_task(store, me, str(submitted.get("id", "")))
+    fields, version, saved = _save_draft(request, store, me, open_task, submitted)
+    task, kind, corrected_label = open_task.task, open_task.kind, open_task.assignment.label
+
+    def page(status: int, errors: list[str], hints: list[str] | None = None) -> Response:
+        return render_task(
+            request, store, me, open_task, fields, errors, status, hints=hints, seconds=saved.seconds
+        )
+
     try:
-        said = assignment.kind.form(assignment.question, fields)
-        assignment.kind.check(assignment.question, said)
+        if submitted.get("action") == "say":  # to the model that a page talks with
+            kind.say(store, task, me.person.id, fields, version)
+            return redirect(_link(task.id) + "#end")
+        kind_answer = kind.form(open_task.question, fields)
+        kind.check(open_task.question, kind_answer)
     except UserError as error:
-        return render_task(
-            request, store, me, assignment, fields, error.lines, 400, seconds=int(kept.seconds or 0)
-        )
-    hints = assignment.kind.hints(said) if "seen" not in submitted else []
+        return page(400, error.lines)
+    hints = [] if "seen" in submitted else kind.hints(kind_answer)  # contradictions are pointed out once
     if hints:
-        return render_task(
-            request, store, me, assignment, fields, [], hints=hints, seconds=int(kept.seconds or 0)
-        )
+        return page(200, [], hints)
     try:
-        queue.submit(store, assignment.task, person, said, version, kept.seconds, assignment.lease.label)
+        queue.submit(store, task, me.person.id, kind_answer, version, saved.seconds, corrected_label)
     except LeaseExpired:
-        lost = [
-            "Your time was over and somebody else has this task now. What you wrote is kept as a draft; your answer was not counted."
-        ]
-        return render_task(request, store, me, assignment, fields, lost, 409)
-    if assignment.lease.label is not None and assignment.task.replaces is None:
-        return redirect("/mine")
-    return _next(request, store, me, assignment.task_set.name, assignment.task.id)
+        return page(409, [EXPIRED])
+    if corrected_label is not None and task.replaces is None:
+        return redirect(
+            "/mine"
+        )  # that is where one's own corrections begin; a returned task goes on in the queue
+    return _go_to_next_task(request, store, me, open_task.task_set.name, saved=task.id)
 
 
 @router.post("/skip")
 def skip(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) -> Response:
-    """Give a task back, with a reason; flagged, an admin looks at it."""
-    assignment = _assignment(accounts.store, me, str(submitted.get("id", "")))
-    if assignment.lease.label is not None:
+    """Give a task back, with or without a reason; flagged (a reason is needed then), an admin looks at it."""
+    open_task = _find_task(accounts.store, me, str(submitted.get("id", "")))
+    if open_task.assignment.label is not None:
         raise UserError("you have answered this task already; correct your answer instead")
     flag = submitted.get("action") == "flag"
     reason = (form.text_field({"reason": [str(submitted.get("reason", ""))]}, "reason") or "").strip()
     if flag and not reason:
         raise UserError("say in a few words what is wrong with the task")
-    drafts.skip_task(accounts.store, assignment.task.id, me.person.id, flag, reason)
-    return _next(request, accounts.store, me, assignment.task_set.name)
+    drafts.skip_task(accounts.store, open_task.task.id, me.person.id, flag, reason)
+    return _go_to_next_task(request, accounts.store, me, open_task.task_set.name)
 
 
 @router.get("/mine")
 def own_answers(request: Request, accounts: SiteAccounts, me: Member) -> Response:
-    """A person's own answers and days."""
-    given = [
-        (one, kind.title, _link(one.task))
-        for one in assignments.past_answers(accounts.store, me.person.id)
-        if (kind := kinds.find(one.kind)) is not None
+    """A person's own answers, the newest first, and how much they did on which day."""
+    answers = [
+        (past_answer, kind.title, _link(past_answer.task))
+        for past_answer in assignments.past_answers(accounts.store, me.person.id)
+        if (kind := kinds.find(past_answer.kind)) is not None
     ]
-    return render(
-        request, "mine.html", given=given, days=assignments.answers_per_day(accounts.store, me.person.id)
-    )
+    days = assignments.answers_per_day(accounts.store, me.person.id)
+    return render(request, "mine.html", answers=answers, days=days)

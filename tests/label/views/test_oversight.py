@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from biddable.label import comparisons, queue, ratings, screening
-from biddable.label.views import quality_data
+from biddable.label.views import agreement_tables, quality_data
 from biddable.run.records import Answer, Message, Prompt, Replies
 from biddable.store import audit, drafts
 from biddable.store import gold as store_gold
@@ -120,7 +120,7 @@ def test_an_admins_own_answer_stands(worked: Any, logged_in: Callable[[str], Bro
     """It alone goes into the records; the others' rows stay, and agreement is still what they say of each other."""
     accounts, _, labels = worked
     boss, store = logged_in("boss"), accounts.store
-    before = quality_data.ranking_tables(quality_data.rankings(store, store.task_sets()))
+    before = agreement_tables.ranking_tables(agreement_tables.rankings(store, store.task_sets()))
     path = "/admin/review/own?task=run/set%23t1"
     assert path in boss.get("/admin/review/task", params={"task": "run/set#t1"}).text
     page = boss.get(path).text
@@ -143,7 +143,7 @@ def test_an_admins_own_answer_stands(worked: Any, logged_in: Callable[[str], Bro
     assert [row for row in rows if row.task == "run/set#t1" and row.stands] == [own]
     (record,) = comparisons.KIND.records(own)
     assert tuple(record.ranks[i] for i in own.shown) == (1, 2, 2)
-    assert quality_data.ranking_tables(quality_data.rankings(store, store.task_sets())) == before
+    assert agreement_tables.ranking_tables(agreement_tables.rankings(store, store.task_sets())) == before
     assert queue.progress(store, "run/set") == (6, 4)  # it took nobody's place
     again = {"rank-0": "2", "rank-1": "1", "rank-2": "1"}
     assert boss.post("/admin/review/own", **sent, **again).status_code == 303
@@ -272,8 +272,8 @@ def test_scores_beside_a_ranking_count_and_unranked_answers_do_not(accounts: Acc
         queue.submit(
             store, task, person, comparisons.RankingAnswer(ranks=ranks, overall=scores), guideline, 9.0
         )
-    assert len(quality_data.rankings(store, [one])) == 1
-    (table,) = quality_data.rating_tables(store, [one])
+    assert len(agreement_tables.rankings(store, [one])) == 1
+    (table,) = agreement_tables.rating_tables(store, [one])
     assert (
         table.rows[0].figure is not None
         and table.rows[0].figure.value == 1

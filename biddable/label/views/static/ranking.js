@@ -1,5 +1,6 @@
-// Ranking by keys, by drag (mouse, touch, pen) and by buttons. What is ranked stands in the form's own radio buttons and nowhere else.
-import { single, writing } from "./task.js";
+// Ranking by keys, by dragging (mouse, touch, pen) and by buttons. The ranks are stored in the form's own radio buttons and nowhere else,
+// so that a form sent without this script means the same.
+import { isTextField, singleKeys } from "./task.js";
 
 const form = document.getElementById("answer");
 const board = document.getElementById("board");
@@ -7,30 +8,32 @@ const hints = document.getElementById("hints");
 const cards = [...document.querySelectorAll("article.answer")];
 const K = cards.length;
 const letters = "ABCDEFGHI";
-const order = []; // answers in the order in which keys placed them
-let tie = false, current = 0;
+const order = []; // ranked answers, the one ranked last at the end: Backspace takes that one back
+let tie = false; // the next answer placed shares the last rank
+let current = 0; // the answer that digits score
 
-const value = (name) => Number(form.elements.namedItem(name)?.value) || null;
-const rank = (i) => value(`rank-${i}`);
-function put(i, place) {
+const fieldValue = (name) => Number(form.elements.namedItem(name)?.value) || null;
+const rank = (i) => fieldValue(`rank-${i}`);
+function setRank(i, place) {
   for (const radio of form.querySelectorAll(`input[name="rank-${i}"]`)) radio.checked = Number(radio.value) === place;
-  const at = order.indexOf(i);
-  if (at >= 0) order.splice(at, 1);
+  const position = order.indexOf(i);
+  if (position >= 0) order.splice(position, 1);
   if (place) order.push(i);
   current = i;
   form.dispatchEvent(new Event("ranked"));
   draw();
 }
-function next(i) {
-  const others = cards.map((_, j) => (j === i ? null : rank(j))).filter(Boolean);
-  const last = Math.max(0, ...others);
-  put(i, tie && last ? last : Math.min(K, last + 1));
+// The answer comes next in the ranking: one rank below the worst so far, or on the same one after "=".
+function placeNext(i) {
+  const otherRanks = cards.map((_, j) => (j === i ? null : rank(j))).filter(Boolean);
+  const worst = Math.max(0, ...otherRanks);
+  setRank(i, tie && worst ? worst : Math.min(K, worst + 1));
   tie = false;
 }
 
-const rows = [];
-function build() {
-  const row = (place, name) => {
+const rows = []; // the board's rows: rank 1 to K, then "not yet"
+function buildBoard() {
+  const addRow = (place, name) => {
     const box = document.createElement("div");
     box.className = "slot";
     box.dataset.rank = String(place);
@@ -41,8 +44,8 @@ function build() {
     board.append(box);
     rows.push(box);
   };
-  for (let place = 1; place <= K; place += 1) row(place, place === 1 ? "1 best" : String(place));
-  row(0, "not yet");
+  for (let place = 1; place <= K; place += 1) addRow(place, place === 1 ? "1 best" : String(place));
+  addRow(0, "not yet");
   for (let i = 0; i < K; i += 1) {
     const chip = document.createElement("button");
     chip.type = "button";
@@ -50,43 +53,44 @@ function build() {
     chip.dataset.place = String(i);
     chip.textContent = letters[i];
     chip.addEventListener("pointerdown", drag);
-    chip.addEventListener("click", (event) => { if (event.detail === 0) next(i); });
+    chip.addEventListener("click", (event) => { if (event.detail === 0) placeNext(i); }); // by keyboard: pointers are handled by drag
     rows[K].append(chip);
   }
   board.hidden = false;
 }
+// A pointer that moves drags the chip to a row; one that hardly moves is a click.
 function drag(event) {
   const chip = event.currentTarget, i = Number(chip.dataset.place), x = event.clientX, y = event.clientY;
   let moved = false;
   event.preventDefault();
   chip.setPointerCapture(event.pointerId);
-  const move = (at) => {
-    if (Math.hypot(at.clientX - x, at.clientY - y) > 5) moved = true;
+  const move = (pointer) => {
+    if (Math.hypot(pointer.clientX - x, pointer.clientY - y) > 5) moved = true;
     if (!moved) return;
     chip.classList.add("dragged");
-    chip.style.translate = `${at.clientX - x}px ${at.clientY - y}px`;
-    const over = under(at);
+    chip.style.translate = `${pointer.clientX - x}px ${pointer.clientY - y}px`;
+    const over = rowUnder(pointer);
     for (const row of rows) row.classList.toggle("over", row === over);
   };
-  const stop = (at) => {
+  const stop = (pointer) => {
     chip.removeEventListener("pointermove", move);
     chip.removeEventListener("pointerup", stop);
     chip.removeEventListener("pointercancel", stop);
     chip.classList.remove("dragged");
     chip.style.translate = "";
     for (const row of rows) row.classList.remove("over");
-    const over = moved && at.type === "pointerup" ? under(at) : null;
-    if (over) put(i, Number(over.dataset.rank) || null);
-    else if (!moved) next(i);
+    const over = moved && pointer.type === "pointerup" ? rowUnder(pointer) : null;
+    if (over) setRank(i, Number(over.dataset.rank) || null);
+    else if (!moved) placeNext(i);
   };
   chip.addEventListener("pointermove", move);
   chip.addEventListener("pointerup", stop);
   chip.addEventListener("pointercancel", stop);
 }
-function under(at) {
+function rowUnder(pointer) {
   return rows.find((row) => {
     const box = row.getBoundingClientRect();
-    return at.clientX >= box.left && at.clientX <= box.right && at.clientY >= box.top && at.clientY <= box.bottom;
+    return pointer.clientX >= box.left && pointer.clientX <= box.right && pointer.clientY >= box.top && pointer.clientY <= box.bottom;
   }) ?? null;
 }
 function draw() {
@@ -96,24 +100,23 @@ function draw() {
     chip.setAttribute("aria-label", `Answer ${letters[i]}, ${place ? `rank ${place}` : "no rank yet"}`);
     cards[i].classList.toggle("current", i === current);
   }
-  const found = [];
+  const contradictions = [];
   for (let i = 0; i < K; i += 1) for (let j = 0; j < K; j += 1) {
-    const [a, b, x, y] = [rank(i), rank(j), value(`overall-${i}`), value(`overall-${j}`)];
-    if (a && b && x && y && a < b && x < y) found.push(`${letters[i]} is ranked above ${letters[j]} but has the lower score (${x} and ${y})`);
+    const [rankI, rankJ, scoreI, scoreJ] = [rank(i), rank(j), fieldValue(`overall-${i}`), fieldValue(`overall-${j}`)];
+    if (rankI && rankJ && scoreI && scoreJ && rankI < rankJ && scoreI < scoreJ) contradictions.push(`${letters[i]} is ranked above ${letters[j]} but has the lower score (${scoreI} and ${scoreJ})`);
   }
-  hints.hidden = found.length === 0;
-  hints.textContent = found.join("; ");
-  let seen = form.elements.namedItem("seen");
-  if (found.length && !seen) {
-    seen = document.createElement("input");
-    Object.assign(seen, { type: "hidden", name: "seen", value: "1" });
-    form.append(seen);
+  hints.hidden = contradictions.length === 0;
+  hints.textContent = contradictions.join("; ");
+  if (contradictions.length && !form.elements.namedItem("seen")) { // shown here: the site need not point them out again
+    const field = document.createElement("input");
+    Object.assign(field, { type: "hidden", name: "seen", value: "1" });
+    form.append(field);
   }
 }
 form.addEventListener("change", (event) => {
-  const found = /^(?:rank|overall)-(\d)$/.exec(event.target.name ?? "");
-  if (!found) return;
-  const i = Number(found[1]);
+  const match = /^(?:rank|overall)-(\d)$/.exec(event.target.name ?? "");
+  if (!match) return;
+  const i = Number(match[1]);
   current = i;
   if (event.target.name.startsWith("rank")) {
     if (order.includes(i)) order.splice(order.indexOf(i), 1);
@@ -122,20 +125,20 @@ form.addEventListener("change", (event) => {
   draw();
 });
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || writing(event.target) || !single) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || isTextField(event.target) || !singleKeys) return;
   const i = event.key.length === 1 ? letters.indexOf(event.key.toUpperCase()) : -1;
-  let done = true;
-  if (i >= 0 && i < K) next(i);
+  let handled = true;
+  if (i >= 0 && i < K) placeNext(i);
   else if (event.key === "=") tie = true;
-  else if (event.key === "Backspace") { if (order.length) put(order[order.length - 1], null); }
+  else if (event.key === "Backspace") { if (order.length) setRank(order[order.length - 1], null); }
   else if (/^[1-7]$/.test(event.key)) form.querySelector(`input[name="overall-${current}"][value="${event.key}"]`).click();
   else if (event.key === "x") document.getElementById("all_bad").click();
   else if (event.key === "n") document.getElementById("not_ranked").click();
   else if (event.key === "Enter" && !event.target.closest("button, summary, a")) form.requestSubmit(form.querySelector("button[value=send]"));
-  else done = false;
-  if (done) event.preventDefault();
+  else handled = false;
+  if (handled) event.preventDefault();
 });
 for (let i = 0; i < K; i += 1) if (rank(i)) order.push(i);
 order.sort((a, b) => rank(a) - rank(b));
-build();
+buildBoard();
 draw();

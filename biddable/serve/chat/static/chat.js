@@ -4,7 +4,13 @@
 const $ = (id) => document.getElementById(id);
 const log = $("log"), text = $("text"), send = $("send"), stop = $("stop"), problem = $("problem");
 const token = document.querySelector('meta[name="form-token"]').content;
-const state = { agreed: document.body.dataset.agreed === "yes", conversation: null, messages: [], last: null, asking: null };
+const state = {
+  agreed: document.body.dataset.agreed === "yes",
+  conversation: null, // its id, from the first answer
+  messages: [], // what the next question follows on
+  lastRound: null,
+  request: null, // AbortController of the request under way
+};
 
 async function post(path, data, signal) {
   const response = await fetch(path, {
@@ -14,10 +20,12 @@ async function post(path, data, signal) {
     signal,
   });
   if (response.ok) return response;
-  const said = await response.json().catch(() => ({}));
-  throw new Error(said.error?.message ?? said.error?.[0] ?? `The server said ${response.status}. Please try again.`);
+  const body = await response.json().catch(() => ({}));
+  // The API answers with {error: {message}}, the site with {error: [lines]}.
+  throw new Error(body.error?.message ?? body.error?.[0] ?? `The server answered ${response.status}. Please try again.`);
 }
 
+// The server-sent events of a response, as they arrive.
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -25,24 +33,24 @@ async function* events(response) {
     const { done, value } = await reader.read();
     if (done) return;
     rest += value;
-    const whole = rest.split("\n\n");
-    rest = whole.pop();
-    for (const one of whole) if (one.startsWith("data: ")) yield JSON.parse(one.slice(6));
+    const lines = rest.split("\n\n");
+    rest = lines.pop(); // may go on in the next chunk
+    for (const line of lines) if (line.startsWith("data: ")) yield JSON.parse(line.slice(6));
   }
 }
 
-function tell(error) {
+function showError(error) {
   problem.textContent = error ? error.message : "";
   problem.hidden = !error;
 }
 
-function busy(controller) {
-  state.asking = controller;
+function setRequest(controller) {
+  state.request = controller;
   send.hidden = controller !== null;
   stop.hidden = controller === null;
 }
 
-const near = () => innerHeight + scrollY > document.body.scrollHeight - 120;
+const atBottom = () => innerHeight + scrollY > document.body.scrollHeight - 120;
 
 // One answer as it is shown. `turn` is its handle once the server has kept it.
 class Answer {
@@ -51,22 +59,22 @@ class Answer {
     this.text = "";
     this.turn = null;
     this.node = $("answer").content.firstElementChild.cloneNode(true);
-    const on = (name, does) => this.find(name).addEventListener("click", does);
-    on(".up", () => this.thumbs("up"));
-    on(".down", () => this.thumbs("down"));
-    on(".report", () => this.toggle(".reporting"));
-    on(".again", () => this.round.again());
-    on(".better", () => this.round.choose(this));
+    const onClick = (name, action) => this.find(name).addEventListener("click", action);
+    onClick(".up", () => this.thumbs("up"));
+    onClick(".down", () => this.thumbs("down"));
+    onClick(".report", () => this.toggle(".reporting"));
+    onClick(".again", () => this.round.again());
+    onClick(".better", () => this.round.choose(this));
     this.find(".reasons").addEventListener("submit", (event) => this.reasons(event));
     this.find(".reporting").addEventListener("submit", (event) => this.report(event));
   }
 
   find(name) { return this.node.querySelector(name); }
 
-  add(more) {
-    const follow = near();
-    this.text += more;
-    this.find(".said").append(more);
+  append(piece) {
+    const follow = atBottom();
+    this.text += piece;
+    this.find(".answer-text").append(piece);
     if (follow) scrollTo(0, document.body.scrollHeight);
   }
 
@@ -79,21 +87,21 @@ class Answer {
   }
 
   toggle(name) {
-    for (const one of [".reasons", ".reporting"]) this.find(one).hidden = one !== name || !this.find(one).hidden;
+    for (const form of [".reasons", ".reporting"]) this.find(form).hidden = form !== name || !this.find(form).hidden;
     if (name) this.find(`${name} input, ${name} textarea`)?.focus();
   }
 
-  async opinion(data, thanks) {
+  async sendFeedback(data, thanks) {
     try {
       await post("/chat/feedback", { turn: this.turn, ...data });
       this.find(".thanks").textContent = thanks;
-      tell(null);
-    } catch (error) { tell(error); }
+      showError(null);
+    } catch (error) { showError(error); }
   }
 
   async thumbs(which) {
-    for (const one of ["up", "down"]) this.find(`.${one}`).setAttribute("aria-pressed", String(one === which));
-    await this.opinion({ thumbs: which }, "Thank you.");
+    for (const thumb of ["up", "down"]) this.find(`.${thumb}`).setAttribute("aria-pressed", String(thumb === which));
+    await this.sendFeedback({ thumbs: which }, "Thank you.");
     this.find(".reasons").hidden = true;
     this.toggle(".reasons");
   }
@@ -101,14 +109,14 @@ class Answer {
   async reasons(event) {
     event.preventDefault();
     const ticked = [...this.find(".reasons").querySelectorAll(":checked")].map((box) => box.value);
-    if (ticked.length) await this.opinion({ reasons: ticked }, "Thank you, noted.");
+    if (ticked.length) await this.sendFeedback({ reasons: ticked }, "Thank you, noted.");
     this.toggle(null);
     text.focus();
   }
 
   async report(event) {
     event.preventDefault();
-    await this.opinion({ report: this.find(".reporting textarea").value }, "Reported. Thank you.");
+    await this.sendFeedback({ report: this.find(".reporting textarea").value }, "Reported. Thank you.");
     this.toggle(null);
     text.focus();
   }
@@ -129,9 +137,9 @@ class Round {
 
   async ask(again) {
     const controller = new AbortController();
-    const fresh = [];
-    busy(controller);
-    tell(null);
+    const answers = []; // of this request; an earlier one may have left others
+    setRequest(controller);
+    showError(null);
     this.node.setAttribute("aria-busy", "true");
     try {
       const response = await post("/chat/answer", { messages: this.messages, conversation: state.conversation, again }, controller.signal);
@@ -139,39 +147,39 @@ class Round {
         if (event.error) throw new Error(event.error.message);
         if (event.conversation) {
           state.conversation = event.conversation;
-          for (let n = 0; n < event.answers; n++) fresh.push(this.place());
+          for (let n = 0; n < event.answers; n++) answers.push(this.addAnswer());
         }
-        if (event.text) fresh[event.answer].add(event.text);
-        if (event.finish) fresh[event.answer].end(event.finish, event.turn);
+        if (event.text) answers[event.answer].append(event.text);
+        if (event.finish) answers[event.answer].end(event.finish, event.turn);
       }
     } catch (error) {
-      if (error.name !== "AbortError") tell(error);
-      for (const one of fresh) if (one.find(".tools").hidden) one.end("length", null);
+      if (error.name !== "AbortError") showError(error);
+      for (const answer of answers) if (answer.find(".tools").hidden) answer.end("length", null);
     } finally {
       this.node.removeAttribute("aria-busy");
-      busy(null);
-      this.offer();
+      setRequest(null);
+      this.offerChoice();
       text.focus();
     }
   }
 
-  place() {
-    const one = new Answer(this);
-    this.answers.push(one);
-    this.node.append(one.node);
+  addAnswer() {
+    const added = new Answer(this);
+    this.answers.push(added);
+    this.node.append(added.node);
     if (this.answers.length > 1) {
       this.node.className = "pair";
       this.answers.forEach((answer, n) => { answer.find(".name").textContent = `Answer ${n + 1}`; });
     }
     scrollTo(0, document.body.scrollHeight);
-    return one;
+    return added;
   }
 
   // After two answers: which is better? Only the newest two are compared.
-  offer() {
+  offerChoice() {
     this.node.querySelector(".choice")?.remove();
     const pair = this.answers.slice(-2);
-    for (const one of this.answers) one.find(".better").hidden = !(pair.length === 2 && pair.includes(one));
+    for (const answer of this.answers) answer.find(".better").hidden = !(pair.length === 2 && pair.includes(answer));
     if (pair.length < 2) return;
     const row = document.createElement("p");
     row.className = "choice row";
@@ -188,29 +196,29 @@ class Round {
   async choose(better) {
     const pair = this.answers.slice(-2);
     this.chosen = better ?? pair[0];
-    for (const one of this.answers) {
-      one.node.classList.toggle("chosen", one === better);
-      one.find(".better").hidden = true;
+    for (const answer of this.answers) {
+      answer.node.classList.toggle("chosen", answer === better);
+      answer.find(".better").hidden = true;
     }
     const row = this.node.querySelector(".choice");
     let thanks = "Thank you.";
-    if (pair.every((one) => one.turn)) {
+    if (pair.every((answer) => answer.turn)) { // both are kept
       try {
-        await post("/chat/prefer", { turns: pair.map((one) => one.turn), better: better ? pair.indexOf(better) : null });
+        await post("/chat/prefer", { turns: pair.map((answer) => answer.turn), better: better ? pair.indexOf(better) : null });
         thanks = "Thank you, noted.";
-      } catch (error) { tell(error); }
+      } catch (error) { showError(error); }
     }
     row?.replaceChildren(thanks);
     text.focus();
   }
 
-  again() { if (!state.asking) this.ask(true); }
+  again() { if (!state.request) this.ask(true); }
 
   // What the next question follows on.
   settle() {
     const answer = this.chosen ?? this.answers.at(-1);
     for (const button of this.node.querySelectorAll(".again, .better")) button.remove();
-    for (const one of this.answers) one.toggle(null);
+    for (const shown of this.answers) shown.toggle(null);
     if (!this.chosen) this.node.querySelector(".choice")?.remove();
     state.messages = answer?.text ? [...this.messages, { role: "assistant", content: answer.text }] : state.messages;
   }
@@ -219,31 +227,31 @@ class Round {
 function ask(event) {
   event?.preventDefault();
   const question = text.value.trim();
-  if (!question || state.asking) return;
-  state.last?.settle();
+  if (!question || state.request) return;
+  state.lastRound?.settle();
   text.value = "";
-  state.last = new Round(question);
-  state.last.ask(false);
+  state.lastRound = new Round(question);
+  state.lastRound.ask(false);
 }
 
 $("composer").addEventListener("submit", ask);
 text.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) ask(event);
 });
-stop.addEventListener("click", () => state.asking?.abort());
-addEventListener("keydown", (event) => { if (event.key === "Escape") state.asking?.abort(); });
+stop.addEventListener("click", () => state.request?.abort());
+addEventListener("keydown", (event) => { if (event.key === "Escape") state.request?.abort(); });
 $("new").addEventListener("click", () => {
-  state.asking?.abort();
-  Object.assign(state, { conversation: null, messages: [], last: null });
+  state.request?.abort();
+  Object.assign(state, { conversation: null, messages: [], lastRound: null });
   log.replaceChildren();
-  tell(null);
+  showError(null);
   text.focus();
 });
 
 // What is kept: the question at first, and what can be done about it later.
-function shown() {
+function showConsent() {
   $("state").textContent = state.agreed ? "kept" : "not kept";
-  $("told").textContent = state.agreed
+  $("data-status").textContent = state.agreed
     ? "You agreed: what you write is kept, under a made-up name."
     : "Nothing that you write is kept.";
   $("change").textContent = state.agreed ? "Keep nothing from now on" : "Yes, keep what I write";
@@ -254,26 +262,26 @@ async function agree(given) {
     await post("/chat/consent", { given, version: document.body.dataset.version });
     state.agreed = given;
     $("consent").hidden = true;
-    shown();
-    tell(null);
-  } catch (error) { tell(error); }
+    showConsent();
+    showError(null);
+  } catch (error) { showError(error); }
 }
 
 if ($("data")) {
   $("yes").addEventListener("click", () => agree(true).then(() => text.focus()));
   $("no").addEventListener("click", () => agree(false).then(() => text.focus()));
-  $("data").addEventListener("click", () => { shown(); $("dialog").showModal(); });
+  $("data").addEventListener("click", () => { showConsent(); $("dialog").showModal(); });
   $("close").addEventListener("click", () => $("dialog").close());
   $("change").addEventListener("click", () => agree(!state.agreed));
   $("delete").addEventListener("click", async () => {
     if (!confirm("Delete everything that was kept of you? This cannot be undone.")) return;
     try {
-      const gone = await (await post("/chat/forget", {})).json();
+      const deleted = await (await post("/chat/forget", {})).json();
       state.agreed = false;
       $("consent").hidden = true;
-      shown();
-      $("told").textContent = `Deleted: ${gone.turns} answers and ${gone.feedback} opinions. Nothing more is kept.`;
-      for (const one of document.querySelectorAll(".opinion")) one.hidden = true;
-    } catch (error) { $("dialog").close(); tell(error); }
+      showConsent();
+      $("data-status").textContent = `Deleted: ${deleted.turns} answers and ${deleted.feedback} opinions. Nothing more is kept.`;
+      for (const button of document.querySelectorAll(".opinion")) button.hidden = true;
+    } catch (error) { $("dialog").close(); showError(error); }
   });
 }
