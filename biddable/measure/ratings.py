@@ -52,20 +52,22 @@ def run(cfg: Config, context: StageContext) -> None:
         )
     lines: list[dict[str, Any]] = []
     for number, (model, name) in enumerate(names.items()):
-        own = [row for row in rows if row.answer.model == model]
-        for word, value in asked(own):
-            context.summary |= keyed(f"{word}_{name}", about(own, word, value, cfg.resamples, context.seed))
-            for use_case in sorted({row.prompt.use_case or "not stated" for row in own}):
-                part = [row for row in own if (row.prompt.use_case or "not stated") == use_case]
-                if told := about(part, word, value, cfg.resamples, context.seed):
-                    lines.append({"model": name, "question": word, "use_case": use_case} | told)
+        model_rows = [row for row in rows if row.answer.model == model]
+        for word, value in form_questions(model_rows):
+            context.summary |= keyed(
+                f"{word}_{name}", estimate(model_rows, word, value, cfg.resamples, context.seed)
+            )
+            for use_case in sorted({row.prompt.use_case or "not stated" for row in model_rows}):
+                part = [row for row in model_rows if (row.prompt.use_case or "not stated") == use_case]
+                if numbers := estimate(part, word, value, cfg.resamples, context.seed):
+                    lines.append({"model": name, "question": word, "use_case": use_case} | numbers)
             if cfg.baseline not in (None, name):
                 base = [row for row in rows if names[row.answer.model] == cfg.baseline]
-                change = against(own, base, word, value, cfg.resamples, context.seed)
+                change = paired_difference(model_rows, base, word, value, cfg.resamples, context.seed)
                 context.summary |= keyed(f"{word}_{name}_minus_{cfg.baseline}", change)
         context.progress(number + 1, len(names))
     context.path("by_use_case.jsonl").write_text(
-        "".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8"
+        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
     )
     context.summary |= {
         "ratings": len(rows),
@@ -80,54 +82,54 @@ Value = Callable[[Rating], float | None]
 """A rating's number for one question; None: no answer."""
 
 
-def asked(rows: Sequence[Rating]) -> list[tuple[str, Value]]:
+def form_questions(rows: Sequence[Rating]) -> list[tuple[str, Value]]:
     """The questions of the form: the 1 to 7 of the whole first, then every yes/no question that anybody answered."""
-    words = sorted({word for row in rows for word, said in row.metadata.items() if said is not None})
-    found: list[tuple[str, Value]] = [("overall", lambda row: float(row.overall))]
-    return found + [(word, _said(word)) for word in words]
+    words = sorted({word for row in rows for word, answer in row.metadata.items() if answer is not None})
+    overall: tuple[str, Value] = ("overall", lambda row: float(row.overall))
+    return [overall, *((word, _metadata(word)) for word in words)]
 
 
-def _said(word: str) -> Value:
+def _metadata(word: str) -> Value:
     def value(row: Rating) -> float | None:
-        said = row.metadata.get(word)
-        return None if said is None else float(said)
+        answer = row.metadata.get(word)
+        return None if answer is None else float(answer)
 
     return value
 
 
-def keyed(key: str, told: dict[str, float]) -> dict[str, float]:
+def keyed(key: str, numbers: dict[str, float]) -> dict[str, float]:
     """Numbers under names of the summary: KEY, KEY_low, ..."""
-    return {key if word == "value" else f"{key}_{word}": number for word, number in told.items()}
+    return {key if word == "value" else f"{key}_{word}": number for word, number in numbers.items()}
 
 
-def about(rows: Iterable[Rating], word: str, value: Value, resamples: int, seed: int) -> dict[str, float]:
+def estimate(rows: Iterable[Rating], word: str, value: Value, resamples: int, seed: int) -> dict[str, float]:
     """Mean or share with its interval; {} when nobody answered."""
-    held = [(number, row.prompt.id, row.labeler) for row in rows if (number := value(row)) is not None]
-    if not held:
+    answers = [(number, row.prompt.id, row.labeler) for row in rows if (number := value(row)) is not None]
+    if not answers:
         return {}
-    numbers, prompts, labelers = (list(part) for part in zip(*held, strict=True))
+    numbers, prompts, labelers = (list(part) for part in zip(*answers, strict=True))
     if word == "overall":
-        found = statistics.mean(numbers, prompts, labelers, resamples, seed, SCALE)
+        interval = statistics.mean(numbers, prompts, labelers, resamples, seed, SCALE)
     else:
-        found = statistics.win_rate(numbers, prompts, labelers, resamples, seed)
-    return {"value": found.value, "low": found.low, "high": found.high, "count": len(held)}
+        interval = statistics.win_rate(numbers, prompts, labelers, resamples, seed)
+    return {"value": interval.value, "low": interval.low, "high": interval.high, "count": len(answers)}
 
 
-def against(
-    own: Iterable[Rating], base: Iterable[Rating], word: str, value: Value, resamples: int, seed: int
+def paired_difference(
+    rows: Iterable[Rating], base: Iterable[Rating], word: str, value: Value, resamples: int, seed: int
 ) -> dict[str, float]:
     """Mean difference where the same person answered about both models on the same prompt, with its paired test; {} when nobody did."""
     sides: list[dict[tuple[str, str], list[float]]] = [{}, {}]
-    for side, rows in zip(sides, (own, base), strict=True):
-        for row in rows:
+    for side, side_rows in zip(sides, (rows, base), strict=True):
+        for row in side_rows:
             if (number := value(row)) is not None:
                 side.setdefault((row.prompt.id, row.labeler), []).append(number)
-    both = sorted(sides[0].keys() & sides[1].keys())
-    if not both:
+    keys = sorted(sides[0].keys() & sides[1].keys())
+    if not keys:
         return {}
-    differences = [float(np.mean(sides[0][key]) - np.mean(sides[1][key])) for key in both]
+    differences = [float(np.mean(sides[0][key]) - np.mean(sides[1][key])) for key in keys]
     most = SCALE[1] - SCALE[0] if word == "overall" else 1.0
-    prompts, labelers = zip(*both, strict=True)
+    prompts, labelers = zip(*keys, strict=True)
     test = statistics.mean_test(differences, prompts, labelers, resamples, seed, (-most, most))
     middle, low, high = test.estimate
-    return {"value": middle, "low": low, "high": high, "p": test.p, "count": len(both)}
+    return {"value": middle, "low": low, "high": high, "p": test.p, "count": len(keys)}

@@ -21,7 +21,7 @@ from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
 from biddable.run.records import Text
 
-TOGETHER = 4
+BATCH = 4
 """Pieces of text in one forward: enough to keep two cores busy, little enough for any memory."""
 
 
@@ -53,12 +53,12 @@ def run(cfg: Config, context: StageContext) -> None:
     sums, counts = likelihoods(cfg, context, [row.text for row in rows])
     drawn = np.random.default_rng(context.seed).integers(0, len(rows), size=(cfg.resamples, len(rows)))
     base = sums[cfg.relative_to.name]
-    for name, own in sums.items():
+    for name, nll in sums.items():
         short = name.split(".")[-1]
-        context.summary[f"nll_{short}"] = float(own.sum() / counts[name].sum())
-        resampled = own[drawn].sum(axis=1) / counts[name][drawn].sum(axis=1)
-        change = 100 * (own[drawn].sum(axis=1) / base[drawn].sum(axis=1) - 1)
-        context.summary[f"nll_change_{short}"] = float(100 * (own.sum() / base.sum() - 1))
+        context.summary[f"nll_{short}"] = float(nll.sum() / counts[name].sum())
+        resampled = nll[drawn].sum(axis=1) / counts[name][drawn].sum(axis=1)
+        change = 100 * (nll[drawn].sum(axis=1) / base[drawn].sum(axis=1) - 1)
+        context.summary[f"nll_change_{short}"] = float(100 * (nll.sum() / base.sum() - 1))
         for mark, quantile in (("low", 0.025), ("high", 0.975)):
             context.summary[f"nll_{short}_{mark}"] = float(np.quantile(resampled, quantile))
             context.summary[f"nll_change_{short}_{mark}"] = float(np.quantile(change, quantile))
@@ -68,25 +68,25 @@ def run(cfg: Config, context: StageContext) -> None:
 def likelihoods(
     cfg: Config, context: StageContext, texts: list[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """By policy: each piece's summed NLL in nats, and the number of tokens it is over. A policy that is done is not run again."""
+    """By policy: each piece's summed NLL in nats, and the number of tokens it is over. A policy whose pieces are measured is not run again."""
     folders = tuple(dict.fromkeys((*cfg.policies, cfg.relative_to)))
-    kept = context.restore()
+    resumed = context.restore()
     shared: Trunk | None = None
-    known: list[tuple[int, ...]] = []
+    packed_pieces: list[tuple[int, ...]] = []
     packs: list[PackedBatch] = []
     for number, folder in enumerate(folders):
-        if kept and number < kept[0]:
+        if resumed and number < resumed[0]:
             continue
         policy = checkpoints.load_policy(folder, shared=shared).freeze()
         shared = shared or policy.trunk
-        words = checkpoints.tokenizer(folder)
-        pieces = [tuple(words.encode(text, add_special_tokens=False)[: cfg.tokens]) for text in texts]
+        tokenizer = checkpoints.tokenizer(folder)
+        pieces = [tuple(tokenizer.encode(text, add_special_tokens=False)[: cfg.tokens]) for text in texts]
         if (
-            pieces != known
+            pieces != packed_pieces
         ):  # the first policy, or another tokenizer; the trunk's outputs are the same for all policies
-            known, packs = pieces, []
-            for at in range(0, len(pieces), TOGETHER):
-                packed = pack([Tree((), (ids,)) for ids in pieces[at : at + TOGETHER]])
+            packed_pieces, packs = pieces, []
+            for at in range(0, len(pieces), BATCH):
+                packed = pack([Tree((), (ids,)) for ids in pieces[at : at + BATCH]])
                 packs.append(replace(packed, hidden=policy.trunk(packed)))
                 context.progress(number * len(texts), len(folders) * len(texts))
         for i, packed in enumerate(packs):
@@ -97,10 +97,10 @@ def likelihoods(
             )
             tokens = torch.bincount(
                 packed.answer, minlength=len(packed.last)
-            )  # the first is given, not predicted
+            )  # a piece's first token is not predicted
             for nll, count in zip((-sums).tolist(), tokens.tolist(), strict=True):
                 context.append("pieces.jsonl", {"model": folder.name, "nll": nll, "tokens": count})
-            context.progress(number * len(texts) + i * TOGETHER + len(packed.last), len(folders) * len(texts))
+            context.progress(number * len(texts) + i * BATCH + len(packed.last), len(folders) * len(texts))
         context.checkpoint(number + 1, lambda _: None)
     rows = [json.loads(line) for _, line in jsonl.read_lines(context.path("pieces.jsonl"))]
     return (

@@ -58,31 +58,31 @@ def trained(folder: Path) -> Scorer:
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    split = refuse(cfg, context)
+    split = classifiers_split(cfg, context)
     scorers: dict[str, Scorer] = {DEFAULT: profanity}
     scorers |= {name_of(folder): trained(folder) for folder in cfg.classifiers}
     templates, keys = classify.as_tuple(cfg.text), classify.as_tuple(cfg.label)
-    found = classify.examples(cfg.files, templates, keys, split[0] if split else None, context.key)
+    examples = classify.examples(cfg.files, templates, keys, split[0] if split else None, context.key)
     if split:
-        found = {
-            file: [one for one in own if classify.is_held_out(one.group, split[1]) == (cfg.only == "valid")]
-            for file, own in found.items()
+        examples = {
+            file: [e for e in rows if classify.is_held_out(e.group, split[1]) == (cfg.only == "valid")]
+            for file, rows in examples.items()
         }
-    if wrong := [
-        f"[{context.key}] files: {file}: {len(own)} labelled texts; at least ten, of both labels, are needed: see text, label and only"
-        for file, own in found.items()
-        if len(own) < 10 or len({one.label >= 0.5 for one in own}) < 2
+    if errors := [
+        f"[{context.key}] files: {file}: {len(rows)} labelled texts; at least ten, of both labels, are needed: see text, label and only"
+        for file, rows in examples.items()
+        if len(rows) < 10 or len({e.label >= 0.5 for e in rows}) < 2
     ]:
-        raise UserError(wrong)
-    done = 0
-    for file, own in found.items():
-        name, labels = file.name.split(".")[0], np.array([one.label for one in own])
+        raise UserError(errors)
+    step = 0
+    for file, rows in examples.items():
+        name, labels = file.name.split(".")[0], np.array([e.label for e in rows])
         for scorer, score in scorers.items():
-            told = compared(score([one.text for one in own]), labels, cfg.resamples, context.seed)
-            context.summary |= {f"{key}_{scorer}_{name}": value for key, value in told.items()}
-            done += 1
-            context.progress(done, len(cfg.files) * len(scorers))
-        context.summary[f"texts_{name}"] = len(own)
+            figures = compared(score([e.text for e in rows]), labels, cfg.resamples, context.seed)
+            context.summary |= {f"{key}_{scorer}_{name}": value for key, value in figures.items()}
+            step += 1
+            context.progress(step, len(cfg.files) * len(scorers))
+        context.summary[f"texts_{name}"] = len(rows)
 
 
 def name_of(folder: Path) -> str:
@@ -90,14 +90,14 @@ def name_of(folder: Path) -> str:
     return folder.name.rsplit(".", 1)[-1]
 
 
-def refuse(cfg: Config, context: StageContext) -> tuple[str | None, float] | None:
-    """Refuse settings that contradict each other, all at once. Returns the classifiers' (group, valid_share), when `only` asks for their split."""
-    wrong = classify.paired_settings(classify.as_tuple(cfg.text), classify.as_tuple(cfg.label), context.key)
+def classifiers_split(cfg: Config, context: StageContext) -> tuple[str | None, float] | None:
+    """The classifiers' (group, valid_share), when `only` asks for their split. Raises UserError with all settings that contradict each other."""
+    errors = classify.paired_settings(classify.as_tuple(cfg.text), classify.as_tuple(cfg.label), context.key)
     for word, names in (
         ("classifiers", [DEFAULT, *map(name_of, cfg.classifiers)]),
         ("files", [file.name.split(".")[0] for file in cfg.files]),
     ):
-        wrong += [
+        errors += [
             f"[{context.key}] {word}: two are called {name}"
             for name in sorted(set(names))
             if names.count(name) > 1
@@ -105,18 +105,18 @@ def refuse(cfg: Config, context: StageContext) -> tuple[str | None, float] | Non
     splits = set()
     for folder in cfg.classifiers:
         try:
-            known = classify.classifier_info(folder)
+            info = classify.classifier_info(folder)
             splits |= (
-                {(known["group"], float(known["valid_share"]))} if "group" in known else set()
+                {(info["group"], float(info["valid_share"]))} if "group" in info else set()
             )  # older ones do not say
-        except UserError as refusal:
-            wrong += [f"[{context.key}] classifiers: {line}" for line in refusal.lines]
-    if cfg.only is not None and len(splits) != 1 and not wrong:
-        wrong.append(
+        except UserError as error:
+            errors += [f"[{context.key}] classifiers: {line}" for line in error.lines]
+    if cfg.only is not None and len(splits) != 1 and not errors:
+        errors.append(
             f"[{context.key}] only = {cfg.only}: give classifiers, all of one group and valid_share: it is their split"
         )
-    if wrong:
-        raise UserError(wrong)
+    if errors:
+        raise UserError(errors)
     return splits.pop() if cfg.only else None
 
 
@@ -124,21 +124,21 @@ def compared(
     scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], resamples: int, seed: int
 ) -> dict[str, float]:
     """Area under the ROC curve against label >= 0.5, and, where labels are shares, correlations; intervals by bootstrap over texts."""
-    found = {"auc": classify.roc_auc(scores, labels)}
+    figures = {"auc": classify.roc_auc(scores, labels)}
     chance = np.random.default_rng(seed)
     drawn = (chance.integers(0, len(scores), size=len(scores)) for _ in range(resamples))
     areas = [
         classify.roc_auc(scores[row], labels[row]) for row in drawn if 0 < (labels[row] >= 0.5).mean() < 1
     ]
-    found |= {"auc_low": float(np.quantile(areas, 0.025)), "auc_high": float(np.quantile(areas, 0.975))}
+    figures |= {"auc_low": float(np.quantile(areas, 0.025)), "auc_high": float(np.quantile(areas, 0.975))}
     if len(set(labels.tolist())) > 2:
         for word, measure in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
             value = float(measure(scores, labels).statistic)
             if word == "pearson":  # Fisher's interval
                 middle, half = np.arctanh(value), 1.96 / np.sqrt(max(len(scores) - 3, 1))
-                found |= {
+                figures |= {
                     "pearson_low": float(np.tanh(middle - half)),
                     "pearson_high": float(np.tanh(middle + half)),
                 }
-            found[word] = value
-    return found
+            figures[word] = value
+    return figures

@@ -86,7 +86,7 @@ def test_every_mistake_of_every_file_at_once(tmp_path: Path) -> None:
     put(three, row("c", text="Something else?"))
     lines = refused(stage.Config(files=(one, two, three)), tmp_path / "out")
     assert lines == [
-        f"{one}:2: Prompt b: the last message is blank; the user's question was expected",
+        f"{one}:2: Prompt b: the last message is blank; expected the user's question",
         f"{three}:1: Prompt id = 'c': {two}:2 has other content; give it another id",
     ]
 

@@ -70,7 +70,7 @@ def test_blocks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     """Drawn block after block, as for many clusters, the numbers are those of one draw."""
     one = statistics.win_rate(outcomes(), PROMPTS, LABELERS, 300, 3)
     monkeypatch.setattr(statistics, "BLOCK", 100)
-    monkeypatch.setattr(statistics, "KEPT", 0)
+    monkeypatch.setattr(statistics, "CACHED_DRAWS", 0)
     drawn: list[int] = []
     real = statistics._blocks
     monkeypatch.setattr(
@@ -326,7 +326,7 @@ def test_one_newton_step_is_close_to_fitting_again() -> None:
 def test_wrong_input_is_refused() -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         statistics.win_rate([2.0], ["p"], ["w"], 300, 1)
-    with pytest.raises(ValueError, match="equal numbers above 0"):
+    with pytest.raises(ValueError, match="as many of each"):
         statistics.win_rate([1.0], ["p", "q"], ["w"], 300, 1)
-    with pytest.raises(ValueError, match="equal numbers above 0"):
+    with pytest.raises(ValueError, match="as many of each"):
         statistics.mean([], [], [], 300, 1)

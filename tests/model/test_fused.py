@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from biddable.model import checkpoints, random_model
+from biddable.model import checkpoints, fused, random_model
 from biddable.model import trunk as lm
 from biddable.model.packing import Tree, pack
 
@@ -69,3 +69,41 @@ def test_lean_blocks_in_the_compute_dtype_agree_within_rounding(tiny_folder: Pat
     with torch.no_grad():
         difference = (policy.freeze().logp(packed)[0] - policy.logp(packed)[0]).abs().max()
     assert difference < 0.05
+
+
+def test_layers_side_by_side_give_what_each_gives() -> None:
+    generator = torch.Generator().manual_seed(4)
+    layers = [torch.nn.Linear(5, size) for size in (4, 2, 3)]
+    x = torch.randn(7, 5, generator=generator)
+    with torch.no_grad():
+        together = fused.frozen_linear(*layers)(x)
+        torch.testing.assert_close(together, torch.cat([layer(x) for layer in layers], dim=-1))
+        alone = fused.frozen_linear(layers[0])
+        before = alone(x)
+        layers[0].weight.mul_(2)
+        assert torch.equal(alone(x), before), "the frozen layer has a copy"
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_a_prepacked_layer_is_the_same_product(biased: bool) -> None:
+    weight = torch.randn(48, 32, generator=torch.Generator().manual_seed(1)).bfloat16()
+    bias = torch.arange(48).bfloat16() if biased else None
+    assert not fused.packable(weight.float())
+    if not fused.packable(weight):
+        pytest.skip("no oneDNN here")
+    x = torch.randn(3, 32, generator=torch.Generator().manual_seed(2)).bfloat16()
+    expected = torch.nn.functional.linear(x.float(), weight.float(), None if bias is None else bias.float())
+    torch.testing.assert_close(fused.PrepackedLinear(weight, bias)(x).float(), expected, atol=0.3, rtol=0.02)
+
+
+def test_additive_mask_by_hand() -> None:
+    mask = fused.additive_mask({"full": torch.tensor([True, False])}, torch.float32)["full"]
+    assert mask.tolist() == [0.0, float("-inf")]
+
+
+@pytest.mark.usefixtures("fp32")
+def test_another_part_in_a_block_is_no_fusable_shape(tiny_folder: Path) -> None:
+    blocks = list(checkpoints.load_policy(tiny_folder, trunk=0).branch.model.layers)  # type: ignore[union-attr, arg-type]
+    assert fused.has_fusable_shape(blocks)
+    blocks[-1].self_attn.q_norm = torch.nn.Identity()
+    assert not fused.has_fusable_shape(blocks)

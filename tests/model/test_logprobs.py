@@ -36,3 +36,57 @@ def test_equals_log_softmax_with_gradients(
         torch.testing.assert_close(found[1], weight.grad, atol=1e-5, rtol=1e-4)
     else:
         assert found[1] is None
+
+
+@pytest.mark.parametrize(("scale", "softcap"), [(1.0, None), (0.25, None), (1.0, 2.0), (0.5, 1.5)])
+def test_gradients_are_finite_differences(scale: float, softcap: float | None) -> None:
+    """Another proof than autograd's: the log-probability of a moved hidden state and of a moved weight, in double
+    precision and with a bias, against the gradient's prediction."""
+    generator = torch.Generator().manual_seed(2)
+    hidden = torch.randn(3, 4, generator=generator).requires_grad_(True)
+    weight = torch.randn(6, 4, generator=generator).requires_grad_(True)
+    bias = torch.randn(6, generator=generator)
+    target, upstream = torch.tensor([5, 0, 2]), torch.tensor([1.0, -2.0, 0.5])
+
+    def loss(h: torch.Tensor, w: torch.Tensor) -> float:
+        logits = (h.double() @ w.double().T + bias.double()) * scale
+        logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
+        logp = logits.gather(1, target[:, None])[:, 0] - logits.exp().sum(-1).log()
+        return float((logp * upstream.double()).sum().detach())
+
+    logp, _ = token_logprobs(hidden, target, LMHead(weight, bias, scale, softcap))
+    (logp * upstream).sum().backward()
+    assert float((logp * upstream).sum().detach()) == pytest.approx(loss(hidden, weight), abs=1e-5)
+    for tensor in (hidden, weight):
+        assert tensor.grad is not None
+        for place in range(tensor.numel()):
+            step = torch.zeros(tensor.numel(), dtype=torch.float64)
+            step[place] = 1e-5
+            moved = [tensor.detach().double() + sign * step.view(tensor.shape) for sign in (1, -1)]
+            up, down = (loss(m, weight) if tensor is hidden else loss(hidden, m) for m in moved)
+            assert float(tensor.grad.flatten()[place]) == pytest.approx((up - down) / 2e-5, abs=2e-4)
+
+
+def test_golden_values() -> None:
+    """Logits log 1, log 2, log 5: probabilities 1/8, 2/8, 5/8; entropy 0.9003 nats."""
+    head = LMHead(torch.tensor([[1.0], [2.0], [5.0]]).log(), None, 1.0, None)
+    logp, entropy = token_logprobs(torch.ones(3, 1), torch.tensor([0, 1, 2]), head)
+    assert logp.exp().tolist() == pytest.approx([0.125, 0.25, 0.625])
+    assert entropy.tolist() == pytest.approx([0.900256] * 3, abs=1e-5)
+
+
+def test_huge_logits_do_not_overflow_and_entropy_carries_no_gradient() -> None:
+    hidden = torch.tensor([[1000.0]], requires_grad=True)
+    logp, entropy = token_logprobs(
+        hidden, torch.tensor([1]), LMHead(torch.tensor([[1.0], [-1.0]]), None, 1.0, None)
+    )
+    assert float(logp.detach()) == -2000.0 and float(entropy) == pytest.approx(0.0, abs=1e-4)
+    assert not entropy.requires_grad and logp.requires_grad
+
+
+def test_head_logits_by_hand() -> None:
+    """h = 2: (2·3 + 1)·0.5 = 3.5 and (2·-1 + 0)·0.5 = -1, capped at 2: 2 tanh(1.75), 2 tanh(-0.5)."""
+    head = LMHead(torch.tensor([[3.0], [-1.0]]), torch.tensor([1.0, 0.0]), 0.5, 2.0)
+    assert head.logits(torch.tensor([[2.0]]))[0].tolist() == pytest.approx([1.88275, -0.92423], abs=1e-5)
+    packed = head._replace(packed=lambda hidden: hidden.new_tensor([[7.0, 7.0]]))
+    assert packed.logits(torch.tensor([[2.0]]))[0].tolist() == pytest.approx([1.88275] * 2, abs=1e-5)

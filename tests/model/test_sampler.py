@@ -10,9 +10,10 @@ import torch
 
 from biddable.model import checkpoints
 from biddable.model import prefill as prefill_module
+from biddable.model import sampler as sampler_module
 from biddable.model.packing import Tree, pack
 from biddable.model.prefill import prefill
-from biddable.model.sampler import Request, draw, sample
+from biddable.model.sampler import Generation, Request, Sampler, draw, likeliest, sample
 
 pytestmark = pytest.mark.usefixtures("fp32")
 
@@ -157,3 +158,204 @@ def test_impossible_requests_are_refused() -> None:
     for wrong in ({"prompt": ()}, {"max_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}):
         with pytest.raises(ValueError, match="a request needs"):
             Request(**{"prompt": (1,), "seed": 1, "max_tokens": 3, **wrong})
+
+
+def reference_draw(
+    logits: list[float], uniform: float, temperature: float, top_p: float
+) -> tuple[int, float]:
+    """Nucleus and inverse CDF, word by word in double precision -> the token, and how near the draw was to another."""
+    weights = np.exp((np.array(logits, dtype=np.float64) - max(logits)) / temperature)
+    probabilities = weights / weights.sum()
+    nucleus, total = set(), 0.0
+    for token in sorted(range(len(logits)), key=lambda token: -probabilities[token]):
+        if total >= top_p:
+            break
+        nucleus.add(token)
+        total += probabilities[token]
+    below = 0.0
+    for token in range(len(logits)):
+        if token in nucleus:
+            share = probabilities[token] / total
+            if uniform < below + share:
+                return token, min(uniform - below, below + share - uniform)
+            below += share
+    raise AssertionError("uniforms are below 1")
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
+@pytest.mark.parametrize("top_p", [0.3, 0.9, 1.0])
+def test_draws_equal_an_independent_implementation(temperature: float, top_p: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(80, 600, generator=generator) * 2
+    uniforms = torch.rand(80, generator=generator)
+    tokens, logp = draw(logits, uniforms, torch.full((80,), temperature), torch.full((80,), top_p))
+    sure = 0
+    for row in range(80):
+        token, margin = reference_draw(logits[row].tolist(), float(uniforms[row]), temperature, top_p)
+        if margin > 1e-5:  # nearer than that, fp32 may decide otherwise
+            sure += 1
+            assert int(tokens[row]) == token
+    assert sure > 60
+    torch.testing.assert_close(logp, logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0])
+
+
+def test_rows_of_one_batch_keep_their_own_settings() -> None:
+    logits = torch.log(torch.tensor([[0.1, 0.6, 0.3]])).expand(3, -1).clone()
+    tokens, _ = draw(
+        logits, torch.full((3,), 0.95), torch.tensor([1.0, 0.0, 1.0]), torch.tensor([1.0, 1.0, 0.6])
+    )
+    assert tokens.tolist() == [2, 1, 1]
+
+
+def test_likeliest_by_hand() -> None:
+    logits = torch.log(torch.tensor([[0.2, 0.5, 0.3], [0.7, 0.1, 0.2], [0.2, 0.3, 0.5]]))
+    first, second, third = likeliest(logits, [2, 0, 1])
+    assert [token for token, _ in first] == [1, 2] and second == ()
+    assert [np.exp(logp) for _, logp in first] == pytest.approx([0.5, 0.3])
+    assert third[0][0] == 2 and len(third) == 1
+    assert likeliest(logits, [0, 0, 0]) == [(), (), ()]
+
+
+def run(sampler: Sampler) -> None:
+    while sampler.busy:
+        sampler.admit()
+        sampler.step()
+
+
+@pytest.mark.parametrize("trunk", [0, 2])
+def test_who_goes_away_frees_a_row_and_the_last_moves_into_it(tiny_folder: Path, trunk: int) -> None:
+    policy = checkpoints.load_policy(tiny_folder, trunk=trunk).freeze()
+    listed = [Request(tuple(range(5 + i, 15 + 2 * i)), i, 20) for i in range(4)]
+    expected = [one.tokens for one in sample(policy, listed, frozenset())]
+    sampler = Sampler(policy, frozenset(), 4)
+    generations = [sampler.add(request) for request in listed]
+    assert [draw.generation for draw in sampler.admit()] == generations
+    sampler.step()
+    sampler.cancel(generations[1])
+    assert sampler.rows == [generations[0], None, *generations[2:]] and sampler.free == 1
+    sampler.step()
+    assert sampler.rows == [generations[0], generations[3], generations[2]] and generations[3].row == 1
+    run(sampler)
+    assert sampler.live == [] and sampler.take_completed() == [generations[i] for i in (0, 3, 2)]
+    assert [tuple(generations[i].tokens) for i in (0, 2, 3)] == [expected[i] for i in (0, 2, 3)]
+    assert len(generations[1].tokens) == 2
+
+
+def test_a_freed_row_goes_to_the_first_who_waits(tiny_folder: Path) -> None:
+    policy = checkpoints.load_policy(tiny_folder, trunk=2).freeze()
+    sampler = Sampler(policy, frozenset(), 2)
+    first, second, third, fourth = (sampler.add(Request((5, 6, 7 + i), i, 9)) for i in range(4))
+    sampler.admit()
+    assert sampler.rows == [first, second] and list(sampler.waiting) == [third, fourth]
+    assert sampler.admit() == []
+    sampler.cancel(third)
+    sampler.cancel(first)
+    assert sampler.admit()[0].generation is fourth
+    assert sampler.rows == [fourth, second] and not sampler.waiting
+    run(sampler)
+    assert sampler.take_completed() == [fourth, second] and sampler.take_completed() == []
+    assert tuple(fourth.tokens) == sample(policy, [fourth.request], frozenset())[0].tokens
+    with pytest.raises(ValueError, match="has not ended"):
+        first.answer()
+
+
+def test_an_answer_ended_from_outside_keeps_its_tokens(tiny_folder: Path) -> None:
+    """Without trunk outputs its row is free at once; with them it stays for one step and then has one for each token."""
+    policy = checkpoints.load_policy(tiny_folder, trunk=2).freeze()
+    sampler = Sampler(policy, frozenset(), 2)
+    plain, scored = sampler.add(Request((5, 6), 1, 9)), sampler.add(Request((5, 6, 7), 2, 9), keep_trunk=True)
+    sampler.admit()
+    sampler.step()
+    for generation in (plain, scored):
+        sampler.finish(generation, "stop")
+    assert sampler.take_completed() == [plain] and sampler.live == [scored]
+    assert sampler.step() == []
+    assert sampler.take_completed() == [scored]
+    answer = scored.answer()
+    assert (len(answer.tokens), answer.finish) == (2, "stop") and len(plain.answer().tokens) == 2
+    assert answer.hidden is not None and answer.hidden.shape == (3 + 2, 64)
+    assert plain.answer().hidden is None
+    expected = policy.trunk(pack([Tree((5, 6, 7), (answer.tokens,))]))
+    assert expected is not None
+    torch.testing.assert_close(answer.hidden, expected[0], atol=1e-5, rtol=0)
+
+
+def test_the_end_token_may_be_the_last_one_allowed(tiny_folder: Path) -> None:
+    policy = checkpoints.load_policy(tiny_folder, trunk=2).freeze()
+    tokens = sample(policy, [Request((5, 6, 7), 3, 6)], frozenset())[0].tokens
+    assert len(tokens) == 6
+    last = frozenset({tokens[-1]}) - set(tokens[:-1])
+    assert last
+    ended = sample(policy, [Request((5, 6, 7), 3, 6)], last)[0]
+    assert ended.tokens == tokens and ended.finish == "stop"
+    cut = sample(policy, [Request((5, 6, 7), 3, 4)], last)[0]
+    assert cut.tokens == tokens[:4] and cut.finish == "length"
+    assert sample(policy, [Request((5, 6, 7), 3, 1)], last)[0].tokens == tokens[:1]
+
+
+def test_the_cache_grows_while_answers_are_under_way(tiny_folder: Path) -> None:
+    policy = checkpoints.load_policy(tiny_folder, trunk=2).freeze()
+    listed = [Request(tuple(range(5, 9 + i)), i, 10 + 9 * i) for i in range(7)]
+    sampler = Sampler(policy, frozenset(), 7, rows=1, length=8)
+    generations = []
+    for request in listed:
+        generations.append(sampler.add(request))
+        sampler.admit()
+        sampler.step()
+    run(sampler)
+    assert (sampler.branch_cache.rows, sampler.branch_cache.length) == (8, 128)
+    assert [tuple(g.tokens) for g in generations] == [
+        one.tokens for one in sample(policy, listed, frozenset())
+    ]
+
+
+def test_one_prefill_holds_so_many_tokens_and_equal_neighbours_wait_for_none(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts of 4 tokens in prefills of 10: two at a time. The third prompt has three answers and there are two rows
+    for them: the last answer finds its prompt prefilled."""
+    policy = checkpoints.load_policy(tiny_folder, trunk=2).freeze()
+    monkeypatch.setattr(sampler_module, "PREFILL_TOKENS", 10)
+    sampler = Sampler(policy, frozenset(), 4)
+    prompts = [(5, 6, 7, 8), (6, 7, 8, 9), (7, 8, 9, 5), (7, 8, 9, 5), (7, 8, 9, 5)]
+    generations = [sampler.add(Request(prompt, i, 3)) for i, prompt in enumerate(prompts)]
+    assert [draw.generation for draw in sampler.admit()] == generations[:2]
+    assert generations[2].prefilled is None
+    assert [draw.generation for draw in sampler.admit()] == generations[2:4]
+    assert generations[4].prefilled is not None and generations[4].row is None
+    assert all(generation.prefilled is None for generation in generations[:4])
+    run(sampler)
+    assert [tuple(g.tokens) for g in generations] == [
+        one.tokens for one in sample(policy, [g.request for g in generations], frozenset())
+    ]
+
+
+def test_a_step_computes_rows_in_use_only(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = checkpoints.load_policy(tiny_folder, trunk=2).freeze()
+    sizes: list[int] = []
+    original = Sampler._forward
+
+    def counted(self: Sampler, generations: list[Generation]) -> torch.Tensor:
+        out = original(self, generations)
+        sizes.append(len(out))
+        return out
+
+    monkeypatch.setattr(Sampler, "_forward", counted)
+    sample(policy, [Request((5, 6, 7), i, n) for i, n in enumerate((1, 2, 3, 5))], frozenset(), slots=4)
+    assert sizes == [
+        3,
+        2,
+        1,
+        1,
+    ]  # after each one's first token from the prefill: 1, 2, 2, ... answers have ended
+
+
+def test_progress_counts_answers_and_tokens(tiny_folder: Path) -> None:
+    policy = checkpoints.load_policy(tiny_folder, trunk=2).freeze()
+    calls: list[tuple[int, int]] = []
+    requests_ = [Request((5, 6, 7), i, n) for i, n in enumerate((4, 2, 3))]
+    sample(
+        policy, requests_, frozenset(), 3, progress=lambda answers, tokens: calls.append((answers, tokens))
+    )
+    assert calls == [(1, 2), (2, 5), (3, 9)]
+    assert sample(policy, [], frozenset()) == []

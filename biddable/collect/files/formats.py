@@ -1,4 +1,4 @@
-"""Rows of other people's files, one at a time: JSONL, CSV and Parquet, each also gzipped."""
+"""Rows of JSONL, CSV and Parquet files of any origin, one at a time; each may be gzipped."""
 
 from __future__ import annotations
 
@@ -20,23 +20,26 @@ MAX_CELL_CHARACTERS = 10_000_000
 
 
 def rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    """(where, row) for each row; where is `file:line`, for Parquet `file: row N`. A row that is none is told in words in its place.
+    """(where, row) for each row; where is `file:line`, for Parquet `file: row N`. In place of a broken row stands what is wrong with it.
 
     The format is the name's ending: .csv or .parquet, anything else is JSONL; `.gz` after it: gzipped. Raises UserError when a file cannot be
-    read further.
+    read any further.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file; a JSONL, CSV or Parquet file was expected there")
-    ending = Path(path.name.removesuffix(".gz")).suffix.lower()
-    return {".csv": _csv, ".parquet": _parquet}.get(ending, _jsonl)(path)
+        raise UserError(f"{path}: no such file; expected a JSONL, CSV or Parquet file")
+    return {".csv": _csv, ".parquet": _parquet}.get(ending(path), _jsonl)(path)
+
+
+def ending(path: Path) -> str:
+    """'.csv' of 'a.CSV.gz'."""
+    return Path(path.name.removesuffix(".gz")).suffix.lower()
 
 
 def columns(path: Path) -> list[str] | None:
     """The column names of a table; None for JSONL, where every line has its own."""
-    ending = Path(path.name.removesuffix(".gz")).suffix.lower()
-    if ending == ".parquet" and path.is_file():
+    if ending(path) == ".parquet" and path.is_file():
         return list(_open_parquet(path).schema_arrow.names)
-    if ending == ".csv" and path.is_file():
+    if ending(path) == ".csv" and path.is_file():
         return next((list(row) for _, row in _csv(path) if isinstance(row, dict)), None)
     return None
 
@@ -49,23 +52,23 @@ def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
         except json.JSONDecodeError as error:
             yield where, f"not JSON: {error.msg} at character {error.pos + 1}"
         except RecursionError:
-            yield where, "not JSON that anybody meant: nested too deeply"
+            yield where, "not JSON: nested too deeply"
         else:
-            yield where, row if isinstance(row, dict) else f"{line.strip()[:60]}: a JSON object was expected"
+            yield where, row if isinstance(row, dict) else f"{line.strip()[:60]}: expected a JSON object"
 
 
 def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    """Comma-separated, quoted as RFC 4180 says, names in the first row. Empty cells are left out: a file cannot tell them from none."""
+    """Comma-separated, quoted as RFC 4180 says, names in the first row. Empty cells are left out: CSV cannot tell them from missing ones."""
     csv.field_size_limit(MAX_CELL_CHARACTERS)
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as raw:
             text = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
             reader = csv.reader(text, strict=True)
             names = next(reader, [])
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
+            duplicates = sorted({name for name in names if names.count(name) > 1})
+            if duplicates:
                 raise UserError(
-                    f"{path}:1: two columns are called {', '.join(map(repr, twice))}; give each a name of its own"
+                    f"{path}:1: two columns are called {', '.join(map(repr, duplicates))}; give each a name of its own"
                 )
             line = reader.line_num + 1
             for cells in reader:

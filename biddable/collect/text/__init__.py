@@ -38,7 +38,7 @@ SKIPPED_FOLDERS = {
     "externals",
 }
 MIN_PARAGRAPH_CHARACTERS = 110
-"""Characters of the shortest paragraph taken from documentation: a row of one-line summaries is no running text."""
+"""Shorter paragraphs of documentation are left out: a row of one-line summaries is no running text."""
 
 
 class Config(Settings):
@@ -51,22 +51,22 @@ class Config(Settings):
     piece_characters: int = Field(800, ge=200, le=20_000)
     """Length of a piece, about; pieces are cut at paragraphs and sentences. 800 characters are about 180 tokens."""
     valid_share: float = Field(0.1, gt=0, lt=1)
-    """Share of the documents that is kept for measuring; a hash of the document's name decides."""
+    """Share of the documents that is held out for measuring; a hash of the document's name decides."""
     limit: int = Field(0, ge=0)
     """At most so many pieces, drawn by a hash of their ids; 0 takes all."""
 
 
 class Document(NamedTuple):
-    """What must not be divided between splits: a module, a help topic, a line or a file."""
+    """What stays in one split: a module, a help topic, a line of JSONL or a text file."""
 
     name: str
-    """Decides the split, so it hangs on nothing but the document: a module's path, or a hash of the text."""
+    """Decides the split, so it depends on the document alone: a module's path, or a hash of the text."""
     source: str
     pieces: list[str]
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    """Read everything, refuse with every mistake, cut to pieces, write text.jsonl."""
+    """Read everything, cut it to pieces, write text.jsonl. Raises UserError with the errors of all files and packages."""
     errors: list[str] = []
     licences: dict[str, str] = {}
     documents: list[Document] = []
@@ -79,8 +79,8 @@ def run(cfg: Config, context: StageContext) -> None:
             documents += read_file(
                 path / "text.jsonl" if path.is_dir() else path, cfg.piece_characters, licences
             )
-        except UserError as refusal:
-            errors += refusal.lines
+        except UserError as error:
+            errors += error.lines
         context.progress(number, steps, documents=len(documents))
     missing = [name for name in cfg.packages if name != "python" and not package_folder(name)]
     errors += [f'packages: "{name}" is not installed; install it or take it out' for name in missing]
@@ -111,7 +111,7 @@ def run(cfg: Config, context: StageContext) -> None:
 
 
 def to_records(documents: list[Document], valid_share: float) -> list[Text]:
-    """A record a piece; a piece that was there before is left out."""
+    """A record a piece; a piece that repeats another is left out, capitals and blanks aside."""
     rows: list[Text] = []
     used_keys: set[str] = set()
     for document in documents:
@@ -134,15 +134,13 @@ def sample_rows(rows: list[Text], limit: int) -> list[Text]:
 
 
 def read_file(path: Path, characters: int, licences: dict[str, str]) -> Iterator[Document]:
-    """The documents of a file. Raises UserError with all of its mistakes."""
+    """The documents of a file. Raises UserError with all of its errors."""
     if not path.is_file():
-        raise UserError(
-            f"{path}: no such file; JSONL with a field `text`, or a .txt file, was expected there"
-        )
+        raise UserError(f"{path}: no such file; expected JSONL with a field `text`, or a .txt file")
     if path.suffix == ".txt":
         text = "".join(line for _, line in jsonl.read_lines(path))
         if not text.strip():
-            raise UserError(f"{path}: the file is empty; text was expected")
+            raise UserError(f"{path}: the file is empty; expected text")
         yield to_document(path, path.name, text, characters)
         return
     errors: list[str] = []
@@ -155,34 +153,32 @@ def read_file(path: Path, characters: int, licences: dict[str, str]) -> Iterator
             continue
         text = row.get("text", "") if isinstance(row, dict) else ""
         if not isinstance(text, str) or not text.strip() or has_lone_surrogate(text):
-            errors.append(
-                f"{path}:{number}: text: a field `text` with readable text was expected (got {line.strip()[:60]})"
-            )
+            errors.append(f"{path}:{number}: text: expected readable text (got {line.strip()[:60]})")
             continue
         source = str(row.get("source") or path.name)
         licences[source] = str(row.get("license") or row.get("licence") or "not stated")
         yield to_document(path, source, text, characters)
     if not number:
-        errors.append(f"{path}: the file is empty; at least one JSON object with a field `text` was expected")
+        errors.append(f"{path}: the file is empty; expected at least one JSON object with a field `text`")
     if errors:
         raise UserError(errors)
 
 
 def has_lone_surrogate(text: str) -> bool:
-    """Whether a text holds half a character: JSON can escape one, UTF-8 cannot write it."""
+    """Whether a text holds half a UTF-16 pair: JSON can escape one, UTF-8 cannot write it."""
     return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def to_document(path: Path, source: str, text: str, characters: int) -> Document:
-    """A text as it is, in pieces; a short one is a piece itself."""
-    paragraphs = [one.strip() for one in re.split(r"\n\s*\n", text) if one.strip()]
-    found = list(prose.pieces(paragraphs, characters)) or ["\n\n".join(paragraphs)]
+    """A text as it is, in pieces; a short one is one piece."""
+    paragraphs = [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
+    pieces = list(prose.pieces(paragraphs, characters)) or ["\n\n".join(paragraphs)]
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return Document(f"{path.name}:{digest}", source, found)
+    return Document(f"{path.name}:{digest}", source, pieces)
 
 
 def read_package(name: str, characters: int, used_sentences: set[str]) -> Iterator[Document]:
-    """A package's modules (read, not imported) and Python's help topics. `said` grows by the sentences taken."""
+    """A package's modules (read, not imported) and Python's help topics. `used_sentences` grows."""
     folder = Path(sysconfig.get_paths()["stdlib"]) if name == "python" else package_folder(name)
     if folder is None:
         raise ValueError(f"package {name!r} is not installed")
@@ -191,35 +187,35 @@ def read_package(name: str, characters: int, used_sentences: set[str]) -> Iterat
         from pydoc_data import topics
 
         for topic in sorted(topics.topics):
-            found = unrepeated_paragraphs([topics.topics[topic]], used_sentences)
+            texts = unrepeated_paragraphs([topics.topics[topic]], used_sentences)
             yield Document(
                 f"python/help/{topic}",
                 f"{version}, help topic {topic}",
-                list(prose.pieces(found, characters)),
+                list(prose.pieces(texts, characters)),
             )
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")}
     for module in sorted(paths):
         if not SKIPPED_FOLDERS.isdisjoint(module.split("/")[:-1]):
             continue
         try:
-            found = unrepeated_paragraphs(prose.docstrings(paths[module].read_bytes()), used_sentences)
+            texts = unrepeated_paragraphs(prose.docstrings(paths[module].read_bytes()), used_sentences)
         except (SyntaxError, ValueError):  # a template, or a file for another Python
             continue
         yield Document(
-            f"{name}/{module}", f"{version}, documentation in {module}", list(prose.pieces(found, characters))
+            f"{name}/{module}", f"{version}, documentation in {module}", list(prose.pieces(texts, characters))
         )
 
 
 def unrepeated_paragraphs(texts: Iterator[str] | list[str], used_sentences: set[str]) -> list[str]:
-    """The paragraphs without a longer sentence that was taken before: splits must not share what is repeated."""
-    kept = []
+    """Prose paragraphs without a longer sentence that was used before: what is repeated must not be in two splits."""
+    paragraphs = []
     for text in texts:
         for paragraph in prose.paragraphs(text):
             sentences = prose.sentences(paragraph)
             if len(paragraph) >= MIN_PARAGRAPH_CHARACTERS and used_sentences.isdisjoint(sentences):
-                kept.append(paragraph)
+                paragraphs.append(paragraph)
                 used_sentences.update(sentences)
-    return kept
+    return paragraphs
 
 
 def package_folder(name: str) -> Path | None:
@@ -230,23 +226,23 @@ def package_folder(name: str) -> Path | None:
 
 
 def distribution_of(name: str) -> importlib.metadata.Distribution | None:
-    known = importlib.metadata.packages_distributions().get(name)
-    return importlib.metadata.distribution(known[0]) if known else None
+    names = importlib.metadata.packages_distributions().get(name)
+    return importlib.metadata.distribution(names[0]) if names else None
 
 
 def version_of(name: str) -> str:
-    found = distribution_of(name)
-    return found.version if found else "of unknown version"
+    distribution = distribution_of(name)
+    return distribution.version if distribution else "of unknown version"
 
 
 def licence_of(name: str) -> str:
     """A package's licence by its own metadata."""
     if name == "python":
         return "PSF-2.0"
-    found = distribution_of(name)
-    if found is None:
+    distribution = distribution_of(name)
+    if distribution is None:
         return "not stated"
-    expressions = found.metadata.get_all("License-Expression") or []
-    classifiers = found.metadata.get_all("Classifier") or []
-    classified = [one.split(" :: ")[-1] for one in classifiers if one.startswith("License ::")]
+    expressions = distribution.metadata.get_all("License-Expression") or []
+    classifiers = distribution.metadata.get_all("Classifier") or []
+    classified = [name.split(" :: ")[-1] for name in classifiers if name.startswith("License ::")]
     return ", ".join(expressions or classified) or "not stated"

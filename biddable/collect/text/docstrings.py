@@ -98,26 +98,26 @@ def is_prose(text: str) -> bool:
 
 
 def sentences(paragraph: str) -> list[str]:
-    """A paragraph's sentences of more than 40 letters, as letters only: to find what was said before."""
-    texts = ("".join(filter(str.isalpha, one.lower())) for one in _SENTENCE_END.split(paragraph))
-    return [one for one in texts if len(one) > 40]
+    """A paragraph's sentences of more than 40 letters, as letters only: to recognise what is repeated."""
+    texts = ("".join(filter(str.isalpha, part.lower())) for part in _SENTENCE_END.split(paragraph))
+    return [text for text in texts if len(text) > 40]
 
 
 def pieces(paragraphs: list[str], characters: int) -> Iterator[str]:
     """Join paragraphs to pieces of about `characters`, cut at paragraphs and, in a long one, at sentences.
 
-    Pieces have between half and one and a half times that length; a shorter rest is left out.
+    Pieces have between half and one and a half times that length; a rest that is shorter is left out.
     """
     piece: list[str] = []
     for paragraph in paragraphs:
         for part in cut_paragraph(paragraph, characters):
-            size = sum(len(one) + 2 for one in piece)
+            size = sum(len(text) + 2 for text in piece)
             if piece and size + len(part) > 1.25 * characters:
                 if size >= characters / 2:
                     yield "\n\n".join(piece)
                 piece = []
             piece.append(part)
-    if sum(len(one) + 2 for one in piece) >= characters / 2:
+    if sum(len(text) + 2 for text in piece) >= characters / 2:
         yield "\n\n".join(piece)
 
 
@@ -125,7 +125,7 @@ def cut_paragraph(paragraph: str, characters: int) -> Iterator[str]:
     """A paragraph in parts of at most 1.25 times `characters`, at sentence ends, else at blanks, else anywhere."""
     least, most = characters // 2, int(1.25 * characters)
     while len(paragraph) > most:
-        ends = [found.start() for found in _SENTENCE_END.finditer(paragraph, least, most + 2)]
+        ends = [match.start() for match in _SENTENCE_END.finditer(paragraph, least, most + 2)]
         at = ends[-1] if ends else paragraph.rfind(" ", least, most + 1)
         at = at if at > 0 else most
         yield paragraph[:at].strip()
@@ -190,7 +190,7 @@ def split_chunks(block: list[str]) -> Iterator[list[str]]:
 
 def join_lines(lines: list[str]) -> str:
     text = ""
-    for line in (one.strip() for one in lines):
+    for line in (part.strip() for part in lines):
         text += line if not text or re.search(r"\w-$", text) else " " + line
     for pattern, replacement in _INLINE:
         text = pattern.sub(replacement, text)

@@ -1,4 +1,4 @@
-"""Street addresses: a house number with a street's name, a post office box, or what follows the words that announce an address."""
+"""Street addresses: a house number with a street's name, a post office box, or what follows words that announce an address."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ANNOUNCED = re.compile(
 
 
 def addresses(text: str) -> Iterator[tuple[int, int]]:
-    """Where street addresses stand in a text. Without a register of streets this finds the common forms, not all."""
+    """(start, end) of street addresses in a text. Without a register of streets this finds the common forms only."""
     for pattern in (_ENGLISH, _JOINED, _ROMANCE, _BOX):
         for match in pattern.finditer(text):
             yield match.span()

@@ -19,7 +19,7 @@ from biddable.curate.personal_data import addresses as places
 from biddable.curate.personal_data import numbers
 
 KINDS = ("key", "email", "account", "card", "ssn", "ip", "phone", "address", "name")
-"""What is looked for; where two overlap, the one that stands first here counts."""
+"""The kinds; where two overlap, the earlier one here counts."""
 
 
 class Span(NamedTuple):
@@ -101,7 +101,7 @@ _NO_PHONE = re.compile(
 )
 """Dates, plain numbers, decimals, spans of years, IP addresses, fractions: telephone numbers only where the text says so."""
 CONTEXT_CHARACTERS = 48
-"""Characters before a number in which the text may say what follows."""
+"""Characters before a number in which the text may announce what it is."""
 
 
 def text_before(text: str, start: int) -> str:
@@ -283,7 +283,7 @@ def find(
 
 
 def _without_overlaps(spans: list[Span]) -> list[Span]:
-    """Of overlapping ones the first kind of KINDS stays (others come last), then the longest."""
+    """Of overlapping spans the earliest kind of KINDS stays (others come last), then the longest span."""
     if len(spans) < 2:
         return spans
     rank = {kind: place for place, kind in enumerate(KINDS)}

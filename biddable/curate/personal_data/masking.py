@@ -1,6 +1,6 @@
 """Personal data of a prompt replaced by pseudonyms: `[email-1]`. The same value has the same pseudonym throughout a prompt, and nowhere else.
 
-What stood there is kept by the caller, apart from the prompts; `unmasked` puts it back.
+The caller stores the values apart from the prompts; `unmask_prompt` puts them back.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MASK = re.compile(r"\[([a-z_]+)-(\d+)\]")
 
 
 class Original(Record):
-    """What stood in a prompt before it was masked: the only place where it is kept. One line a prompt."""
+    """What stood in a prompt before it was masked, stored here and nowhere else. One line a prompt."""
 
     id: str
     user: str
@@ -42,26 +42,26 @@ def mask_prompt(
 def mask_texts(
     texts: Sequence[str], kinds: Sequence[str], more: Sequence[Finder] = ()
 ) -> tuple[list[str], dict[str, str]]:
-    """Texts that belong together, with one numbering: a pseudonym that stands in one of them already is not given again."""
+    """Texts that belong together, with one numbering. A pseudonym that stands in one of them already, as text, is not used again."""
     values: dict[str, str] = {}
     names: dict[tuple[str, str], str] = {}
-    taken = {match[0] for text in texts for match in _MASK.finditer(text)}
-    done = []
+    used_names = {match[0] for text in texts for match in _MASK.finditer(text)}
+    masked = []
     for text in texts:
         end, parts = 0, []
-        for found in detect.find(text, kinds, more):
-            value = text[found.start : found.end]
-            if (found.kind, value) not in names:
-                number = 1 + sum(kind == found.kind for kind, _ in names)
-                while (name := f"[{found.kind}-{number}]") in taken:
+        for span in detect.find(text, kinds, more):
+            value = text[span.start : span.end]
+            if (span.kind, value) not in names:
+                number = 1 + sum(kind == span.kind for kind, _ in names)
+                while (name := f"[{span.kind}-{number}]") in used_names:
                     number += 1
-                taken.add(name)
-                names[found.kind, value] = name
+                used_names.add(name)
+                names[span.kind, value] = name
                 values[name] = value
-            parts += [text[end : found.start], names[found.kind, value]]
-            end = found.end
-        done.append("".join([*parts, text[end:]]))
-    return done, values
+            parts += [text[end : span.start], names[span.kind, value]]
+            end = span.end
+        masked.append("".join([*parts, text[end:]]))
+    return masked, values
 
 
 def unmask_prompt(prompt: Prompt, values: dict[str, str]) -> Prompt:
@@ -85,13 +85,13 @@ def _language_model(name: str) -> Any:
         import spacy
     except ModuleNotFoundError:
         raise UserError(
-            "names need the package spacy: pip install 'biddable[names]'; or leave `names` out"
+            "names need the package spacy: pip install 'biddable[names]'; or leave `spacy_model` out"
         ) from None
     try:
         return spacy.load(name)
     except OSError:
         raise UserError(
-            f"names = {name!r}: neither an installed spaCy model nor a folder of one; install it, or leave `names` out"
+            f"spacy_model = {name!r}: neither an installed spaCy model nor a folder of one; install it, or leave `spacy_model` out"
         ) from None
 
 
@@ -111,7 +111,7 @@ def _recogniser(name: str) -> Any:
         ) from None
     if not isinstance(kind := getattr(module, name, None), type):
         raise UserError(
-            f"presidio: {name!r}: presidio-analyzer has no such recogniser; its class name was expected, as UkNinoRecognizer"
+            f"presidio: {name!r}: presidio-analyzer has no such recogniser; expected a class name such as UkNinoRecognizer"
         )
     return kind()
 

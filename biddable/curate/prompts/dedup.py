@@ -89,15 +89,15 @@ def first_of_prefix_cluster(keys: Sequence[str], characters: int, share: float) 
     shares = [shared_prefix_at_least(keys[a], keys[b], characters) for a, b in pairwise(order)]
     to_right = crossed_gaps(needs, shares)
     to_left = crossed_gaps(needs[::-1], shares[::-1])[::-1]
-    found = [0] * len(keys)
+    first_of = [0] * len(keys)
     start = 0
     for place in range(len(order)):
         if place + 1 == len(order) or not (to_right[place] or to_left[place]):
             first = min(order[start : place + 1], default=0)
             for index in order[start : place + 1]:
-                found[index] = first
+                first_of[index] = first
             start = place + 1
-    return found
+    return first_of
 
 
 def shared_prefix_at_least(first_text: str, second_text: str, characters: int) -> int:

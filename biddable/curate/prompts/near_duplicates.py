@@ -1,4 +1,4 @@
-"""Near-duplicates: texts that share most of their five-letter pieces.
+"""Near-duplicates: texts that share most of their shingles of five characters.
 
 Candidates come from MinHash signatures (Broder 1997), cut into bands: texts that agree in all rows of a band meet there (Leskovec, Rajaraman and
 Ullman, Mining of Massive Datasets, chapter 3). Every candidate pair is then compared exactly, so a text is never dropped for an estimate.
@@ -30,14 +30,14 @@ _SEED = 20220304
 
 
 def normalise(key: str) -> str:
-    """Letters and digits only, one blank between words."""
+    """Letters and digits only, with one blank between words."""
     return _BETWEEN.sub(" ", key).strip()
 
 
 def shingle_hashes(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of all five-letter pieces of all texts in one array, and where each text's begin (one more at the end).
+    """Hashes of all shingles of all texts in one array, and the index at which each text's begin (one more at the end).
 
-    A text of fewer letters is one piece. Vectorised over the texts: a polynomial of five code points, then mixed (splitmix64).
+    A shorter text is one shingle. Vectorised over the texts: a polynomial of five code points, then mixed (splitmix64).
     """
     padded = [
         text if len(text) >= SHINGLE_CHARACTERS else text.ljust(SHINGLE_CHARACTERS, "\0") for text in texts
@@ -56,7 +56,7 @@ def shingle_hashes(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         rolled *= np.uint64(0x94D049BB133111EB)
         rolled ^= rolled >> np.uint64(31)
     ends = np.cumsum(lengths)
-    inside = np.ones(len(rolled), dtype=bool)  # a piece that runs over the end of its text is none
+    inside = np.ones(len(rolled), dtype=bool)  # not shingles that run on into the next text
     for place in range(1, SHINGLE_CHARACTERS):
         over = ends[:-1] - place
         inside[over[over < len(rolled)]] = False
@@ -119,46 +119,46 @@ def bucket_pairs(members: np.ndarray) -> np.ndarray:
     return np.stack([members[first], members[second]], axis=1)
 
 
-def jaccard(one: np.ndarray, other: np.ndarray) -> float:
-    """Shared over all pieces (Jaccard) of two texts' sorted distinct pieces."""
-    shared = len(np.intersect1d(one, other, assume_unique=True))
-    return shared / (len(one) + len(other) - shared)
+def jaccard(first: np.ndarray, second: np.ndarray) -> float:
+    """Jaccard similarity |A ∩ B| / |A ∪ B| of two texts' sorted distinct shingles."""
+    shared = len(np.intersect1d(first, second, assume_unique=True))
+    return shared / (len(first) + len(second) - shared)
 
 
 def find_near_duplicates(
-    keys: Sequence[str], bands: np.ndarray, share: float
+    keys: Sequence[str], bands: np.ndarray, min_similarity: float
 ) -> list[tuple[int, float] | None]:
     """For each text the earlier text that stays in its place with their similarity; None for a text that stays.
 
-    In the order of the input: a text goes when an earlier one that stayed is at least `share` similar. So whatever is dropped is like
-    something that was kept, and likeness does not chain. Texts with other numbers in them are other texts, however alike: what is 17 times 24,
-    what is 17 times 25.
+    In the order of the input: a text goes when an earlier one that stays is at least `min_similarity` similar. So whatever is dropped
+    resembles something that stays, and resemblance does not chain. Texts with different numbers are different, however similar: what is
+    17 times 24, what is 17 times 25.
     """
-    kept: dict[int, np.ndarray] = {}
-    result: list[tuple[int, float] | None] = [None] * len(keys)
+    shingles: dict[int, np.ndarray] = {}
+    duplicates: list[tuple[int, float] | None] = [None] * len(keys)
 
-    def of(index: int) -> np.ndarray:
-        if index not in kept:
-            kept[index] = np.unique(shingle_hashes([normalise(keys[index])])[0])
-        return kept[index]
+    def shingles_of(index: int) -> np.ndarray:
+        if index not in shingles:
+            shingles[index] = np.unique(shingle_hashes([normalise(keys[index])])[0])
+        return shingles[index]
 
     for j, earlier in group_by_second(candidate_pairs(bands)):
         for i in earlier:
             if (
-                result[i] is None
-                and (alike := jaccard(of(i), of(j))) >= share
+                duplicates[i] is None
+                and (similarity := jaccard(shingles_of(i), shingles_of(j))) >= min_similarity
                 and same_numbers(keys[i], keys[j])
             ):
-                result[j] = (i, alike)
+                duplicates[j] = (i, similarity)
                 break
-        kept.pop(j, None)
-        if len(kept) > 50_000:
-            kept.clear()
-    return result
+        shingles.pop(j, None)
+        if len(shingles) > 50_000:
+            shingles.clear()
+    return duplicates
 
 
 def same_numbers(first: str, second: str) -> bool:
-    """Whether the same numbers stand in both, in the same order."""
+    """Whether two texts hold the same numbers in the same order."""
     return _NUMBERS.findall(first) == _NUMBERS.findall(second)
 
 

@@ -45,11 +45,11 @@ WIDTH, ROW, LEFT, RIGHT = 360, 26, 150, 66
 
 
 class Bar(NamedTuple):
-    """One row of a plot; a part of it may be marked as kept."""
+    """One row of a plot; a part of it may be drawn dark."""
 
     label: str
     value: int
-    kept: int | None = None
+    part: int | None = None
 
 
 def write_page(
@@ -61,7 +61,7 @@ def write_page(
     numbers: Mapping[str, int],
 ) -> None:
     """Write the page to a side name, then rename."""
-    reasons = Counter(str(one.reason) for one in dropped)
+    reasons = Counter(str(row.reason) for row in dropped)
     text = (
         html.environment(Path(__file__).parent)
         .get_template("page.html")
@@ -87,7 +87,10 @@ def draw_plots(
     splits_by_index: Mapping[int, Split],
     numbers: Mapping[str, int],
 ) -> list[tuple[str, Markup, str] | None]:
-    kept = [index in splits_by_index for index in range(len(scanned.ids))]
+    stays = [index in splits_by_index for index in range(len(scanned.ids))]
+    # Only some prompts have a language: their marks go with them.
+    marked = [(name, stay) for name, stay in zip(scanned.languages, stays, strict=True) if name]
+    languages = [name for name, _ in marked], [stay for _, stay in marked]
     masked = [
         Bar(KINDS.get(name[7:], name[7:]), count)
         for name, count in numbers.items()
@@ -106,12 +109,12 @@ def draw_plots(
         ),
         bar_plot(
             "Use cases",
-            count_bars([name or "not said" for name in scanned.use_cases], kept),
+            count_bars([name or "not said" for name in scanned.use_cases], stays),
             "All prompts; the dark part was kept.",
         ),
         bar_plot(
             "Length of prompts, characters",
-            histogram_bars(scanned.characters, kept, LENGTHS),
+            histogram_bars(scanned.characters, stays, LENGTHS),
             "Characters of all turns; the dark part was kept.",
         ),
         bar_plot(
@@ -121,7 +124,7 @@ def draw_plots(
         ),
         bar_plot(
             "Languages",
-            count_bars([name for name in scanned.languages if name], kept),
+            count_bars(*languages),
             "Of the prompts that were looked at.",
         )
         if any(scanned.languages)
@@ -129,35 +132,39 @@ def draw_plots(
     ]
 
 
-def count_bars(names: Sequence[str], kept: Sequence[bool], most: int = 14) -> list[Bar]:
+def count_bars(names: Sequence[str], stays: Sequence[bool], most: int = 14) -> list[Bar]:
     """The most frequent names, the rest as one."""
-    every = Counter(names)
-    good = Counter(name for name, fine in zip(names, kept, strict=False) if fine)
-    top = [name for name, _ in sorted(every.items(), key=lambda item: (-item[1], item[0]))]
+    totals = Counter(names)
+    parts = Counter(name for name, stay in zip(names, stays, strict=True) if stay)
+    top = [name for name, _ in sorted(totals.items(), key=lambda item: (-item[1], item[0]))]
     if len(top) > most:
         rest = top[most - 1 :]
-        other = Bar(
-            f"{len(rest)} others", sum(every[name] for name in rest), sum(good[name] for name in rest)
+        others = Bar(
+            f"{len(rest)} others", sum(totals[name] for name in rest), sum(parts[name] for name in rest)
         )
-        return [*(Bar(name, every[name], good[name]) for name in top[: most - 1]), other]
-    return [Bar(name, every[name], good[name]) for name in top]
+        return [*(Bar(name, totals[name], parts[name]) for name in top[: most - 1]), others]
+    return [Bar(name, totals[name], parts[name]) for name in top]
 
 
-def histogram_bars(values: Sequence[int], kept: Sequence[bool], edges: Sequence[int]) -> list[Bar]:
-    def place(value: int) -> int:
+def histogram_bars(values: Sequence[int], stays: Sequence[bool], edges: Sequence[int]) -> list[Bar]:
+    def bin_of(value: int) -> int:
         return sum(value > edge for edge in edges)
 
-    every = Counter(map(place, values))
-    good = Counter(place(value) for value, fine in zip(values, kept, strict=True) if fine)
-    return [Bar(label, every[number], good[number]) for number, label in enumerate(range_labels(edges))]
+    totals = Counter(map(bin_of, values))
+    parts = Counter(bin_of(value) for value, stay in zip(values, stays, strict=True) if stay)
+    return [Bar(label, totals[number], parts[number]) for number, label in enumerate(range_labels(edges))]
 
 
 def activity_bars(scanned: Scanned, splits_by_index: Mapping[int, Split]) -> list[Bar]:
     counts = Counter(Counter(scanned.users[index] for index in splits_by_index).values())
-    found = Counter({sum(value > edge for edge in ACTIVITY): 0 for value in counts})
+    users_by_bin = Counter({sum(value > edge for edge in ACTIVITY): 0 for value in counts})
     for value, users in counts.items():
-        found[sum(value > edge for edge in ACTIVITY)] += users
-    return [Bar(label, found[number]) for number, label in enumerate(range_labels(ACTIVITY)) if found[number]]
+        users_by_bin[sum(value > edge for edge in ACTIVITY)] += users
+    return [
+        Bar(label, users_by_bin[number])
+        for number, label in enumerate(range_labels(ACTIVITY))
+        if users_by_bin[number]
+    ]
 
 
 def range_labels(edges: Sequence[int]) -> list[str]:
@@ -172,10 +179,10 @@ def busiest_users(
 ) -> list[tuple[str, int, int, str]]:
     """Users with the most prompts: (pseudonym, read, kept, split)."""
     read = Counter(scanned.users)
-    kept = Counter(scanned.users[index] for index in splits_by_index)
-    where = {scanned.users[index]: split for index, split in splits_by_index.items()}
+    remaining = Counter(scanned.users[index] for index in splits_by_index)
+    splits = {scanned.users[index]: split for index, split in splits_by_index.items()}
     top = sorted(read, key=lambda user: (-read[user], user))[:most]
-    return [(user, read[user], kept[user], where.get(user, "")) for user in top]
+    return [(user, read[user], remaining[user], splits.get(user, "")) for user in top]
 
 
 def bar_plot(title: str, bars: Sequence[Bar], caption: str) -> tuple[str, Markup, str] | None:
@@ -190,7 +197,7 @@ def bar_plot(title: str, bars: Sequence[Bar], caption: str) -> tuple[str, Markup
     ]
     for number, bar in enumerate(bars):
         y, width = 3 + ROW * number, (WIDTH - LEFT - RIGHT) * bar.value / most
-        solid = width if bar.kept is None else (WIDTH - LEFT - RIGHT) * bar.kept / most
+        solid = width if bar.part is None else (WIDTH - LEFT - RIGHT) * bar.part / most
         label = bar.label if len(bar.label) <= 22 else bar.label[:21] + "…"
         parts.append(f'<text x="{LEFT - 8}" y="{y + 14}" text-anchor="end">{escape(label)}</text>')
         parts.append(

@@ -35,9 +35,9 @@ def ask_policies(
     groups = group_by_trunk(cfg.policies)
     chunks = range(0, len(questions), CHUNK)
     resumed = context.restore()
-    done, checkpointed = resumed[0] if resumed else 0, time.monotonic()
+    next_step, checkpointed = resumed[0] if resumed else 0, time.monotonic()
     for group, folders in enumerate(groups):
-        if done >= (group + 1) * len(chunks):
+        if next_step >= (group + 1) * len(chunks):
             continue
         readers = load_readers(folders, cfg.style)
         trees = [readers[0].tree(question) for question in questions]
@@ -45,7 +45,7 @@ def ask_policies(
             reader.refuse_too_long(trees, ids, cfg.max_tokens, context.key)
         order = sorted(range(len(trees)), key=lambda i: (-len(trees[i]), tuple(trees[i].prompt), i))
         for step, start in enumerate(chunks, group * len(chunks)):
-            if step < done:
+            if step < next_step:
                 continue
             chunk = order[start : start + CHUNK]
             results = ask_chunk(

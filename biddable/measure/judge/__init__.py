@@ -46,7 +46,7 @@ class Config(Settings):
     key_variable: str = "OPENAI_API_KEY"
     """Environment variable that holds the key, if one is needed; the key itself is written nowhere."""
     instruction: str | None = None
-    """What the judge is told; it must ask for [[A]], [[B]] or [[C]]. None: the text at the top of biddable/measure/judge.py."""
+    """The judge's instruction; it must ask for [[A]], [[B]] or [[C]]. None: the text at the top of biddable/measure/judge/__init__.py."""
     baseline: str | None = None
     """Compare every model with this one only (a stage's name, as answers carry it); none: every two models."""
     people: Input | None = None
@@ -67,7 +67,7 @@ class Config(Settings):
     """Bootstrap resamples."""
 
 
-class Question(NamedTuple):
+class JudgeQuestion(NamedTuple):
     """Two answers to one prompt in one order."""
 
     prompt: Prompt
@@ -78,82 +78,86 @@ class Question(NamedTuple):
 def run(cfg: Config, context: StageContext) -> None:
     rows = jsonl.read(cfg.replies / "replies.jsonl", Replies)[: cfg.limit]
     pairs = list(pairs_of(rows, cfg.baseline))
-    people = refuse(cfg, context, rows, pairs)
-    told = cfg.instruction or INSTRUCTION
-    questions = [Question(*pair) for p, a, b in pairs for pair in ((p, a, b), (p, b, a))]
+    people = read_people(cfg, context, rows, pairs)
+    instruction = cfg.instruction or INSTRUCTION
+    questions = [JudgeQuestion(*pair) for p, a, b in pairs for pair in ((p, a, b), (p, b, a))]
     key = os.environ.get(cfg.key_variable)
-    kept = context.restore()
-    done = kept[0] if kept else 0
+    resumed = context.restore()
+    start_at = resumed[0] if resumed else 0
     with (
         Endpoint(cfg.endpoint, key, cfg.timeout, cfg.retries) as endpoint,
         ThreadPoolExecutor(cfg.parallel) as pool,
     ):
 
-        def ask(question: Question) -> str:
-            return endpoint.answer(cfg.model, messages(told, question), cfg.temperature, cfg.max_tokens)
+        def ask(question: JudgeQuestion) -> str:
+            return endpoint.answer(
+                cfg.model, messages(instruction, question), cfg.temperature, cfg.max_tokens
+            )
 
-        for start in range(done, len(questions), 2 * cfg.parallel):
+        for start in range(start_at, len(questions), 2 * cfg.parallel):
             part = questions[start : start + 2 * cfg.parallel]
-            for number, (question, said) in enumerate(zip(part, pool.map(ask, part), strict=True), start + 1):
+            for number, (question, reply) in enumerate(
+                zip(part, pool.map(ask, part), strict=True), start + 1
+            ):
                 context.append(
                     "verdicts.jsonl",
                     {
                         "prompt": question.prompt.id,
                         "first": question.first.model,
                         "second": question.second.model,
-                        "choice": choice(said),
-                        "said": said,
+                        "choice": choice(reply),
+                        "said": reply,
                     },
                 )
                 context.checkpoint(number, lambda folder: None)
                 context.progress(number, len(questions))
     choices = [json.loads(line)["choice"] for _, line in jsonl.read_lines(context.path("verdicts.jsonl"))]
-    judged = [bias.Judged(*pair, *choices[2 * i : 2 * i + 2]) for i, pair in enumerate(pairs)]
-    written = comparisons(judged, cfg.model, told)
+    judged = [bias.JudgedPair(*pair, *choices[2 * i : 2 * i + 2]) for i, pair in enumerate(pairs)]
+    written = comparisons(judged, cfg.model, instruction)
     if not written:
         raise UserError(
             f"[{context.key}] model = {cfg.model}: not one verdict had the form [[A]], [[B]] or [[C]]; see {context.path('verdicts.jsonl')}"
         )
     jsonl.write(context.path("comparisons.jsonl"), written)
     context.summary |= {"judge": cfg.model, "comparisons": len(written), "simulated": True}
-    context.summary |= bias.effects(judged, cfg.resamples, context.seed)
+    context.summary |= bias.order_and_length_effects(judged, cfg.resamples, context.seed)
     if people:
         context.summary |= bias.agreement(written, people, cfg.resamples, context.seed)
 
 
-def refuse(
+def read_people(
     cfg: Config, context: StageContext, rows: Sequence[Replies], pairs: Sequence[Any]
 ) -> list[Comparison]:
-    """Refuse what cannot be judged, all at once, before anything is asked. Returns the people's rankings."""
-    wrong, people = [], []
+    """The people's rankings. Raises UserError with everything that can't be judged, before anything is asked (and paid for)."""
+    errors, people = [], []
     models = sorted({a.model for row in rows for a in row.answers})
     if not pairs:
-        wrong.append(
+        errors.append(
             f"replies: answers of at least two models to one prompt are needed; these are by {', '.join(models)}"
         )
     if cfg.baseline is not None and cfg.baseline not in models:
-        wrong.append(
+        errors.append(
             f"baseline = {cfg.baseline}: no answer is by that model; the models are {', '.join(models)}"
         )
     if not all(mark in (cfg.instruction or INSTRUCTION) for mark in ("[[A]]", "[[B]]", "[[C]]")):
-        wrong.append("instruction: it must ask for [[A]], [[B]] or [[C]]: nothing else is understood")
+        errors.append("instruction: it must ask for [[A]], [[B]] or [[C]]: nothing else is understood")
     try:
         parts = urlsplit(cfg.endpoint)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        good = False
-    if not good:
-        wrong.append(f"endpoint = {cfg.endpoint}: an address such as https://HOST/v1 was expected")
+        is_address = False
+    if not is_address:
+        errors.append(f"endpoint = {cfg.endpoint}: must be an address such as https://HOST/v1")
     elif parts.scheme == "http" and os.environ.get(cfg.key_variable) and not local(str(parts.hostname)):
-        wrong.append(
+        errors.append(
             f"endpoint = {cfg.endpoint}: a key is not sent unencrypted to another machine; use https"
         )
     try:
         people = jsonl.read(cfg.people / "comparisons.jsonl", Comparison) if cfg.people else []
-    except UserError as refusal:
-        wrong += [f"people: {line}" for line in refusal.lines]
-    if wrong:
-        raise UserError([f"[{context.key}] {line}" for line in wrong])
+    except UserError as error:
+        errors += [f"people: {line}" for line in error.lines]
+    if errors:
+        raise UserError([f"[{context.key}] {line}" for line in errors])
     return people
 
 
@@ -165,42 +169,42 @@ def local(host: str) -> bool:
 def pairs_of(rows: Sequence[Replies], baseline: str | None) -> Iterator[tuple[Prompt, Answer, Answer]]:
     """Every two answers by different models to one prompt, in the order of the models' names."""
     for row in rows:
-        for one, other in itertools.combinations(sorted(row.answers, key=lambda a: a.model), 2):
-            if one.model != other.model and baseline in (None, one.model, other.model):
-                yield row.prompt, one, other
+        for first, second in itertools.combinations(sorted(row.answers, key=lambda a: a.model), 2):
+            if first.model != second.model and baseline in (None, first.model, second.model):
+                yield row.prompt, first, second
 
 
-def messages(instruction: str, question: Question) -> list[dict[str, str]]:
+def messages(instruction: str, question: JudgeQuestion) -> list[dict[str, str]]:
     """What the judge is sent. The marks around the material are made from it, so that no answer can hold them."""
-    asked = "\n\n".join(f"{m.role}: {m.content}" for m in question.prompt.messages)
+    request = "\n\n".join(f"{m.role}: {m.content}" for m in question.prompt.messages)
     mark = sha256(
-        "\x1f".join((asked, question.first.text, question.second.text)).encode("utf-8", "replace")
+        "\x1f".join((request, question.first.text, question.second.text)).encode("utf-8", "replace")
     ).hexdigest()[:12]
-    parts = (("request", asked), ("answer A", question.first.text), ("answer B", question.second.text))
+    parts = (("request", request), ("answer A", question.first.text), ("answer B", question.second.text))
     shown = "\n\n".join(f"<<{mark} {name}>>\n{text}\n<<{mark} end of {name}>>" for name, text in parts)
     return [{"role": "system", "content": instruction}, {"role": "user", "content": shown}]
 
 
-def choice(said: str) -> str | None:
+def choice(reply: str) -> str | None:
     """A, B or C, as said last; None when the reply has no verdict in the form asked for."""
-    found = re.findall(r"\[\[([ABC])\]\]", said)
-    return found[-1] if found else None
+    verdicts = re.findall(r"\[\[([ABC])\]\]", reply)
+    return verdicts[-1] if verdicts else None
 
 
-def comparisons(judged: Sequence[bias.Judged], model: str, instruction: str) -> list[Comparison]:
+def comparisons(judged: Sequence[bias.JudgedPair], model: str, instruction: str) -> list[Comparison]:
     """Pairs with both verdicts as rankings of two; verdicts that differ make a tie."""
     guideline = "judge-" + sha256(instruction.encode()).hexdigest()[:6]
     return [
         Comparison(
-            id=f"{one.prompt.id}:{one.first.model}:{one.second.model}:{number}",
-            prompt=one.prompt,
-            answers=(one.first, one.second),
+            id=f"{pair.prompt.id}:{pair.first.model}:{pair.second.model}:{number}",
+            prompt=pair.prompt,
+            answers=(pair.first, pair.second),
             ranks={1.0: (1, 2), 0.0: (2, 1)}.get(outcome, (1, 1)),
             labeler=f"judge:{model}",
             panel="held_out",
             simulated=True,
             guideline=guideline,
         )
-        for number, one in enumerate(judged)
-        if (outcome := one.outcome) is not None
+        for number, pair in enumerate(judged)
+        if (outcome := pair.outcome) is not None
     ]

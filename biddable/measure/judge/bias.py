@@ -1,4 +1,4 @@
-"""What a judge's verdicts are made of: the order of the answers, their length, and how often people say the same. Pure."""
+"""What a judge's verdicts are made of: the order of the answers, their length, and how often people agree. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WON = {"A": 1.0, "B": 0.0, "C": 0.5}
 """A verdict as the outcome of the answer shown first."""
 
 
-class Judged(NamedTuple):
+class JudgedPair(NamedTuple):
     """One pair with the verdicts on both of its orders; None: the judge gave none."""
 
     prompt: Prompt
@@ -33,39 +33,38 @@ class Judged(NamedTuple):
     @property
     def outcome(self) -> float | None:
         """The pair's outcome: what both orders say, else a tie."""
-        both = self.outcomes
-        return None if both is None else both[0] if both[0] == both[1] else 0.5
+        if self.outcomes is None:
+            return None
+        forwards, backwards = self.outcomes
+        return forwards if forwards == backwards else 0.5
 
 
-def effects(judged: Sequence[Judged], resamples: int, seed: int) -> dict[str, float]:
+def order_and_length_effects(judged: Sequence[JudgedPair], resamples: int, seed: int) -> dict[str, float]:
     """How far order and length decide. Intervals are over prompts."""
-    whole = [one for one in judged if one.outcomes is not None]
-    prompts = [one.prompt.id for one in whole]
-    found: dict[str, float] = {"pairs": len(judged), "without_verdict": len(judged) - len(whole)}
-    if not whole:
-        return found
-    same = [float(a == b) for a, b in (one.outcomes or (0, 0) for one in whole)]
-    shown_first = [WON[said] for one in whole for said in (one.forwards, one.backwards) if said is not None]
-    found |= keyed("consistent", statistics.win_rate(same, prompts, ["judge"] * len(same), resamples, seed))
+    complete = [pair for pair in judged if pair.outcomes is not None]
+    prompts = [pair.prompt.id for pair in complete]
+    effects: dict[str, float] = {"pairs": len(judged), "without_verdict": len(judged) - len(complete)}
+    if not complete:
+        return effects
+    same = [float(a == b) for a, b in (pair.outcomes or (0, 0) for pair in complete)]
+    shown_first = [WON[v] for pair in complete for v in (pair.forwards, pair.backwards) if v is not None]
+    effects |= keyed("consistent", statistics.win_rate(same, prompts, ["judge"] * len(same), resamples, seed))
     twice = [prompt for prompt in prompts for _ in range(2)]
-    found |= keyed(
+    effects |= keyed(
         "first_preferred", statistics.win_rate(shown_first, twice, ["judge"] * len(twice), resamples, seed)
     )
-    longer, where, gaps, won = [], [], [], []
-    for one in whole:
-        gap = words(one.first) - words(one.second)
-        outcome = one.outcome
-        assert outcome is not None
-        gaps.append(float(gap))
-        won.append(outcome)
-        if gap and outcome != 0.5:
-            longer.append(float((gap > 0) == (outcome == 1.0)))
-            where.append(one.prompt.id)
-    if longer:
-        found |= keyed(
-            "longer_preferred", statistics.win_rate(longer, where, ["judge"] * len(longer), resamples, seed)
-        )
-    return found
+    # Only pairs of different lengths that are no tie say whether the longer answer wins.
+    longer_won, longer_prompts = [], []
+    for pair in complete:
+        gap = words(pair.first) - words(pair.second)
+        if gap and pair.outcome != 0.5:
+            longer_won.append(float((gap > 0) == (pair.outcome == 1.0)))
+            longer_prompts.append(pair.prompt.id)
+    if longer_won:
+        judges = ["judge"] * len(longer_won)
+        rate = statistics.win_rate(longer_won, longer_prompts, judges, resamples, seed)
+        effects |= keyed("longer_preferred", rate)
+    return effects
 
 
 def words(answer: Answer) -> int:
@@ -79,47 +78,49 @@ def agreement(
     """How often judge and person order the same two answers to the same prompt alike, and how often two people do: of the pairs that both order without a tie, as
     Ouyang et al. 2022, 3.4 count. Where `people` ranked none of the judge's pairs the figures are None.
     """
-    own = {key: outcome for row in judge for key, outcome in outcomes(row).items()}
-    theirs = [
-        (key, outcome, row.labeler) for row in people for key, outcome in outcomes(row).items() if key in own
+    by_judge = {key: outcome for row in judge for key, outcome in outcomes(row).items()}
+    by_people = [
+        (key, outcome, row.labeler)
+        for row in people
+        for key, outcome in outcomes(row).items()
+        if key in by_judge and outcome != 0.5
     ]
-    found: dict[str, float | None] = {"agreement_with_people": None, "people_with_each_other": None}
-    theirs = [one for one in theirs if one[1] != 0.5]
-    judged = [one for one in theirs if own[one[0]] != 0.5]
-    if judged:
-        told = [float(own[key] == outcome) for key, outcome, _ in judged]
-        prompts, labelers = [key[0] for key, _, _ in judged], [labeler for _, _, labeler in judged]
-        found |= keyed("agreement_with_people", statistics.win_rate(told, prompts, labelers, resamples, seed))
-        found["agreement_verdicts"] = len(judged)
+    summary: dict[str, float | None] = {"agreement_with_people": None, "people_with_each_other": None}
+    comparable = [verdict for verdict in by_people if by_judge[verdict[0]] != 0.5]
+    if comparable:
+        agrees = [float(by_judge[key] == outcome) for key, outcome, _ in comparable]
+        prompts, labelers = [key[0] for key, _, _ in comparable], [labeler for _, _, labeler in comparable]
+        rate = statistics.win_rate(agrees, prompts, labelers, resamples, seed)
+        summary |= keyed("agreement_with_people", rate)
+        summary["agreement_verdicts"] = len(comparable)
     by_pair: dict[tuple[str, str, str], dict[str, float]] = {}
-    for key, outcome, labeler in theirs:
+    for key, outcome, labeler in by_people:
         by_pair.setdefault(key, {})[labeler] = outcome
-    both = [  # once under each of the two names, so that what shares a person is one cluster
+    between_people = [  # once under each of the two names, so that what shares a person is one cluster
         (float(a == b), key[0], name)
-        for key, held in by_pair.items()
-        for (one, a), (other, b) in itertools.combinations(held.items(), 2)
-        for name in (one, other)
+        for key, by_labeler in by_pair.items()
+        for (first, a), (second, b) in itertools.combinations(by_labeler.items(), 2)
+        for name in (first, second)
     ]
-    if both:
-        told, prompts, labelers = (list(column) for column in zip(*both, strict=True))
-        found |= keyed(
-            "people_with_each_other", statistics.win_rate(told, prompts, labelers, resamples, seed)
-        )
-    return found
+    if between_people:
+        agrees, prompts, labelers = (list(column) for column in zip(*between_people, strict=True))
+        rate = statistics.win_rate(agrees, prompts, labelers, resamples, seed)
+        summary |= keyed("people_with_each_other", rate)
+    return summary
 
 
 def outcomes(row: Comparison) -> dict[tuple[str, str, str], float]:
-    """(prompt, one text, other text) in the texts' order -> the former's outcome, for every two different texts of a ranking."""
-    found = {}
-    for (a, rank), (b, other) in itertools.combinations(zip(row.answers, row.ranks, strict=True), 2):
+    """(prompt, first text, second text) in the texts' order -> the former's outcome, for every two different texts of a ranking."""
+    by_texts = {}
+    for (a, rank_a), (b, rank_b) in itertools.combinations(zip(row.answers, row.ranks, strict=True), 2):
         if a.text == b.text:
             continue
-        outcome = 0.5 if rank == other else float(rank < other)
-        one, two, outcome = (a, b, outcome) if a.text < b.text else (b, a, 1 - outcome)
-        found[(row.prompt.id, one.text, two.text)] = outcome
-    return found
+        outcome = 0.5 if rank_a == rank_b else float(rank_a < rank_b)
+        first, second, outcome = (a, b, outcome) if a.text < b.text else (b, a, 1 - outcome)
+        by_texts[(row.prompt.id, first.text, second.text)] = outcome
+    return by_texts
 
 
-def keyed(key: str, found: Estimate) -> dict[str, float]:
+def keyed(key: str, estimate: Estimate) -> dict[str, float]:
     """An estimate under its names in a summary."""
-    return {key: found.value, f"{key}_low": found.low, f"{key}_high": found.high}
+    return {key: estimate.value, f"{key}_low": estimate.low, f"{key}_high": estimate.high}

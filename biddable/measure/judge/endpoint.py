@@ -10,7 +10,7 @@ from typing import Any
 from biddable.run.config import UserError
 
 BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-"""Statuses that may pass: the question is asked again."""
+"""Statuses that may pass by themselves: the request is sent again."""
 LONGEST_WAIT = 60.0
 """Seconds between two attempts at most."""
 
@@ -39,35 +39,37 @@ class Endpoint:
         import httpx2
 
         body = {"model": model, "messages": messages, "temperature": temperature, "max_tokens": max_tokens}
-        trouble, wait = "", 0.0
+        error_text, wait = "", 0.0
         for attempt in range(self.retries + 1):
             if attempt:
                 time.sleep(min(LONGEST_WAIT, wait * random.uniform(0.5, 1.5)))
             try:
-                got = self.client.post(f"{self.address}/chat/completions", json=body)
+                response = self.client.post(f"{self.address}/chat/completions", json=body)
             except httpx2.HTTPError as error:
-                trouble, wait = f"{type(error).__name__} {error}".strip(), 2.0**attempt
+                error_text, wait = f"{type(error).__name__} {error}".strip(), 2.0**attempt
                 continue
-            if got.status_code in BUSY:
-                trouble, wait = f"status {got.status_code}", _retry_after(got) or 2.0**attempt
+            if response.status_code in BUSY:
+                error_text, wait = f"status {response.status_code}", _retry_after(response) or 2.0**attempt
                 continue
-            if got.status_code != 200:
-                raise UserError(f"{self.address}: status {got.status_code}: {got.text[:200].strip()}")
-            return self._text(got)
+            if response.status_code != 200:
+                raise UserError(
+                    f"{self.address}: status {response.status_code}: {response.text[:200].strip()}"
+                )
+            return self._text(response)
         raise UserError(
-            f"{self.address}: no answer after {self.retries + 1} attempts ({trouble}); what is done is kept: run again later"
+            f"{self.address}: no answer after {self.retries + 1} attempts ({error_text}); the verdicts so far are saved: run again later"
         )
 
-    def _text(self, got: Any) -> str:
+    def _text(self, response: Any) -> str:
         try:
-            return str(got.json()["choices"][0]["message"]["content"] or "")
+            return str(response.json()["choices"][0]["message"]["content"] or "")
         except (ValueError, KeyError, IndexError, TypeError):
-            raise UserError(f"{self.address}: not a chat completion: {got.text[:200].strip()}") from None
+            raise UserError(f"{self.address}: not a chat completion: {response.text[:200].strip()}") from None
 
 
-def _retry_after(got: Any) -> float | None:
+def _retry_after(response: Any) -> float | None:
     """Seconds that the endpoint asks to wait."""
     try:
-        return max(0.0, float(got.headers.get("retry-after", "")))
+        return max(0.0, float(response.headers.get("retry-after", "")))
     except ValueError:
         return None

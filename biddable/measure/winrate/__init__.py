@@ -19,7 +19,7 @@ from pydantic import Field
 
 from biddable.measure import statistics
 from biddable.measure.winrate import bradley_terry, verdicts
-from biddable.measure.winrate.verdicts import Judged, Pair, length
+from biddable.measure.winrate.verdicts import Pair, Verdict, length
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
 
@@ -28,13 +28,13 @@ class Config(Settings):
     comparisons: Input = Path("label.comparisons.heldout")
     """Rankings of answers by several models to the same prompts, ratings of such answers, or a file of preferences as AlpacaEval publishes them."""
     panel: Literal["held_out", "training"] = "held_out"
-    """Whose verdicts count: of people who gave no training data (3.6), or of those who did. The other panel's win rates are told apart, beside these."""
+    """Whose verdicts count: of people who gave no training data (3.6), or of those who did. The other panel's win rates are reported separately, beside these."""
     names: dict[str, str] = Field(default={})
-    """Short names of models, e.g. {"learn.ppo.plain" = "plain"}; a model that is not named here is called by its last word (in a file of preferences by its
-    whole name)."""
+    """Short names of models, e.g. {"learn.ppo.plain" = "plain"}; a model that is not named here goes by its last word (in a file of preferences by its
+    full name)."""
     order: tuple[str, ...] = ("start", "sft", "plain", "ppo")
-    """Short names from first to last: of two models the later one is measured over the earlier. Others follow in the order of the alphabet. A
-    file of preferences says itself what is measured over what."""
+    """Short names from first to last: of two models the later one is measured over the earlier. The others follow in alphabetical order. A
+    file of preferences says itself which model is measured over which."""
     resamples: int = Field(default=4000, ge=200)
     """Bootstrap resamples of prompts and of labelers."""
 
@@ -52,13 +52,13 @@ def run(cfg: Config, context: StageContext) -> None:
             "length_unit": "characters",
         }
         return
-    everything = verdicts.read(cfg.comparisons)
-    rows = [row for row in everything if row.panel == cfg.panel]
+    all_verdicts = verdicts.read(cfg.comparisons)
+    rows = [row for row in all_verdicts if row.panel == cfg.panel]
     if not rows:
         raise UserError(
             f"[{context.key}] comparisons: {cfg.comparisons} holds no verdict of the panel {cfg.panel}; set panel or ask that panel"
         )
-    names = short_names(sorted({s.model for row in everything for s in row.sides}), cfg.names, context.key)
+    names = short_names(sorted({s.model for row in all_verdicts for s in row.sides}), cfg.names, context.key)
     in_tokens = all(s.answer.tokens for row in rows for s in row.sides)
     order = ranked(names.values(), cfg.order)
     pairs = [pair for row in rows for pair in verdicts.pairs_of(row, names, order, in_tokens)]
@@ -67,13 +67,13 @@ def run(cfg: Config, context: StageContext) -> None:
             f"[{context.key}] comparisons: {cfg.comparisons} compares answers of one model only ({', '.join(names)}); "
             "answers of at least two are needed: see policies of [learn.replies]"
         )
-    others = [
+    other_panel = [
         p
-        for row in everything
+        for row in all_verdicts
         if row.panel != cfg.panel
         for p in verdicts.pairs_of(row, names, order, in_tokens)
     ]
-    measure(pairs, others, cfg.resamples, context)
+    measure(pairs, other_panel, cfg.resamples, context)
     context.summary |= by_model(rows, names, in_tokens)
     context.summary |= {
         "simulated": any(row.simulated for row in rows),
@@ -83,122 +83,124 @@ def run(cfg: Config, context: StageContext) -> None:
         "labelers": len({row.labeler for row in rows}),
         "length_unit": "tokens" if in_tokens else "words",
     }
-    context.summary |= of_the_judge(cfg.comparisons)
+    context.summary |= judge_facts(cfg.comparisons)
 
 
 def named(pairs: Sequence[Pair], names: dict[str, str], key: str) -> list[Pair]:
-    """Pairs of a file of preferences with the names that were given. Raises UserError for a name that no model has."""
+    """Pairs of a file of preferences under the names of the setting. Raises UserError for a name that no model has."""
     models = sorted({model for pair in pairs for model in (pair.first, pair.second)})
     short = short_names(models, {model: model for model in models} | names, key)
     return [pair._replace(first=short[pair.first], second=short[pair.second]) for pair in pairs]
 
 
-def of_the_judge(folder: Path) -> dict[str, Any]:
+def judge_facts(folder: Path) -> dict[str, Any]:
     """Whether a program judged, and how often it agrees with people: stands beside every figure made from its verdicts."""
     path = folder / "summary.json"
-    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    wanted = (
+    summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    keys = (
         "agreement_with_people",
         "agreement_with_people_low",
         "agreement_with_people_high",
         "consistent",
     )
-    return {"judge": told["judge"]} | {key: told.get(key) for key in wanted} if "judge" in told else {}
+    return {"judge": summary["judge"]} | {key: summary.get(key) for key in keys} if "judge" in summary else {}
 
 
-def measure(pairs: Sequence[Pair], others: Sequence[Pair], resamples: int, context: StageContext) -> None:
+def measure(
+    pairs: Sequence[Pair], other_panel: Sequence[Pair], resamples: int, context: StageContext
+) -> None:
     """Everything that follows from pairs: rates, use cases, the other panel, paired tests and the ladder."""
     groups = {
         name: [pair for pair in pairs if pair.names == name]
         for name in sorted({pair.names for pair in pairs})
     }
     use_cases: list[dict[str, Any]] = []
-    for number, (name, own) in enumerate(groups.items()):
-        numbers = measured(own, resamples, context.seed) | at_equal_length(own, resamples, context.seed)
+    for number, (name, group) in enumerate(groups.items()):
+        numbers = measured(group, resamples, context.seed) | at_equal_length(group, resamples, context.seed)
         context.summary[name] = numbers.pop("rate")
         context.summary |= {f"{name}_{key}": value for key, value in numbers.items()}
-        if apart := [pair for pair in others if pair.names == name]:
-            told = measured(apart, resamples, context.seed)
-            context.summary |= {f"{name}_other_panel": told["rate"]}
-            context.summary |= {f"{name}_other_panel_{key}": told[key] for key in ("low", "high")}
-            context.summary[f"{name}_other_panel_verdicts"] = told["pairs"]
-        for use_case in sorted({pair.use_case for pair in own}):
-            part = [pair for pair in own if pair.use_case == use_case]
+        if apart := [pair for pair in other_panel if pair.names == name]:
+            theirs = measured(apart, resamples, context.seed)
+            context.summary |= {f"{name}_other_panel": theirs["rate"]}
+            context.summary |= {f"{name}_other_panel_{key}": theirs[key] for key in ("low", "high")}
+            context.summary[f"{name}_other_panel_verdicts"] = theirs["pairs"]
+        for use_case in sorted({pair.use_case for pair in group}):
+            part = [pair for pair in group if pair.use_case == use_case]
             use_cases.append({"pair": name, "use_case": use_case} | measured(part, resamples, context.seed))
         context.progress(number + 1, len(groups), rate=context.summary[name])
     _lines(context, "use_cases.jsonl", use_cases)
-    _lines(context, "tests.jsonl", paired(pairs, resamples, context.seed))
-    if rungs := climbed(pairs, resamples, context):
+    _lines(context, "tests.jsonl", paired_tests(pairs, resamples, context.seed))
+    if rungs := ladder_rows(pairs, resamples, context):
         _lines(context, "ladder.jsonl", rungs)
 
 
 def _lines(context: StageContext, name: str, rows: Sequence[dict[str, Any]]) -> None:
-    context.path(name).write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+    context.path(name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def climbed(pairs: Sequence[Pair], resamples: int, context: StageContext) -> list[dict[str, Any]]:
+def ladder_rows(pairs: Sequence[Pair], resamples: int, context: StageContext) -> list[dict[str, Any]]:
     """The ladder's rungs, the strongest model first; none when there are only two models, or groups that never met."""
     if len({pair.first for pair in pairs} | {pair.second for pair in pairs}) < 3:
         return []
     first, second, outcomes, _, prompts, labelers, _ = zip(*pairs, strict=True)
     try:
-        found = bradley_terry.ladder(first, second, outcomes, prompts, labelers, resamples, context.seed)
+        ladder = bradley_terry.ladder(first, second, outcomes, prompts, labelers, resamples, context.seed)
     except ValueError as error:
         context.summary["ladder"] = str(error)
         return []
-    if not all(math.isfinite(p.low) for p in found.values()):
-        context.summary["ladder"] = "one person's verdicts on one prompt: nothing tells what others would say"
+    if not all(math.isfinite(p.low) for p in ladder.values()):
+        context.summary["ladder"] = "one person's verdicts on one prompt: nothing shows what others would say"
         return []
-    for name, points in found.items():
+    for name, points in ladder.items():
         context.summary |= {
             f"elo_{name}": points.value,
             f"elo_{name}_low": points.low,
             f"elo_{name}_high": points.high,
         }
-    return [{"model": name, "elo": p.value, "low": p.low, "high": p.high} for name, p in found.items()]
+    return [{"model": name, "elo": p.value, "low": p.low, "high": p.high} for name, p in ladder.items()]
 
 
-def paired(pairs: Sequence[Pair], resamples: int, seed: int) -> list[dict[str, Any]]:
+def paired_tests(pairs: Sequence[Pair], resamples: int, seed: int) -> list[dict[str, Any]]:
     """For every two models that met a third: the difference of their win rates over it, where the same judge saw both on the same prompt."""
-    held: dict[str, dict[str, dict[tuple[str, str], list[float]]]] = {}
+    # base -> model -> (prompt, labeler) -> the model's outcomes against the base
+    met: dict[str, dict[str, dict[tuple[str, str], list[float]]]] = {}
     for p in pairs:
-        for one, other, outcome in ((p.first, p.second, p.outcome), (p.second, p.first, 1 - p.outcome)):
-            held.setdefault(other, {}).setdefault(one, {}).setdefault((p.prompt, p.labeler), []).append(
-                outcome
-            )
-    found = []
-    for base, models in sorted(held.items()):
-        for one, other in itertools.combinations(sorted(models), 2):
-            both = sorted(models[one].keys() & models[other].keys())
-            if not both:
+        for model, base, outcome in ((p.first, p.second, p.outcome), (p.second, p.first, 1 - p.outcome)):
+            outcomes = met.setdefault(base, {}).setdefault(model, {})
+            outcomes.setdefault((p.prompt, p.labeler), []).append(outcome)
+    rows = []
+    for base, models in sorted(met.items()):
+        for first, second in itertools.combinations(sorted(models), 2):
+            keys = sorted(models[first].keys() & models[second].keys())
+            if not keys:
                 continue
-            differences = [float(np.mean(models[one][key]) - np.mean(models[other][key])) for key in both]
+            differences = [float(np.mean(models[first][key]) - np.mean(models[second][key])) for key in keys]
             test = statistics.mean_test(
-                differences, [p for p, _ in both], [w for _, w in both], resamples, seed, (-1.0, 1.0)
+                differences, [p for p, _ in keys], [w for _, w in keys], resamples, seed, (-1.0, 1.0)
             )
             value, low, high = test.estimate
-            words = {"over": base, "model": one, "minus": other, "difference": value}
-            found.append(words | {"low": low, "high": high, "p": test.p, "pairs": len(both)})
-    return found
+            row = {"over": base, "model": first, "minus": second, "difference": value}
+            rows.append(row | {"low": low, "high": high, "p": test.p, "pairs": len(keys)})
+    return rows
 
 
-def short_names(models: Sequence[str], given: dict[str, str], key: str) -> dict[str, str]:
-    """Model -> short name. Raises UserError when a given name fits no model or when two models share one name."""
-    names = {model: given.get(model, model.rsplit(".", 1)[-1]) for model in models}
-    wrong = [
+def short_names(models: Sequence[str], names: dict[str, str], key: str) -> dict[str, str]:
+    """Model -> short name. Raises UserError when a name is for no model, or two models share one."""
+    short = {model: names.get(model, model.rsplit(".", 1)[-1]) for model in models}
+    errors = [
         f"[{key}] names: no answer is by the model {model}; the models are {', '.join(models)}"
-        for model in given
+        for model in names
         if model not in models
     ]
-    for name in sorted(set(names.values())):
-        twins = [model for model in models if names[model] == name]
+    for name in sorted(set(short.values())):
+        twins = [model for model in models if short[model] == name]
         if len(twins) > 1:
-            wrong.append(
+            errors.append(
                 f"[{key}] names: {' and '.join(twins)} would both be called {name}; give them other names"
             )
-    if wrong:
-        raise UserError(wrong)
-    return names
+    if errors:
+        raise UserError(errors)
+    return short
 
 
 def ranked(names: Any, order: Sequence[str]) -> list[str]:
@@ -230,24 +232,28 @@ def at_equal_length(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[st
     outcomes, longer = [p.outcome for p in pairs], [p.longer for p in pairs]
     if any(map(math.isnan, longer)):
         return {}
-    found = {"longer": sum(longer) / len(longer)}
+    numbers = {"longer": sum(longer) / len(longer)}
     prompts, labelers = [p.prompt for p in pairs], [p.labeler for p in pairs]
     try:
         rate = statistics.equal_length_rate(outcomes, longer, prompts, labelers, resamples, seed)
-    except ValueError:  # all are longer by the same: nothing tells what would be at equal length
-        return found
-    return found | {"equal_length": rate.value, "equal_length_low": rate.low, "equal_length_high": rate.high}
+    except ValueError:  # all are longer by the same: nothing shows what would be at equal length
+        return numbers
+    return numbers | {
+        "equal_length": rate.value,
+        "equal_length_low": rate.low,
+        "equal_length_high": rate.high,
+    }
 
 
-def by_model(rows: Sequence[Judged], names: dict[str, str], in_tokens: bool) -> dict[str, float]:
+def by_model(rows: Sequence[Verdict], names: dict[str, str], in_tokens: bool) -> dict[str, float]:
     """Mean length and share of finished answers of each model; an answer that several people saw counts once."""
-    seen = [(row.prompt, side.answer) for row in rows for side in row.sides]
-    answers = {(prompt, a.model, a.text, a.tokens): a for prompt, a in seen}
-    found: dict[str, float] = {}
+    judged = [(row.prompt, side.answer) for row in rows for side in row.sides]
+    answers = {(prompt, a.model, a.text, a.tokens): a for prompt, a in judged}
+    summary: dict[str, float] = {}
     for model, name in names.items():
-        own = [a for a in answers.values() if a.model == model]
-        if not own:  # only the other panel saw it
+        model_answers = [a for a in answers.values() if a.model == model]
+        if not model_answers:  # only the other panel saw it
             continue
-        found[f"length_{name}"] = sum(length(a, in_tokens) for a in own) / len(own)
-        found[f"finished_{name}"] = sum(a.finish == "stop" for a in own) / len(own)
-    return found
+        summary[f"length_{name}"] = sum(length(a, in_tokens) for a in model_answers) / len(model_answers)
+        summary[f"finished_{name}"] = sum(a.finish == "stop" for a in model_answers) / len(model_answers)
+    return summary

@@ -29,30 +29,28 @@ PRIOR = 0.01
 
 def strengths(first: Sequence[int], second: Sequence[int], outcomes: Sequence[float], models: int) -> Array:
     """(M,) nats with mean 0, by Newton's method. `outcomes` are the first model's: 1 won, 0 lost, 0.5 tied."""
-    one, other, won = np.asarray(first), np.asarray(second), np.asarray(outcomes, dtype=float)
-    found = np.zeros(models)
+    i, j, won = np.asarray(first), np.asarray(second), np.asarray(outcomes, dtype=float)
+    values = np.zeros(models)
     for _ in range(100):
-        gradient, bend = _slopes(found, one, other, won, models)
-        step = np.linalg.solve(bend, gradient)
-        found = found + np.clip(step, -2, 2)
+        gradient, information = _slopes(values, i, j, won, models)
+        step = np.linalg.solve(information, gradient)
+        values = values + np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-12:
             break
-    return np.asarray(found - found.mean())
+    return np.asarray(values - values.mean())
 
 
-def _slopes(found: Array, one: Array, other: Array, won: Array, models: int) -> tuple[Array, Array]:
+def _slopes(values: Array, i: Array, j: Array, won: Array, models: int) -> tuple[Array, Array]:
     """Gradient (M,) of the log posterior and minus its second derivative (M, M)."""
-    chance = special.expit(found[one] - found[other])
-    gradient = (
-        np.bincount(one, won - chance, models) - np.bincount(other, won - chance, models) - PRIOR * found
-    )
+    chance = special.expit(values[i] - values[j])
+    gradient = np.bincount(i, won - chance, models) - np.bincount(j, won - chance, models) - PRIOR * values
     weight = chance * (1 - chance)
-    bend = PRIOR * np.eye(models)
-    np.add.at(bend, (one, one), weight)
-    np.add.at(bend, (other, other), weight)
-    np.add.at(bend, (one, other), -weight)
-    np.add.at(bend, (other, one), -weight)
-    return gradient, bend
+    information = PRIOR * np.eye(models)
+    np.add.at(information, (i, i), weight)
+    np.add.at(information, (j, j), weight)
+    np.add.at(information, (i, j), -weight)
+    np.add.at(information, (j, i), -weight)
+    return gradient, information
 
 
 def ladder(
@@ -66,40 +64,39 @@ def ladder(
 ) -> dict[str, Estimate]:
     """Elo points of every model, the strongest first, with 95 % intervals over prompts and labelers.
 
-    Where everybody says the same, resamples all agree and know nothing: then the interval is the fit's own (`statistics.sure_enough`).
+    Where everybody says the same, resamples all agree and know nothing: then the interval is the fit's own (`statistics.variance_floor`).
 
     Raises ValueError when the models fall into groups that were never compared with each other: nothing says which group is higher.
     """
     names = sorted({*first, *second})
     code = {name: number for number, name in enumerate(names)}
-    one, other = np.array([code[name] for name in first]), np.array([code[name] for name in second])
-    if len(parts := connected(one, other, len(names))) > 1:
-        told = "; ".join(", ".join(names[i] for i in part) for part in parts)
-        raise ValueError(f"these groups of models were never compared with each other: {told}")
+    i, j = np.array([code[name] for name in first]), np.array([code[name] for name in second])
+    if len(parts := connected(i, j, len(names))) > 1:
+        groups = "; ".join(", ".join(names[k] for k in part) for part in parts)
+        raise ValueError(f"these groups of models were never compared with each other: {groups}")
     won = np.asarray(outcomes, dtype=float)
-    found = strengths(list(one), list(other), list(won), len(names))
-    _, bend = _slopes(found, one, other, won, len(names))
-    rest = won - special.expit(found[one] - found[other])
-    inverse = np.linalg.inv(bend)
-    inverse = inverse - inverse.mean(axis=0)  # strengths have mean 0
-    own = np.diag(inverse - inverse.mean(axis=1, keepdims=True))
+    values = strengths(list(i), list(j), list(won), len(names))
+    _, information = _slopes(values, i, j, won, len(names))
+    residual = won - special.expit(values[i] - values[j])
+    inverse = np.linalg.inv(information)
+    # Strengths have mean 0: the influence on each is taken relative to the mean influence on all.
+    inverse = inverse - inverse.mean(axis=0)
+    fit_variances = np.diag(inverse - inverse.mean(axis=1, keepdims=True))
     result = {}
     for number, name in enumerate(names):
-        pull = (
-            len(won) * rest * (inverse[number, one] - inverse[number, other])
-        )  # (N,) mean 0 up to the prior
+        pull = len(won) * residual * (inverse[number, i] - inverse[number, j])  # (N,) mean 0 up to the prior
         influence = np.stack([pull - pull.mean(), np.ones_like(pull)], axis=1)
-        around = statistics.spread(influence, statistics.ratio, prompts, labelers, resamples, seed)
-        half = around.quantile * math.sqrt(
-            statistics.sure_enough(around.variance, float(own[number]), won, prompts)
+        variation = statistics.spread(influence, statistics.ratio, prompts, labelers, resamples, seed)
+        half = variation.quantile * math.sqrt(
+            statistics.variance_floor(variation.variance, float(fit_variances[number]), won, prompts)
         )
         result[name] = Estimate(
-            *(POINTS * float(x) for x in (found[number], found[number] - half, found[number] + half))
+            *(POINTS * float(x) for x in (values[number], values[number] - half, values[number] + half))
         )
     return dict(sorted(result.items(), key=lambda item: -item[1].value))
 
 
-def connected(one: Array, other: Array, models: int) -> list[list[int]]:
+def connected(first: Array, second: Array, models: int) -> list[list[int]]:
     """Groups of models that verdicts join, directly or through others."""
     group = list(range(models))
 
@@ -109,9 +106,9 @@ def connected(one: Array, other: Array, models: int) -> list[list[int]]:
             i = group[i]
         return i
 
-    for a, b in {(int(a), int(b)) for a, b in zip(one, other, strict=True)}:
+    for a, b in {(int(a), int(b)) for a, b in zip(first, second, strict=True)}:
         group[root(a)] = root(b)
-    found: dict[int, list[int]] = {}
+    members: dict[int, list[int]] = {}
     for i in range(models):
-        found.setdefault(root(i), []).append(i)
-    return list(found.values())
+        members.setdefault(root(i), []).append(i)
+    return list(members.values())

@@ -26,7 +26,7 @@ class Side(NamedTuple):
     answer: Answer
 
 
-class Judged(NamedTuple):
+class Verdict(NamedTuple):
     """What one judge said about all answers to one prompt."""
 
     sides: tuple[Side, ...]
@@ -56,49 +56,57 @@ class Pair(NamedTuple):
         return f"{self.first}_over_{self.second}"
 
 
-def read(folder: Path) -> list[Judged]:
+def read(folder: Path) -> list[Verdict]:
     """All verdicts of a stage folder: its rankings, or its ratings. Raises UserError when it holds neither."""
     if (folder / "ratings.jsonl").is_file() and not (folder / "comparisons.jsonl").is_file():
         return from_ratings(jsonl.read(folder / "ratings.jsonl", Rating))
     return [from_comparison(row) for row in jsonl.read(folder / "comparisons.jsonl", Comparison)]
 
 
-def from_comparison(row: Comparison) -> Judged:
+def from_comparison(row: Comparison) -> Verdict:
     """A ranking as a verdict."""
     sides = tuple(Side(a.model, -float(rank), a) for a, rank in zip(row.answers, row.ranks, strict=True))
-    return Judged(
+    return Verdict(
         sides, row.prompt.id, row.labeler, row.panel, row.simulated, row.prompt.use_case or "not stated"
     )
 
 
-def from_ratings(rows: Sequence[Rating]) -> list[Judged]:
-    """What each person rated of one prompt's answers, together; an answer that a person rated twice counts as last said."""
-    held: dict[tuple[str, str], dict[tuple[str, str], Rating]] = {}
+def from_ratings(rows: Sequence[Rating]) -> list[Verdict]:
+    """What each person rated of one prompt's answers, together; of an answer that a person rated twice the last rating counts."""
+    by_person: dict[tuple[str, str], dict[tuple[str, str], Rating]] = {}
     for row in rows:
-        held.setdefault((row.prompt.id, row.labeler), {})[(row.answer.model, row.answer.text)] = row
-    found = []
-    for (prompt, labeler), own in held.items():
-        one = next(iter(own.values()))
-        sides = tuple(Side(r.answer.model, float(r.overall), r.answer) for r in own.values())
-        use_case = one.prompt.use_case or "not stated"
-        found.append(Judged(sides, prompt, labeler, one.panel, one.simulated, use_case))
-    return found
+        by_person.setdefault((row.prompt.id, row.labeler), {})[(row.answer.model, row.answer.text)] = row
+    rated = []
+    for (prompt, labeler), ratings in by_person.items():
+        first = next(iter(ratings.values()))
+        sides = tuple(Side(r.answer.model, float(r.overall), r.answer) for r in ratings.values())
+        use_case = first.prompt.use_case or "not stated"
+        rated.append(Verdict(sides, prompt, labeler, first.panel, first.simulated, use_case))
+    return rated
 
 
-def pairs_of(row: Judged, names: dict[str, str], order: Sequence[str], in_tokens: bool) -> list[Pair]:
+def pairs_of(row: Verdict, names: dict[str, str], order: Sequence[str], in_tokens: bool) -> list[Pair]:
     """One verdict's pairs of answers by different models, the later model of `order` first."""
-    found = []
-    for one, other in itertools.combinations(row.sides, 2):
-        if one.model == other.model:
+    pairs = []
+    for first, second in itertools.combinations(row.sides, 2):
+        if first.model == second.model:
             continue
-        if order.index(names[one.model]) < order.index(names[other.model]):
-            one, other = other, one
-        outcome = 0.5 if one.worth == other.worth else float(one.worth > other.worth)
-        longer = length(one.answer, in_tokens) - length(other.answer, in_tokens)
-        found.append(
-            Pair(names[one.model], names[other.model], outcome, longer, row.prompt, row.labeler, row.use_case)
+        if order.index(names[first.model]) < order.index(names[second.model]):
+            first, second = second, first
+        outcome = 0.5 if first.worth == second.worth else float(first.worth > second.worth)
+        longer = length(first.answer, in_tokens) - length(second.answer, in_tokens)
+        pairs.append(
+            Pair(
+                names[first.model],
+                names[second.model],
+                outcome,
+                longer,
+                row.prompt,
+                row.labeler,
+                row.use_case,
+            )
         )
-    return found
+    return pairs
 
 
 def length(answer: Answer, in_tokens: bool) -> float:
@@ -120,13 +128,13 @@ def preferences(path: Path) -> list[Pair]:
 
     Raises UserError with a line for every row that is none of these.
     """
-    found, wrong = [], []
+    pairs, errors = [], []
     for number, line in jsonl.read_lines(path):
         try:
             row: dict[str, Any] = json.loads(line)
             if row["preference"] is None:
                 continue
-            said = number_of(row["preference"])
+            preference = number_of(row["preference"])
             names = str(row["model"]), str(row["baseline"]), str(row["prompt_id"])
             lengths = [
                 number_of(row[key]) for key in ("len_model", "len_baseline") if row.get(key) is not None
@@ -137,19 +145,19 @@ def preferences(path: Path) -> list[Pair]:
                 if isinstance(error, KeyError)
                 else f"not a preference ({error})"
             )
-            wrong.append(f"{path}:{number}: {what}; model, baseline, prompt_id and preference were expected")
+            errors.append(f"{path}:{number}: {what}; a line needs model, baseline, prompt_id and preference")
             continue
-        if said != 0 and not 1 <= said <= 2:
-            wrong.append(f"{path}:{number}: preference = {said}: 0, or a number from 1 to 2, was expected")
+        if preference != 0 and not 1 <= preference <= 2:
+            errors.append(f"{path}:{number}: preference = {preference}: must be 0 or a number from 1 to 2")
             continue
         longer = lengths[0] - lengths[1] if len(lengths) == 2 else math.nan
-        outcome = 0.5 if said == 0 else said - 1
+        outcome = 0.5 if preference == 0 else preference - 1
         judge = str(row.get("leaderboard", "judge"))
-        found.append(
+        pairs.append(
             Pair(names[0], names[1], outcome, longer, names[2], judge, str(row.get("dataset", "not stated")))
         )
-    if not found and not wrong:
-        wrong.append(f"{path}: holds no preference; one JSON object a line was expected")
-    if wrong:
-        raise UserError(wrong)
-    return found
+    if not pairs and not errors:
+        errors.append(f"{path}: holds no preference; it must hold one JSON object a line")
+    if errors:
+        raise UserError(errors)
+    return pairs

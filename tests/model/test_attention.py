@@ -1,0 +1,88 @@
+"""Attention against one written head by head in double precision."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from biddable.model.attention import MAX_WRITTEN_KEYS, attention
+
+
+def reference(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    seen: torch.Tensor,
+    scaling: float,
+    softcap: float | None,
+) -> torch.Tensor:
+    """(B, H, Q, D), (B, G, L, D) x 2, (B, 1, Q, L) -> (B, Q, H, D): one head and one query at a time."""
+    rows, heads, queries, size = query.shape
+    out = torch.zeros(rows, queries, heads, size, dtype=torch.float64)
+    for b in range(rows):
+        for h in range(heads):
+            g = h // (heads // key.shape[1])
+            for q in range(queries):
+                scores = [
+                    float(query[b, h, q].double() @ key[b, g, k].double()) * scaling
+                    for k in range(key.shape[2])
+                ]
+                if softcap is not None:
+                    scores = [softcap * math.tanh(score / softcap) for score in scores]
+                weights = [math.exp(s) if seen[b, 0, q, k] else 0.0 for k, s in enumerate(scores)]
+                for k, weight in enumerate(weights):
+                    out[b, q, h] += weight / sum(weights) * value[b, g, k].double()
+    return out
+
+
+def tensors(queries: int, keys: int, heads: int, groups: int) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(queries + keys)
+    query = torch.randn(2, heads, queries, 4, generator=generator)
+    key, value = (torch.randn(2, groups, keys, 4, generator=generator) for _ in range(2))
+    seen = torch.rand(2, 1, queries, keys, generator=generator) < 0.6
+    seen[..., 0] = True
+    return query, key, value, seen
+
+
+@pytest.mark.parametrize("scaling", [None, 0.3])
+@pytest.mark.parametrize("softcap", [None, 1.5])
+@pytest.mark.parametrize(("heads", "groups"), [(4, 4), (6, 2), (4, 1)])
+def test_equals_the_reference(heads: int, groups: int, softcap: float | None, scaling: float | None) -> None:
+    query, key, value, seen = tensors(3, 7, heads, groups)
+    out, _ = attention(SimpleNamespace(), query, key, value, seen, scaling, softcap=softcap)
+    expected = reference(query, key, value, seen, 0.5 if scaling is None else scaling, softcap)
+    torch.testing.assert_close(out.double(), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("queries", [1, 2])
+def test_long_rows_take_another_way_to_the_same_result(queries: int) -> None:
+    query, key, value, seen = tensors(queries, MAX_WRITTEN_KEYS + 1, 2, 1)
+    out, _ = attention(SimpleNamespace(), query, key, value, seen, 0.4)
+    expected = reference(query, key, value, seen, 0.4, None)
+    torch.testing.assert_close(out.double(), expected, atol=1e-5, rtol=0)
+
+
+def test_an_additive_mask_is_added() -> None:
+    query, key, value, seen = tensors(2, 5, 2, 2)
+    additive = torch.zeros(seen.shape).masked_fill_(~seen, float("-inf"))
+    expected, _ = attention(SimpleNamespace(), query, key, value, seen, 0.5)
+    out, _ = attention(SimpleNamespace(), query, key, value, additive, 0.5)
+    torch.testing.assert_close(out, expected)
+
+
+def test_without_a_mask_it_is_causal() -> None:
+    query, key, value, _ = tensors(5, 5, 4, 2)
+    out, _ = attention(SimpleNamespace(), query, key, value, None, 0.5)
+    causal = torch.ones(5, 5).tril().bool().expand(2, 1, 5, 5)
+    torch.testing.assert_close(
+        out.double(), reference(query, key, value, causal, 0.5, None), atol=1e-5, rtol=0
+    )
+
+
+def test_sinks_are_refused() -> None:
+    query, key, value, seen = tensors(1, 2, 1, 1)
+    with pytest.raises(NotImplementedError, match="sinks"):
+        attention(SimpleNamespace(sinks=torch.zeros(1)), query, key, value, seen)
