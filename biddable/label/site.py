@@ -1,8 +1,9 @@
-"""The labeling site: people log in, get tasks from the queue and answer them; admins invite people and oversee the work.
+"""The labeling site: people log in and answer tasks from the queue; admins invite people and oversee them.
 
-How a page is added: a file in `views/` holds `router = guarded_router()` (for admins' pages `guarded_router(prefix="/admin")`) with its
-endpoints, whose parameters say who may come (`me: Member`, `me: Admin`) and what they need (`accounts: SiteAccounts`, `form: Form`). It is
-named in `ROUTERS` below. Its template is in `views/templates/`, begins with `{% extends "site.html" %}`, and gets a link in `site.html`.
+How a page is added: a file in `views/` holds `router = guarded_router()` (for admins' pages
+`guarded_router(prefix="/admin")`) with its endpoints, whose parameters say who may come (`me: Member`,
+`me: Admin`) and what they need (`accounts: SiteAccounts`, `form: Form`). It is named in `ROUTERS` below. Its
+template is in `views/templates/`, begins with `{% extends "site.html" %}`, and gets a link in `site.html`.
 Forms hold `{{ token() }}` and work without scripts. See `web/app.py`.
 """
 

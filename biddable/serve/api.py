@@ -1,6 +1,7 @@
 """The site that serves a run's policy: a chat page for people, the OpenAI protocol for programs.
 
-What is kept, with the users' consent, lies in the run's folder `turns`, from where `collect.served` brings it into the next round.
+What is kept, with the users' consent, lies in the run's folder `turns`, from where `collect.served` brings it
+into the next round.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ from biddable.web.app import create_app
 from biddable.web.settings import SiteSettings, is_http_url
 
 ONEDNN_KERNELS = "256"
-"""How many compiled matrix products torch caches on a CPU, one for each shape. Its default of 1024 fills up over hours, as lengths keep
-changing."""
+"""How many compiled matrix products torch caches on a CPU, one for each shape. Its default of 1024 fills up
+over hours, as lengths keep changing."""
 
 
 class Config(SiteSettings):
@@ -48,13 +49,15 @@ class Config(SiteSettings):
     reward: Input | None = None
     """The reward model that chooses among several answers, such as "learn.reward"; none: no choosing."""
     best_of: int = Field(default=1, ge=1, le=64)
-    """How many answers are sampled for each one returned, unless the request says; needs `reward`. More is better and slower; beyond a
-    few dozen the reward model's mistakes win (Gao et al. 2023)."""
+    """How many answers are sampled for each one returned, unless the request says; needs `reward`. More is
+    better and slower; beyond a few dozen the reward model's mistakes win (Gao et al. 2023)."""
     engine: str = "biddable"
-    """What computes: "biddable", our own engine; or the address of a server that speaks the OpenAI protocol and has the policies loaded, such
-    as vLLM at "http://localhost:8000". Its key, if it needs one, is read from the environment variable BIDDABLE_ENGINE_KEY."""
+    """What computes: "biddable", our own engine; or the address of a server that speaks the OpenAI protocol
+    and has the policies loaded, such as vLLM at "http://localhost:8000". Its key, if it needs one, is read
+    from the environment variable BIDDABLE_ENGINE_KEY."""
     engine_models: tuple[str, ...] = ()
-    """What that server calls the policies, in their order; none: the policies' own names, or the only model that it has."""
+    """What that server calls the policies, in their order; none: the policies' own names, or the only model
+    that it has."""
     slots: int = Field(default=16, ge=1)
     """Answers that each policy generates at once; further ones wait."""
     queue: int = Field(default=64, ge=1)
@@ -72,13 +75,16 @@ class Config(SiteSettings):
     requests_per_minute: int = Field(default=120, ge=1)
     """How many requests a minute one key, or one visitor's address, may send."""
     access: Literal["key", "open"] = "key"
-    """Who may send requests: "key", whoever has a key (`biddable serve.keys FILE add NAME`); or "open", whoever reaches the port."""
+    """Who may send requests: "key", whoever has a key (`biddable serve.keys FILE add NAME`); or "open",
+    whoever reaches the port."""
     page: bool = True
     """Whether there is a chat page beside the API."""
     side_by_side: float = Field(default=0.0, ge=0, le=1)
-    """Share of the questions on the page that are answered twice, blind and side by side: by two policies, or twice by the only one."""
+    """Share of the questions on the page that are answered twice, blind and side by side: by two policies, or
+    twice by the only one."""
     keep: bool = True
-    """Whether turns of users who agree to it are kept for the next round. Nothing of anybody else is ever kept."""
+    """Whether turns of users who agree to it are kept for the next round. Nothing of anybody else is ever
+    kept."""
     port: int = Field(default=8200, ge=1, le=65535)
     """The port it listens on."""
     grace: int = Field(default=30, ge=0)
@@ -97,7 +103,8 @@ Close = Callable[[], Awaitable[None]]
 
 
 def model_names(policies: tuple[Path, ...]) -> list[str]:
-    """What the models are called: by their stage, and by their run as well where two stages have the same name."""
+    """What the models are called: by their stage, and by their run as well where two stages have the same
+    name."""
     stages = [path.resolve().name for path in policies]
     return [
         stage if stages.count(stage) == 1 else f"{path.resolve().parent.name}/{stage}"
@@ -106,7 +113,8 @@ def model_names(policies: tuple[Path, ...]) -> list[str]:
 
 
 def load_models(cfg: Config) -> tuple[dict[str, ServedModel], Close]:
-    """The served models by name, and how to stop them. Raises UserError for policies that do not load and for an engine out of reach."""
+    """The served models by name, and how to stop them. Raises UserError for policies that do not load and for
+    an engine out of reach."""
     names = model_names(cfg.policies)
     _check_models(cfg, names)
     answerers = [Answerer(folder=str(path), content=content_hash(path)) for path in cfg.policies]
@@ -213,7 +221,8 @@ def serve(cfg: Config, context: StageContext) -> None:
             )
         models, close = load_models(cfg)
         app = application(cfg, context.folder.parent, models, store)
-        # The models stay for good: taken out of the garbage collector's sight, they do not slow down its rounds.
+        # The models stay for good: taken out of the garbage collector's sight, they do not slow down its
+        # rounds.
         gc.collect()
         gc.freeze()
         _raise_file_limit()
@@ -240,7 +249,8 @@ def _run_server(cfg: Config, app: ASGIApp, close: Close) -> None:
         finally:
             await close()
 
-    # uvicorn handles these signals while it serves, and raises them again when it is done: then nothing is left to stop.
+    # uvicorn handles these signals while it serves, and raises them again when it is done: then nothing is
+    # left to stop.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     asyncio.run(run())

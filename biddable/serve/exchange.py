@@ -1,4 +1,5 @@
-"""One request being answered, whichever API or page it came by: its stream of pieces, the answers so far, and keeping them."""
+"""One request being answered, whichever API or page it came by: its stream of pieces, the answers so far, and
+keeping them."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ class Completion:
 
 
 class Exchange:
-    """One request being answered. `open` it, read its `pieces` or `collect` them, `record` what has ended, and `close` it in any case."""
+    """One request being answered. `open` it, read its `pieces` or `collect` them, `record` what has ended,
+    and `close` it in any case."""
 
     def __init__(
         self,
@@ -95,7 +97,8 @@ class Exchange:
         return [self.completions[number] for number in sorted(self.completions)]
 
     async def record(self, number: int) -> str | None:
-        """Keep a finished answer as a turn if its user agreed to that. Returns the turn's id once it is on disk; None: not kept."""
+        """Keep a finished answer as a turn if its user agreed to that. Returns the turn's id once it is on
+        disk; None: not kept."""
         recorder, completion, turn = self.server.recorder, self.completions[number], f"{self.id}-{number}"
         if recorder is None or self._stream is None:
             return None
@@ -107,7 +110,8 @@ class Exchange:
             score=completion.score,
         )
         request = self.request
-        # The stream knows what the request left open: the seed that was drawn, the length that there was room for.
+        # The stream knows what the request left open: the seed that was drawn, the length that there was room
+        # for.
         sampling = Sampling(
             temperature=request.temperature,
             top_p=request.top_p,

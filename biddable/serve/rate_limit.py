@@ -7,10 +7,11 @@ from collections import OrderedDict
 
 
 class RateLimiter:
-    """Token buckets: each caller's bucket holds `per_minute` requests at most and refills evenly, `per_minute` / 60 a second.
+    """Token buckets: each caller's bucket holds `per_minute` requests at most and refills evenly,
+    `per_minute` / 60 a second.
 
-    Only the `max_callers` most recent callers are remembered. A bucket that is dropped would mostly have been full again: a forgotten
-    caller starts with a full one.
+    Only the `max_callers` most recent callers are remembered. A bucket that is dropped would mostly have been
+    full again: a forgotten caller starts with a full one.
     """
 
     def __init__(self, per_minute: int, max_callers: int = 10_000) -> None:
@@ -18,7 +19,8 @@ class RateLimiter:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # caller: (requests left, when)
 
     def take(self, caller: str, now: float | None = None) -> float:
-        """Count a request. Returns the seconds to wait before asking again; 0 when this request may go ahead."""
+        """Count a request. Returns the seconds to wait before asking again; 0 when this request may go
+        ahead."""
         now = time.monotonic() if now is None else now
         capacity = float(self.per_minute)
         requests_left, updated_at = self._buckets.pop(caller, (capacity, now))

@@ -1,5 +1,5 @@
-"""Keeping what people ask: nothing without their consent. With it each answer becomes a turn in the run's folder `turns`, and is on disk
-before the client hears that it is kept."""
+"""Keeping what people ask: nothing without their consent. With it each answer becomes a turn in the run's
+folder `turns`, and is on disk before the client hears that it is kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ API_CONSENT = (
 
 @dataclass(frozen=True)
 class Requester:
-    """Whose request it is: the pseudonym that records carry, and the version of the consent text that they agreed to, if they did."""
+    """Whose request it is: the pseudonym that records carry, and the version of the consent text that they
+    agreed to, if they did."""
 
     user: str
     consent: str | None
@@ -34,8 +35,8 @@ class Requester:
 
 @dataclass(frozen=True)
 class TurnRecorder:
-    """Writes turns and feedback into `folder`. Without `secret` nobody can work out a pseudonym from what a program calls its users, or
-    make a handle for another's turn."""
+    """Writes turns and feedback into `folder`. Without `secret` nobody can work out a pseudonym from what a
+    program calls its users, or make a handle for another's turn."""
 
     folder: Path
     secret: bytes
@@ -49,7 +50,8 @@ class TurnRecorder:
         return hmac.new(self.secret, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
     def handle(self, turn: str, user: str) -> str:
-        """What a browser gets to refer to one of its turns. Nobody else can make one, so nobody can rate another user's turn."""
+        """What a browser gets to refer to one of its turns. Nobody else can make one, so nobody can rate
+        another user's turn."""
         return f"{turn}.{self._sign('turn', turn, user)[:32]}"
 
     def turn_of(self, handle: str, user: str) -> str | None:
@@ -68,7 +70,8 @@ class TurnRecorder:
         policy: Policy,
         sampling: Sampling,
     ) -> bool:
-        """Keep an answer if its user agreed, and if it answers a user: the dialogue ends with a user's message. True: it is on disk."""
+        """Keep an answer if its user agreed, and if it answers a user: the dialogue ends with a user's
+        message. True: it is on disk."""
         if requester.consent is None or not messages or messages[-1].role != "user":
             return False
         row = Turn(

@@ -40,33 +40,33 @@ class LeaseExpired(UserError):
 
 def lease_next(
     connection: sa.Connection,
-    task_set: str,
+    name: str,
     person: str,
     now: float,
     seconds: float,
     chance: Callable[[], float],
 ) -> Lease | None:
-    """The next task for a person; None when nothing is left for them, or there is no such set.
+    """The next task of a set for a person; None when there is no such set, or nothing is left in it for them.
 
     The task of a live lease comes again, for `seconds` from now. Otherwise a gold task comes when `chance()`,
     uniform in [0, 1), is below the set's share of gold; otherwise a free task of the set. Raises UserError
     when the set is not for this person.
     """
-    wanted_set = _task_set_for(connection, task_set, person)
-    if wanted_set is None:
+    task_set = _task_set_for(connection, name, person)
+    if task_set is None:
         return None
     expires_at = now + seconds
-    if lease := _renew_live_lease(connection, wanted_set, person, now, expires_at):
+    if lease := _renew_live_lease(connection, task_set, person, now, expires_at):
         return lease
     if (
-        wanted_set.gold is not None
-        and chance() < wanted_set.gold_share
-        and (lease := _lease_for_everybody(connection, wanted_set.gold, person, expires_at))
+        task_set.gold is not None
+        and chance() < task_set.gold_share
+        and (lease := _lease_for_everybody(connection, task_set.gold, person, expires_at))
     ):
         return lease
-    if wanted_set.everybody:
-        return _lease_for_everybody(connection, task_set, person, expires_at)
-    return _lease_free(connection, task_set, person, now, expires_at)
+    if task_set.everybody:
+        return _lease_for_everybody(connection, name, person, expires_at)
+    return _lease_free(connection, name, person, now, expires_at)
 
 
 def extend_lease(connection: sa.Connection, task: str, person: str, expires_at: float) -> bool:
@@ -126,8 +126,8 @@ def _renew_live_lease(
 ) -> Lease | None:
     """The person's live lease in this set or its gold, its time begun anew."""
     names = [task_set.name] if task_set.gold is None else [task_set.name, task_set.gold]
-    mine = (leases.c.person == person) & leases.c.task_set.in_(names) & leases.c.label.is_(None)
-    renewed = sa.update(leases).where(mine, leases.c.until > now).values(until=expires_at)
+    of_person = (leases.c.person == person) & leases.c.task_set.in_(names) & leases.c.label.is_(None)
+    renewed = sa.update(leases).where(of_person, leases.c.until > now).values(until=expires_at)
     row = connection.execute(renewed.returning(leases.c.task)).first()
     return None if row is None else Lease(row.task, expires_at)
 
@@ -166,8 +166,8 @@ def _lease_for_everybody(
 ) -> Lease | None:
     """A place at a task for everybody: the person's own that expired, else a new one at the first task they
     have not had."""
-    mine = (leases.c.person == person) & (leases.c.task_set == task_set) & leases.c.label.is_(None)
-    expired = sa.select(sa.func.min(leases.c.id)).where(mine, ~_skipped(leases.c.task, person))
+    of_person = (leases.c.person == person) & (leases.c.task_set == task_set) & leases.c.label.is_(None)
+    expired = sa.select(sa.func.min(leases.c.id)).where(of_person, ~_skipped(leases.c.task, person))
     renewed = sa.update(leases).where(leases.c.id == expired.scalar_subquery()).values(until=expires_at)
     if row := connection.execute(renewed.returning(leases.c.task)).first():
         return Lease(row.task, expires_at)
@@ -187,14 +187,14 @@ def _skipped(task: sa.ColumnElement[str], person: str) -> sa.ColumnElement[bool]
     return sa.exists().where(skips.c.task == task, skips.c.person == person)
 
 
-def fit_leases(connection: sa.Connection, task_set: str, wanted: Sequence[Task], now: float) -> None:
-    """Give every wanted task as many rows as people shall answer it, and delete free rows beyond that.
+def fit_leases(connection: sa.Connection, task_set: str, members: Sequence[Task], now: float) -> None:
+    """Give every task of a set as many rows as people shall answer it, and delete free rows beyond that.
 
     Answered rows and live leases always stay, even where that leaves a task with more than its overlap.
     """
     query = sa.select(leases).where(leases.c.task_set == task_set).order_by(leases.c.id)
     rows = connection.execute(query).all()
-    missing = {task.id: task.overlap for task in wanted}
+    missing = {task.id: task.overlap for task in members}
     surplus = []
     # answered rows and live leases first: what is left of the overlap goes to free rows, in their order
     for row in sorted(rows, key=lambda row: row.label is None and row.until <= now):
@@ -208,7 +208,7 @@ def fit_leases(connection: sa.Connection, task_set: str, wanted: Sequence[Task],
         numbers.setdefault(row.task, set()).add(int(row.id.rsplit("/", 1)[1]))
     new = [
         {"id": f"{task.id}/{number}", "task": task.id, "task_set": task_set, "priority": task.priority}
-        for task in wanted
+        for task in members
         for number in islice(_unused(numbers.get(task.id, set())), max(0, missing[task.id]))
     ]
     if new:

@@ -117,8 +117,8 @@ class Store:
         self.write(step)
         return version
 
-    def put_tasks(self, task_set: TaskSet, wanted: Sequence[Task]) -> None:
-        """Make a set ask exactly these tasks. Tasks and labels already there stay; adding twice adds nothing.
+    def put_tasks(self, task_set: TaskSet, members: Sequence[Task]) -> None:
+        """Make a set consist of exactly these tasks. Stored tasks and labels stay; adding twice adds nothing.
 
         A task with a larger overlap than before gets more places. Where a task is no longer wanted, or wanted
         by fewer people, places that nobody works at are removed.
@@ -137,16 +137,16 @@ class Store:
                 "simulated": task_set.simulated,
                 "created": now,
             }
-            new = [{**vars(task), **shared} for task in wanted if task.id not in overlaps]
+            new = [{**vars(task), **shared} for task in members if task.id not in overlaps]
             if new:
                 connection.execute(sa.insert(tasks), new)
-            for task in wanted:
+            for task in members:
                 if overlaps.get(task.id, task.overlap) != task.overlap:
                     changed = sa.update(tasks).where(tasks.c.id == task.id).values(overlap=task.overlap)
                     connection.execute(changed)
             upsert_task_set(connection, task_set, now)
             if not task_set.everybody:
-                fit_leases(connection, task_set.name, wanted, now)
+                fit_leases(connection, task_set.name, members, now)
 
         self.write(step)
 

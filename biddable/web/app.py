@@ -1,7 +1,7 @@
 """An empty site: safe headers, limits on request bodies, static files, templates, and errors in plain words.
 
-A site is `create_app(...)` with routers made by `forms.guarded_router()`, which refuse a form without its token. The type of a
-parameter says who may come, and what an endpoint needs:
+A site is `create_app(...)` with routers made by `forms.guarded_router()`, which refuse a form without its
+token. The type of a parameter says who may come, and what an endpoint needs:
 
     router = guarded_router()
 
@@ -14,9 +14,9 @@ parameter says who may come, and what an endpoint needs:
         ...
         return redirect("/hello")
 
-`Member`, `Admin` and `Visit` are in `sessions.py`, `Form` in `forms.py`, `render` and `redirect` in `pages.py`. No page has inline
-scripts or styles: the Content-Security-Policy forbids them. Scripts are ES modules in the site's `static/`, and forms work without
-them. Every form holds `{{ token() }}`.
+`Member`, `Admin` and `Visit` are in `sessions.py`, `Form` in `forms.py`, `render` and `redirect` in
+`pages.py`. No page has inline scripts or styles: the Content-Security-Policy forbids them. Scripts are ES
+modules in the site's `static/`, and forms work without them. Every form holds `{{ token() }}`.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ def create_app(
     https: bool = False,
     body_limits: dict[str, int] | None = None,
 ) -> FastAPI:
-    """A site without routes. `folder` holds its `templates/` and `static/`; those beside this file are shared by all sites.
+    """A site without routes. `folder` holds its `templates/` and `static/`; those beside this file are shared
+    by all sites.
 
-    `https`: browsers reach the site over https, so its cookies may insist on it. `body_limits` maps prefixes of paths to the largest
-    request body in bytes, where it is not MAX_BODY_BYTES.
+    `https`: browsers reach the site over https, so its cookies may insist on it. `body_limits` maps prefixes
+    of paths to the largest request body in bytes, where it is not MAX_BODY_BYTES.
     """
     site = FastAPI(
         title=title, docs_url=None, redoc_url=None, openapi_url=None, default_response_class=HTMLResponse

@@ -29,7 +29,8 @@ MESSAGES = {
 def error_page(
     request: Request, status: int, lines: list[str], headers: dict[str, str] | None = None
 ) -> Response:
-    """An error as a page, or as JSON where the request accepts that. No `lines`: the status's own sentence."""
+    """An error as a page, or as JSON where the request accepts that. No `lines`: the status's own
+    sentence."""
     heading, sentence = MESSAGES.get(status, MESSAGES[400])
     lines = lines or [sentence]
     if "application/json" in request.headers.get("accept", ""):
@@ -40,7 +41,8 @@ def error_page(
 
 
 async def handle_error(request: Request, error: Exception) -> Response:
-    """The response to what an endpoint may raise: an HTTPException, a UserError, or a form with missing fields."""
+    """The response to what an endpoint may raise: an HTTPException, a UserError, or a form with missing
+    fields."""
     if isinstance(error, UserError):
         status = 429 if isinstance(error, TooManyAttempts) else 400
         return await run_in_threadpool(error_page, request, status, error.lines)
@@ -49,6 +51,7 @@ async def handle_error(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if 300 <= error.status_code < 400:
         return Response(status_code=error.status_code, headers=headers)
-    # Starlette fills in the status's phrase ("Not Found") where an endpoint gave no sentence: ours is plainer.
+    # Starlette fills in the status's phrase ("Not Found") where an endpoint gave no sentence: ours is
+    # plainer.
     lines = [] if error.detail == HTTPStatus(error.status_code).phrase else [error.detail]
     return await run_in_threadpool(error_page, request, error.status_code, lines, headers)

@@ -24,20 +24,24 @@ Form = Annotated[FormData, Depends(_read_form)]
 
 
 def form_token(request: Request, visitor: Visitor) -> str:
-    """The token that a form must send along. It belongs to this browser's cookie: one made for another session is refused."""
+    """The token that a form must send along. It belongs to this browser's cookie: one made for another
+    session is refused."""
     return hmac.new(request.app.state.secret, b"form " + visitor.token.encode(), hashlib.sha256).hexdigest()
 
 
 async def check_form_token(request: Request, visitor: Visit) -> None:
-    """Refuse, with status 403, what another site made the browser send: a change needs the token that only our own pages hold.
+    """Refuse, with status 403, what another site made the browser send: a change needs the token that only
+    our own pages hold.
 
-    Scripts send it as the header X-Form-Token. Browsers that say which site a request comes from (Sec-Fetch-Site) are believed as well.
+    Scripts send it as the header X-Form-Token. Browsers that say which site a request comes from
+    (Sec-Fetch-Site) are believed as well.
     """
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return
     token = request.headers.get("x-form-token") or str((await _read_form(request)).get("token", ""))
     cross_site = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
-    # compare_digest takes as long for a nearly right token as for any other: it cannot be guessed byte by byte.
+    # compare_digest takes as long for a nearly right token as for any other: it cannot be guessed byte by
+    # byte.
     matches = hmac.compare_digest(token.encode(), form_token(request, visitor).encode())
     if visitor.is_new or cross_site or not matches:
         raise HTTPException(
@@ -47,5 +51,6 @@ async def check_form_token(request: Request, visitor: Visit) -> None:
 
 
 def guarded_router(prefix: str = "") -> APIRouter:
-    """A router whose endpoints refuse forged requests (`check_form_token`). Every router of a site is made here."""
+    """A router whose endpoints refuse forged requests (`check_form_token`). Every router of a site is made
+    here."""
     return APIRouter(prefix=prefix, dependencies=[Depends(check_form_token)])

@@ -1,4 +1,5 @@
-"""Around every request of a site: security headers on each response, and a limit on the size of request bodies."""
+"""Around every request of a site: security headers on each response, and a limit on the size of request
+bodies."""
 
 from __future__ import annotations
 
@@ -30,8 +31,8 @@ log = logging.getLogger("biddable.web")
 
 
 class SecurityHeaders:
-    """Puts the security headers on every response, also on the page for a bug. Browsers cache no page, but keep static files, whose
-    addresses hold their hash, for a year."""
+    """Puts the security headers on every response, also on the page for a bug. Browsers cache no page, but
+    keep static files, whose addresses hold their hash, for a year."""
 
     def __init__(self, app: ASGIApp, https: bool) -> None:
         self.app = app
@@ -66,7 +67,8 @@ class SecurityHeaders:
 
 
 class BodyLimit:
-    """Answers 413 to a body that is too large, before anything holds it in memory: by its declared length, or else while it arrives.
+    """Answers 413 to a body that is too large, before anything holds it in memory: by its declared length, or
+    else while it arrives.
 
     `path_limits` maps prefixes of paths to limits of their own, in bytes.
     """

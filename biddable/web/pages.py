@@ -20,8 +20,9 @@ HERE = Path(__file__).parent
 
 
 def render(request: Request, template: str, status: int = 200, /, **context: Any) -> Response:
-    """A page. Besides `context`, templates know `me` (the account or none), `site`, `path`, `theme`, `keys` (whether single keys do
-    something), `form_token`, `token()` (the hidden field of a form) and `static(FILE)`."""
+    """A page. Besides `context`, templates know `me` (the account or none), `site`, `path`, `theme`, `keys`
+    (whether single keys do something), `form_token`, `token()` (the hidden field of a form) and
+    `static(FILE)`."""
     visitor = current_visitor(request)
     token = form_token(request, visitor)
     field = Markup('<input type="hidden" name="token" value="{}">').format(token)
@@ -48,7 +49,8 @@ def redirect(path: str) -> Response:
 
 
 def load_templates(folder: Path) -> jinja2.Environment:
-    """The templates of `folder` and those that all sites share. An unknown name in a template is an error, every value is escaped."""
+    """The templates of `folder` and those that all sites share. An unknown name in a template is an error,
+    every value is escaped."""
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder / "templates", HERE / "templates"]),
         autoescape=True,

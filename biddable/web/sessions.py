@@ -1,4 +1,5 @@
-"""Who sends a request: the session cookie, the account it is logged in with, and the parameters of endpoints that require one.
+"""Who sends a request: the session cookie, the account it is logged in with, and the parameters of endpoints
+that require one.
 
 Sessions themselves are rows of the store: there a login starts one, and `revoke_sessions` ends them.
 """
@@ -28,7 +29,8 @@ class Visitor:
 
 
 def current_visitor(request: Request) -> Visitor:
-    """Who sends this request. A cookie without our signature counts as none. Read from the store once a request."""
+    """Who sends this request. A cookie without our signature counts as none. Read from the store once a
+    request."""
     visitor = getattr(request.state, "visitor", None)
     if visitor is None:
         visitor = request.state.visitor = _read_cookie(request)
@@ -81,7 +83,8 @@ SiteAccounts = Annotated[Accounts, Depends(_site_accounts)]
 def set_session_cookie(
     request: Request, response: Response, token: str, seconds: float | None = SESSION_SECONDS
 ) -> None:
-    """Give the browser its cookie: signed, out of reach of scripts (HttpOnly), and not sent with another site's forms (SameSite=Lax).
+    """Give the browser its cookie: signed, out of reach of scripts (HttpOnly), and not sent with another
+    site's forms (SameSite=Lax).
 
     `seconds`: how long the browser keeps it; None: until it is closed.
     """
@@ -103,7 +106,8 @@ def delete_session_cookie(request: Request, response: Response) -> None:
 
 
 def client_address(request: Request) -> str:
-    """The address a request comes from. Behind a trusted proxy, uvicorn has already put the client's own address here."""
+    """The address a request comes from. Behind a trusted proxy, uvicorn has already put the client's own
+    address here."""
     return request.client.host if request.client else "unknown"
 
 

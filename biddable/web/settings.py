@@ -17,12 +17,14 @@ class SiteSettings(Settings):
     title: str = Field(default="biddable", min_length=1)
     """What the site calls itself."""
     host: str = "127.0.0.1"
-    """The network interface it listens on: 127.0.0.1 is reached from this machine only; 0.0.0.0 from everywhere."""
+    """The network interface it listens on: 127.0.0.1 is reached from this machine only; 0.0.0.0 from
+    everywhere."""
     port: int = Field(default=8000, ge=1, le=65535)
     """The port it listens on."""
     address: str | None = None
-    """How browsers reach it, e.g. "https://label.example.org"; none: by host and port. With https a proxy in front does the encryption:
-    cookies are then sent over https only, and the client's address is taken from the proxy's X-Forwarded-For."""
+    """How browsers reach it, e.g. "https://label.example.org"; none: by host and port. With https a proxy in
+    front does the encryption: cookies are then sent over https only, and the client's address is taken from
+    the proxy's X-Forwarded-For."""
     proxies: str = "127.0.0.1"
     """Addresses of the proxies that are trusted to name a client's address, separated by commas."""
     store: str | None = None

@@ -1,4 +1,5 @@
-"""Connections with timeouts: nobody holds one by being slow, whether on purpose or because the network is gone.
+"""Connections with timeouts: nobody holds one by being slow, whether on purpose or because the network is
+gone.
 
 uvicorn by itself waits forever for the rest of a request, and for a client that has stopped reading.
 """
@@ -18,10 +19,11 @@ REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection with one timer, for whatever the client has to do next: send the rest of its request, or read.
+    """uvicorn's connection with one timer, for whatever the client has to do next: send the rest of its
+    request, or read.
 
-    For `uvicorn.Config(http=Connection)`. The timer starts when the connection opens, stops while we compute a response, and starts
-    again when uvicorn's write buffer is full or the connection is to close.
+    For `uvicorn.Config(http=Connection)`. The timer starts when the connection opens, stops while we compute
+    a response, and starts again when uvicorn's write buffer is full or the connection is to close.
     """
 
     _timer: asyncio.TimerHandle | None = None

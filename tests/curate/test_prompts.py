@@ -5,13 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from biddable.curate import comparisons
 from biddable.curate import prompts as stage
 from biddable.curate.personal_data import masking
-from biddable.curate.prompts import parallel
+from biddable.curate.prompts import page, parallel
 from biddable.curate.prompts.dedup import Dropped
 from biddable.run import jsonl
 from biddable.run.config import UserError
@@ -303,3 +306,26 @@ def test_real_prompts_of_real_users(tmp_path: Path) -> None:
         "prompts-1374",
     }  # twice in the source
     assert out.summary["dropped_user_cap"] > 20  # one user wrote 82
+
+
+def test_languages_are_counted_with_the_prompts_they_belong_to() -> None:
+    scanned = parallel.Scanned(
+        ids=["a", "b", "c"], users=["u", "u", "v"], use_cases=[None] * 3, characters=[5] * 3,
+        languages=[None, "de", "en"],
+    )  # fmt: skip
+    plots = page.draw_plots(scanned, Counter(), {0: "train", 2: "test"}, {})
+    _, svg, _ = next(plot for plot in plots if plot and plot[0] == "Languages")
+    widths = [float(width) for width in re.findall(r'width="([\d.]+)" height="13"', str(svg))]
+    full = page.WIDTH - page.LEFT - page.RIGHT
+    assert widths == [full, 0, full, full]  # de: one prompt, dropped; en: one, which stays
+
+
+@pytest.mark.parametrize("names", [("personal", "personal_kinds"), ("personal_data", "personal_data_kinds")])
+def test_what_an_earlier_version_masked_is_read_from_its_folder(
+    names: tuple[str, str], tmp_path: Path
+) -> None:
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(json.dumps({"settings": {names[0]: "mask", names[1]: ["email", "ip"]}}))
+    assert comparisons.masked_kinds(tmp_path) == ("email", "ip")
+    manifest.write_text(json.dumps({"settings": {names[0]: "keep", names[1]: ["email"]}}))
+    assert comparisons.masked_kinds(tmp_path) == ()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from biddable.measure import judge, winrate
+from biddable.measure import judge, statistics, winrate
 from biddable.measure.judge import bias, endpoint
 from biddable.run import jsonl
 from biddable.run.config import UserError
@@ -250,3 +250,132 @@ def test_refusals(tmp_path: Path, serve: Callable[[Say], Server]) -> None:
         ask(tmp_path, server, TEXTS, people=tmp_path)
     assert len(server.asked) == asked  # nothing was paid for
     assert bias.agreement([], [], 200, 1) == {"agreement_with_people": None, "people_with_each_other": None}
+
+
+def judged_pair(
+    forwards: str | None, backwards: str | None, first: str = "a b", second: str = "c"
+) -> bias.JudgedPair:
+    prompt = Prompt(
+        id=f"{forwards}{backwards}{first}", messages=(Message(role="user", content="?"),), user="u"
+    )
+    return bias.JudgedPair(
+        prompt, Answer(text=first, model="m"), Answer(text=second, model="n"), forwards, backwards
+    )
+
+
+@pytest.mark.parametrize(
+    ("forwards", "backwards", "outcome"),
+    [
+        ("A", "B", 1.0),  # the first answer both times
+        ("B", "A", 0.0),
+        ("C", "C", 0.5),
+        ("A", "A", 0.5),  # whichever was shown first: a tie
+        ("B", "B", 0.5),
+        ("A", "C", 0.5),
+        ("A", None, None),
+        (None, "A", None),
+    ],
+)
+def test_two_orders_make_one_outcome(
+    forwards: str | None, backwards: str | None, outcome: float | None
+) -> None:
+    assert judged_pair(forwards, backwards).outcome == outcome
+
+
+def test_order_and_length_effects_by_hand() -> None:
+    """Three pairs with verdicts: twice consistent; first shown preferred in A, not B, A, A of six with C a half: (1 + 0 + 1 + 1 + 1/2 + 1/2) / 6."""
+    pairs = [judged_pair("A", "B"), judged_pair("A", "A"), judged_pair("C", "C"), judged_pair("A", None)]
+    effects = bias.order_and_length_effects(pairs, 200, 1)
+    assert (effects["pairs"], effects["without_verdict"]) == (4, 1)
+    assert effects["consistent"] == pytest.approx(2 / 3)
+    assert effects["first_preferred"] == pytest.approx(4 / 6)
+    assert effects["longer_preferred"] == 1.0  # one pair is no tie, and its longer answer won
+    shorter = [judged_pair("B", "A"), judged_pair("A", "B", "a", "b")]  # of equal length: says nothing
+    assert bias.order_and_length_effects(shorter, 200, 1)["longer_preferred"] == 0.0
+
+
+def test_verdicts_go_to_the_pair_that_was_asked(tmp_path: Path, serve: Callable[[Say], Server]) -> None:
+    """Models in the order of their names (ppo, sft), forwards before backwards; the winner has rank 1."""
+    ask(tmp_path, serve(longer_wins), TEXTS[:2])
+    lines = [json.loads(line) for line in (tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()]
+    assert [(row["first"], row["second"], row["choice"]) for row in lines] == [
+        ("learn.ppo", "learn.sft", "A"),
+        ("learn.sft", "learn.ppo", "B"),
+        ("learn.ppo", "learn.sft", "B"),
+        ("learn.sft", "learn.ppo", "A"),
+    ]
+    rows = jsonl.read(tmp_path / "out" / "comparisons.jsonl", Comparison)
+    assert [(row.answers[0].model, row.ranks) for row in rows] == [
+        ("learn.ppo", (1, 2)),
+        ("learn.ppo", (2, 1)),
+    ]
+
+
+def test_limit_and_baseline(tmp_path: Path, serve: Callable[[Say], Server]) -> None:
+    server = serve(longer_wins)
+    assert ask(tmp_path, server, TEXTS, limit=2)["comparisons"] == 2 and len(server.asked) == 4
+    prompt = Prompt(id="p", messages=(Message(role="user", content="?"),), user="u")
+    answers = tuple(Answer(text=model, model=model) for model in ("c", "a", "b", "a"))
+    row = Replies(prompt=prompt, answers=answers)
+    models = [(first.model, second.model) for _, first, second in judge.pairs_of([row], "b")]
+    assert models == [("a", "b"), ("a", "b"), ("b", "c")]
+    assert len(list(judge.pairs_of([row], None))) == 5  # six pairs of four answers, less the two by `a`
+
+
+def test_texts_in_another_order_are_the_same_pair() -> None:
+    """A ranking of (b, a, c) as 1, 2, 2: keyed by the texts in alphabetical order."""
+    prompt = Prompt(id="p", messages=(Message(role="user", content="?"),), user="u")
+    answers = tuple(Answer(text=text, model="m") for text in ("b", "a", "c"))
+    fields: dict[str, Any] = {"labeler": "w", "panel": "held_out", "simulated": False, "guideline": "g"}
+    row = Comparison(id="1", prompt=prompt, answers=answers, ranks=(1, 2, 2), **fields)
+    assert bias.outcomes(row) == {("p", "a", "b"): 0.0, ("p", "b", "c"): 1.0, ("p", "a", "c"): 0.5}
+
+
+def test_people_who_tie_say_nothing_about_agreement() -> None:
+    """The judge prefers a. w1 agrees, w2 does not, w3 ties: 1 of 2; of the pairs of people only w1 and w2 both decide."""
+    prompt = Prompt(id="p", messages=(Message(role="user", content="?"),), user="u")
+    answers = tuple(Answer(text=text, model=text) for text in ("a", "b"))
+    fields: dict[str, Any] = {"panel": "held_out", "simulated": False, "guideline": "g"}
+
+    def row(labeler: str, *ranks: int) -> Comparison:
+        return Comparison(id=labeler, prompt=prompt, answers=answers, ranks=ranks, labeler=labeler, **fields)
+
+    people = [row("w1", 1, 2), row("w2", 2, 1), row("w3", 1, 1)]
+    agreement = bias.agreement([row("judge", 1, 2)], people, 200, 1)
+    assert (agreement["agreement_with_people"], agreement["agreement_verdicts"]) == (0.5, 2)
+    assert agreement["people_with_each_other"] == 0.0
+    tied = bias.agreement([row("judge", 1, 1)], people, 200, 1)
+    assert tied["agreement_with_people"] is None and tied["people_with_each_other"] == 0.0
+
+
+def test_agreement_between_people_is_clustered_by_both() -> None:
+    """Three people on two prompts: each pair of people counts once under either name, so that what one of them does differently is one cluster."""
+    fields: dict[str, Any] = {"panel": "held_out", "simulated": False, "guideline": "g"}
+    answers = tuple(Answer(text=text, model=text) for text in ("a", "b"))
+    ranks = {
+        ("p", "w1"): (1, 2),
+        ("p", "w2"): (1, 2),
+        ("p", "w3"): (2, 1),
+        ("q", "w1"): (1, 2),
+        ("q", "w3"): (1, 2),
+    }
+    people = [
+        Comparison(
+            id=f"{p}{w}",
+            prompt=Prompt(id=p, messages=(Message(role="user", content="?"),), user="u"),
+            answers=answers,
+            ranks=rank,
+            labeler=w,
+            **fields,
+        )
+        for (p, w), rank in ranks.items()
+    ]
+    found = bias.agreement([people[0], people[3]], people, 200, 1)
+    same = [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]  # p: w1 w2, w1 w3, w2 w3; q: w1 w3
+    names = ["w1", "w2", "w1", "w3", "w2", "w3", "w1", "w3"]
+    rate = statistics.win_rate(same, ["p"] * 6 + ["q"] * 2, names, 200, 1)
+    assert found["people_with_each_other"] == rate.value == 0.5
+    assert (found["people_with_each_other_low"], found["people_with_each_other_high"]) == (
+        rate.low,
+        rate.high,
+    )

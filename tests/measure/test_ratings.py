@@ -93,3 +93,38 @@ def test_refusals(tmp_path: Path) -> None:
         measure(tmp_path, ROWS, panel="training")
     with pytest.raises(UserError, match="baseline = gpt: no answer is by that model"):
         measure(tmp_path, ROWS, baseline="gpt")
+
+
+def test_means_and_differences_keep_the_people_apart(tmp_path: Path) -> None:
+    """Two people on six prompts, one always 2 points higher: intervals with one degree of freedom, cut where the scale ends."""
+    rows = [
+        rating(i, f"w{j}", model, 3 + 2 * j + (model == "learn.ppo"))
+        for i in range(6)
+        for j in range(2)
+        for model in ("learn.sft", "learn.ppo")
+    ]
+    found = measure(tmp_path, rows, baseline="sft")
+    assert (found["overall_sft"], found["overall_ppo"]) == (4.0, 5.0)
+    # t of one degree is 12.7, the standard error about 1: beyond both ends of the scale
+    assert (found["overall_sft_low"], found["overall_sft_high"]) == (1.0, 7.0)
+    # always +1 of at most 6 on six prompts: up to 1 - 0.025^(1/6) of them may be at the other end
+    share = 1 - 0.025 ** (1 / 6)
+    assert found["overall_ppo_minus_sft"] == 1.0
+    assert found["overall_ppo_minus_sft_low"] == pytest.approx(1 - 7 * share)
+    assert found["overall_ppo_minus_sft_high"] == pytest.approx(1 + 5 * share)
+    assert found["overall_ppo_minus_sft_p"] == pytest.approx(0.5**5)
+
+
+def test_a_panel_alone(tmp_path: Path) -> None:
+    rows = [ROWS[0], ROWS[2].model_copy(update={"panel": "training"})]
+    assert measure(tmp_path, rows)["overall_sft"] == 3.0
+    assert measure(tmp_path, rows, panel="training")["overall_sft"] == 4.0
+    assert measure(tmp_path, rows, panel="held_out")["overall_sft"] == 2.0
+
+
+def test_shares_of_one_persons_answers_are_clustered(tmp_path: Path) -> None:
+    """Three people on eight prompts; one says yes everywhere, two never: a third, and an interval of three opinions."""
+    rows = [rating(i, f"w{j}", "learn.sft", 4, hallucination=j == 0) for i in range(8) for j in range(3)]
+    found = measure(tmp_path, rows)
+    assert found["hallucination_sft"] == pytest.approx(1 / 3)
+    assert found["hallucination_sft_low"] < 0.05 and found["hallucination_sft_high"] > 0.8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -116,3 +117,33 @@ def test_one_piece_is_refused(tmp_path: Path, policies: list[Path], corpus: Path
     (corpus / "text.jsonl").write_text(lines[0] + "\n")
     with pytest.raises(UserError, match="1 pieces of the split valid; at least 2"):
         measured(tmp_path / "a", policies, corpus)
+
+
+@pytest.mark.usefixtures("fp32")
+def test_intervals_are_those_of_resampled_pieces(tmp_path: Path, policies: list[Path], corpus: Path) -> None:
+    """Pieces drawn one by one in the test, the same for every policy: quantiles of nats per token, and of the paired change in percent."""
+    found = measured(tmp_path / "a", policies, corpus)
+    rows = [json.loads(line) for line in (tmp_path / "a" / "pieces.jsonl").read_text().splitlines()]
+    pieces = {name: [row for row in rows if row["model"] == name] for name in ("one", "two")}
+    draws = np.random.default_rng(3).integers(
+        0, 5, size=(2000, 5)
+    )  # the stage's seed and number of resamples
+
+    def total(name: str, draw: np.ndarray, key: str) -> float:
+        return sum(pieces[name][i][key] for i in draw)
+
+    rates = [total("two", draw, "nll") / total("two", draw, "tokens") for draw in draws]
+    changes = [100 * (total("two", draw, "nll") / total("one", draw, "nll") - 1) for draw in draws]
+    for end, quantile in (("low", 0.025), ("high", 0.975)):
+        assert found[f"nll_two_{end}"] == pytest.approx(np.quantile(rates, quantile))
+        assert found[f"nll_change_two_{end}"] == pytest.approx(np.quantile(changes, quantile), abs=1e-6)
+
+
+@pytest.mark.usefixtures("fp32")
+def test_only_the_split_valid_is_measured(tmp_path: Path, policies: list[Path], corpus: Path) -> None:
+    whole = measured(tmp_path / "a", policies, corpus)
+    rows = [Text(id=f"t{i}", text="Training text.", source="test", split="train") for i in range(3)]
+    lines = "".join(row.model_dump_json() + "\n" for row in rows)
+    path = corpus / "text.jsonl"
+    path.write_text(lines + path.read_text())
+    assert measured(tmp_path / "b", policies, corpus) == whole

@@ -54,6 +54,12 @@ def test_figures_by_hand() -> None:
         found["pearson"] == pytest.approx(0.7 / np.sqrt(5 * 0.5))
         and found["pearson_low"] < found["pearson"] < found["pearson_high"]
     )
+    # Fisher: artanh .442719 = .47557, 1.96 / √(4 - 3) to each side
+    half = 1.96
+    middle = np.arctanh(0.7 / np.sqrt(5 * 0.5))
+    assert (found["pearson_low"], found["pearson_high"]) == pytest.approx(
+        (np.tanh(middle - half), np.tanh(middle + half))
+    )
     assert found["spearman"] == pytest.approx(0.4)  # ranks 1 4 2 3: 1 - 6 · (0 + 4 + 1 + 1) / (4 · 15)
 
 
@@ -115,3 +121,20 @@ def test_refusals(tmp_path: Path) -> None:
 
 def test_area_counts_ties_half() -> None:
     assert classify.roc_auc(np.array([1.0, 1.0]), np.array([0.2, 0.5])) == 0.5
+
+
+def test_the_areas_interval_is_that_of_its_resamples() -> None:
+    """Resampled one by one in the test: the 2.5 % and 97.5 % quantiles of the areas of resamples that have both labels."""
+    chance = np.random.default_rng(2)
+    labels = (chance.random(20) < 0.5).astype(float)
+    scores = labels + chance.normal(size=20)
+    draws = np.random.default_rng(5)
+    areas = []
+    for _ in range(300):
+        rows = draws.integers(0, 20, size=20)
+        yes, no = scores[rows][labels[rows] == 1], scores[rows][labels[rows] == 0]
+        if len(yes) and len(no):
+            areas.append(np.mean([float(a > b) + 0.5 * float(a == b) for a in yes for b in no]))
+    found = toxicity.compared(scores, labels, 300, 5)
+    assert found["auc_low"] == pytest.approx(np.quantile(areas, 0.025))
+    assert found["auc_high"] == pytest.approx(np.quantile(areas, 0.975))

@@ -331,3 +331,79 @@ def test_empty_answers_and_other_scripts(tmp_path: Path) -> None:
     )
     found = measure(tmp_path, [row.model_copy(update={"answers": answers})] * 1)
     assert found["ppo_over_sft"] == 1.0 and found["length_sft"] == 0 and found["length_unit"] == "words"
+
+
+def test_preferences_by_hand(tmp_path: Path) -> None:
+    """2: the model is better, 1: the baseline, 0 and 1.5: a tie, 1.25: won with probability 1/4; lengths in characters, model minus baseline."""
+    preferences = (2, 2, 1, 0, 1.5, 1.25)
+    rows = [
+        {
+            "model": "m",
+            "baseline": "b",
+            "prompt_id": f"p{i}",
+            "preference": preference,
+            "len_model": 10 + i,
+            "len_baseline": 4,
+        }
+        for i, preference in enumerate(preferences)
+    ]
+    file = tmp_path / "preferences.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stage = context(tmp_path / "out")
+    winrate.run(winrate.Config(comparisons=file, resamples=200), stage)
+    assert stage.summary["m_over_b"] == pytest.approx((1 + 1 + 0 + 0.5 + 0.5 + 0.25) / 6)
+    assert stage.summary["m_over_b_longer"] == pytest.approx(6 + 2.5)
+    assert stage.summary["m_over_b_ties"] == pytest.approx(2 / 6)
+    # deviations of 1 1 0 .5 .5 .25 from .541667: sum of squares .802083; standard error √(.802083 / 5 / 6)
+    assert stage.summary["m_over_b_plain_error"] == pytest.approx((0.8020833 / 30) ** 0.5, abs=1e-6)
+
+
+def test_a_paired_test_by_hand(tmp_path: Path) -> None:
+    """Over start: ppo wins 3 of 3, sft 2 and ties once; ppo minus sft is 0, 0, 1/2 on three prompts: 1/6, Student's with 2 degrees of freedom."""
+    rows = [
+        ranking(i, "w1", {"learn.start": 3, "learn.sft": 3 if i == 2 else 2, "learn.ppo": 1})
+        for i in range(3)
+    ]
+    stage = context(tmp_path / "out")
+    winrate.run(winrate.Config(comparisons=put(tmp_path / "in", rows), resamples=100_000), stage)
+    tests = [json.loads(line) for line in (tmp_path / "out" / "tests.jsonl").read_text().splitlines()]
+    row = next(t for t in tests if t["over"] == "start")
+    assert (row["model"], row["minus"], row["difference"], row["pairs"]) == (
+        "ppo",
+        "sft",
+        pytest.approx(1 / 6),
+        3,
+    )
+    # over sft: ppo wins all three, start loses two and ties once: 1, 1, 1/2 more
+    over_sft = next(t for t in tests if t["over"] == "sft")
+    assert (over_sft["model"], over_sft["minus"]) == ("ppo", "start")
+    assert over_sft["difference"] == pytest.approx(2.5 / 3)
+    # variance of the mean: ((1/6)² + (1/6)² + (1/3)²) / (2 · 3) = 1/36; 4.3027 standard errors of 1/6 to each side
+    assert row["low"] == pytest.approx(1 / 6 - 4.30265 / 6, rel=0.03)
+    assert row["high"] == pytest.approx(1 / 6 + 4.30265 / 6, rel=0.03)
+    assert row["p"] == pytest.approx(0.42265, abs=0.01)  # 2 · P(t > 1) with 2 degrees of freedom: 1 - 1 / √3
+
+
+def test_verdicts_of_one_person_are_one_cluster(tmp_path: Path) -> None:
+    """Four people who each always say the same: the interval is that of four opinions, not of 40 verdicts."""
+    rows = [
+        ranking(i, f"w{j}", {"learn.sft": 2 - (j == 0), "learn.ppo": 1 + (j == 0)})
+        for i in range(10)
+        for j in range(4)
+    ]
+    found = measure(tmp_path, rows)
+    assert found["ppo_over_sft"] == 0.75 and found["ppo_over_sft_low"] < 0.4
+    assert found["ppo_over_sft_p"] > 0.2
+
+
+def test_the_ladders_clusters_are_prompts_and_people(tmp_path: Path) -> None:
+    """The same, on the ladder: one person of four is of another opinion everywhere."""
+    rows = [
+        ranking(i, f"w{j}", {"learn.start": 3, "learn.sft": 2 - (j == 0), "learn.ppo": 1 + (j == 0)})
+        for i in range(10)
+        for j in range(4)
+    ]
+    found = measure(tmp_path, rows)
+    gap = found["elo_ppo"] - found["elo_sft"]
+    assert gap > 100 and found["elo_ppo_low"] < found["elo_sft_high"]
+    assert found["elo_ppo_high"] - found["elo_ppo_low"] > gap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from biddable.run import turn_log
 
 CHROMIUM = Path("/usr/bin/chromium")
+TIMEOUT_MS = 600_000
+"""Everything is awaited as an event; a wait that takes so long has failed, however busy the machine is."""
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 if not CHROMIUM.exists():
     pytest.skip(f"needs {CHROMIUM}", allow_module_level=True)
@@ -43,6 +46,7 @@ def single(start: Callable[..., Any]) -> Any:
 def page(browser: Any) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 900, "height": 700})
     made = context.new_page()
+    made.set_default_timeout(TIMEOUT_MS)
     problems: list[str] = []
     made.on("console", lambda said: problems.append(said.text) if said.type in ("error", "warning") else None)
     made.on("pageerror", lambda error: problems.append(str(error)))
@@ -52,9 +56,16 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 def ask(page: Any, text: str) -> None:
+    """Ask, and wait until the answer has ended: its tools appear, and the page shows the button again."""
+    ended = page.locator(".tools:not([hidden])").count()
     page.locator("#text").fill(text)
     page.keyboard.press("Enter")
+    page.wait_for_selector(f":nth-match(.tools:not([hidden]), {ended + 1})")
     page.wait_for_selector("#send:not([hidden])")
+
+
+def wait_for_focus(page: Any, id: str) -> None:
+    page.wait_for_selector(f"#{id}:focus")
 
 
 def test_by_keyboard_from_consent_to_deleting(page: Any, single: Any) -> None:
@@ -62,20 +73,21 @@ def test_by_keyboard_from_consent_to_deleting(page: Any, single: Any) -> None:
     page.locator("#yes").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("#consent", state="hidden")
-    assert page.evaluate("document.activeElement.id") == "text"
+    wait_for_focus(page, "text")
     page.keyboard.type("Name a fruit.")
     page.keyboard.press("Enter")
     page.wait_for_selector(".tools:not([hidden])")
-    assert page.evaluate("document.activeElement.id") == "text"
+    wait_for_focus(page, "text")
     kept, _ = turn_log.read(single.run / "turns")
     assert page.locator(".answer-text").inner_text().split() == kept[-1].answer.text.split()
     page.locator(".down").focus()
     page.keyboard.press("Enter")
-    page.wait_for_selector(".reasons:not([hidden])")
+    page.wait_for_selector(".reasons:not([hidden]) input:focus")
     page.keyboard.press("Space")  # the first reason has the focus
     page.keyboard.press("Enter")
     page.wait_for_selector("text=Thank you, noted.")
     page.locator(".report").press("Enter")
+    page.wait_for_selector(".reporting textarea:focus")
     page.keyboard.type("It is rude.")
     page.locator(".reporting button").press("Enter")
     page.wait_for_selector("text=Reported.")
@@ -132,11 +144,11 @@ def test_stop_frees_the_seat_and_the_conversation_goes_on(page: Any, start: Call
     assert page.locator("#stop").is_visible()
     page.keyboard.press("Escape")
     page.wait_for_selector("#send:not([hidden])")
-    for _ in range(200):
-        if not batch.busy:
-            break
+    deadline = time.monotonic() + TIMEOUT_MS / 1000
+    while batch.busy and time.monotonic() < deadline:
         page.wait_for_timeout(20)
-    assert not batch.busy and page.locator("text=The answer was cut off here.").is_visible()
+    assert not batch.busy
+    page.wait_for_selector("text=The answer was cut off here.")
 
 
 def test_hostile_text_is_shown_as_text(page: Any, single: Any) -> None:

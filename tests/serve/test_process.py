@@ -22,6 +22,8 @@ from biddable.run import turn_log
 from biddable.run.config import UserError
 from biddable.serve import api
 
+TIMEOUT_SECONDS = 600.0
+"""Everything is awaited as an event; a wait that takes so long has failed, however busy the machine is."""
 ASK = {"model": "learn.ppo", "messages": [{"role": "user", "content": "Name a fruit."}]}
 
 
@@ -46,12 +48,14 @@ def process(run: Path, policy: Path, **settings: Any) -> Iterator[tuple[subproce
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while True:
             try:
-                httpx2.get(url + "/health")
+                httpx2.get(url + "/health", timeout=TIMEOUT_SECONDS)
                 break
-            except httpx2.HTTPError:
+            except httpx2.ConnectError:
                 assert made.poll() is None, made.stderr and made.stderr.read().decode()
+                assert time.monotonic() < deadline, "the server does not listen"
                 time.sleep(0.1)
         yield made, url
     finally:
@@ -65,7 +69,7 @@ def test_killed_under_load_every_acknowledged_turn_is_on_the_disk(tiny_stages: P
     told: list[str] = []
 
     def ask(url: str, seed: int) -> None:
-        with httpx2.Client(base_url=url) as client:
+        with httpx2.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
             try:
                 for number in range(10_000):
                     body = {**ASK, "store": True, "max_tokens": 4, "seed": seed + number}
@@ -78,6 +82,7 @@ def test_killed_under_load_every_acknowledged_turn_is_on_the_disk(tiny_stages: P
         for client in clients:
             client.start()
         while len(told) < 100:
+            assert made.poll() is None and any(client.is_alive() for client in clients)
             time.sleep(0.01)
         os.kill(made.pid, signal.SIGKILL)
         for client in clients:
@@ -89,13 +94,15 @@ def test_killed_under_load_every_acknowledged_turn_is_on_the_disk(tiny_stages: P
 def test_stopping_lets_answers_under_way_finish(tiny_stages: Path, tmp_path: Path) -> None:
     body = {**ASK, "max_tokens": 300, "stream": True, "seed": 1}
     with process(tmp_path / "run", tiny_stages / "learn.ppo") as (made, url):
-        with httpx2.stream("POST", url + "/v1/chat/completions", json=body, timeout=60) as answer:
+        with httpx2.stream(
+            "POST", url + "/v1/chat/completions", json=body, timeout=TIMEOUT_SECONDS
+        ) as answer:
             pieces = answer.iter_text()
             text = next(pieces)
             made.send_signal(signal.SIGTERM)
             text += "".join(pieces)
         assert text.rstrip().endswith("[DONE]") and '"finish_reason":"' in text
-        assert made.wait(30) == 0
+        assert made.wait(TIMEOUT_SECONDS) == 0
         assert made.stderr and b"Traceback" not in made.stderr.read()
 
 

@@ -116,7 +116,8 @@ def test_a_used_invitation_can_not_be_withdrawn(store: Store, accounts: Accounts
 def test_two_who_follow_one_link_at_once_get_one_account(
     store: Store, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second has read the invitation before the first used it: the transaction finds out, and leaves no account."""
+    """The second has read the invitation before the first used it: the transaction finds out, and leaves no
+    account."""
     boss = accounts.add("boss", PASSWORD, "admin")
     token = invite(store, boss.id, "labeler", "training")
     invitation = find_invitation(store, token)

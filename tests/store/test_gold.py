@@ -15,7 +15,8 @@ GOLD = TaskSet("set/gold", "label.any", "training", False)
 
 
 def test_gold_is_mixed_in_once_a_person_and_counts_for_nothing(store: Store) -> None:
-    """40 tasks and 3 of gold, with a share of 0.4: each of two people gets all gold, among their first 20 tasks."""
+    """40 tasks and 3 of gold, with a share of 0.4: each of two people gets all gold, among their first 20
+    tasks."""
     answers = [(Task(f"g{number}", "{}"), f'{{"word": "{number}"}}') for number in range(3)]
     for _ in range(2):  # twice is once
         put_gold(store, GOLD, answers)

@@ -1,4 +1,5 @@
-"""Leases: taken, extended, released, answered, expired. Every test runs on both databases, with a clock that stands still."""
+"""Leases: taken, extended, released, answered, expired. Every test runs on both databases, with a clock that
+stands still."""
 
 from __future__ import annotations
 
@@ -144,6 +145,16 @@ def test_nobody_gets_a_task_they_answered_skipped_or_have(store: Store, clock: C
     assert skipped == [(f"skipped/{number}", None, 0.0, False) for number in range(3)]  # free for the next
 
 
+def test_nobody_gets_a_place_that_others_left_at_a_task_they_answered(store: Store, clock: Clock) -> None:
+    put(store, Task("a", "{}", overlap=3))
+    for person in ("ada", "bob", "cy"):
+        store.lease("set", person, 60.0)
+    answer(store, "a", "bob")
+    clock.now = 1060.0  # ada's and cy's places are free
+    assert store.lease("set", "bob", 60.0) is None
+    assert store.lease("set", "dan", 60.0) == Lease("a", 1120.0)
+
+
 def test_what_one_person_had_or_skipped_is_free_for_others(store: Store) -> None:
     put(store, Task("a", "{}", overlap=2), Task("b", "{}"))
     store.lease("set", "ada", 60.0)
@@ -155,7 +166,8 @@ def test_what_one_person_had_or_skipped_is_free_for_others(store: Store) -> None
 
 @pytest.mark.parametrize("everybody", [False, True])
 def test_leases_of_one_set_say_nothing_about_another(store: Store, everybody: bool) -> None:
-    """Three sets, of which one comes before and one after `set` in the alphabet; their tasks the other way round."""
+    """Three sets, of which one comes before and one after `set` in the alphabet; their tasks the other way
+    round."""
     for name, task in (("next", "z"), ("set", "m"), ("then", "a")):
         task_set = TaskSet(name, "label.any", "training", False, everybody)
         store.put_tasks(task_set, [Task(task, "{}", priority=len(name))])
@@ -244,7 +256,8 @@ def test_an_expired_lease_for_everybody_waits_for_its_person(store: Store, clock
 
 
 def test_people_do_not_stand_in_each_others_way(store: Store, clock: Clock) -> None:
-    """Whoever came before, and wherever they are in the alphabet: in a set for everybody, then in one with places."""
+    """Whoever came before, and wherever they are in the alphabet: in a set for everybody, then in one with
+    places."""
     for everybody in (True, False):
         name = f"everybody {everybody}"
         tasks = [Task(f"{name} {task}", "{}", overlap=3) for task in ("a", "b")]
@@ -252,6 +265,7 @@ def test_people_do_not_stand_in_each_others_way(store: Store, clock: Clock) -> N
         for person in ("dan", "ada", "bob"):
             assert store.lease(name, person, 60.0) == Lease(f"{name} a", 1060.0)
         skip_task(store, f"{name} a", "dan", False, "")
+        assert store.lease(name, "cy", 60.0) == Lease(f"{name} a", 1060.0)  # which dan skipped
         answer(store, f"{name} a", "ada")
         for person in ("dan", "ada"):
             assert store.lease(name, person, 10.0) == Lease(f"{name} b", 1010.0)
@@ -262,6 +276,7 @@ def test_people_do_not_stand_in_each_others_way(store: Store, clock: Clock) -> N
         assert {row.id.split()[2]: row.until for row in connection.execute(query)} == {
             "a/ada": 1060.0,
             "a/bob": 1060.0,
+            "a/cy": 1060.0,
             "a/dan": 0.0,  # given back
             "b/ada": 1020.0,
             "b/dan": 1010.0,
@@ -446,10 +461,11 @@ def test_ids_of_tasks_may_hold_slashes(store: Store) -> None:
     assert [row[0] for row in rows(store)] == [f"run/set/1#t/{number}" for number in range(3)]
 
 
-def test_a_task_that_is_no_longer_wanted_keeps_what_people_did(store: Store) -> None:
+def test_a_task_that_is_no_longer_wanted_keeps_what_people_did(store: Store, clock: Clock) -> None:
     put(store, Task("a", "{}", overlap=2), Task("b", "{}", overlap=2), Task("c", "{}"))
     store.lease("set", "ada", 60.0)
     answer(store, "a", "ada")
+    clock.now = 5000.0  # the time of an answered lease is over long since
     store.lease("set", "ada", 60.0)  # b
     put(store, Task("c", "{}"))
     assert [row[0] for row in rows(store)] == ["a/0", "b/0", "c/0"]

@@ -1,7 +1,7 @@
 """A store that a version of November 2026 made opens, and everything that people did is still in it.
 
-`tests/fixtures/run_of_november_2026.tar.xz` holds `runs/old/store.db` (schema 0005) and `runs/facts.json`: passwords and tokens of
-invented people. Its rows carry times from 1764000001 on.
+`tests/fixtures/run_of_november_2026.tar.xz` holds `runs/old/store.db` (schema 0005) and `runs/facts.json`:
+passwords and tokens of invented people. Its rows carry times from 1764000001 on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from biddable.store.types import Admission, Counts, ReturnedLabel, Screening
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "run_of_november_2026.tar.xz"
 NOW = 1764000100.0
-"""A minute after its last row; the session in it was last used 81 seconds ago, the failed attempts are 77 seconds old."""
+"""A minute after its last row; the session in it was last used 81 seconds ago, the failed attempts are 77
+seconds old."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
-"""Append-only tables: on both databases no row can be changed or deleted, except by erasing a person; and that ends."""
+"""Append-only tables: on both databases no row can be changed or deleted, except by erasing a person; and
+that ends."""
 
 from __future__ import annotations
 
@@ -88,7 +89,8 @@ def test_a_transaction_that_fails_brings_the_triggers_back(store: Store) -> None
 
 
 def test_migrations_are_frozen() -> None:
-    """A migration imports SQLAlchemy, Alembic, and versioned functions of `triggers`: nothing that may change under it."""
+    """A migration imports SQLAlchemy, Alembic, and versioned functions of `triggers`: nothing that may change
+    under it."""
     for path in MIGRATIONS.glob("versions/m*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module not in ("__future__", "alembic"):

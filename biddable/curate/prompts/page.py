@@ -88,6 +88,9 @@ def draw_plots(
     numbers: Mapping[str, int],
 ) -> list[tuple[str, Markup, str] | None]:
     stays = [index in splits_by_index for index in range(len(scanned.ids))]
+    # Only some prompts have a language: their marks go with them.
+    marked = [(name, stay) for name, stay in zip(scanned.languages, stays, strict=True) if name]
+    languages = [name for name, _ in marked], [stay for _, stay in marked]
     masked = [
         Bar(KINDS.get(name[7:], name[7:]), count)
         for name, count in numbers.items()
@@ -121,7 +124,7 @@ def draw_plots(
         ),
         bar_plot(
             "Languages",
-            count_bars([name for name in scanned.languages if name], stays),
+            count_bars(*languages),
             "Of the prompts that were looked at.",
         )
         if any(scanned.languages)
@@ -132,7 +135,7 @@ def draw_plots(
 def count_bars(names: Sequence[str], stays: Sequence[bool], most: int = 14) -> list[Bar]:
     """The most frequent names, the rest as one."""
     totals = Counter(names)
-    parts = Counter(name for name, stay in zip(names, stays, strict=False) if stay)
+    parts = Counter(name for name, stay in zip(names, stays, strict=True) if stay)
     top = [name for name, _ in sorted(totals.items(), key=lambda item: (-item[1], item[0]))]
     if len(top) > most:
         rest = top[most - 1 :]

@@ -1,4 +1,5 @@
-"""Adjudication: an admin answers a task that people differ on, on the same page as they did, and that answer stands."""
+"""Adjudication: an admin answers a task that people differ on, on the same page as they did, and that answer
+stands."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ router = guarded_router(prefix=PREFIX)
 
 
 def may_adjudicate(me: Account, task_set: TaskSet | None) -> bool:
-    """Whether an admin may decide this set's tasks by answering them: people of the admin's own panel work on it, and its kind allows it."""
+    """Whether an admin may decide this set's tasks by answering them: people of the admin's own panel work on
+    it, and its kind allows it."""
     return _is_adjudicable(task_set) and _is_own_panel(me, task_set)
 
 
@@ -43,7 +45,8 @@ def find_task_set(store: Store, task: str) -> TaskSet | None:
 
 
 def _open_task(store: Store, me: Account, task_id: str) -> OpenTask:
-    """The task as this admin would see it as a labeler. Raises UserError for another panel's task, and for a dialogue with a model."""
+    """The task as this admin would see it as a labeler. Raises UserError for another panel's task, and for a
+    dialogue with a model."""
     kind_name, question = store.question(task_id)
     kind, task_set = kinds.find(kind_name), find_task_set(store, task_id)
     if task_set is None or kind is None or not _is_adjudicable(task_set):
@@ -52,7 +55,8 @@ def _open_task(store: Store, me: Account, task_id: str) -> OpenTask:
         owner = "simulated people" if task_set.simulated else f"the panel {_spell(task_set.panel)}"
         raise UserError(f"this task belongs to {owner}; you belong to the panel {_spell(me.person.panel)}")
     task = queue.task_for(task_id, kind_name, question, me.person.id)
-    # Nobody leases a task for adjudication, and there is no draft: an assignment that never expires stands in.
+    # Nobody leases a task for adjudication, and there is no draft: an assignment that never expires stands
+    # in.
     empty_draft = Draft({}, "", None, 0.0, 0.0)
     assignment = Assignment(
         task_id, kind_name, question, task_set, float("inf"), label=None, returned=None, draft=empty_draft

@@ -91,8 +91,8 @@ def _title(what: str, panel: str) -> str:
 
 
 def rating_tables(store: Store, sets: Sequence[TaskSet]) -> list[Table]:
-    """Krippendorff's alpha of ratings (ordinal) and of each yes/no question (nominal), by panel; of ratings by themselves and of those
-    beside a ranking."""
+    """Krippendorff's alpha of ratings (ordinal) and of each yes/no question (nominal), by panel; of ratings
+    by themselves and of those beside a ranking."""
     overall: dict[str, list[Judgment]] = {}
     marks: dict[str, dict[str, list[Judgment]]] = {}
     for panel, judge, score in _scores(store, sets):
@@ -121,7 +121,8 @@ def rating_tables(store: Store, sets: Sequence[TaskSet]) -> list[Table]:
 
 
 def _scores(store: Store, sets: Sequence[TaskSet]) -> Iterator[tuple[str, str, Score]]:
-    """(panel, pseudonym, score) of every answer that labels of these sets say something of. Admins' own decisions are left out."""
+    """(panel, pseudonym, score) of every answer that labels of these sets say something of. Admins' own
+    decisions are left out."""
     for task_set in sets:
         kind = kinds.find(task_set.kind)
         if kind is None:

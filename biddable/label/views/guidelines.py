@@ -1,4 +1,5 @@
-"""Guidelines: labelers read the one in force, admins publish new versions. Earlier ones stay, as labels name the version they were made under."""
+"""Guidelines: labelers read the one in force, admins publish new versions. Earlier ones stay, as labels name
+the version they were made under."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def guideline(request: Request, accounts: SiteAccounts, me: Member) -> Response:
 
 @router.get("/admin/guidelines")
 def guidelines(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
-    """The guidelines in force, their history, and the tasks that people skipped: often that is where a guideline is not clear."""
+    """The guidelines in force, their history, and the tasks that people skipped: often that is where a
+    guideline is not clear."""
     store = accounts.store
     in_force = [(collection.GUIDELINES[panel], *current_guideline(store, panel)) for panel in PANELS]
     skips = [(skip, markup.line(skip.reason)) for skip in drafts.list_skips(store)]

@@ -34,7 +34,8 @@ def login_page(request: Request, visitor: Visit) -> Response:
 
 @router.post("/login")
 def login(request: Request, accounts: SiteAccounts, form: Form) -> Response:
-    """Check name and password. The browser gets a new cookie, so that one planted in it beforehand is worth nothing."""
+    """Check name and password. The browser gets a new cookie, so that one planted in it beforehand is worth
+    nothing."""
     name, password = str(form.get("name", "")), str(form.get("password", ""))
     try:
         return _start_session(request, accounts, name, password)

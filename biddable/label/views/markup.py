@@ -1,4 +1,5 @@
-"""Texts of people and models as safe HTML: Markdown without HTML, links or pictures, and no character that hides or reverses others."""
+"""Texts of people and models as safe HTML: Markdown without HTML, links or pictures, and no character that
+hides or reverses others."""
 
 from __future__ import annotations
 
@@ -22,12 +23,13 @@ TAGS = {
 UNSAFE_CHARACTERS = re.compile(
     "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-"""Characters that cannot be seen, or that change how others are displayed (such as U+202E, right-to-left override). The joiners that
-scripts and emoji need (U+200C, U+200D) stay."""
+"""Characters that cannot be seen, or that change how others are displayed (such as U+202E, right-to-left
+override). The joiners that scripts and emoji need (U+200C, U+200D) stay."""
 
 
 def rich(text: str, breaks: bool = True) -> Markup:
-    """A text as its writer probably meant it: Markdown. Unsafe characters are shown by their numbers. `breaks`: a line's end is a line break."""
+    """A text as its writer probably meant it: Markdown. Unsafe characters are shown by their numbers.
+    `breaks`: a line's end is a line break."""
     if len(text) > MAX_MARKDOWN:
         return plain(text)
     return _rich(text, breaks) if len(text) <= MAX_CACHED else _rich.__wrapped__(text, breaks)
@@ -37,7 +39,8 @@ def rich(text: str, breaks: bool = True) -> Markup:
 def _rich(text: str, breaks: bool) -> Markup:
     import nh3
 
-    # The renderer writes no HTML of the text's own; the sanitiser makes sure of that, should the renderer have a bug.
+    # The renderer writes no HTML of the text's own; the sanitiser makes sure of that, should the renderer
+    # have a bug.
     html = nh3.clean(_markdown(breaks).render(_escape_unsafe(text)), tags=TAGS, attributes={}, link_rel=None)
     return Markup(_show_unsafe(html))
 
@@ -59,7 +62,8 @@ def line(text: str, max_characters: int = 120) -> Markup:
 
 
 def _escape_unsafe(text: str) -> str:
-    """Unsafe characters as marks (U+E000 NUMBER U+E001) that rendering leaves alone. A text's own U+E000 could forge one: it goes."""
+    """Unsafe characters as marks (U+E000 NUMBER U+E001) that rendering leaves alone. A text's own U+E000
+    could forge one: it goes."""
     text = text.replace("\r\n", "\n").replace("\ue000", "\ufffd").replace("\ue001", "\ufffd")
     return UNSAFE_CHARACTERS.sub(lambda match: f"\ue000{ord(match[0]):04X}\ue001", text)
 

@@ -1,4 +1,5 @@
-"""A person's own profile: where they are logged in, their password, and what this browser remembers (colours, single keys)."""
+"""A person's own profile: where they are logged in, their password, and what this browser remembers (colours,
+single keys)."""
 
 from __future__ import annotations
 
@@ -64,8 +65,8 @@ def set_theme(request: Request, visitor: Visit, form: Form) -> Response:
 
 @router.post("/keys")
 def set_single_keys(request: Request, me: Member, form: Form) -> Response:
-    """Remember in this browser whether single keys do something. People who dictate to their computer, or whose hands shake, may want
-    them off (WCAG 2.1.4)."""
+    """Remember in this browser whether single keys do something. People who dictate to their computer, or
+    whose hands shake, may want them off (WCAG 2.1.4)."""
     response = redirect("/profile")
     _remember(request, response, "keys", str(form.get("keys")), ("off",))
     return response

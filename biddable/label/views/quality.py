@@ -18,7 +18,8 @@ MAX_BARS = 30
 
 
 def choose(task_sets: list[TaskSet], name: str) -> list[TaskSet]:
-    """The sets that a page is about: the one of this name, or all for "". Raises 404 for a name that is not among them."""
+    """The sets that a page is about: the one of this name, or all for "". Raises 404 for a name that is not
+    among them."""
     chosen = [task_set for task_set in task_sets if name in ("", task_set.name)]
     if name and not chosen:
         raise HTTPException(404)

@@ -76,7 +76,8 @@ def kinds_with_agreement(store: Store) -> tuple[str, ...]:
 
 
 def sets_of(store: Store, names: Iterable[str]) -> list[TaskSet]:
-    """Real people's sets of some kinds; simulated people's only where there are no others. The screening is not among them."""
+    """Real people's sets of some kinds; simulated people's only where there are no others. The screening is
+    not among them."""
     parts = {part.task_set for part in store_screening.screening_parts(store)}
     task_sets = [
         task_set
@@ -87,7 +88,8 @@ def sets_of(store: Store, names: Iterable[str]) -> list[TaskSet]:
 
 
 def progress(store: Store, task_set: TaskSet) -> Progress:
-    """How far a set is, who did how much on which day, and when it will be done at the pace of the last days."""
+    """How far a set is, who did how much on which day, and when it will be done at the pace of the last
+    days."""
     counts, returned = store.counts(task_set.name), len(reviews.returned_labels(store, task_set.name))
     answers_by_day: dict[str, dict[str, int]] = {}
     seconds, measured = 0.0, 0
@@ -110,7 +112,8 @@ def progress(store: Store, task_set: TaskSet) -> Progress:
 
 
 def _days_left(days: list[Day], to_do: int, now: float) -> float | None:
-    """Days of work at the pace of the last days on which somebody worked; None when nobody has worked for `RECENT_DAYS` days."""
+    """Days of work at the pace of the last days on which somebody worked; None when nobody has worked for
+    `RECENT_DAYS` days."""
     earliest = time.strftime("%Y-%m-%d", time.gmtime(now - RECENT_DAYS * 86400))
     if not days or days[-1].day < earliest:
         return None
@@ -164,7 +167,8 @@ def dispute_order(dispute: Dispute) -> tuple[bool, float, str]:
 
 
 def distance(labels: Sequence[CollectedLabel]) -> float:
-    """How far the answers to one task differ, from 0 to 1: the mean over every two people; 0 where that cannot be said.
+    """How far the answers to one task differ, from 0 to 1: the mean over every two people; 0 where that
+    cannot be said.
 
     An admin's own answer does not count: it says which answer is right, and nothing about people's agreement.
     """

@@ -1,4 +1,5 @@
-"""Admins' pages on single tasks: where people differ or flagged a task, what each answered, and which answer stands."""
+"""Admins' pages on single tasks: where people differ or flagged a task, what each answered, and which answer
+stands."""
 
 from __future__ import annotations
 
@@ -93,7 +94,8 @@ def review_page(request: Request, accounts: SiteAccounts, me: Admin, task: str) 
 
 
 def _answer_parts(kind: AnyKind, label: queue.CollectedLabel) -> dict[str, Any]:
-    """A label in parts that a page can show: ranks in the order of the stored answers, a text, and its other fields as name and value."""
+    """A label in parts that a page can show: ranks in the order of the stored answers, a text, and its other
+    fields as name and value."""
     answer = kind.answer(label)
     text = kind.text(answer)
     fields = answer.model_dump(mode="json", exclude={"ranks", "text"})

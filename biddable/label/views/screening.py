@@ -1,4 +1,5 @@
-"""Admins' pages on the screening: candidates with their scores, grading what they wrote, and admitting them."""
+"""Admins' pages on the screening: candidates with their scores, grading what they wrote, and admitting
+them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A labeler's pages: what there is to do, a page for each task, drafts, skipping, and a person's own answers.
 
-A kind of task is a `LabelKind` (`label/kinds.py`) and a template in `templates/tasks/`, named like its stage. Nothing here depends on the
-kind of a task.
+A kind of task is a `LabelKind` (`label/kinds.py`) and a template in `templates/tasks/`, named like its stage.
+Nothing here depends on the kind of a task.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ router = guarded_router()
 
 
 class OpenTask(NamedTuple):
-    """A person's task as its page needs it: the assignment with its lease and draft, and the question as its kind puts it."""
+    """A person's task as its page needs it: the assignment with its lease and draft, and the question as its
+    kind puts it."""
 
     task: queue.AssignedTask
     assignment: Assignment
@@ -123,7 +124,8 @@ def _link(task: str) -> str:
 
 
 def _find_task(store: Store, me: Account, task_id: str) -> OpenTask:
-    """The task, if it is this person's. Raises 404 otherwise: whether there is such a task is nobody else's business."""
+    """The task, if it is this person's. Raises 404 otherwise: whether there is such a task is nobody else's
+    business."""
     assignment = assignments.find_assignment(store, task_id, me.person.id)
     kind = kinds.find(assignment.kind) if assignment else None
     if assignment is None or kind is None:
@@ -135,7 +137,8 @@ def _find_task(store: Store, me: Account, task_id: str) -> OpenTask:
 
 
 def current_guideline(store: Store, panel: collection.Panel) -> tuple[str, str]:
-    """Version and text of the guideline in force for a panel; the one that the package brings until an admin publishes another."""
+    """Version and text of the guideline in force for a panel; the one that the package brings until an admin
+    publishes another."""
     name, text = collection.guideline(panel)
     in_force = guidelines.current_guideline(store, name)
     return in_force or (guidelines.publish_guideline(store, name, text), text)
@@ -153,7 +156,8 @@ def task_page(request: Request, accounts: SiteAccounts, me: Member, id: str, sav
     store, lease_seconds = accounts.store, request.app.state.lease_seconds
     open_task = _find_task(store, me, id)
     assignment = open_task.assignment
-    # Opening the page extends the lease, unless the task was taken just now: that would only write the same time again.
+    # Opening the page extends the lease, unless the task was taken just now: that would only write the same
+    # time again.
     if assignment.label is None and assignment.expires_at < store.clock() + 0.9 * lease_seconds:
         store.extend_lease(id, me.person.id, lease_seconds)
     fields = assignment.draft.fields if assignment.draft else {}
@@ -176,8 +180,9 @@ def render_task(
 ) -> Response:
     """A task's page with `fields` filled in.
 
-    `errors` say what has to be corrected, `hints` what to look at once more. `saved` is the task answered before this one, `seconds` the
-    time spent so far where the draft does not say, `send_to` where the answer goes.
+    `errors` say what has to be corrected, `hints` what to look at once more. `saved` is the task answered
+    before this one, `seconds` the time spent so far where the draft does not say, `send_to` where the answer
+    goes.
     """
     draft = open_task.assignment.draft
     version, text = current_guideline(store, open_task.task_set.panel)
@@ -215,8 +220,8 @@ def render_task(
 
 
 def _progress(request: Request, store: Store, task_set: str) -> tuple[int, int]:
-    """(answers needed, answers collected) of a set. Counting a large one takes a while: its numbers are reused for as long as counting
-    takes, so that a busy site counts at most half of the time."""
+    """(answers needed, answers collected) of a set. Counting a large one takes a while: its numbers are
+    reused for as long as counting takes, so that a busy site counts at most half of the time."""
     cache: dict[str, tuple[float, tuple[int, int]]] = request.app.state.__dict__.setdefault("progress", {})
     now = time.monotonic()
     if task_set not in cache or cache[task_set][0] < now:
@@ -235,10 +240,12 @@ def form_fields(submitted: Form) -> dict[str, list[str]]:
 def _save_draft(
     request: Request, store: Store, me: Account, open_task: OpenTask, submitted: Form
 ) -> tuple[dict[str, list[str]], str, SavedDraft]:
-    """Keep a form as a draft, which extends the lease. Returns its fields, the guideline that its page showed, and the draft."""
+    """Keep a form as a draft, which extends the lease. Returns its fields, the guideline that its page
+    showed, and the draft."""
     fields, draft = form_fields(submitted), open_task.assignment.draft
     for name in open_task.kind.site_fields:
-        # What only the site may write (a dialogue with a model) comes from the draft, whatever the browser sent.
+        # What only the site may write (a dialogue with a model) comes from the draft, whatever the browser
+        # sent.
         if draft is not None:
             fields[name] = draft.fields.get(name, [])
         else:
@@ -268,7 +275,8 @@ def _measured_seconds(submitted: Form) -> float | None:
 
 @router.post("/draft")
 def save_draft(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) -> Response:
-    """Keep what is written so far. A page's script calls it, and so does the button of a page without script."""
+    """Keep what is written so far. A page's script calls it, and so does the button of a page without
+    script."""
     open_task = _find_task(accounts.store, me, str(submitted.get("id", "")))
     _, _, saved = _save_draft(request, accounts.store, me, open_task, submitted)
     if "application/json" in request.headers.get("accept", ""):

@@ -1,4 +1,5 @@
-"""The chat page: questions and streamed answers, repeated or side by side; what people think of them; and their say over what is kept."""
+"""The chat page: questions and streamed answers, repeated or side by side; what people think of them; and
+their say over what is kept."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ router = guarded_router()
 
 
 class ChatState:
-    """What the chat page needs besides the models: who agreed to what, and how often a question is answered twice."""
+    """What the chat page needs besides the models: who agreed to what, and how often a question is answered
+    twice."""
 
     def __init__(self, store: Store, side_by_side: float) -> None:
         self.consents, self.side_by_side = Consents(store, CONSENT), side_by_side
@@ -54,14 +56,16 @@ class ChatState:
 
 @dataclass(frozen=True)
 class Guest:
-    """Who uses the page: the pseudonym that records carry, and the name under which their requests are counted."""
+    """Who uses the page: the pseudonym that records carry, and the name under which their requests are
+    counted."""
 
     user: str
     rate_limit_key: str
 
 
 def _find_guest(request: Request, visitor: Visit) -> Guest | None:
-    """The owner of the key in the browser's cookie, or, where no key is needed, the browser itself; None: a key is needed."""
+    """The owner of the key in the browser's cookie, or, where no key is needed, the browser itself; None: a
+    key is needed."""
     server = _server(request)
     if server.keys is not None:
         key = server.keys.find(request.cookies.get(_cookie_name(request), ""))
@@ -166,7 +170,8 @@ def _cookie_name(request: Request) -> str:
 
 @router.post("/chat/answer")
 async def answer(request: Request, guest: CurrentGuest) -> Response:
-    """One answer, or two side by side, as events: {"answers": n, "conversation"}, {"answer", "text"}, {"answer", "finish", "turn"}, {"done"}."""
+    """One answer, or two side by side, as events: {"answers": n, "conversation"}, {"answer", "text"},
+    {"answer", "finish", "turn"}, {"done"}."""
     server, chat = _server(request), _chat(request)
     if seconds := server.rate_limiter.take(guest.rate_limit_key):
         raise APIError("you ask too often; wait a little", 429, code="rate_limit_exceeded", retry=seconds)
@@ -198,8 +203,8 @@ async def answer(request: Request, guest: CurrentGuest) -> Response:
 
 
 def _choose_models(names: list[str], side_by_side: bool) -> list[str]:
-    """The models that answer, in the order of their answers. Side by side: the first two in random order, so that the page does not
-    tell which is which; or the only one twice."""
+    """The models that answer, in the order of their answers. Side by side: the first two in random order, so
+    that the page does not tell which is which; or the only one twice."""
     if not side_by_side:
         return names[:1]
     return random.sample((names * 2)[:2] if len(names) < 2 else names[:2], 2)
@@ -270,7 +275,8 @@ async def prefer(request: Request, guest: CurrentGuest) -> Response:
 
 @router.post("/chat/consent")
 async def consent(request: Request, visitor: Visit, guest: CurrentGuest) -> Response:
-    """Yes or no to keeping what one writes. The browser is remembered for a year, so that its user can come back and delete."""
+    """Yes or no to keeping what one writes. The browser is remembered for a year, so that its user can come
+    back and delete."""
     server, consents = _server(request), _chat(request).consents
     body = parse_body(ConsentRequest, await read_body(request, server.max_request_bytes))
     if body.version != consents.version or server.recorder is None:
@@ -306,7 +312,8 @@ def _chat(request: Request) -> ChatState:
 
 
 def _turns(server: ServerState, guest: Guest, handles: list[str]) -> tuple[TurnRecorder, list[str]]:
-    """Where turns are kept, and the turns of these handles. Raises APIError (404) for one that is not this user's."""
+    """Where turns are kept, and the turns of these handles. Raises APIError (404) for one that is not this
+    user's."""
     if server.recorder is not None:
         turns = [turn for handle in handles if (turn := server.recorder.turn_of(handle, guest.user))]
         if len(turns) == len(handles):

@@ -1,4 +1,5 @@
-"""HTTP beneath the protocol: bodies with limits, clients that hang up, streams of events, request ids, errors in one shape."""
+"""HTTP beneath the protocol: bodies with limits, clients that hang up, streams of events, request ids, errors
+in one shape."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ from biddable.serve.openai.protocol import APIError
 CLIENT_TIMEOUT_SECONDS = 30.0
 """How long a client may take to send its body, and to accept one piece of an answer."""
 CLIENT_GONE = 499
-"""The status in log and metrics of a request whose client hung up before its answer began (nginx's convention)."""
+"""The status in log and metrics of a request whose client hung up before its answer began (nginx's
+convention)."""
 REFUSALS = (APIError, QueueFull, DeadlineExceeded, EngineClosed)
 """What endpoints raise to refuse a request."""
 log = logging.getLogger("biddable.serve")
@@ -58,7 +60,8 @@ async def wait_for_disconnect(receive: Receive) -> None:
 
 
 async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Do the work, unless the client hangs up first: then the work is cancelled and ClientDisconnect raised."""
+    """Do the work, unless the client hangs up first: then the work is cancelled and ClientDisconnect
+    raised."""
     task, disconnect = asyncio.create_task(work), asyncio.create_task(wait_for_disconnect(receive))
     try:
         await asyncio.wait({task, disconnect}, return_when=asyncio.FIRST_COMPLETED)
@@ -137,7 +140,8 @@ def error_response(_: Request, error: Exception) -> Response:
 
 
 class RequestLogMiddleware:
-    """Around every request: its id, its line in the log, its count. A client that hung up before its answer began gets none."""
+    """Around every request: its id, its line in the log, its count. A client that hung up before its answer
+    began gets none."""
 
     def __init__(self, app: ASGIApp, count: Callable[[str, int], None]) -> None:
         self.app, self.count = app, count

@@ -1,7 +1,8 @@
-"""The OpenAI protocol: what a request may hold, and the shape of answers and errors. Nothing here waits or computes.
+"""The OpenAI protocol: what a request may hold, and the shape of answers and errors. Nothing here waits or
+computes.
 
-Fields that we do not know are ignored, as clients send many. Fields that we know and cannot honour are refused by name, unless their
-value asks for nothing (a penalty of 0, an empty list of tools).
+Fields that we do not know are ignored, as clients send many. Fields that we know and cannot honour are
+refused by name, unless their value asks for nothing (a penalty of 0, an empty list of tools).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ MAX_STOP_CHARACTERS = 256
 
 
 class APIError(Exception):
-    """A request that is refused: what is wrong, the HTTP status, the field it is about, OpenAI's code, and seconds until a retry may help."""
+    """A request that is refused: what is wrong, the HTTP status, the field it is about, OpenAI's code, and
+    seconds until a retry may help."""
 
     def __init__(
         self,
@@ -153,7 +155,8 @@ NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "suffix": ("",),
     "web_search_options": (),
 }
-"""Fields that would change the answer and that we cannot honour, each with the values that ask for nothing."""
+"""Fields that would change the answer and that we cannot honour, each with the values that ask for
+nothing."""
 
 CompletionBody = TypeVar("CompletionBody", bound=BaseCompletionRequest)
 Body = TypeVar("Body", bound=RequestBody)
@@ -166,7 +169,8 @@ class _AnyFields(BaseModel):
 
 
 def parse_request(kind: type[CompletionBody], data: bytes) -> CompletionBody:
-    """The request in a body. Raises APIError for bytes that are not JSON, for wrong values, and for fields that we cannot honour."""
+    """The request in a body. Raises APIError for bytes that are not JSON, for wrong values, and for fields
+    that we cannot honour."""
     body = parse_body(kind, data)
     fields = _AnyFields.model_validate_json(data).model_extra or {}
     for name, neutral in NEUTRAL_VALUES.items():
@@ -182,7 +186,8 @@ def parse_request(kind: type[CompletionBody], data: bytes) -> CompletionBody:
 
 
 def parse_body(kind: type[Body], data: bytes) -> Body:
-    """A body of our own or of the protocol's. Raises APIError for bytes that are not JSON and for wrong values."""
+    """A body of our own or of the protocol's. Raises APIError for bytes that are not JSON and for wrong
+    values."""
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
@@ -190,7 +195,8 @@ def parse_body(kind: type[Body], data: bytes) -> Body:
 
 
 PYDANTIC_LOCATION = r"str|int|list\[.*|constrained-.*|function-.*"
-"""What pydantic adds to the place of a mistake: which member of a union it tried. It means nothing to a client."""
+"""What pydantic adds to the place of a mistake: which member of a union it tried. It means nothing to a
+client."""
 MAX_SHOWN = 80
 """Characters of a wrong value that an error repeats."""
 

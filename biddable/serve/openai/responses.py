@@ -107,7 +107,8 @@ class CompletionFormat:
 
 
 def _extensions(score: float | None, turn: str | None) -> Json:
-    """What we add to the protocol: the reward model's score where it chose, and the turn's id once the turn is kept."""
+    """What we add to the protocol: the reward model's score where it chose, and the turn's id once the turn
+    is kept."""
     return ({} if score is None else {"score": score}) | ({} if turn is None else {"turn": turn})
 
 
@@ -117,7 +118,8 @@ async def respond(
     exchange: Exchange,
     answer_format: ChatFormat | CompletionFormat,
 ) -> Response:
-    """Answer at once, or piece by piece. A stream's response begins with its first piece: until then an error has a status of its own."""
+    """Answer at once, or piece by piece. A stream's response begins with its first piece: until then an error
+    has a status of its own."""
     try:
         await exchange.open()
         if body.stream:

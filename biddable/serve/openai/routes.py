@@ -1,4 +1,5 @@
-"""The OpenAI-compatible API: /v1/chat/completions, /v1/completions, /v1/models, and /health and /metrics beside it."""
+"""The OpenAI-compatible API: /v1/chat/completions, /v1/completions, /v1/models, and /health and /metrics
+beside it."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ DEFAULT_COMPLETION_TOKENS = 16
 
 
 async def _authorize(request: Request) -> Key | None:
-    """The key of a request; None where none is needed. Raises APIError: 401 for a missing or unknown key, 429 for too many requests."""
+    """The key of a request; None where none is needed. Raises APIError: 401 for a missing or unknown key, 429
+    for too many requests."""
     server = _server(request)
     key = None if server.keys is None else await _find_key(request, server.keys)
     caller = key.id if key else request.client.host if request.client else "unknown"
@@ -68,7 +70,8 @@ def _requester(server: ServerState, key: Key | None, user: str | None, store: bo
 
 
 def _best_of(server: ServerState, model: ServedModel, body: BaseCompletionRequest, prompts: int) -> int:
-    """How many answers are sampled for each prompt. Raises APIError when the request cannot have so many, or none can be chosen."""
+    """How many answers are sampled for each prompt. Raises APIError when the request cannot have so many, or
+    none can be chosen."""
     best_of = body.best_of or max(server.best_of, body.n)
     if best_of < body.n:
         raise APIError(f"best_of = {best_of} answers are fewer than n = {body.n}", param="best_of")
@@ -152,7 +155,8 @@ def _describe_model(server: ServerState, name: str) -> Json:
 
 
 async def forget(request: Request) -> Response:
-    """DELETE /v1/data?user=NAME: delete what was kept of a program's user; without a name, of the key's owner."""
+    """DELETE /v1/data?user=NAME: delete what was kept of a program's user; without a name, of the key's
+    owner."""
     key = await _authorize(request)
     server = _server(request)
     if server.recorder is None or key is None:

@@ -28,6 +28,8 @@ from .conftest import PASSWORD
 from .test_tasks import put
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+TIMEOUT_MS = 600_000
+"""Everything is awaited as an event; a wait that takes so long has failed, however busy the machine is."""
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"
 )
@@ -66,7 +68,7 @@ def opened(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
         context = chromium.new_context(base_url=address, **settings)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(TIMEOUT_MS)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on(
             "console",
@@ -93,8 +95,10 @@ def context_in(folder: Path, key: str) -> StageContext:
 
 
 def start(page: Any) -> None:
+    """Open the next task. Its scripts have run when the page has loaded: a key that comes earlier would be lost."""
     page.click("main button.main")
     page.wait_for_selector("#answer")
+    page.wait_for_load_state("load")
 
 
 def ranks(accounts: Accounts, name: str) -> list[list[int]]:
@@ -126,7 +130,7 @@ def test_a_ranking_of_four_takes_four_keys(accounts: Accounts, opened: Callable[
         "x",
     ):  # a contradiction, a tie, one taken back
         page.keyboard.press(key)
-    assert page.inner_text("#hints") == "B is ranked above A but has the lower score (3 and 7)"
+    page.wait_for_selector("#hints:has-text('B is ranked above A but has the lower score (3 and 7)')")
     page.keyboard.press("Enter")
     page.wait_for_url("**nothing=1")
     assert sorted(ranks(accounts, name)) == [[2, 1, 3, 3], [2, 4, 1, 3]]
@@ -148,8 +152,12 @@ def test_a_ranking_by_mouse_with_a_tie_and_a_draft_that_comes_back(
         page.mouse.move(slot["x"] + slot["width"] / 2, slot["y"] + slot["height"] / 2, steps=4)
         page.mouse.up()
 
-    for letter, rank in (("A", 1), ("B", 2), ("C", 2)):
-        drag(letter, rank)
+    def is_complete_draft(response: Any) -> bool:
+        return response.url.endswith("/draft") and "rank-2=2" in (response.request.post_data or "")
+
+    with page.expect_response(is_complete_draft, timeout=TIMEOUT_MS):  # earlier drafts may lack the last drag
+        for letter, rank in (("A", 1), ("B", 2), ("C", 2)):
+            drag(letter, rank)
     page.wait_for_selector("#state:has-text('Draft kept')")
     where = page.url
     page.context.close()
@@ -181,7 +189,8 @@ def test_a_form_without_script(accounts: Accounts, opened: Callable[..., Any]) -
     start(page)
     for answer, rank in enumerate((4, 3, 1, 1)):
         page.locator(f"label.seg:has(input[name=rank-{answer}][value='{rank}'])").click()
-    page.click("button[value=draft]")
+    with page.expect_navigation(timeout=TIMEOUT_MS):
+        page.click("button[value=draft]")
     page.locator("button[value=send]").click()
     page.wait_for_url("**nothing=1")
     assert ranks(accounts, name) == [[3, 2, 1, 1]]
@@ -284,7 +293,8 @@ def test_the_screening_by_keys(accounts: Accounts, opened: Callable[..., Any], t
 def test_single_keys_can_be_switched_off(accounts: Accounts, opened: Callable[..., Any]) -> None:
     name, page = put(accounts, "comparisons"), opened("ada")
     page.goto("/profile")
-    page.click("button[value=off]")
+    with page.expect_navigation(timeout=TIMEOUT_MS):
+        page.click("button[value=off]")
     page.goto("/")
     start(page)
     for key in ("c", "a", "7", "x", "s", "?", "Enter"):
