@@ -178,7 +178,7 @@ def test_trunk_cut_changes_nothing_of_the_forward(folders: dict[str, Path]) -> N
         whole, cut = (checkpoints.load_policy(folders["qwen3"], trunk=t).logp(packed)[0] for t in (0, 2))
         assert torch.equal(whole, cut)  # both run the family's own code
         whole, cut = (checkpoints.load_policy(folders["llama"], trunk=t).logp(packed)[0] for t in (0, 2))
-    torch.testing.assert_close(whole, cut, atol=2e-6, rtol=0)  # below the cut runs base/lean.py
+    torch.testing.assert_close(whole, cut, atol=2e-6, rtol=0)  # below the cut fused blocks run
 
 
 def test_no_folder_no_model(tmp_path: Path) -> None:
