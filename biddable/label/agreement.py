@@ -1,6 +1,7 @@
 """Agreement of people with each other, with intervals: of rankings, of 1-7 scores and of yes/no marks. Pure arithmetic.
 
-Every interval is a bootstrap over items, because what several people say of one item hangs together (docs/agreement.md has the formulas).
+Every interval is a bootstrap over items, because what several people say of one item hangs together
+(docs/agreement.md has the formulas).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ CHUNK = 2**24
 
 
 class Ranking(NamedTuple):
-    """One labeler's ranks of an item's answers, 1 is best, equal ranks are a tie; and what it may be grouped by."""
+    """One labeler's ranks of an item's answers (1 is best, equal ranks are a tie), and what to group by."""
 
     item: str
     labeler: str
@@ -42,7 +43,8 @@ class RankingPair(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A number with the ends of its 95 % interval, from `number` comparisons on `items` items. One item has no interval: its ends are the number."""
+    """A number with the ends of its 95 % interval, from `number` comparisons on `items` items. One item has
+    no interval: its ends are the number."""
 
     value: float
     low: float
@@ -52,7 +54,7 @@ class Figure(NamedTuple):
 
 
 def ranking_pairs(rankings: Iterable[Ranking]) -> list[RankingPair]:
-    """Every two rankings of one item by different labelers. The order of items is that of their first ranking.
+    """Every two rankings of one item by different labelers, in the order of the items' first rankings.
 
     Raises ValueError when an item's rankings differ in length.
     """
@@ -79,13 +81,15 @@ def _signs(ranks: Sequence[int]) -> np.ndarray:
 def kendall_tau_b(first: Sequence[int], second: Sequence[int]) -> float | None:
     """Kendall's tau-b of two rankings of the same answers; None when either ranks all alike.
 
-    (concordant - discordant) / sqrt(pairs untied in the first * pairs untied in the second). (Kendall and Gibbons 1990, chapter 3.)
+    (concordant - discordant) / sqrt(pairs untied in the first * pairs untied in the second). (Kendall and
+    Gibbons 1990, chapter 3.)
     """
     return _tau_b(_signs(first), _signs(second))
 
 
 def _tau_b(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Tau-b from the signs of all pairs: their product is 1 for a concordant pair, -1 for a discordant one, 0 where either is tied."""
+    """Tau-b from the signs of all pairs: their product is 1 for a concordant pair, -1 for a discordant one, 0
+    where either is tied."""
     norm = np.sqrt(np.count_nonzero(first) * np.count_nonzero(second))
     return float((first * second).sum() / norm) if norm else None
 
@@ -109,28 +113,31 @@ def _compare(
 def pairwise_agreement(
     pairs: Iterable[RankingPair], seed: int = 0, resamples: int = RESAMPLES
 ) -> Figure | None:
-    """Share of answer pairs that two labelers order alike, over the pairs that both order: as Ouyang et al. 2022, 3.4 count it."""
+    """Share of answer pairs that two labelers order alike, over the pairs that both order: as Ouyang et al.
+    2022, 3.4 count it."""
     return ratio_with_interval([(pair.item, pair.alike, pair.pairs) for pair in pairs], seed, resamples)
 
 
 def pairwise_agreement_with_ties(
     pairs: Iterable[RankingPair], seed: int = 0, resamples: int = RESAMPLES
 ) -> Figure | None:
-    """Share of answer pairs of which two labelers say the same, "equally good" being one of three things to say."""
+    """Share of answer pairs of which two labelers say the same: better, worse or equally good."""
     return ratio_with_interval([(pair.item, pair.same, pair.all_pairs) for pair in pairs], seed, resamples)
 
 
 def mean_kendall_tau(
     pairs: Iterable[RankingPair], seed: int = 0, resamples: int = RESAMPLES
 ) -> Figure | None:
-    """Mean of Kendall's tau-b over pairs of labelers; pairs of which one ranks all answers alike have none and are left out."""
+    """Mean of Kendall's tau-b over pairs of labelers; pairs of which one ranks all answers alike have none
+    and are left out."""
     return ratio_with_interval(
         [(pair.item, pair.tau, 1) for pair in pairs if pair.tau is not None], seed, resamples
     )
 
 
 def mean_kendall_w(rankings: Iterable[Ranking], seed: int = 0, resamples: int = RESAMPLES) -> Figure | None:
-    """Mean over items of Kendall's coefficient of concordance W, corrected for ties; items with fewer than two labelers are left out."""
+    """Mean over items of Kendall's coefficient of concordance W, corrected for ties; items with fewer than
+    two labelers are left out."""
     by_item: dict[str, dict[str, tuple[int, ...]]] = {}
     for ranking in rankings:
         by_item.setdefault(ranking.item, {})[ranking.labeler] = ranking.ranks
@@ -139,10 +146,11 @@ def mean_kendall_w(rankings: Iterable[Ranking], seed: int = 0, resamples: int = 
 
 
 def kendall_w(rows: Sequence[Sequence[int]]) -> float | None:
-    """Kendall's W of m rankings of the same n answers: 12 S / (m² (n³ - n) - m Σ T), T = Σ (t³ - t) over a ranking's groups of ties.
+    """Kendall's W of m rankings of the same n answers: 12 S / (m² (n³ - n) - m Σ T), T = Σ (t³ - t) over a
+    ranking's groups of ties.
 
-    S is the sum of squared deviations of the answers' rank sums from their mean; tied answers get their mean rank. None when everybody ranks
-    everything alike. (Kendall and Gibbons 1990, chapter 6.)
+    S is the sum of squared deviations of the answers' rank sums from their mean; tied answers get their mean
+    rank. None when everybody ranks everything alike. (Kendall and Gibbons 1990, chapter 6.)
     """
     ranks = np.array([_mean_ranks(row) for row in rows])
     m, n = ranks.shape
@@ -164,7 +172,8 @@ def _mean_ranks(row: Sequence[int]) -> np.ndarray:
 def ratio_with_interval(
     rows: Sequence[tuple[str, float, float]], seed: int = 0, resamples: int = RESAMPLES, level: float = 0.95
 ) -> Figure | None:
-    """Σ above / Σ below over rows of (item, above, below), with a percentile interval from drawing whole items with replacement.
+    """Σ above / Σ below over rows of (item, above, below), with a percentile interval from drawing whole
+    items with replacement.
 
     None when nothing stands below the line.
     """
@@ -199,10 +208,12 @@ def krippendorff_alpha(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Figure | None:
-    """Krippendorff's alpha = 1 - observed / expected disagreement, of (item, labeler, value); items with one value are left out.
+    """Krippendorff's alpha = 1 - observed / expected disagreement, of (item, labeler, value); items with one
+    value are left out.
 
-    1 is perfect agreement, 0 what chance alone would give. None when all values are the same: nothing could have disagreed.
-    (Krippendorff 2019, Content Analysis, chapter 12.) `number` is the number of values that could be paired.
+    1 is perfect agreement, 0 what chance alone would give. None when all values are the same: nothing could
+    have disagreed. (Krippendorff 2019, Content Analysis, chapter 12.) `number` is the number of values that
+    could be paired.
     """
     by_item: dict[str, dict[str, float]] = {}
     for item, labeler, value in rows:
@@ -256,7 +267,8 @@ def by_labeler(pairs: Sequence[RankingPair]) -> dict[str, list[RankingPair]]:
 def grouped(
     pairs: Sequence[RankingPair], key: Callable[[Ranking], Hashable]
 ) -> dict[Hashable, list[RankingPair]]:
-    """Couples of which both rankings have the same key (panel, guideline version), by key; the others are in no group."""
+    """Couples of which both rankings have the same key (panel, guideline version), by key; the others are in
+    no group."""
     groups: dict[Hashable, list[RankingPair]] = {}
     for pair in pairs:
         if (name := key(pair.first)) == key(pair.second):
@@ -279,7 +291,8 @@ def _later(pair: RankingPair) -> float:
 def agreement_summary(
     rows: Sequence[tuple[str, str, tuple[int, ...]]], seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, float]:
-    """`share` of (item, labeler, ranks) as a stage's summary tells it: `agreement`, its interval and the number of pairs; nothing without any."""
+    """`share` of (item, labeler, ranks) as a stage's summary tells it: `agreement`, its interval and the
+    number of pairs; nothing without any."""
     figure = pairwise_agreement(ranking_pairs(Ranking(*row) for row in rows), seed, resamples)
     if figure is None:
         return {}

@@ -39,14 +39,16 @@ from biddable.store.types import Person, Task, TaskSet
 Panel = Literal["training", "held_out"]
 
 GUIDELINES: dict[Panel, str] = {"training": "training", "held_out": "evaluation"}
-"""Helpfulness comes first in training labels, truthfulness and harmlessness in evaluation (Ouyang et al. 2022, 3.4): two documents."""
+"""Helpfulness comes first in training labels, truthfulness and harmlessness in evaluation (Ouyang et al.
+2022, 3.4): two documents."""
 
 
 class LabelSettings(Settings):
     """What every kind of label can be told."""
 
     guidelines: Input | None = None
-    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
+    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with
+    the version seen."""
     enough: float = Field(default=1.0, gt=0, le=1)
     """Share of the wanted answers after which the records are written."""
     priority: int = 0
@@ -59,7 +61,8 @@ class PanelSettings(Settings):
     """Kinds that either panel may be asked for; the others ask the training panel."""
 
     panel: Panel = "training"
-    """Who is asked: the `training` panel reads the guideline that puts helpfulness first, `held_out` the evaluation's (Ouyang et al. 2022, 3.4)."""
+    """Who is asked: the `training` panel reads the guideline that puts helpfulness first, `held_out` the
+    evaluation's (Ouyang et al. 2022, 3.4)."""
 
 
 class LabelerSettings(Settings):
@@ -68,7 +71,8 @@ class LabelerSettings(Settings):
     labelers: Literal["simulated", "people"] = "people"
     """Who answers: `simulated` people, marked as such in everything made from it, or real `people`."""
     people: int = Field(default=12, ge=1)
-    """Simulated people in the panel (Ouyang et al. 2022 had about 40 contractors). Not used when real people answer."""
+    """Simulated people in the panel (Ouyang et al. 2022 had about 40 contractors). Not used when real people
+    answer."""
 
 
 class PromptSettings(Settings):
@@ -84,8 +88,8 @@ class GoldSettings(Settings):
     """Kinds whose answers can be compared with known ones."""
 
     gold: Input | None = None
-    """A file of this kind's records by people whose judgment is trusted; their questions are mixed unseen into real people's work, and
-    never become records."""
+    """A file of this kind's records by people whose judgment is trusted; their questions are mixed unseen
+    into real people's work, and never become records."""
     gold_share: float = Field(default=0.05, gt=0, lt=1)
     """How much of a person's work is gold."""
 
@@ -93,11 +97,13 @@ class GoldSettings(Settings):
 NOT_HASHED = {"replies", "prompts", "store", "guidelines", "enough", "gold", "gold_share", "priority"}
 """Settings that change nothing about the questions: whatever they are, the same answers are found again."""
 HASHED_LAST = ("labelers", "panel", "people", "overlap", "double_share", "splits", "limit")
-"""Settings that several kinds have are hashed after a kind's own, in this order. It is frozen: sets in people's stores are named by it."""
+"""Settings that several kinds have are hashed after a kind's own, in this order. It is frozen: sets in
+people's stores are named by it."""
 
 
 def task_set_name(context: StageContext, cfg: Settings, tasks: Sequence[Task]) -> str:
-    """Run, stage and a hash of settings and questions: other questions or settings are another set, a second start is the same."""
+    """Run, stage and a hash of settings and questions: other questions or settings are another set, a second
+    start is the same."""
     settings = cfg.model_dump(mode="json", exclude=NOT_HASHED)
     names = [name for name in settings if name not in HASHED_LAST]
     names += [name for name in HASHED_LAST if name in settings]
@@ -121,9 +127,11 @@ Row = TypeVar("Row", bound=Prompted)
 
 
 def read_replies(path: Path) -> list[tuple[str, Replies]]:
-    """Each line of replies.jsonl with its task's id, which depends on the line alone: a second start finds the same tasks again.
+    """Each line of replies.jsonl with its task's id, which depends on the line alone: a second start finds
+    the same tasks again.
 
-    Ids begin with a hash, and tasks are handed out in the order of their ids: neighbours in the file do not go to neighbours in the panel.
+    Ids begin with a hash, and tasks are handed out in the order of their ids: neighbours in the file do not
+    go to neighbours in the panel.
     """
     rows: dict[str, Replies] = {}
     for row in jsonl.read(path if path.is_file() else path / "replies.jsonl", Replies):
@@ -144,7 +152,8 @@ def task_id(row: Prompted) -> str:
 def select_prompts(
     rows: Sequence[tuple[str, Row]], cfg: PromptSettings, context: StageContext
 ) -> list[tuple[str, Row]]:
-    """The rows whose prompts are of the wanted splits, at most `limit` prompts, in their order. Raises UserError when a split has none."""
+    """The rows whose prompts are of the wanted splits, at most `limit` prompts, in their order. Raises
+    UserError when a split has none."""
     in_splits = [(name, row) for name, row in rows if cfg.splits is None or row.prompt.split in cfg.splits]
     errors = [
         f"[{context.key}] splits: no prompt belongs to {split}; change splits, or those of the stage that it reads"
@@ -168,7 +177,8 @@ def blind(answers: Sequence[Answer], shown: Sequence[int]) -> tuple[Answer, ...]
 def gold_tasks(
     path: Path | None, rows: Sequence[tuple[Replies, BaseModel]], tasks: Sequence[Task]
 ) -> list[tuple[Task, str]]:
-    """Tasks with their expected answers as JSON, to be mixed in unseen. `rows` are the lines of the file at `path`.
+    """Tasks with their expected answers as JSON, to be mixed in unseen. `rows` are the lines of the file at
+    `path`.
 
     Raises UserError for one that is ordinary work as well, or that comes twice: which answer is right then?
     """
@@ -222,10 +232,11 @@ def collect_labels(
     context: StageContext,
     gold: Sequence[tuple[Task, str]] = (),
 ) -> list[CollectedLabel]:
-    """Put the tasks to the panel and give back all labels, sorted by task and person: simulated people's at once.
+    """Put the tasks to the panel and give back all labels, sorted by task and person: simulated people's at
+    once.
 
-    `gold` are tasks with their expected answers, which real people get among the others. Raises Waiting while real people still have to
-    answer, UserError when the simulated panel is too small.
+    `gold` are tasks with their expected answers, which real people get among the others. Raises Waiting while
+    real people still have to answer, UserError when the simulated panel is too small.
     """
     name, panel = task_set_name(context, cfg, tasks), panel_of(cfg)
     simulated = isinstance(cfg, LabelerSettings) and cfg.labelers == "simulated"
@@ -248,9 +259,9 @@ def collect_labels(
             simulate(store, name, people, version, kind, context)
         else:
             publish_default_guideline(store, panel, cfg.guidelines)
-        wanted, answered = queue.progress(store, name)
-        context.progress(answered, wanted)
-        if answered < (needed := math.ceil(cfg.enough * wanted)):
+        total, answered = queue.progress(store, name)
+        context.progress(answered, total)
+        if answered < (needed := math.ceil(cfg.enough * total)):
             raise Waiting(
                 f"{needed - answered} of {needed} {_noun(context)} to go: people of the panel {panel} give them"
             )
@@ -267,11 +278,12 @@ def simulate(
 ) -> None:
     """Simulated people take tasks in turn until none is left.
 
-    Whose turn it is follows from the labels in the store alone (who gave fewest), so work that was broken off goes on as if it had not been.
+    Whose turn it is follows from the labels in the store alone (who gave fewest), so work that was broken off
+    goes on as if it had not been.
     """
     counts = queue.answers_by_person(store, task_set)
     working = {person.id: person for person in panel}
-    wanted, answered = queue.progress(store, task_set)
+    total, answered = queue.progress(store, task_set)
     while working:
         name = min(working, key=lambda id: (counts.get(id, 0), id))
         task = queue.next_task(store, task_set, name)
@@ -285,7 +297,7 @@ def simulate(
         counts[name] = counts.get(name, 0) + 1
         answered += 1
         if answered % 20 == 0:
-            context.progress(answered, wanted)
+            context.progress(answered, total)
 
 
 class LabelRecord(Protocol):
@@ -305,7 +317,8 @@ R = TypeVar("R", Prompt, Demonstration, Comparison, Rating, RuleCheck, Probe)
 
 
 def records_of(kind: AnyKind, labels: Sequence[CollectedLabel], record_type: type[R]) -> list[R]:
-    """The records of one type that labels come to, by id. Labels that an admin decided against count for nothing."""
+    """The records of one type that labels come to, by id. Labels that an admin decided against count for
+    nothing."""
     rows = [row for label in labels if label.stands for row in kind.records(label)]
     return sorted((row for row in rows if isinstance(row, record_type)), key=lambda row: str(row.id))
 

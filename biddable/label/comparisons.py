@@ -1,7 +1,7 @@
 """Comparisons: one labeler's ranking of all answers to a prompt, best first, ties allowed, without knowing which model gave which.
 
-Every prompt is ranked by `overlap` people, and a share of the prompts by one more, so that the panel's agreement with itself can be measured
-(Ouyang et al. 2022, 3.4: 72.6 % among training labelers).
+Every prompt is ranked by `overlap` people, and a share of the prompts by one more, so that the panel's
+agreement with itself can be measured (Ouyang et al. 2022, 3.4: 72.6 % among training labelers).
 """
 
 from __future__ import annotations
@@ -49,10 +49,11 @@ class RankingQuestion(Record):
 
 
 class RankingAnswer(Record):
-    """ranks[i] belongs to the answer shown at place i; 1 is best, equal ranks are a tie. None: they cannot be ranked, and no record comes of it.
+    """ranks[i] belongs to the answer shown at place i; 1 is best, equal ranks are a tie. None: they cannot be
+    ranked, and no record comes of it.
 
-    So do `overall`, the 1 to 7 of each answer, and `metadata`, its yes/no questions; both may be left open. `better` is an answer that the
-    labeler wrote because none was good enough: a demonstration.
+    So do `overall`, the 1 to 7 of each answer, and `metadata`, its yes/no questions; both may be left open.
+    `better` is an answer that the labeler wrote because none was good enough: a demonstration.
     """
 
     ranks: tuple[int, ...] | None = Field(min_length=2)
@@ -133,7 +134,8 @@ class Comparisons(LabelKind[Replies, RankingQuestion, RankingAnswer]):
         return RankingAnswer(ranks=labelers.rank(person, question.prompt, question.answers))
 
     def records(self, label: CollectedLabel) -> list[Comparison | Demonstration]:
-        """The ranking, brought from the order shown to that of the replies, and the better answer that the labeler wrote."""
+        """The ranking, brought from the order shown to that of the replies, and the better answer that the
+        labeler wrote."""
         task, answer, ranks = self.task(label.question), self.answer(label), self.ranks(label)
         rows: list[Comparison | Demonstration] = []
         if ranks is not None:
@@ -169,7 +171,8 @@ class Comparisons(LabelKind[Replies, RankingQuestion, RankingAnswer]):
         return None if ranks is None else in_stored_order(label.shown, ranks)
 
     def scores(self, label: CollectedLabel) -> list[Score]:
-        """The 1 to 7 and the yes/no questions beside the ranking; answers of which neither was said are left out."""
+        """The 1 to 7 and the yes/no questions beside the ranking; answers of which neither was said are left
+        out."""
         answer, none = self.answer(label), (None,) * len(label.shown)
         rows = [
             Score(f"{label.task}/{number}", overall, marks or {})
@@ -180,7 +183,8 @@ class Comparisons(LabelKind[Replies, RankingQuestion, RankingAnswer]):
         return [row for row in rows if row.overall is not None or row.marks]
 
     def distance(self, first: CollectedLabel, second: CollectedLabel) -> float | None:
-        """(1 - τ-b) / 2: 0 for the same order, 1 for the reverse; None when somebody ranked nothing, or everything alike."""
+        """(1 - τ-b) / 2: 0 for the same order, 1 for the reverse; None when somebody ranked nothing, or
+        everything alike."""
         from biddable.label import agreement  # here: numpy loads slowly, and no page for labelers needs it
 
         ranks = self.ranks(first), self.ranks(second)
@@ -204,9 +208,11 @@ KIND = Comparisons()
 
 
 def rankings_score(rankings: Iterable[tuple[Sequence[int], Sequence[int]]]) -> float | None:
-    """Share of the answer pairs ordered by a trusted ranking that a labeler's orders alike, over (labeler's, trusted) ranks.
+    """Share of the answer pairs ordered by a trusted ranking that a labeler's orders alike, over (labeler's,
+    trusted) ranks.
 
-    A labeler's tie where the trusted ranking has none counts half: tying everything scores 1/2, as guessing does.
+    A labeler's tie where the trusted ranking has none counts half: tying everything scores 1/2, as guessing
+    does.
     """
     right, pairs = 0.0, 0
     for ranks, trusted in rankings:
@@ -238,7 +244,7 @@ def run(cfg: Config, context: StageContext) -> None:
     context.summary = {
         **collection.summarise(rows, cfg, context),
         "ties": sum(pairs) / max(1, len(pairs)),
-        **_agreement(labels, context.seed),
+        **agreement_of(labels, context.seed),
     }
 
 
@@ -257,8 +263,9 @@ def check_answer_counts(rows: Sequence[Replies], key: str) -> None:
         )
 
 
-def _agreement(labels: Sequence[CollectedLabel], seed: int) -> dict[str, float]:
-    """Agreement of people who ranked the same prompt, if any did. An admin's decision is no independent ranking."""
+def agreement_of(labels: Sequence[CollectedLabel], seed: int) -> dict[str, float]:
+    """Agreement of people who ranked the same prompt, if any did. An admin's decision is no independent
+    ranking."""
     if len({label.task for label in labels}) == len(labels):
         return {}
     from biddable.label import agreement  # here: the statistics are needed for nothing else

@@ -1,6 +1,7 @@
 """Demonstrations: the answer a labeler would want to see, for each prompt; written by people, or by simulated ones chosen among samples.
 
-A simulated demonstration is the best of the prompt's samples by that labeler's taste, and is marked so: nobody wrote it.
+A simulated demonstration is the best of the prompt's samples by that labeler's taste, and is marked so:
+nobody wrote it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from biddable.store.types import Task
 
 class Config(LabelerSettings, PromptSettings, LabelSettings):
     replies: Input = Path("learn.replies.start")
-    """Prompts with sampled answers, of which a labeler may take the best instead of writing one; or prompts alone (`curate.prompts`), for people."""
+    """Prompts with sampled answers, of which a labeler may take the best instead of writing one; or prompts
+    alone (`curate.prompts`), for people."""
 
 
 class DemonstrationQuestion(Record):

@@ -1,7 +1,8 @@
 """Exports: comparisons and demonstrations in TRL's formats, for other trainers: conversational preference pairs, and dialogues for fine-tuning.
 
-`preferences.jsonl`: {"prompt": [...], "chosen": [...], "rejected": [...]}, a line for every pair of answers that a labeler did not rank equal.
-`sft.jsonl`: {"messages": [...]}. People are known by their pseudonyms only, and these formats do not even hold those.
+`preferences.jsonl`: {"prompt": [...], "chosen": [...], "rejected": [...]}, a line for every pair of answers
+that a labeler did not rank equal. `sft.jsonl`: {"messages": [...]}. People are known by their pseudonyms
+only, and these formats do not even hold those.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Config(Settings):
     demonstrations: Input | None = Path("label.demonstrations")
     """Demonstrations to turn into dialogues."""
     pairs: Literal["all", "extremes"] = "all"
-    """Which pairs of a ranking: `all` that are not tied, or the `extremes`, one of the best against one of the worst."""
+    """Which pairs of a ranking: `all` that are not tied, or the `extremes`, one of the best against one of
+    the worst."""
     splits: tuple[Split, ...] | None = None
     """Only prompts of these splits; none: all."""
 

@@ -43,7 +43,8 @@ Kind = TypeVar("Kind", bound=BaseModel)
 
 
 def text_field(fields: Fields, name: str) -> str | None:
-    """The last value of a field; None when it is missing or empty. Raises UserError for a text that is too long."""
+    """The last value of a field; None when it is missing or empty. Raises UserError for a text that is too
+    long."""
     values = fields.get(name) or [""]
     if len(values[-1]) > MOST_TEXT:
         raise UserError(f"{name}: {len(values[-1]):,} characters; must be at most {MOST_TEXT:,}")
@@ -61,7 +62,8 @@ def number_field(fields: Fields, name: str) -> int | None:
 
 
 def yes_no_fields(fields: Fields, answer: int) -> dict[str, bool | None]:
-    """The yes/no questions about the answer at this place. A box that is not ticked means no; an open question may have no answer."""
+    """The yes/no questions about the answer at this place. A box that is not ticked means no; an open
+    question may have no answer."""
     ticked = set(fields.get(f"yes-{answer}", ()))
     marks: dict[str, bool | None] = {}
     for question in YES_NO_QUESTIONS:

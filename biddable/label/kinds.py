@@ -1,7 +1,8 @@
 """Kinds of label: what each says of itself, so that queue, pages and statistics treat all of them alike.
 
-A new kind is one file beside this one and one page in `views/templates/tasks/`. The file is a stage: it has a `Config` and a `run`, and besides
-`KIND`, an object whose class derives from `LabelKind`. Nobody else reads a kind's JSON.
+A new kind is one file beside this one and one page in `views/templates/tasks/`. The file is a stage: it has a
+`Config` and a `run`, and besides `KIND`, an object whose class derives from `LabelKind`. Nobody else reads a
+kind's JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Score(NamedTuple):
 
 
 class TaskView(NamedTuple):
-    """A task as admins review it: turns of (role, text), and the texts of the answers in the order in which they are stored."""
+    """A task as admins review it: turns of (role, text), and the texts of the answers in the order in which
+    they are stored."""
 
     turns: Sequence[tuple[str, str]]
     answers: Sequence[str] = ()
@@ -48,12 +50,14 @@ class TaskView(NamedTuple):
 
 
 class LabelKind(Protocol[StoredTask, Question, Answer]):
-    """One kind of label: from the stored task to the page's question, from the page's form to the stored answer, from there to records."""
+    """One kind of label: from the stored task to the page's question, from the page's form to the stored
+    answer, from there to records."""
 
     title: str
     """What the kind's page asks for."""
     task_type: type[StoredTask]
-    """What is stored with a task. A list `answers` in it is shown to each person in an order of their own (`queue.display_order`)."""
+    """What is stored with a task. A list `answers` in it is shown to each person in an order of their own
+    (`queue.display_order`)."""
     answer_type: type[Answer]
     """What is stored with a label: whatever speaks of several answers does so in the order shown."""
     adjudicable: bool = True
@@ -67,14 +71,16 @@ class LabelKind(Protocol[StoredTask, Question, Answer]):
 
     @abstractmethod
     def blind(self, task: StoredTask, shown: Sequence[int]) -> Question:
-        """What a labeler sees of a task: answers in the order `shown`, and nothing that tells which model gave them."""
+        """What a labeler sees of a task: answers in the order `shown`, and nothing that tells which model
+        gave them."""
 
     @abstractmethod
     def form(self, question: Question, fields: Fields) -> Answer:
         """The answer that the page's form holds. Raises UserError with everything that is missing or wrong."""
 
     def check(self, question: Question, answer: Answer) -> None:
-        """Raises UserError when the answer does not fit the question. Where every valid answer fits, there is nothing to refuse."""
+        """Raises UserError when the answer does not fit the question. Where every valid answer fits, there is
+        nothing to refuse."""
         return
 
     def hints(self, answer: Answer) -> list[str]:
@@ -82,17 +88,20 @@ class LabelKind(Protocol[StoredTask, Question, Answer]):
         return []
 
     def simulate(self, person: Person, question: Question) -> Answer:
-        """What a simulated person answers. Kinds that only real people can answer have no such settings, and come never here."""
+        """What a simulated person answers. Kinds that only real people can answer have no such settings, and
+        come never here."""
         raise AssertionError(f"{person.id} was asked: {self.title}")
 
     @abstractmethod
     def records(self, label: CollectedLabel) -> Sequence[Record]:
-        """What a label comes to in the run's files: often one record, none for a label that says nothing, or several."""
+        """What a label comes to in the run's files: often one record, none for a label that says nothing, or
+        several."""
 
     # Quality: agreement, disputes, gold.
 
     def ranks(self, label: CollectedLabel) -> tuple[int, ...] | None:
-        """A ranking's ranks in the order in which the answers are stored, 1 is best; None: nothing was ranked."""
+        """A ranking's ranks in the order in which the answers are stored, 1 is best; None: nothing was
+        ranked."""
         return None
 
     def scores(self, label: CollectedLabel) -> list[Score]:
@@ -100,11 +109,13 @@ class LabelKind(Protocol[StoredTask, Question, Answer]):
         return []
 
     def distance(self, first: CollectedLabel, second: CollectedLabel) -> float | None:
-        """How far two people's labels of one task are apart, from 0 (alike) to 1 (opposite); None: that cannot be said."""
+        """How far two people's labels of one task are apart, from 0 (alike) to 1 (opposite); None: that
+        cannot be said."""
         return None
 
     def gold_score(self, label: CollectedLabel, expected: Answer) -> float | None:
-        """How well a label meets the expected answer (in the order stored), from 0 to 1; None: nothing to go by."""
+        """How well a label meets the expected answer (in the order stored), from 0 to 1; None: nothing to go
+        by."""
         return None
 
     # Pages that show labels again, and pages with more than a form.
@@ -118,15 +129,16 @@ class LabelKind(Protocol[StoredTask, Question, Answer]):
         return None
 
     def subtitle(self, task_set: str) -> str:
-        """What tells a set from others of its kind on a labeler's home page: its run, and the third word of its stage. The hash that a set's
-        name (`run/stage/hash`) ends with means nothing to people."""
+        """What tells a set from others of its kind on a labeler's home page: its run, and the third word of
+        its stage. The hash that a set's name (`run/stage/hash`) ends with means nothing to people."""
         words = task_set.split("/")
         return ", ".join([words[0], *words[1].split(".")[2:]]) if len(words) == 3 else ""
 
     def say(
         self, store: Store, task: AssignedTask, person: str, fields: dict[str, list[str]], guideline: str
     ) -> None:
-        """The labeler's next message to a model, where a kind's page has such a dialogue. Raises UserError when it cannot be sent."""
+        """The labeler's next message to a model, where a kind's page has such a dialogue. Raises UserError
+        when it cannot be sent."""
         raise UserError("there is no model to talk with on this page")
 
     # Reading what is stored.
@@ -162,6 +174,7 @@ def find(name: str) -> AnyKind | None:
 
 
 def in_stored_order(shown: Sequence[int], values: Sequence[Value]) -> tuple[Value, ...]:
-    """Values of the answers in the order shown, brought to the order stored: shown[i] is the stored number of the answer at place i."""
+    """Values of the answers in the order shown, brought to the order stored: shown[i] is the stored number of
+    the answer at place i."""
     by_number = dict(zip(shown, values, strict=True))
     return tuple(by_number[number] for number in range(len(by_number)))

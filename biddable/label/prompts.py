@@ -1,7 +1,7 @@
 """Prompts that labelers write: plain ones, few-shot ones (an instruction with several queries and their answers), and ones from a use case.
 
-As Ouyang et al. 2022, A.1 began, when nobody had sent a prompt yet. The k pairs of a few-shot prompt give k prompts, each with the other k - 1
-pairs in its context and with its own answer as a demonstration (A.3).
+As Ouyang et al. 2022, A.1 began, when nobody had sent a prompt yet. The k pairs of a few-shot prompt give k
+prompts, each with the other k - 1 pairs in its context and with its own answer as a demonstration (A.3).
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Config(LabelSettings):
     pairs: int = Field(default=4, ge=2, le=20)
     """At least so many queries with answers belong to an instruction."""
     use_cases: Input | None = None
-    """A JSONL file of use cases (records of kind Text), each told vaguely enough that nobody is known by it (A.1); none: no such prompts."""
+    """A JSONL file of use cases (records of kind Text), each told vaguely enough that nobody is known by it
+    (A.1); none: no such prompts."""
     each: int = Field(default=3, ge=1)
     """Prompts for each use case."""
 

@@ -1,7 +1,8 @@
 """The queue: who gets which task next. The same for people and for simulated labelers.
 
-A task goes to `overlap` different people of its panel. Taking one is a lease: it lapses, and somebody else may have the place, when no answer came in
-time. The rules hold inside the store's transactions, whatever runs at once or is killed meanwhile.
+A task goes to `overlap` different people of its panel. Taking one is a lease: it lapses, and somebody else
+may have the place, when no answer came in time. The rules hold inside the store's transactions, whatever runs
+at once or is killed meanwhile.
 """
 
 from __future__ import annotations
@@ -62,9 +63,11 @@ class CollectedLabel(NamedTuple):
 
 
 def next_task(store: Store, task_set: str, person: str, lease_seconds: float = 1800.0) -> AssignedTask | None:
-    """What an admin sent back to this person, else the task they still hold (its time begins anew), else the next free one; None when there is none.
+    """What an admin sent back to this person, else the task they still hold (its time begins anew), else the
+    next free one; None when there is none.
 
-    Raises UserError for a person the store does not know, for one the task set is not for, and for one who has not passed the screening.
+    Raises UserError for a person the store does not know, for one the task set is not for, and for one who
+    has not passed the screening.
     """
     if not screening.is_admitted(store, person, task_set):
         raise UserError("the screening comes first; an admin decides after it")
@@ -87,12 +90,14 @@ def task_for(task: str, kind: str, question: str, person: str) -> AssignedTask:
 
 
 def display_order(task: str, person: str, answers: int) -> tuple[int, ...]:
-    """The order in which a person sees a task's answers: by hash, so neither the place nor the neighbours tell the model."""
+    """The order in which a person sees a task's answers: by hash, so neither the place nor the neighbours
+    tell the model."""
     return tuple(sorted(range(answers), key=lambda i: hash_fraction("shown", id_in_set(task), person, i)))
 
 
 def id_in_set(task: str) -> str:
-    """A task's id without its task set's, which holds the run's name: the same questions get the same order in every run."""
+    """A task's id without its task set's, which holds the run's name: the same questions get the same order
+    in every run."""
     return task.rsplit("#", 1)[-1]
 
 
@@ -105,10 +110,11 @@ def submit(
     seconds: float | None,
     replaces: str | None = None,
 ) -> str:
-    """Keep a person's answer with the order shown; returns the label's id. The same answer sent twice is kept once.
+    """Keep a person's answer with the order shown; returns the label's id. The same answer sent twice is kept
+    once.
 
-    A correction names in `replaces` the label it takes the place of. Raises Lapsed without a live lease, and UserError for another answer to a
-    task that this person answered before.
+    A correction names in `replaces` the label it takes the place of. Raises Lapsed without a live lease, and
+    UserError for another answer to a task that this person answered before.
     """
     text = json.dumps({"answer": answer.model_dump(mode="json"), "shown": task.shown}, ensure_ascii=False)
     return store.add_label(task.id, person, text, guideline, seconds, replaces)

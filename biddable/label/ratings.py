@@ -29,7 +29,8 @@ class Config(LabelerSettings, PanelSettings, GoldSettings, LabelSettings):
     panel: Panel = "held_out"
     """Whose ratings: people of the `held_out` panel gave no training data (3.6)."""
     people: int = Field(default=8, ge=1)
-    """Simulated people in the panel (Ouyang et al. 2022 had about 40 contractors). Not used when real people answer."""
+    """Simulated people in the panel (Ouyang et al. 2022 had about 40 contractors). Not used when real people
+    answer."""
     overlap: int = Field(default=1, ge=1)
     """People per answer."""
 

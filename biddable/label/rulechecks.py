@@ -26,7 +26,8 @@ class Config(PanelSettings, PromptSettings, LabelSettings):
     replies: Input = Path("learn.replies")
     """Prompts with answers; each answer is checked by itself."""
     rules: Input | None = None
-    """A TOML file of rules, each a table [[rule]] with id, text and question; none: ours (`label/guidelines/rules.toml`)."""
+    """A TOML file of rules, each a table [[rule]] with id, text and question; none: ours
+    (`label/guidelines/rules.toml`)."""
     rules_each: int = Field(default=1, ge=1)
     """Rules that each answer is checked for, chosen by hash."""
     overlap: int = Field(default=1, ge=1)

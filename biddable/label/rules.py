@@ -57,7 +57,8 @@ def choose(rules: Sequence[Rule], count: int, *key: object) -> list[Rule]:
 
 
 def level_shares(levels: Sequence[Level]) -> dict[str, float]:
-    """Share of what counts as broken, as kept, and as neither (Glaese et al. 2022): however sure somebody is, a break is a break."""
+    """Share of what counts as broken, as kept, and as neither (Glaese et al. 2022): however sure somebody is,
+    a break is a break."""
     sides = [level.split("_")[-1] for level in levels]
     names = {"broken": "breaks", "kept": "follows", "unsure": "unsure"}
     return {name: sides.count(side) / len(sides) for name, side in names.items()}

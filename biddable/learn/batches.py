@@ -16,10 +16,11 @@ from biddable.run.records import Answer, Message, Text
 
 
 def answer_ids(tokenizer: Any, answer: Answer) -> tuple[int, ...]:
-    """An answer's token ids: those it was sampled as, or, for a person's text, the tokenizer's and the end-of-sequence token.
+    """An answer's token ids: those it was sampled as, or, for a person's text, the tokenizer's and the
+    end-of-sequence token.
 
-    SampledAnswer ids are kept because decoding and encoding again may give others. The EOS token is a part of the answer: it is trained
-    on, and the reward is read there.
+    Sampled ids are used as they are: decoding and encoding again may give others. The EOS token is a part of
+    the answer: it is trained on, and the reward is read there.
     """
     if answer.tokens is not None:
         return answer.tokens
@@ -29,7 +30,8 @@ def answer_ids(tokenizer: Any, answer: Answer) -> tuple[int, ...]:
 def prompt_ids(
     tokenizer: Any, messages: Sequence[Message], limit: int, name: str, errors: list[str]
 ) -> tuple[int, ...]:
-    """A prompt's token ids up to where the assistant begins to speak; a line goes to `errors` when they are more than `limit`."""
+    """A prompt's token ids up to where the assistant begins to speak; a line goes to `errors` when they are
+    more than `limit`."""
     ids = encode_chat(tokenizer, messages)
     if len(ids) > limit:
         errors.append(
@@ -39,7 +41,8 @@ def prompt_ids(
 
 
 def text_trees(tokenizer: Any, folder: Path, tokens: int, split: str = "train") -> list[Tree]:
-    """Running text as trees without a prompt and without a chat template: every token but the first is predicted and counts."""
+    """Running text as trees without a prompt and without a chat template: every token but the first is
+    predicted and counts."""
     rows = [row for row in jsonl.read(folder / "text.jsonl", Text) if row.split == split]
     pieces = [tuple(tokenizer.encode(row.text, add_special_tokens=False)[:tokens]) for row in rows]
     trees = [Tree((), (piece,)) for piece in pieces if len(piece) > 1]
@@ -49,7 +52,8 @@ def text_trees(tokenizer: Any, folder: Path, tokens: int, split: str = "train") 
 
 
 def counted_tokens(trees: Sequence[Tree]) -> int:
-    """Tokens with a log-probability: every answer token, but of text without a prompt not the first, which nothing predicts."""
+    """Tokens with a log-probability: every answer token, but of text without a prompt not the first, which
+    nothing predicts."""
     return sum(len(answer) - (0 if tree.prompt else 1) for tree in trees for answer in tree.answers)
 
 
@@ -88,7 +92,8 @@ def microbatches(
 ) -> Iterator[tuple[list[int], PackedBatch]]:
     """(indices of trees, their rows) in order, at most about `tokens` tokens each; a tree is never split.
 
-    Trees with and without cached trunk outputs don't share a microbatch: the trunk runs for all of a microbatch or for none.
+    Trees with and without cached trunk outputs don't share a microbatch: the trunk runs for all of a
+    microbatch or for none.
     """
     indices: list[int] = []
     size = 0

@@ -1,8 +1,9 @@
 """A classifier: a scorer branch trained to tell yes from no, e.g. whether an answer is true or a text toxic.
 
-policy + JSONL files with a text and a label -> a scorer folder with classifier.json, which [measure.benchmarks] uses as a judge. The
-label is true or false, 1 or 0, or a share between. As the GPT-judge of TruthfulQA (Lin et al. 2022, 2.3), but small and trained here.
-Rows of one `group`, e.g. one question, are in one split only.
+policy + JSONL files with a text and a label -> a scorer folder with classifier.json, which
+[measure.benchmarks] uses as a judge. The label is true or false, 1 or 0, or a share between. As the GPT-judge
+of TruthfulQA (Lin et al. 2022, 2.3), but small and trained here. Rows of one `group`, e.g. one question, are
+in one split only.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ class Config(OptimizerSettings):
     files: tuple[Input, ...] = (Path("examples/judgements.jsonl"),)
     """JSONL files (also gzipped), one example a line."""
     text: str | tuple[str, ...] = "Q: {question}\nA: {answer}\nTrue:"
-    """How a line becomes text: names of its keys in braces, dots for keys within keys. Several: a line has several texts, read
-    alike."""
+    """How a line becomes text: names of its keys in braces, dots for keys within keys. Several: a line has
+    several texts, read alike."""
     label: str | tuple[str, ...] = "label"
-    """For each of `text`, the key of its label: true or false, or a number from 0 to 1. Texts without one are left out."""
+    """For each of `text`, the key of its label: true or false, or a number from 0 to 1. Texts without one are
+    left out."""
     group: str | None = "question"
     """The key whose equal values stay in one split; none: every line by itself."""
     valid_share: float = Field(default=0.1, gt=0, lt=1)
@@ -101,10 +103,11 @@ def run(cfg: Config, context: StageContext) -> None:
 def split_examples(
     cfg: Config, examples: Sequence[classifier.Example], context: StageContext
 ) -> tuple[list[int], list[int]]:
-    """Indices of the examples that train and of those that measure, at most `limit` and `valid_limit` of them, drawn at random.
+    """Indices of the examples that train and of those that measure, at most `limit` and `valid_limit` of
+    them, drawn at random.
 
-    A group's name alone decides its split: two answers to one question are never on both sides, and more data moves nothing.
-    Raises UserError when there is nothing to train on, or only one label to measure on.
+    A group's name alone decides its split: two answers to one question are never on both sides, and more data
+    moves nothing. Raises UserError when there is nothing to train on, or only one label to measure on.
     """
     held_out = [classifier.is_held_out(example.group, cfg.valid_share) for example in examples]
     train = [i for i, out in enumerate(held_out) if not out]
@@ -126,7 +129,8 @@ def fit(
     trees: Sequence[Tree],
     labels: np.ndarray[Any, Any],
 ) -> None:
-    """Minimise the mean cross-entropy of σ(score) and label. The bias trains with the head: there is no pair in which it cancels."""
+    """Minimise the mean cross-entropy of σ(score) and label. The bias trains with the head: there is no pair
+    in which it cancels."""
     branch = cfg.adamw(scorer.branch.parameters())
     head = cfg.adamw([scorer.weight, scorer.bias], weight_decay=0.0)
     steps = cfg.epochs * batches_per_epoch(len(trees), cfg.batch)
@@ -146,7 +150,8 @@ def fit(
 def accumulate_gradient(
     scorer: Scorer, trees: Sequence[Tree], labels: np.ndarray[Any, Any], tokens: int
 ) -> float:
-    """Add the gradient of the mean cross-entropy over these texts; returns that mean in nats. Labels may be shares between 0 and 1."""
+    """Add the gradient of the mean cross-entropy over these texts; returns that mean in nats. Labels may be
+    shares between 0 and 1."""
     total = 0.0
     for indices, packed in microbatches(trees, tokens):
         target = torch.tensor(labels[indices], dtype=torch.float32, device=packed.tokens.device)
@@ -159,8 +164,8 @@ def accumulate_gradient(
 
 
 def measures(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
-    """How well scores (log odds) tell labels: accuracy at one half, area under the ROC curve, loss, and correlations where labels are
-    shares."""
+    """How well scores (log odds) tell labels: accuracy at one half, area under the ROC curve, loss, and
+    correlations where labels are shares."""
     yes = labels >= 0.5
     numbers = {
         "accuracy": float(((scores > 0) == yes).mean()),
@@ -178,7 +183,8 @@ def measures(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict
 
 
 def accuracy_interval(correct: np.ndarray[Any, Any], groups: Sequence[str], seed: int) -> tuple[float, float]:
-    """95 % interval of the share that is correct, by a bootstrap over groups: judgements of one question are no independent witnesses."""
+    """95 % interval of the share that is correct, by a bootstrap over groups: judgements of one question are
+    no independent witnesses."""
     _, codes = np.unique(groups, return_inverse=True)
     totals = np.stack([np.bincount(codes, weights=correct), np.bincount(codes)], axis=1)  # (groups, 2)
     # how often each group is drawn: (RESAMPLES, groups)

@@ -1,8 +1,9 @@
-"""Losses and advantages as arithmetic: tensors and numbers in, tensors out. No models, settings, devices or logging.
+"""Losses and advantages as arithmetic: tensors and numbers in, tensors out. No models, settings, devices or
+logging.
 
-Legend: N counted answer tokens, A answers, T tokens of the longest answer, K answers to one prompt. `mask` (A, T) is True where a token
-counts. Losses are sums; the caller divides by the count of the whole minibatch, so that microbatches of unequal sizes add up to the
-same gradient.
+Legend: N counted answer tokens, A answers, T tokens of the longest answer, K answers to one prompt. `mask`
+(A, T) is True where a token counts. Losses are sums; the caller divides by the count of the whole minibatch,
+so that microbatches of unequal sizes add up to the same gradient.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ def _check_shapes(**tensors: torch.Tensor) -> None:
 
 
 def whiten(values: torch.Tensor, mask: torch.Tensor, shift_mean: bool = True) -> torch.Tensor:
-    """Scale to variance 1 over counted places; `shift_mean` also takes the mean away (without it the mean stays as it was).
+    """Scale to variance 1 over counted places; `shift_mean` also takes the mean away (without it the mean
+    stays as it was).
 
     Advantages are shifted, rewards are not (Huang et al. 2024, details 13 and 19). Population variance.
     Raises ValueError for fewer than 8 counted values, where a variance means nothing.
@@ -37,10 +39,12 @@ def whiten(values: torch.Tensor, mask: torch.Tensor, shift_mean: bool = True) ->
 def token_rewards(
     logp: torch.Tensor, logp_reference: torch.Tensor, score: torch.Tensor, mask: torch.Tensor, kl_coef: float
 ) -> torch.Tensor:
-    """(A, T) rewards: the KL penalty -beta (log pi - log pi_ref) at every token, and the score (A,) on top at the last one.
+    """(A, T) rewards: the KL penalty -beta (log pi - log pi_ref) at every token, and the score (A,) on top at
+    the last one.
 
-    Summed over tokens it is the bandit's reward r(x, y) - beta log(pi / pi_ref) (Ouyang et al. 2022, 3.5). The penalty is part of the
-    reward and not of the loss: it goes through GAE, and no gradient flows through it.
+    Summed over tokens it is the bandit's reward r(x, y) - beta log(pi / pi_ref) (Ouyang et al. 2022, 3.5).
+    The penalty is part of the reward and not of the loss: it goes through GAE, and no gradient flows through
+    it.
     """
     _check_shapes(logp=logp, logp_reference=logp_reference, mask=mask)
     kl_penalty = torch.where(mask, -kl_coef * (logp - logp_reference), torch.zeros_like(logp))
@@ -54,14 +58,15 @@ def gae(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Generalised advantage estimation: (A, T) advantages and returns (Schulman et al. 2016).
 
-    δ_t = R_t + γ V_{t+1} - V_t,  A_t = Σ (γλ)^l δ_{t+l},  return = A_t + V_t.  V after an answer's last token is 0: an episode
-    ends there, also when it was cut off, and nothing is bootstrapped.
+    δ_t = R_t + γ V_{t+1} - V_t,  A_t = Σ (γλ)^l δ_{t+l},  return = A_t + V_t.  V after an answer's last token
+    is 0: an episode ends there, also when it was cut off, and nothing is bootstrapped.
     """
     _check_shapes(rewards=rewards, values=values, mask=mask)
     values = torch.where(mask, values, torch.zeros_like(values))
     rewards = torch.where(mask, rewards, torch.zeros_like(rewards))
     advantages = torch.zeros_like(values)
-    # Backwards in time, all answers at once. Shorter answers begin late: until their last token all of this is 0 for them.
+    # Backwards in time, all answers at once. Shorter answers begin late: until their last token all of this
+    # is 0 for them.
     next_advantage = next_value = torch.zeros_like(values[:, 0])
     for t in range(values.shape[1] - 1, -1, -1):
         delta = rewards[:, t] + gamma * next_value - values[:, t]
@@ -75,26 +80,29 @@ def gae(
 def policy_loss(
     logp: torch.Tensor, logp_old: torch.Tensor, advantages: torch.Tensor, clip: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """-Σ min(ρA, clip(ρ, 1-ε, 1+ε)A) with ρ = exp(logp - logp_old), all (N,); and the number of tokens whose ratio was clipped
-    (Schulman et al. 2017, equation 7)."""
+    """-Σ min(ρA, clip(ρ, 1-ε, 1+ε)A) with ρ = exp(logp - logp_old), all (N,); and the number of tokens whose
+    ratio was clipped (Schulman et al. 2017, equation 7)."""
     _check_shapes(logp=logp, logp_old=logp_old, advantages=advantages)
     ratio = torch.exp(logp - logp_old)
     unclipped, clipped = ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages
-    # The minimum is pessimistic: a ratio outside the interval loses its gradient only where it would have gained.
+    # The minimum is pessimistic: a ratio outside the interval loses its gradient only where it would have
+    # gained.
     return -torch.minimum(unclipped, clipped).sum(), (clipped < unclipped).sum()
 
 
 def value_loss(
     values: torch.Tensor, values_old: torch.Tensor, returns: torch.Tensor, clip: float
 ) -> torch.Tensor:
-    """½ Σ max((V - R)², (V_clipped - R)²) with V_clipped within `clip` of the value at rollout; all (N,) (lm-human-preferences)."""
+    """½ Σ max((V - R)², (V_clipped - R)²) with V_clipped within `clip` of the value at rollout; all (N,)
+    (lm-human-preferences)."""
     _check_shapes(values=values, values_old=values_old, returns=returns)
     clipped = values_old + (values - values_old).clamp(-clip, clip)
     return 0.5 * torch.maximum((values - returns) ** 2, (clipped - returns) ** 2).sum()
 
 
 def kl_k1(logp: torch.Tensor, logp_reference: torch.Tensor) -> torch.Tensor:
-    """Per-token estimate log(pi / pi_ref) of KL(pi, pi_ref) for tokens drawn from pi: unbiased, may be negative."""
+    """Per-token estimate log(pi / pi_ref) of KL(pi, pi_ref) for tokens drawn from pi: unbiased, may be
+    negative."""
     return logp - logp_reference
 
 
@@ -110,7 +118,8 @@ def adapted_kl_coef(kl_coef: float, kl: float, target: float, episodes: int, hor
 
 
 def explained_variance(values: torch.Tensor, returns: torch.Tensor) -> float:
-    """1 - Var(R - V) / Var(R): 1 when the value function knows the return, 0 when it knows no more than a constant."""
+    """1 - Var(R - V) / Var(R): 1 when the value function knows the return, 0 when it knows no more than a
+    constant."""
     variance = returns.var(unbiased=False)
     return float(1 - (returns - values).var(unbiased=False) / variance) if variance > 0 else 0.0
 
@@ -119,12 +128,14 @@ Ties = Literal["drop", "even"]
 
 
 def drop_ties(ranks: Sequence[int]) -> list[tuple[int, int]]:
-    """(better, worse) for every pair of answers of one ranking that isn't a tie; 1 is the best rank (Ouyang et al. 2022, C.2)."""
+    """(better, worse) for every pair of answers of one ranking that isn't a tie; 1 is the best rank (Ouyang
+    et al. 2022, C.2)."""
     return [(i, j) for i, better in enumerate(ranks) for j, worse in enumerate(ranks) if better < worse]
 
 
 def _weighted_pairs(ranks: Sequence[int], ties: Ties) -> list[tuple[int, int, float]]:
-    """(better, worse, weight) of one ranking; a tie counts half in each direction, which is a target of one half."""
+    """(better, worse, weight) of one ranking; a tie counts half in each direction, which is a target of one
+    half."""
     share = 2 / (len(ranks) * (len(ranks) - 1))  # 1 / C(K, 2)
     pairs = [(i, j, share) for i, j in drop_ties(ranks)]
     if ties == "even":
@@ -138,11 +149,13 @@ def _weighted_pairs(ranks: Sequence[int], ties: Ties) -> list[tuple[int, int, fl
 def ranking_loss(
     scores: torch.Tensor, rankings: Sequence[Sequence[int]], ties: Ties = "drop"
 ) -> torch.Tensor:
-    """The reward model's loss, summed over prompts: for each prompt 1/C(K, 2) Σ over its pairs of -log σ(r_w - r_l).
+    """The reward model's loss, summed over prompts: for each prompt 1/C(K, 2) Σ over its pairs of -log σ(r_w
+    - r_l).
 
-    `scores` (A,) holds the answers of all prompts one after another; `rankings[p]` their ranks, 1 best. All pairs of a prompt are one
-    element (Ouyang et al. 2022, equation 1). Ties are dropped, as the paper did, and still divided by C(K, 2); or, with `ties="even"`,
-    pull the two scores together with target one half (Menick et al. 2022, 2.8). A prompt whose answers all tie contributes 0.
+    `scores` (A,) holds the answers of all prompts one after another; `rankings[p]` their ranks, 1 best. All
+    pairs of a prompt are one element (Ouyang et al. 2022, equation 1). Ties are dropped, as the paper did,
+    and still divided by C(K, 2); or, with `ties="even"`, pull the two scores together with target one half
+    (Menick et al. 2022, 2.8). A prompt whose answers all tie contributes 0.
     """
     if sum(map(len, rankings)) != len(scores):
         raise ValueError(f"{len(scores)} scores but {sum(map(len, rankings))} ranks")

@@ -1,6 +1,7 @@
 """AdamW with fp32 masters, its settings, its learning-rate schedules, and the moving average of weights.
 
-What all training stages share about the step from a gradient to new weights. Losses are elsewhere: each stage writes out its own.
+What all training stages share about the step from a gradient to new weights. Losses are elsewhere: each stage
+writes out its own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerSettings(Settings):
-    """The optimizer's settings, inherited by every stage that trains. Peak learning rates stay in the stages: they differ."""
+    """The optimizer's settings, inherited by every stage that trains. Peak learning rates stay in the stages:
+    they differ."""
 
     adam_betas: tuple[Beta, Beta] = (0.9, 0.95)
     """Decay of AdamW's averages of the gradient and of its square (Ouyang et al. 2022, C: 0.9 and 0.95)."""
@@ -32,7 +34,8 @@ class OptimizerSettings(Settings):
     schedule: Schedule = "cosine"
     """The learning rate after the warm-up: `cosine` falls to a tenth of the peak, `constant` stays at it."""
     warmup: int = Field(default=0, ge=0)
-    """Steps over which the learning rate rises: from nothing with `cosine`, from a tenth of the peak with `constant`."""
+    """Steps over which the learning rate rises: from nothing with `cosine`, from a tenth of the peak with
+    `constant`."""
 
     def adamw(self, parameters: Iterable[nn.Parameter], weight_decay: float | None = None) -> Optimizer:
         """The optimizer these settings describe; `weight_decay` takes the place of theirs."""
@@ -49,21 +52,24 @@ class OptimizerSettings(Settings):
 
 
 def cosine_decay(step: int, steps: int, peak: float, floor: float = 0.1) -> float:
-    """Cosine decay from the peak to `floor` of it (Ouyang et al. 2022, C.1: to a tenth, without warm-up). `step` counts from 0."""
+    """Cosine decay from the peak to `floor` of it (Ouyang et al. 2022, C.1: to a tenth, without warm-up).
+    `step` counts from 0."""
     angle = torch.tensor(step / max(steps, 1) * torch.pi)
     return peak * (floor + (1 - floor) * 0.5 * (1 + float(torch.cos(angle))))
 
 
 def linear_warmup(step: int, peak: float, warmup: int = 10) -> float:
-    """Constant after a rise from a tenth of the peak over the first `warmup` steps (Ouyang et al. 2022, C.4). `step` counts from 0."""
+    """Constant after a rise from a tenth of the peak over the first `warmup` steps (Ouyang et al. 2022, C.4).
+    `step` counts from 0."""
     return peak * (0.1 + 0.9 * min(1.0, step / warmup)) if warmup else peak
 
 
 class Optimizer:
     """AdamW on fp32 masters of parameters that compute in their own dtype.
 
-    In bf16 a weight of 1 cannot move by less than 1/256, so updates of 1e-5 would vanish: the masters add them up and the parameters
-    are rounded from them. Gradients too are added up in fp32, microbatch after microbatch. An fp32 parameter is its own master.
+    In bf16 a weight of 1 cannot move by less than 1/256, so updates of 1e-5 would vanish: the masters add
+    them up and the parameters are rounded from them. Gradients too are added up in fp32, microbatch after
+    microbatch. An fp32 parameter is its own master.
     """
 
     def __init__(
@@ -98,7 +104,8 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, learning_rate: float, clip_norm: float) -> float:
-        """Clip the gradient, update masters and parameters, clear the gradient. Returns the norm before clipping."""
+        """Clip the gradient, update masters and parameters, clear the gradient. Returns the norm before
+        clipping."""
         norm = self.norm()
         if norm > clip_norm:
             for master in self.masters:
@@ -148,10 +155,11 @@ def _move_gradient_to(master: torch.Tensor) -> Callable[[torch.Tensor], None]:
 
 
 class Ema:
-    """Exponential moving average of the masters: w_ema = decay w_ema + (1 - decay) w (Ouyang et al. 2022, C.4: decay 0.992).
+    """Exponential moving average of the masters: w_ema = decay w_ema + (1 - decay) w (Ouyang et al. 2022,
+    C.4: decay 0.992).
 
-    The average is what PPO saves; the raw weights go on sampling and training. The paper doesn't say whether its decay counts
-    updates or rollouts; ours counts updates.
+    The average is what PPO saves; the raw weights go on sampling and training. The paper doesn't say whether
+    its decay counts updates or rollouts; ours counts updates.
     """
 
     def __init__(self, masters: Sequence[torch.Tensor], decay: float) -> None:

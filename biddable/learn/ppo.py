@@ -1,9 +1,11 @@
-"""PPO with a pretraining mix (PPO-ptx): Ouyang et al. 2022, 3.5 and C.4, equation 2. With `ptx_coef = 0` it is plain PPO.
+"""PPO with a pretraining mix (PPO-ptx): Ouyang et al. 2022, 3.5 and C.4, equation 2.
 
-policy + reward model + prompts (+ text) -> a policy folder. A prompt, an answer, a score at its end: a bandit whose actions are tokens.
-Every token pays -beta log(pi / pi_ref) against the policy it began as; a value branch that began as the reward model gives advantages
-(GAE); the ratio is clipped; each update adds the gradient of running text's log-likelihood, in the same optimizer step. The weights that
-are saved are their moving average. Left out: value pretraining, early stopping by KL, an entropy bonus (the paper has none of them).
+With `ptx_coef = 0` it is plain PPO. policy + reward model + prompts (+ text) -> a policy folder. A prompt, an
+answer, a score at its end: a bandit whose actions are tokens. Every token pays -beta log(pi / pi_ref) against
+the policy it began as; a value branch that began as the reward model gives advantages (GAE); the ratio is
+clipped; each update adds the gradient of running text's log-likelihood, in the same optimizer step. The
+weights that are saved are their moving average. Left out: value pretraining, early stopping by KL, an entropy
+bonus (the paper has none of them).
 """
 
 from __future__ import annotations
@@ -16,10 +18,10 @@ from typing import Any, ClassVar
 import torch
 from pydantic import Field
 
-from biddable.learn import losses, rollout
-from biddable.learn.batches import counted_tokens, microbatches, prompt_ids, text_trees
+from biddable.learn import losses, ptx, rollout
+from biddable.learn.batches import prompt_ids, text_trees
 from biddable.learn.optimizer import Ema, Optimizer, OptimizerSettings, Schedule
-from biddable.learn.ppo_metrics import answer_kl, check_finite, summarise
+from biddable.learn.ppo_metrics import answer_kl, check_finite, log_samples, summarise
 from biddable.learn.replies import sampled_answer
 from biddable.learn.training import Resumable, derive_seed, epoch_order, shuffled_indices, updates
 from biddable.model import checkpoints
@@ -75,12 +77,13 @@ class Config(OptimizerSettings):
     kl_coef: float = Field(default=0.02, ge=0)
     """beta: reward per nat (C.4: 0.02)."""
     kl_target: float | None = Field(default=None, gt=0)
-    """Nats per answer that beta is adapted to (Ziegler et al. 2019: 6); none: beta is fixed, as in the paper."""
+    """Nats per answer that beta is adapted to (Ziegler et al. 2019: 6); none: beta is fixed, as in the
+    paper."""
     kl_horizon: float = Field(default=10_000, gt=0)
     """Episodes over which beta adapts (Ziegler et al. 2019: 10,000)."""
     ptx_coef: float = Field(default=27.8, ge=0)
-    """Weight of the text's mean log-likelihood per token: gamma in equation 2 (C.4: 27.8; the paper does not give its
-    unit, so sweep it and watch both gradients)."""
+    """Weight of the text's mean log-likelihood per token: gamma in equation 2 (C.4: 27.8; the paper does not
+    give its unit, so sweep it and watch both gradients)."""
     ptx_per_episode: float = Field(default=8.0, ge=0)
     """Pieces of text per episode (C.4: 8)."""
     ptx_tokens: int = Field(default=128, ge=2)
@@ -96,8 +99,8 @@ class Config(OptimizerSettings):
     whiten_rewards: bool = False
     """Scale rewards to variance 1 without moving their mean (Huang et al. 2024, detail 13)."""
     missing_eos_score: float | None = -1.0
-    """An answer cut off before its end-of-sequence token scores at most this: the missing-EOS penalty (Huang et al. 2024:
-    -1); none: whatever the reward model says."""
+    """An answer cut off before its end-of-sequence token scores at most this: the missing-EOS penalty (Huang
+    et al. 2024: -1); none: whatever the reward model says."""
     ema_decay: float = Field(default=0.992, ge=0, lt=1)
     """Decay of the average that is saved, per update (C.4: 0.992); 0 saves the last weights."""
     slots: int = Field(default=64, ge=1)
@@ -113,7 +116,8 @@ class Config(OptimizerSettings):
 
 
 class KLCoefficient:
-    """beta, the price of a nat of KL: fixed, or adapted to a target after each rollout (Ziegler et al. 2019, 2.2)."""
+    """beta, the price of a nat of KL: fixed, or adapted to a target after each rollout (Ziegler et al. 2019,
+    2.2)."""
 
     def __init__(self, value: float, target: float | None, horizon: float) -> None:
         self.value, self.target, self.horizon = value, target, horizon
@@ -169,8 +173,10 @@ def run(cfg: Config, context: StageContext) -> None:
                 numbers = accumulate_gradients(cfg, models, experience, target, first_pass=ppo_epoch == 0)
                 if text:
                     update = step * updates_per_rollout(cfg) + len(statistics)
-                    mixed = text_pieces(cfg, text, update, context.seed)
-                    numbers |= accumulate_text_gradient(cfg, models, mixed, policy_adam)
+                    pieces = ptx.text_pieces(text, text_pieces_per_update(cfg), update, context.seed)
+                    numbers |= ptx.accumulate_gradient(
+                        models.policy, pieces, cfg.ptx_coef, cfg.microbatch_tokens, policy_adam
+                    )
                 numbers["grad_norm_policy"] = policy_adam.step(rate, cfg.clip_norm)
                 numbers["grad_norm_value"] = value_adam.step(value_rate, cfg.clip_norm)
                 ema.update(policy_adam.masters)
@@ -190,11 +196,10 @@ def run(cfg: Config, context: StageContext) -> None:
         if (step + 1) % cfg.eval_every == 0 or step + 1 == steps:
             evaluate(cfg, models, valid, eos, tokenizer, context, step + 1)
     save_average(cfg, models, policy_adam, ema, context)
-    pieces = text_pieces_per_update(cfg) if text else 0
     context.summary |= {
         "steps": steps,
         "episodes": steps * cfg.batch,
-        "text_pieces": steps * updates_per_rollout(cfg) * pieces,
+        "text_pieces": steps * updates_per_rollout(cfg) * text_pieces_per_update(cfg) if text else 0,
         "prompts": len(train),
     }
 
@@ -214,7 +219,8 @@ def check_settings(cfg: Config, context: StageContext) -> None:
 
 
 def load_models(cfg: Config) -> tuple[rollout.Models, Any]:
-    """Policy, reference, value and reward on one trunk, and the tokenizer. The value function begins as the reward model (C.4)."""
+    """Policy, reference, value and reward on one trunk, and the tokenizer. The value function begins as the
+    reward model (C.4)."""
     policy = checkpoints.load_policy(cfg.policy)
     reward = checkpoints.load_scorer(cfg.reward, policy.trunk).freeze()
     value = checkpoints.load_scorer(cfg.reward, policy.trunk)
@@ -226,7 +232,8 @@ def load_models(cfg: Config) -> tuple[rollout.Models, Any]:
 def read_prompts(
     cfg: Config, tokenizer: Any, context: StageContext
 ) -> tuple[list[EncodedPrompt], list[EncodedPrompt]]:
-    """Training prompts, and the first validation prompts. Raises UserError when one is too long or a split is empty."""
+    """Training prompts, and the first validation prompts. Raises UserError when one is too long or a split is
+    empty."""
     rows = jsonl.read(cfg.prompts / "prompts.jsonl", Prompt)
     errors: list[str] = []
     limit = checkpoints.context_length(cfg.policy) - cfg.max_tokens
@@ -243,8 +250,9 @@ def read_prompts(
 def rollout_requests(
     cfg: Config, train: Sequence[EncodedPrompt], step: int, context: StageContext
 ) -> list[Request]:
-    """One rollout's requests. All prompts are answered once before any is again, each round in its own order; the cursor is the step
-    number, so a resumed run goes on where it was. Temperature 1 and no top-p (C.4): the ratio needs samples of the policy itself."""
+    """One rollout's requests. All prompts are answered once before any is again, each round in its own order;
+    the cursor is the step number, so a resumed run goes on where it was. Temperature 1 and no top-p (C.4):
+    the ratio needs samples of the policy itself."""
     order = shuffled_indices(len(train), context.seed, step * cfg.batch)
     return [
         Request(
@@ -288,7 +296,8 @@ def accumulate_gradients(
     target: rollout.Advantages,
     first_pass: bool,
 ) -> dict[str, float]:
-    """Add one minibatch's gradients of the policy's and the value's loss, means over its tokens; two networks, two backward passes.
+    """Add one minibatch's gradients of the policy's and the value's loss, means over its tokens; two
+    networks, two backward passes.
 
     On the first pass the experience's own forward is used where its graph was kept.
     """
@@ -328,54 +337,6 @@ def text_pieces_per_update(cfg: Config) -> int:
     return round(cfg.ptx_per_episode * cfg.minibatch)
 
 
-def text_pieces(cfg: Config, text: Sequence[Tree], update: int, seed: int) -> list[Tree]:
-    """The running text of one update, counted from 0 over the whole run: every piece once before any comes again."""
-    count = text_pieces_per_update(cfg)
-    order = shuffled_indices(len(text), derive_seed("text", seed), update * count)
-    return [text[next(order)] for _ in range(count)]
-
-
-def accumulate_text_gradient(
-    cfg: Config, models: rollout.Models, pieces: Sequence[Tree], adam: Optimizer
-) -> dict[str, float]:
-    """Add the gradient of -`ptx_coef` times the text's mean log-likelihood per token to the PPO gradient that is there already: one
-    optimizer step for their sum (C.4). The norms of both parts say whether one drowns the other."""
-    ppo_gradient = adam.gradient()
-    counted, loss = counted_tokens(pieces), 0.0
-    for _, packed in microbatches(pieces, cfg.microbatch_tokens):
-        ptx_loss = -models.policy.logp(packed)[0].sum() / counted
-        (cfg.ptx_coef * ptx_loss).backward()
-        loss += ptx_loss.item()
-    return {
-        "ptx_loss": loss,
-        "grad_norm_ppo": float(ppo_gradient.norm()),
-        "grad_norm_ptx": float((adam.gradient() - ppo_gradient).norm()),
-    }
-
-
-def log_samples(
-    context: StageContext,
-    step: int,
-    tokenizer: Any,
-    episodes: Sequence[tuple[Request, SampledAnswer]],
-    experience: rollout.Experience,
-) -> None:
-    """Three episodes of this minibatch with score and KL, for people to read: numbers alone don't show what the policy does."""
-    kls = answer_kl(experience).tolist()
-    for (request, sampled), score, kl in list(zip(episodes, experience.scores.tolist(), kls, strict=True))[
-        :3
-    ]:
-        row = {
-            "step": step,
-            "prompt": tokenizer.decode(request.prompt, skip_special_tokens=True),
-            "answer": sampled_answer(tokenizer, sampled, context.key).text,
-            "score": score,
-            "kl": kl,
-            "finish": sampled.finish,
-        }
-        context.append("samples.jsonl", row)
-
-
 def evaluate(
     cfg: Config,
     models: rollout.Models,
@@ -385,8 +346,8 @@ def evaluate(
     context: StageContext,
     step: int,
 ) -> None:
-    """Answer the same validation prompts with the same draws and write the answers with their score and KL to replies.jsonl: people or
-    benchmarks may judge them later (gold score against KL)."""
+    """Answer the same validation prompts with the same draws and write the answers with their score and KL to
+    replies.jsonl: people or benchmarks may judge them later (gold score against KL)."""
     requests = [Request(ids, derive_seed("look", context.seed, p.id), cfg.max_tokens) for p, ids in prompts]
     samples, trees = rollout.sample_episodes(models.policy, requests, eos, cfg.slots)
     with torch.no_grad():

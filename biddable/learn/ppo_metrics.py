@@ -1,4 +1,4 @@
-"""What PPO writes into metrics.jsonl about a rollout. Each name is explained in docs/flow.md.
+"""What PPO writes about a rollout into metrics.jsonl and samples.jsonl. docs/flow.md explains each name.
 
 Legend: A answers (episodes), N their tokens in all.
 """
@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from biddable.learn import losses
+from biddable.learn.replies import sampled_answer
 from biddable.learn.rollout import Advantages, Experience, sum_by_answer
-from biddable.model.sampler import SampledAnswer
+from biddable.model.sampler import Request, SampledAnswer
 from biddable.run.config import UserError
+from biddable.run.context import StageContext
 
 
 def summarise(
@@ -23,7 +26,8 @@ def summarise(
     samples: Sequence[SampledAnswer],
     kl_coef: float,
 ) -> dict[str, float]:
-    """One rollout's metrics; each name is explained in docs/flow.md. `statistics` has one entry per update."""
+    """One rollout's metrics; each name is explained in docs/flow.md. `statistics` has one entry per
+    update."""
     k1 = torch.cat([answer_kl(e) for e in experiences])  # (A,) of the whole rollout, as all of these
     k3 = torch.cat(
         [sum_by_answer(losses.kl_k3(e.logp, e.logp_reference), e.answer, len(e.scores)) for e in experiences]
@@ -64,7 +68,8 @@ def check_finite(metrics: dict[str, float], step: int) -> None:
 
 
 def distinct_ngrams(answers: Sequence[Sequence[int]], size: int = 2) -> float:
-    """Share of different n-grams among all n-grams of these answers: falls when the policy repeats itself (Li et al. 2016)."""
+    """Share of different n-grams among all n-grams of these answers: falls when the policy repeats itself (Li
+    et al. 2016)."""
     grams = [tuple(a[i : i + size]) for a in answers for i in range(len(a) - size + 1)]
     return len(set(grams)) / len(grams) if grams else 1.0
 
@@ -74,3 +79,27 @@ def correlation(first: torch.Tensor, second: torch.Tensor) -> float:
     a, b = first.float() - first.float().mean(), second.float() - second.float().mean()
     spread = float(a.norm() * b.norm())
     return float(a @ b) / spread if spread > 0 else 0.0
+
+
+def log_samples(
+    context: StageContext,
+    step: int,
+    tokenizer: Any,
+    episodes: Sequence[tuple[Request, SampledAnswer]],
+    experience: Experience,
+) -> None:
+    """Three episodes of this minibatch with score and KL, for people to read: numbers alone don't show what
+    the policy does."""
+    kls = answer_kl(experience).tolist()
+    for (request, sampled), score, kl in list(zip(episodes, experience.scores.tolist(), kls, strict=True))[
+        :3
+    ]:
+        row = {
+            "step": step,
+            "prompt": tokenizer.decode(request.prompt, skip_special_tokens=True),
+            "answer": sampled_answer(tokenizer, sampled, context.key).text,
+            "score": score,
+            "kl": kl,
+            "finish": sampled.finish,
+        }
+        context.append("samples.jsonl", row)

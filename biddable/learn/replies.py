@@ -104,8 +104,8 @@ def build_requests(
     folder: Path,
     context: StageContext,
 ) -> list[Request]:
-    """The sampler's requests, a prompt's K behind each other: they share its prefill, and each has a seed of its own. Raises UserError
-    with a line for every prompt that does not fit into the context."""
+    """The sampler's requests, a prompt's K behind each other: they share its prefill, and each has a seed of
+    its own. Raises UserError with a line for every prompt that does not fit into the context."""
     errors: list[str] = []
     limit = checkpoints.context_length(folder) - cfg.max_tokens
     ids = [prompt_ids(tokenizer, p.messages, limit, p.id, errors) for p in prompts]

@@ -1,9 +1,10 @@
 """The reward model: a scorer trained on rankings of K answers (Ouyang et al. 2022, 3.5 and C.2).
 
-policy + comparisons (+ demonstrations) -> a scorer folder. It starts from the SFT model with a new scalar head. All rankings of one
-prompt's K answers are one batch element: their C(K, 2) pairs together with weight 1/C(K, 2), each answer through the network once, the
-prompt's part shared by its K answers. One epoch. In the end a bias is set so that demonstrations score 0 on average. Accuracy is
-measured on prompts and on labelers that were not trained on.
+policy + comparisons (+ demonstrations) -> a scorer folder. It starts from the SFT model with a new scalar
+head. All rankings of one prompt's K answers are one batch element: their C(K, 2) pairs together with weight
+1/C(K, 2), each answer through the network once, the prompt's part shared by its K answers. One epoch. In the
+end a bias is set so that demonstrations score 0 on average. Accuracy is measured on prompts and on labelers
+that were not trained on.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Config(OptimizerSettings):
     demonstrations: Input | None = Path("label.demonstrations")
     """Whose mean score becomes 0; none: no bias."""
     held_out: Input | None = None
-    """Rankings by labelers who gave no training data, to measure; only those on prompts of the split `valid` count."""
+    """Rankings by labelers who gave no training data, to measure; only those on prompts of the split `valid`
+    count."""
     epochs: int = Field(default=1, ge=1)
     """Passes over the rankings (C.2: 1; more overfit quickly)."""
     batch: int = Field(default=64, ge=1)
@@ -51,8 +53,8 @@ class Config(OptimizerSettings):
     head_learning_rate: float = Field(default=9e-6, gt=0)
     """Peak for the scalar head, which starts from random numbers and may want more."""
     head_std: float | None = Field(default=None, gt=0)
-    """Standard deviation of the new head's weights; none: 1/sqrt(d + 1) (Stiennon et al. 2020, code). Less, where final states are
-    large."""
+    """Standard deviation of the new head's weights; none: 1/sqrt(d + 1) (Stiennon et al. 2020, code). Less,
+    where final states are large."""
     ties: losses.Ties = "drop"
     """What ties do: `drop` (C.2), or `even`: a target of one half (Menick et al. 2022, 2.8)."""
     microbatch_tokens: int = Field(default=1024, ge=64)
@@ -84,7 +86,8 @@ def run(cfg: Config, context: StageContext) -> None:
         held_out_scores = score_trees(frozen, held_out_trees, cfg.microbatch_tokens)
         context.summary |= accuracy_summary(held_out, held_out_scores, context.seed, "held_out_labelers")
     context.summary |= accuracy_tables(valid, scores)
-    # A constant changes no comparison; it gives the number a meaning: a demonstration scores 0 on average (3.5).
+    # A constant changes no comparison; it gives the number a meaning: a demonstration scores 0 on average
+    # (3.5).
     bias = -demonstration_mean(frozen, cfg, tokenizer, context) if cfg.demonstrations else 0.0
     with torch.no_grad():
         scorer.bias.fill_(bias)
@@ -104,7 +107,8 @@ def fit(
     trees: Sequence[Tree],
     ranks: Sequence[Sequence[Sequence[int]]],
 ) -> int:
-    """Minimise the ranking loss; returns the number of updates. The bias doesn't train: it cancels in every pair."""
+    """Minimise the ranking loss; returns the number of updates. The bias doesn't train: it cancels in every
+    pair."""
     branch, head = cfg.adamw(scorer.branch.parameters()), cfg.adamw([scorer.weight], weight_decay=0.0)
     steps = cfg.epochs * batches_per_epoch(len(trees), cfg.batch)
     for step, batch in epochs(
@@ -128,8 +132,9 @@ def accumulate_gradient(
     ties: losses.Ties,
     tokens: int,
 ) -> tuple[float, float]:
-    """Add the gradient of the mean loss over these prompts, each the mean over its rankings; returns that mean and the share of pairs
-    scored in the labelled order. `ranks[p]` holds every labeler's ranking of the answers of `trees[p]`."""
+    """Add the gradient of the mean loss over these prompts, each the mean over its rankings; returns that
+    mean and the share of pairs scored in the labelled order. `ranks[p]` holds every labeler's ranking of the
+    answers of `trees[p]`."""
     total, in_order, pairs = 0.0, 0.0, 0
     for indices, packed in microbatches(trees, tokens):
         by_prompt = scorer.scores(packed).split([len(trees[i].answers) for i in indices])
@@ -151,7 +156,8 @@ def accumulate_gradient(
 
 
 def read_rankings(cfg: Config) -> tuple[list[Comparison], list[Comparison], list[Comparison]]:
-    """Rankings to train on, to measure on, and by held-out labelers. A prompt's split decides: no prompt trains and measures."""
+    """Rankings to train on, to measure on, and by held-out labelers. A prompt's split decides: no prompt
+    trains and measures."""
     rows = jsonl.read(cfg.comparisons / "comparisons.jsonl", Comparison)
     held_out = jsonl.read(cfg.held_out / "comparisons.jsonl", Comparison) if cfg.held_out else []
     return (
@@ -181,7 +187,8 @@ def check_rankings(
 
 
 def group_rankings(rows: Sequence[Comparison]) -> list[list[Comparison]]:
-    """Rankings of the same answers to the same prompt by several labelers, together: they share one forward and one batch element."""
+    """Rankings of the same answers to the same prompt by several labelers, together: they share one forward
+    and one batch element."""
     groups: dict[tuple[Any, ...], list[Comparison]] = {}
     for row in rows:
         groups.setdefault((row.prompt.id, row.answers), []).append(row)
@@ -191,7 +198,8 @@ def group_rankings(rows: Sequence[Comparison]) -> list[list[Comparison]]:
 def comparison_trees(
     rows: Sequence[Comparison], tokenizer: Any, cfg: Config, context: StageContext
 ) -> list[Tree]:
-    """A ranking as a tree: the prompt once, then its K answers. An empty answer is its end-of-sequence token."""
+    """A ranking as a tree: the prompt once, then its K answers. An empty answer is its end-of-sequence
+    token."""
     errors: list[str] = []
     trees = []
     for row in rows:

@@ -1,4 +1,5 @@
-"""How well scores order answers: accuracy with its interval, accuracy by margin, calibration, and what length has to do with it."""
+"""How well scores order answers: accuracy with its interval, accuracy by margin, calibration, and what length
+has to do with it."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def count_in_order(margins: np.ndarray[Any, Any]) -> float:
 def accuracy_summary(
     rows: Sequence[Comparison], scores: Sequence[np.ndarray[Any, Any]], seed: int, name: str
 ) -> dict[str, float]:
-    """Accuracy on untied pairs with a 95 % interval by bootstrap over prompts: pairs of one prompt are not independent."""
+    """Accuracy on untied pairs with a 95 % interval by bootstrap over prompts: pairs of one prompt are not
+    independent."""
     by_prompt: dict[str, list[np.ndarray[Any, Any]]] = {}
     for row, row_scores in zip(rows, scores, strict=True):
         by_prompt.setdefault(row.prompt.id, []).append(pair_margins(row_scores, row.ranks))
@@ -47,7 +49,8 @@ def accuracy_summary(
 
 
 def accuracy_tables(rows: Sequence[Comparison], scores: Sequence[np.ndarray[Any, Any]]) -> dict[str, Any]:
-    """Accuracy against margin, calibration of σ(margin), and the correlation of score and length within a prompt."""
+    """Accuracy against margin, calibration of σ(margin), and the correlation of score and length within a
+    prompt."""
     margins = np.concatenate([pair_margins(s, row.ranks) for s, row in zip(scores, rows, strict=True)])
     size = np.abs(margins)
     edges = np.quantile(size, np.linspace(0, 1, 6))  # fifths
@@ -60,7 +63,8 @@ def accuracy_tables(rows: Sequence[Comparison], scores: Sequence[np.ndarray[Any,
         # what the model claims: σ(|margin|) is its probability that the higher score is the better answer
         predicted = float((1 / (1 + np.exp(-size[inside]))).mean())
         calibration.append({"predicted": predicted, "observed": accuracy, "pairs": pairs})
-    # Scores and lengths less their prompt's mean: prompts differ in both, and that is no preference for length.
+    # Scores and lengths less their prompt's mean: prompts differ in both, and that is no preference for
+    # length.
     lengths = [np.array([len(a.tokens or a.text.split()) for a in row.answers], dtype=float) for row in rows]
     centred_score = np.concatenate([s - s.mean() for s in scores])
     centred_length = np.concatenate([n - n.mean() for n in lengths])

@@ -1,4 +1,5 @@
-"""Rollouts: answers sampled from the policy, scored, and turned into what PPO learns from. The trunk runs once per token, in the sampler.
+"""Rollouts: answers sampled from the policy, scored, and turned into what PPO learns from. The trunk runs
+once per token, in the sampler.
 
 Legend: A answers (episodes), N their tokens in all, T tokens of the longest.
 """
@@ -35,8 +36,8 @@ class Models:
 class Experience(NamedTuple):
     """What the four models say about one minibatch's episodes before it trains.
 
-    The old log-probabilities come from the training forward over the same rows, not from the sampler: so the first ratio is exactly 1
-    (Huang et al. 2024 name the other way as a source of trouble).
+    The old log-probabilities come from the training forward over the same rows, not from the sampler: so the
+    first ratio is exactly 1 (Huang et al. 2024 name the other way as a source of trouble).
     """
 
     packed: tuple[PackedBatch, ...]  # microbatches
@@ -59,7 +60,8 @@ class Advantages(NamedTuple):
 def sample_episodes(
     policy: Policy, requests: Sequence[Request], eos: frozenset[int], slots: int
 ) -> tuple[list[SampledAnswer], list[Tree]]:
-    """Sample an answer to each request, and keep the trunk's outputs: the answers, and the trees that all later forwards start from."""
+    """Sample an answer to each request, and keep the trunk's outputs: the answers, and the trees that all
+    later forwards start from."""
     has_trunk = policy.trunk.depth > 0
     samples = sample(policy.freeze(), requests, eos, slots, keep_trunk=has_trunk)
     trees = []
@@ -74,8 +76,9 @@ def penalize_missing_eos(
 ) -> torch.Tensor:
     """Scores (A,) where answers that were cut off score at most `highest`; None changes nothing.
 
-    The reward model was trained on finished answers, so its score of a cut one means nothing (the EOS trick, Huang et al. 2024). At most
-    and not exactly: else an unfinished answer could pay more than a bad finished one. After the reward model, before the KL penalty.
+    The reward model was trained on finished answers, so its score of a cut one means nothing (the EOS trick,
+    Huang et al. 2024). At most and not exactly: else an unfinished answer could pay more than a bad finished
+    one. After the reward model, before the KL penalty.
     """
     if highest is None:
         return scores
@@ -91,8 +94,8 @@ def make_experience(
     tokens: int,
     keep_graph: bool,
 ) -> Experience:
-    """Run all four models over a minibatch. With `keep_graph`, and if it is one microbatch, policy and value keep theirs: the first
-    update is at the very weights that sampled and needs no second forward."""
+    """Run all four models over a minibatch. With `keep_graph`, and if it is one microbatch, policy and value
+    keep theirs: the first update is at the very weights that sampled and needs no second forward."""
     packed = tuple(rows for _, rows in microbatches(trees, tokens))
     keep_graph = keep_graph and len(packed) == 1
     logp, entropy, values, logp_reference, scores, answer = [], [], [], [], [], []
@@ -133,10 +136,12 @@ def compute_advantages(
     gae_lambda: float,
     whiten_rewards: bool,
 ) -> list[Advantages]:
-    """KL penalty at every token and the score at the last one, GAE, whitened advantages; for a rollout's minibatches together.
+    """KL penalty at every token and the score at the last one, GAE, whitened advantages; for a rollout's
+    minibatches together.
 
-    Advantages are whitened over the whole rollout's tokens (detail 19 whitens each minibatch's: the same in expectation, and here
-    minibatches are compared with each other). Returns are not: the value function predicts real rewards.
+    Advantages are whitened over the whole rollout's tokens (detail 19 whitens each minibatch's: the same in
+    expectation, and here minibatches are compared with each other). Returns are not: the value function
+    predicts real rewards.
     """
     rewards, values, masks = [], [], []
     for e in experiences:

@@ -1,10 +1,11 @@
 """SFT: a policy fine-tuned on demonstrations (Ouyang et al. 2022, 3.5 and C.1).
 
-start + demonstrations -> a policy folder. Loss on the answer's tokens only; several examples in a row without seeing each other; cosine
-decay without warm-up; residual dropout. The epoch that is kept is the one whose answers to validation prompts the reward model scores
-highest when a reward model is given (the paper's way: validation loss rises after the first epoch while answers still get better), else
-the one with the lowest validation loss. With `text`, running text is mixed in with loss on all its tokens: so the paper made the model
-that RL starts from (C.3: 10 %).
+start + demonstrations -> a policy folder. Loss on the answer's tokens only; several examples in a row without
+seeing each other; cosine decay without warm-up; residual dropout. The epoch that is kept is the one whose
+answers to validation prompts the reward model scores highest when a reward model is given (the paper's way:
+validation loss rises after the first epoch while answers still get better), else the one with the lowest
+validation loss. With `text`, running text is mixed in with loss on all its tokens: so the paper made the
+model that RL starts from (C.3: 10 %).
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class Config(OptimizerSettings):
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Residual dropout (C.1: 0.2)."""
     max_tokens: int = Field(default=256, ge=1)
-    """Tokens per answer when answers are sampled for the reward model. Demonstrations may be as long as the context allows."""
+    """Tokens per answer when answers are sampled for the reward model. Demonstrations may be as long as the
+    context allows."""
     microbatch_tokens: int = Field(default=1024, ge=64)
     """Tokens per forward: less memory, same result."""
     trunk_cache_gb: float = Field(default=2.0, ge=0)
@@ -140,7 +142,8 @@ def run(cfg: Config, context: StageContext) -> None:
 
 
 def demonstration_trees(cfg: Config, tokenizer: Any, context: StageContext) -> tuple[list[Tree], list[Tree]]:
-    """Demonstrations as trees, train and valid. Raises UserError when one does not fit the context or a split is empty."""
+    """Demonstrations as trees, train and valid. Raises UserError when one does not fit the context or a split
+    is empty."""
     rows = jsonl.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration)
     errors: list[str] = []
     context_length = checkpoints.context_length(cfg.start)
@@ -162,7 +165,8 @@ def demonstration_trees(cfg: Config, tokenizer: Any, context: StageContext) -> t
 def mixed_text(text: Sequence[Tree], examples: int, share: float, step: int, seed: int) -> list[Tree]:
     """The text pieces that go with a batch, so that over time they are `share` of all its examples.
 
-    `rate` pieces an update need not be whole: update i takes those from ⌊i rate⌋ to ⌊(i + 1) rate⌋, so no piece is lost to rounding.
+    `rate` pieces an update need not be whole: update i takes those from ⌊i rate⌋ to ⌊(i + 1) rate⌋, so no
+    piece is lost to rounding.
     """
     if not text:
         return []
@@ -175,8 +179,8 @@ def mixed_text(text: Sequence[Tree], examples: int, share: float, step: int, see
 def accumulate_gradient(policy: Policy, trees: Sequence[Tree], tokens: int) -> float:
     """Add the gradient of the mean negative log-likelihood per counted token; returns that mean in nats.
 
-    The mean is over the tokens of all trees together: long answers weigh more than short ones, and microbatches of any size add up
-    to the same gradient. The prompt's tokens carry no loss.
+    The mean is over the tokens of all trees together: long answers weigh more than short ones, and
+    microbatches of any size add up to the same gradient. The prompt's tokens carry no loss.
     """
     counted = counted_tokens(trees)
     total = 0.0
@@ -193,7 +197,8 @@ def accumulate_gradient(policy: Policy, trees: Sequence[Tree], tokens: int) -> f
 def evaluate(
     cfg: Config, policy: Policy, scorer: Scorer | None, valid: Sequence[Tree], tokenizer: Any, seed: int
 ) -> dict[str, float]:
-    """`valid_loss`, and `valid_reward` when there is a reward model: an epoch's metrics, both without dropout."""
+    """`valid_loss`, and `valid_reward` when there is a reward model: an epoch's metrics, both without
+    dropout."""
     measured = {"valid_loss": valid_loss(policy.freeze(), valid, cfg.microbatch_tokens)}
     if scorer is not None:
         # the same draws after every epoch: epochs are compared, not luck

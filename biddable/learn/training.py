@@ -1,7 +1,8 @@
-"""The training loop that all stages share: the order of the data, checkpoints, and going on after a break. The loss is each stage's own.
+"""The training loop that all stages share: the order of the data, checkpoints, and going on after a break.
+The loss is each stage's own.
 
-for step, batch in epochs(context, len(train), cfg.batch, cfg.epochs, {"optimizer": optimizer}, cfg.checkpoint_seconds):
-    ...  # the loss on train[i] for i in batch, and one optimizer step
+for step, batch in epochs(context, len(train), cfg.batch, cfg.epochs, {"optimizer": optimizer},
+cfg.checkpoint_seconds): ...  # the loss on train[i] for i in batch, and one optimizer step
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ class Resumable(Protocol):
 def updates(
     context: StageContext, steps: int, parts: Mapping[str, Resumable], checkpoint_seconds: float
 ) -> Iterator[int]:
-    """Steps from 0 to `steps` - 1, or from where the newest checkpoint was written; its state goes into `parts` first.
+    """Steps from 0 to `steps` - 1, or from where the newest checkpoint was written; its state goes into
+    `parts` first.
 
-    When the caller comes for the next step, this one is done, and a checkpoint is written if the last is old enough.
+    When the caller comes for the next step, this one is done, and a checkpoint is written if the last is old
+    enough.
     """
     step = resume(context, parts)
     timer = CheckpointTimer(checkpoint_seconds)
@@ -53,7 +56,8 @@ def epochs(
     parts: Mapping[str, Resumable],
     checkpoint_seconds: float,
 ) -> Iterator[tuple[int, list[int]]]:
-    """(step, indices of a batch): each epoch visits all examples once in an order of its own. An epoch's last batch may be smaller."""
+    """(step, indices of a batch): each epoch visits all examples once in an order of its own. An epoch's last
+    batch may be smaller."""
     per_epoch = batches_per_epoch(examples, batch)
     for step in updates(context, epochs * per_epoch, parts, checkpoint_seconds):
         epoch, position = divmod(step, per_epoch)
@@ -72,14 +76,16 @@ def derive_seed(*parts: object) -> int:
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> list[int]:
-    """A shuffle of 0 to `count` - 1 that depends on seed and epoch only: a resumed epoch needs no stored order."""
+    """A shuffle of 0 to `count` - 1 that depends on seed and epoch only: a resumed epoch needs no stored
+    order."""
     order = list(range(count))
     random.Random(derive_seed("order", seed, epoch)).shuffle(order)
     return order
 
 
 def shuffled_indices(count: int, seed: int, start: int) -> Iterator[int]:
-    """Indices epoch after epoch, each in an order of its own, from the `start`-th on: the data cursor is one number."""
+    """Indices epoch after epoch, each in an order of its own, from the `start`-th on: the data cursor is one
+    number."""
     epoch, position = divmod(start, count)
     while True:
         yield from epoch_order(count, seed, epoch)[position:]
@@ -101,14 +107,16 @@ class CheckpointTimer:
 
 
 def save_checkpoint(context: StageContext, step: int, parts: Mapping[str, Resumable]) -> None:
-    """Write every part's state, and torch's random states with them: dropout goes on with the draws it would have had."""
+    """Write every part's state, and torch's random states with them: dropout goes on with the draws it would
+    have had."""
     state = {name: part.state() for name, part in parts.items()}
     state |= {"random": torch.get_rng_state(), "random_accelerator": torch.cuda.get_rng_state_all()}
     context.checkpoint(step, lambda folder: torch.save(state, folder / "state.pt"))
 
 
 def resume(context: StageContext, parts: Mapping[str, Resumable]) -> int:
-    """Put the newest checkpoint's state into `parts` and return its step; 0 to begin, with torch seeded for this stage."""
+    """Put the newest checkpoint's state into `parts` and return its step; 0 to begin, with torch seeded for
+    this stage."""
     checkpoint = context.restore()
     if checkpoint is None:
         torch.manual_seed(derive_seed("torch", context.seed, context.key))
@@ -128,10 +136,11 @@ MLP_NAMES = ("mlp", "feed_forward")
 
 @contextmanager
 def residual_dropout(branch: DecoderBlocks, rate: float) -> Iterator[None]:
-    """Dropout on what each block's attention and MLP add to the residual stream (Ouyang et al. 2022, C.1: 0.2 in SFT).
+    """Dropout on what each block's attention and MLP add to the residual stream (Ouyang et al. 2022, C.1: 0.2
+    in SFT).
 
-    On inside the `with` block, off in frozen copies made there and after it. Raises UserError for a family whose blocks have no
-    attention and MLP by a known name.
+    On inside the `with` block, off in frozen copies made there and after it. Raises UserError for a family
+    whose blocks have no attention and MLP by a known name.
     """
 
     def drop(module: nn.Module, _: Any, output: Any) -> Any:

@@ -382,3 +382,16 @@ def test_only_some_kinds_are_decided_by_an_admin_or_measured() -> None:
     assert {name for name, kind in names.items() if not kind.adjudicable} == {"probes", "screening"}
     assert {name for name, kind in names.items() if kind.has_agreement} == {"comparisons", "ratings"}
     assert {name for name, kind in names.items() if kind.site_fields} == {"probes"}
+
+
+def test_an_admins_decision_is_no_independent_ranking() -> None:
+    """Two people order both answers alike in all pairs; an admin's reversed ranking changes nothing about their agreement."""
+    people = [Person(f"id-{n}", f"p{n}", "training", False) for n in range(3)]
+    first, second, admin = (
+        ranking(*ranks)._replace(person=person)
+        for person, ranks in zip(people, ((1, 2, 3), (1, 2, 3), (3, 2, 1)), strict=True)
+    )
+    figures = comparisons.agreement_of([first, second, admin._replace(decided=True)], seed=1)
+    assert (figures["agreement"], figures["agreement_pairs"]) == (1.0, 3)
+    assert comparisons.agreement_of([first, second, admin], seed=1)["agreement"] == pytest.approx(3 / 9)
+    assert comparisons.agreement_of([first], seed=1) == {}

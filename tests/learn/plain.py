@@ -1,4 +1,5 @@
-"""What the training stages are compared with: plain transformers models, one sequence at a time, without packing, trunk or cache.
+"""What the training stages are compared with: plain transformers models, one sequence at a time, without
+packing, trunk or cache.
 
 And the small records that are fed to both.
 """
@@ -88,7 +89,10 @@ def comparison(
 
 
 def text(number: int, split: Any = "train") -> Text:
-    return Text(id=f"t{number}", text="The quick brown fox " + "jumps " * (number % 5 + 1), split=split)
+    """Other words for each number, from the first token on."""
+    words = ["salt", "fox", "kettle", "Paris", "fruits", "price", "dog"]
+    chosen = [words[(number + k * (number + 2)) % 7] for k in range(3 + number % 5)]
+    return Text(id=f"t{number}", text=" ".join(chosen), split=split)
 
 
 def write(folder: Path, name: str, rows: Iterable[Record], summary: dict[str, Any] | None = None) -> Path:
@@ -113,7 +117,8 @@ def load(folder: Path) -> Any:
 
 
 def branch(network: Any) -> list[nn.Parameter]:
-    """The parameters above the cut, the only ones that train: later blocks and the final norm. The head is tied to the embeddings."""
+    """The parameters above the cut, the only ones that train: later blocks and the final norm. The head is
+    tied to the embeddings."""
     network.requires_grad_(False)
     for module in (*network.model.layers[TRUNK:], network.model.norm):
         module.requires_grad_(True)
@@ -168,7 +173,8 @@ def load_scorer(folder: Path) -> PlainScorer:
 
 
 class Adam:
-    """AdamW in the order of its paper (Loshchilov and Hutter 2019, algorithm 2), with the gradient clipped before."""
+    """AdamW in the order of its paper (Loshchilov and Hutter 2019, algorithm 2), with the gradient clipped
+    before."""
 
     def __init__(self, parameters: Sequence[torch.Tensor], decay: float = 0.0, eps: float = 1e-5) -> None:
         self.parameters, self.decay, self.eps, self.t = list(parameters), decay, eps, 0

@@ -1,4 +1,5 @@
-"""The classifier: it learns what can be learned, goes on to the same bytes, groups stay together, measures by hand, refusals."""
+"""The classifier: it learns what can be learned, goes on to the same bytes, groups stay together, measures by
+hand, refusals."""
 
 from __future__ import annotations
 
@@ -31,17 +32,17 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows(path: Path, count: int = 80) -> Path:
     """Texts whose last word decides."""
-    held = [
+    lines = [
         {"question": f"q{i}", "answer": "aaaa" if i % 2 else "zz", "label": bool(i % 2)} for i in range(count)
     ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in held))
+    path.write_text("".join(json.dumps(row) + "\n" for row in lines))
     return path
 
 
 def train(folder: Path, start: Path, **settings: Any) -> StageContext:
     folder.mkdir(parents=True, exist_ok=True)
     context = StageContext(folder, "learn.classifier", 1, lambda step, steps, numbers: None)
-    given = {
+    defaults = {
         "text": "{answer}",
         "valid_share": 0.3,
         "batch": 8,
@@ -49,7 +50,7 @@ def train(folder: Path, start: Path, **settings: Any) -> StageContext:
         "head_learning_rate": 3e-2,
         "epochs": 4,
     }
-    classifier.run(classifier.Config(policy=start, **(given | settings)), context)
+    classifier.run(classifier.Config(policy=start, **(defaults | settings)), context)
     return context
 
 
@@ -57,8 +58,8 @@ def test_it_learns_and_is_used_as_trained(tmp_path: Path, start: Path) -> None:
     context = train(tmp_path / "out", start, files=(rows(tmp_path / "x.jsonl"),))
     assert context.summary["auc"] > 0.95
     judge = classify.Classifier(tmp_path / "out")
-    told = judge([{"answer": "aaaa"}, {"answer": "zz"}, {"answer": ""}])
-    assert told[0] > told[1] and told.shape == (3,)
+    probabilities = judge([{"answer": "aaaa"}, {"answer": "zz"}, {"answer": ""}])
+    assert probabilities[0] > probabilities[1] and probabilities.shape == (3,)
 
 
 def test_it_goes_on_to_the_same_bytes(tmp_path: Path, start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,11 +67,11 @@ def test_it_goes_on_to_the_same_bytes(tmp_path: Path, start: Path, monkeypatch: 
     train(tmp_path / "straight", start, files=(file,), epochs=2)
     real, calls = classifier.microbatches, []
 
-    def dies(*given: Any) -> Any:
+    def dies(*defaults: Any) -> Any:
         calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return real(*given)
+        return real(*defaults)
 
     monkeypatch.setattr(classifier, "microbatches", dies)
     with pytest.raises(KeyboardInterrupt):
@@ -83,7 +84,8 @@ def test_it_goes_on_to_the_same_bytes(tmp_path: Path, start: Path, monkeypatch: 
 
 
 def test_the_interval_draws_groups() -> None:
-    """Two groups, one all right, one all wrong: a quarter of the resamples is 0, a quarter 1, whatever their size."""
+    """Two groups, one all right, one all wrong: a quarter of the resamples is 0, a quarter 1, whatever their
+    size."""
     right = np.array([True] * 30 + [False] * 10)
     assert classifier.accuracy_interval(right, ["a"] * 30 + ["b"] * 10, 1) == (0.0, 1.0)
     assert classifier.accuracy_interval(right[:30], [f"{i}" for i in range(30)], 1) == (1.0, 1.0)
@@ -91,14 +93,14 @@ def test_the_interval_draws_groups() -> None:
 
 def test_measures_by_hand() -> None:
     # scores 2, 1, -1, -2 with labels 1, 0, 1, 0: of four pairs (yes, no) three are in order
-    found = classifier.measures(np.array([2.0, 1.0, -1.0, -2.0]), np.array([1.0, 0.0, 1.0, 0.0]))
-    assert (found["auc"], found["accuracy"], found["balanced_accuracy"], found["positive"]) == (
+    numbers = classifier.measures(np.array([2.0, 1.0, -1.0, -2.0]), np.array([1.0, 0.0, 1.0, 0.0]))
+    assert (numbers["auc"], numbers["accuracy"], numbers["balanced_accuracy"], numbers["positive"]) == (
         0.75,
         0.5,
         0.5,
         0.5,
     )
-    assert "pearson" not in found
+    assert "pearson" not in numbers
     assert classifier.measures(np.array([2.0, 1.0, -2.0]), np.array([0.9, 0.6, 0.1]))[
         "spearman"
     ] == pytest.approx(1.0)
@@ -112,8 +114,9 @@ def test_fields_and_templates() -> None:
 
 
 def test_several_texts_of_a_line(tmp_path: Path, start: Path) -> None:
-    """Prompt and continuation with labels of their own; one without a label is left out, and a line's texts stay in one split."""
-    held = [
+    """Prompt and continuation with labels of their own; one without a label is left out, and a line's texts
+    stay in one split."""
+    lines = [
         {
             "id": f"i{i}",
             "a": {"text": "aaaa", "score": 0.9},
@@ -122,13 +125,13 @@ def test_several_texts_of_a_line(tmp_path: Path, start: Path) -> None:
         for i in range(40)
     ]
     file = tmp_path / "x.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in held))
+    file.write_text("".join(json.dumps(row) + "\n" for row in lines))
     settings = {"text": ("{a.text}", "{b.text}"), "label": ("a.score", "b.score"), "group": "id"}
-    (found,) = classify.examples([file], settings["text"], settings["label"], "id", "x").values()
+    (examples,) = classify.examples([file], settings["text"], settings["label"], "id", "x").values()
     assert (
-        len(found) == 70
-        and [one.text for one in found[:3]] == ["aaaa", "aaaa", "zz"]
-        and found[1].group == found[2].group
+        len(examples) == 70
+        and [one.text for one in examples[:3]] == ["aaaa", "aaaa", "zz"]
+        and examples[1].group == examples[2].group
     )
     context = train(tmp_path / "out", start, files=(file,), **settings)
     assert context.summary["train"] + context.summary["valid"] == 70 and context.summary["auc"] == 1.0

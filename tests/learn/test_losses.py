@@ -39,12 +39,13 @@ def test_a_token_pushed_above_the_reference_lowers_its_reward() -> None:
 
 
 def test_gae_by_hand_with_unequal_lengths() -> None:
-    """gamma = 0.9, lambda = 0.5. Answer 1 has 2 tokens: rewards 1, 2; values 0.5, 1; what stands behind its end must not count.
+    """gamma = 0.9, lambda = 0.5. Answer 1 has 2 tokens: rewards 1, 2; values 0.5, 1; what stands behind its
+    end must not count.
 
-    delta_1 = 2 + 0 - 1 = 1;                 A_1 = 1;                    return 2
-    delta_0 = 1 + 0.9 1 - 0.5 = 1.4;         A_0 = 1.4 + 0.45 1 = 1.85;  return 2.35
-    Answer 2 has 3: rewards 0, 0, 3; values 1, 2, 0.
-    delta_2 = 3;  delta_1 = 0 + 0 - 2 = -2, A_1 = -2 + 0.45 3 = -0.65;  delta_0 = 0.9 2 - 1 = 0.8, A_0 = 0.8 + 0.45 -0.65 = 0.5075
+    delta_1 = 2 + 0 - 1 = 1;                 A_1 = 1;                    return 2 delta_0 = 1 + 0.9 1 - 0.5 =
+    1.4;         A_0 = 1.4 + 0.45 1 = 1.85;  return 2.35 Answer 2 has 3: rewards 0, 0, 3; values 1, 2, 0.
+    delta_2 = 3;  delta_1 = 0 + 0 - 2 = -2, A_1 = -2 + 0.45 3 = -0.65;  delta_0 = 0.9 2 - 1 = 0.8, A_0 = 0.8 +
+    0.45 -0.65 = 0.5075
     """
     rewards = torch.tensor([[1.0, 2.0, 7.0], [0.0, 0.0, 3.0]])
     values = torch.tensor([[0.5, 1.0, 8.0], [1.0, 2.0, 0.0]])
@@ -94,8 +95,8 @@ def test_whitening_counts_only_what_counts() -> None:
 
 
 def test_ppo_by_hand() -> None:
-    """clip 0.2. Ratios 1.5, 1.5, 0.5, 0.5 with advantages 1, -1, 1, -1:
-    min(1.5, 1.2) = 1.2;  min(-1.5, -1.2) = -1.5;  min(0.5, 0.8) = 0.5;  min(-0.5, -0.8) = -0.8;  sum -0.6, loss 0.6; two were clipped."""
+    """clip 0.2. Ratios 1.5, 1.5, 0.5, 0.5 with advantages 1, -1, 1, -1: min(1.5, 1.2) = 1.2;  min(-1.5, -1.2)
+    = -1.5;  min(0.5, 0.8) = 0.5;  min(-0.5, -0.8) = -0.8;  sum -0.6, loss 0.6; two were clipped."""
     new = torch.log(t(1.5, 1.5, 0.5, 0.5))
     loss, clipped = losses.policy_loss(new, torch.zeros(4, dtype=torch.float64), t(1, -1, 1, -1), 0.2)
     assert loss.item() == pytest.approx(0.6)
@@ -110,9 +111,10 @@ def test_ppo_gradient_at_ratio_one_is_that_of_the_plain_policy_gradient() -> Non
 
 
 def test_value_loss_by_hand() -> None:
-    """clip 0.2, old value 1, return 2. New 1.5 is held at 1.2: max(0.25, 0.64) / 2 = 0.32. New 0.9 is within: (1.1)² / 2 = 0.605."""
-    found = losses.value_loss(t(1.5, 0.9), t(1, 1), t(2, 2), 0.2)
-    assert found.item() == pytest.approx(0.32 + 0.605)
+    """clip 0.2, old value 1, return 2. New 1.5 is held at 1.2: max(0.25, 0.64) / 2 = 0.32. New 0.9 is within:
+    (1.1)² / 2 = 0.605."""
+    loss = losses.value_loss(t(1.5, 0.9), t(1, 1), t(2, 2), 0.2)
+    assert loss.item() == pytest.approx(0.32 + 0.605)
 
 
 def test_finite_differences() -> None:
@@ -130,7 +132,8 @@ def test_finite_differences() -> None:
 
 
 def test_kl_estimates() -> None:
-    """p = (0.5, 0.5), q = (0.25, 0.75): KL(p, q) = 0.5 ln 2 + 0.5 ln(2/3) = 0.143841. Both estimates have that mean under p."""
+    """p = (0.5, 0.5), q = (0.25, 0.75): KL(p, q) = 0.5 ln 2 + 0.5 ln(2/3) = 0.143841. Both estimates have
+    that mean under p."""
     p, q = torch.log(t(0.5, 0.5)), torch.log(t(0.25, 0.75))
     exact = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
     assert (p.exp() * losses.kl_k1(p, q)).sum().item() == pytest.approx(exact)
@@ -139,7 +142,8 @@ def test_kl_estimates() -> None:
 
 
 def test_adaptive_kl_by_hand() -> None:
-    """Target 6, horizon 10,000, 500 episodes. KL 12: error clipped to 0.2: 0.1 1.01; KL 5.4: error -0.1: 0.1 0.995."""
+    """Target 6, horizon 10,000, 500 episodes. KL 12: error clipped to 0.2: 0.1 1.01; KL 5.4: error -0.1: 0.1
+    0.995."""
     assert losses.adapted_kl_coef(0.1, 12, 6, 500, 10_000) == pytest.approx(0.1 * 1.01)
     assert losses.adapted_kl_coef(0.1, 5.4, 6, 500, 10_000) == pytest.approx(0.1 * 0.995)
 
@@ -172,7 +176,8 @@ def test_ranking_loss_equals_the_naive_loop_over_pairs() -> None:
 
 
 def test_ranking_loss_by_hand_and_its_ties() -> None:
-    """Scores 1, 0 with 1 before 0: -log sigma(1) = 0.313262. All tied: 0, no NaN; even: log 2 at equal scores."""
+    """Scores 1, 0 with 1 before 0: -log sigma(1) = 0.313262. All tied: 0, no NaN; even: log 2 at equal
+    scores."""
     assert losses.ranking_loss(t(1, 0), [(1, 2)]).item() == pytest.approx(0.313262, abs=1e-6)
     assert losses.ranking_loss(t(1, 0), [(1, 1)]).item() == 0
     assert losses.ranking_loss(t(1, 1), [(1, 1)], "even").item() == pytest.approx(math.log(2))

@@ -1,4 +1,5 @@
-"""PPO: the ratio starts at 1, KL at 0, the bandit's optimum is reached, missing ends pay nothing extra, ptx joins the same step."""
+"""PPO: the ratio starts at 1, KL at 0, the bandit's optimum is reached, missing ends pay nothing extra, ptx
+joins the same step."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from biddable.learn import ppo, ppo_metrics, rollout, sft
+from biddable.learn import ppo, ppo_metrics, ptx, rollout, sft
 from biddable.learn.optimizer import Optimizer
 from biddable.learn.training import derive_seed
 from biddable.model import checkpoints, random_model
@@ -47,30 +48,33 @@ def test_first_ratio_is_one_and_first_kl_is_zero(
 ) -> None:
     m = four(tmp_path, tiny_folder, trunk)
     cfg = ppo.Config(policy=tmp_path, reward=tmp_path)
-    got, trees = rollout.sample_episodes(m.policy, requests(8, 6), frozenset({2}), 4)
-    part = rollout.make_experience(m, trees, [g.finish for g in got], None, 40, graph)
+    samples, trees = rollout.sample_episodes(m.policy, requests(8, 6), frozenset({2}), 4)
+    part = rollout.make_experience(m, trees, [g.finish for g in samples], None, 40, graph)
     assert torch.equal(part.logp, part.logp_reference)
     (target,) = rollout.compute_advantages([part], 0.1, 1.0, 0.95, False)
     assert ppo.accumulate_gradients(cfg, m, part, target, True)["ratio_first"] == pytest.approx(1.0, abs=1e-6)
     assert target.advantages.mean().abs() < 1e-5
-    torch.testing.assert_close(torch.tensor([v for g in got for v in g.logp]), part.logp, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        torch.tensor([v for g in samples for v in g.logp]), part.logp, atol=1e-5, rtol=0
+    )
 
 
 def test_kept_graph_and_second_forward_give_the_same_gradient(tmp_path: Path, tiny_folder: Path) -> None:
-    found = []
+    gradients = []
     for graph in (True, False):
         m = four(tmp_path, tiny_folder, 2)
         adam = Optimizer(m.policy.parameters())
-        got, trees = rollout.sample_episodes(m.policy, requests(8, 6), frozenset({2}), 4)
-        part = rollout.make_experience(m, trees, [g.finish for g in got], None, 4096, graph)
+        samples, trees = rollout.sample_episodes(m.policy, requests(8, 6), frozenset({2}), 4)
+        part = rollout.make_experience(m, trees, [g.finish for g in samples], None, 4096, graph)
         (target,) = rollout.compute_advantages([part], 0.1, 1.0, 0.95, False)
         ppo.accumulate_gradients(ppo.Config(policy=tmp_path, reward=tmp_path), m, part, target, True)
-        found.append(adam.gradient())
-    torch.testing.assert_close(found[0], found[1], atol=1e-7, rtol=1e-4)
+        gradients.append(adam.gradient())
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-7, rtol=1e-4)
 
 
 def test_bandit_reaches_the_known_optimum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One token out of four with rewards 1, 0, 0.5, -1: reward minus beta KL is greatest at pi_ref(a) exp(r(a) / beta) / Z."""
+    """One token out of four with rewards 1, 0, 0.5, -1: reward minus beta KL is greatest at pi_ref(a)
+    exp(r(a) / beta) / Z."""
     network = random_model.build_model(vocabulary=4, layers=2)
     below, above = lm.split_model(network.base_model, 0)
     policy = lm.Policy(lm.Trunk(below, ""), above, network.lm_head.weight, None, network.config)
@@ -81,10 +85,10 @@ def test_bandit_reaches_the_known_optimum(tmp_path: Path, monkeypatch: pytest.Mo
     cfg = ppo.Config(policy=tmp_path, reward=tmp_path, kl_coef=beta)
     policy_adam, value_adam = Optimizer(policy.parameters()), Optimizer(value.parameters())
     for step in range(120):
-        got, trees = rollout.sample_episodes(
+        samples, trees = rollout.sample_episodes(
             policy, [Request(prompt, derive_seed(step, i), 1) for i in range(64)], frozenset(), 64
         )
-        part = rollout.make_experience(m, trees, [g.finish for g in got], None, 4096, True)
+        part = rollout.make_experience(m, trees, [g.finish for g in samples], None, 4096, True)
         targets = rollout.compute_advantages([part], beta, 1.0, 0.95, False)
         ppo.accumulate_gradients(cfg, m, part, targets[0], True)
         rate = 3e-3 * (1 - step / 120)
@@ -117,9 +121,7 @@ def test_text_joins_the_same_step_in_proportion(
     m = four(tmp_path, tiny_folder, 2)
     adam = Optimizer(m.policy.parameters())
     text = [Tree((), (tuple(range(9, 30)),)), Tree((), ((3, 4, 5),))]
-    cfg = ppo.Config(policy=tmp_path, reward=tmp_path, ptx_coef=coefficient)
-
-    numbers = ppo.accumulate_text_gradient(cfg, m, text, adam)
+    numbers = ptx.accumulate_gradient(m.policy, text, coefficient, 4096, adam)
     m.policy.zero_grad()
     peer = Optimizer(m.policy.parameters())
     sft.accumulate_gradient(m.policy, text, 4096)

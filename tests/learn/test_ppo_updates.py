@@ -1,4 +1,5 @@
-"""PPO's rollouts and updates on a small random model against a reference written out on plain transformers models and autograd.
+"""PPO's rollouts and updates on a small random model against a reference written out on plain transformers
+models and autograd.
 
 Only the draws come from the program's sampler: their tokens are recorded, and all else is worked out again.
 """
@@ -185,9 +186,9 @@ class Reference:
             values = self.values(*episodes[i])
             for t in range(len(ratio)):
                 a, r, v, v_old = advantages[i][t], returns[i][t], values[t], old_values[i][t]
-                held = torch.clamp(ratio[t], 0.98, 1.02) * a
-                clipped += int(held < ratio[t] * a)
-                policy_loss = policy_loss - torch.min(ratio[t] * a, held) / tokens
+                clipped_term = torch.clamp(ratio[t], 0.98, 1.02) * a
+                clipped += int(clipped_term < ratio[t] * a)
+                policy_loss = policy_loss - torch.min(ratio[t] * a, clipped_term) / tokens
                 near = torch.clamp(v, v_old - 0.05, v_old + 0.05)
                 value_loss = value_loss + torch.max((v - r) ** 2, (near - r) ** 2) / 2 / tokens
         policy_loss.backward()
@@ -257,7 +258,8 @@ def test_what_is_saved_is_the_average(
 def test_evaluations_are_answers_with_their_score_and_kl(
     tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same two validation prompts with the same draws at steps 0, 1 and 2; with ema_decay = 0 the saved policy is that of step 2."""
+    """The same two validation prompts with the same draws at steps 0, 1 and 2; with ema_decay = 0 the saved
+    policy is that of step 2."""
     start, reward = models
     result = run(tmp_path, models, monkeypatch, ema_decay=0.0)
     rows = plain.metrics(result.context, "replies.jsonl")
@@ -338,7 +340,8 @@ def test_beta_follows_the_target() -> None:
 def test_a_broken_run_goes_on_to_the_same_weights(
     tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, ptx: float
 ) -> None:
-    """Broken in the second rollout: both optimizers, the average, beta and the cursors of prompts and text come back."""
+    """Broken in the second rollout: both optimizers, the average, beta and the cursors of prompts and text
+    come back."""
     straight = run(tmp_path / "straight", models, monkeypatch, ptx_coef=ptx)
     real, calls = ppo.accumulate_gradients, []
 

@@ -1,4 +1,5 @@
-"""The reward model on a small random model against the same training written out on plain transformers models."""
+"""The reward model on a small random model against the same training written out on plain transformers
+models."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ def run(folder: Path, start: Path, rankings: list[Any] = RANKINGS, **settings: A
 
 
 def plain_loss(scores: list[torch.Tensor], ranks: tuple[int, ...], ties: str) -> torch.Tensor:
-    """1/C(K, 2) times the sum over pairs of -log σ(better - worse); a tie is dropped or has the target one half."""
+    """1/C(K, 2) times the sum over pairs of -log σ(better - worse); a tie is dropped or has the target one
+    half."""
     total = torch.zeros(())
     for i, j in itertools.combinations(range(len(ranks)), 2):
         if ranks[i] == ranks[j]:
@@ -153,7 +155,8 @@ def plain_tokens(start: Path, text: str) -> list[int]:
 
 
 def test_accuracy_on_strangers_to_the_training(tmp_path: Path, models: tuple[Path, Path]) -> None:
-    """Recomputed from plain scores of the saved model: counts, loss and intervals, for the split valid and for held-out labelers."""
+    """Recomputed from plain scores of the saved model: counts, loss and intervals, for the split valid and
+    for held-out labelers."""
     start, _ = models
     context = run(tmp_path, start)
     scorer = plain.load_scorer(tmp_path / "learn.reward")
@@ -184,7 +187,8 @@ def test_accuracy_on_strangers_to_the_training(tmp_path: Path, models: tuple[Pat
 
 
 def test_equal_scores_count_half_and_the_interval_draws_prompts() -> None:
-    """Prompt 0: margins 1 and 0; prompt 1: -1, -1, -2. In order 1.5 of 5. A resample of only one prompt has 0.75 or 0."""
+    """Prompt 0: margins 1 and 0; prompt 1: -1, -1, -2. In order 1.5 of 5. A resample of only one prompt has
+    0.75 or 0."""
     rows = [
         plain.comparison(0, "valid", A[:2], (1, 2)),
         plain.comparison(0, "valid", A[:2], (1, 2), "l2"),
@@ -198,8 +202,19 @@ def test_equal_scores_count_half_and_the_interval_draws_prompts() -> None:
     assert summary["loss_x"] == pytest.approx(sum(log) / 5)
 
 
+def test_the_interval_against_a_loop() -> None:
+    """Nine prompts of two answers, a draw of nine at a time: the quantiles lie between the extremes."""
+    rows = [plain.comparison(i, "valid", A[:2], (1, 2)) for i in range(9)]
+    margins = [1.0, -1, 2, 3, -2, 1, 1, -3, 1]
+    summary = accuracy_summary(rows, [np.array([m, 0.0]) for m in margins], 5, "x")
+    draws = np.random.default_rng(5).integers(0, 9, size=(2000, 9))
+    low, high = np.quantile([sum(margins[i] > 0 for i in draw) / 9 for draw in draws], [0.025, 0.975])
+    assert (summary["accuracy_x_low"], summary["accuracy_x_high"]) == pytest.approx((low, high))
+
+
 def test_tables_by_hand() -> None:
-    """Five pairs with margins 1, -2, 3, 4, 5: one in each fifth but for the edges, which both neighbours hold."""
+    """Five pairs with margins 1, -2, 3, 4, 5: one in each fifth but for the edges, which both neighbours
+    hold."""
     rows = [plain.comparison(i, "valid", [A[0], A[3]], (1, 2)) for i in range(5)]
     scores = [np.array([m, 0.0]) for m in (1.0, -2.0, 3.0, 4.0, 5.0)]
     tables = accuracy_tables(rows, scores)

@@ -29,6 +29,7 @@ TRAIN = [
 ]
 OTHER = [plain.demonstration(1, "valid", plain.answer(93, 42, 101))]  # what training makes unlikely
 SAME = [plain.demonstration(2, "valid", plain.answer(70, 71, 72, 73, 74, 75, 2))]
+NEITHER = plain.demonstration(3, "test", plain.answer(66, 67, 2))  # neither trains nor measures
 SETTINGS: dict[str, Any] = {
     "epochs": 3,
     "batch": 2,
@@ -41,7 +42,7 @@ SETTINGS: dict[str, Any] = {
 
 def run(folder: Path, start: Path, rows: list[Any], **settings: Any) -> Any:
     context = plain.make_context(folder / "learn.sft", "learn.sft")
-    data = plain.write(folder / "demonstrations", "demonstrations.jsonl", rows)
+    data = plain.write(folder / "demonstrations", "demonstrations.jsonl", [*rows, NEITHER])
     sft.run(sft.Config(start=start, demonstrations=data, **(SETTINGS | settings)), context)
     return context
 
@@ -127,7 +128,8 @@ def test_text_is_mixed_in_piece_after_piece(tmp_path: Path, models: tuple[Path, 
 
 @pytest.mark.parametrize("share, per_update", [(0.5, 3), (0.25, 1), (0.1, 1 / 3), (0.4, 2)])
 def test_no_piece_of_text_is_skipped_or_taken_twice(share: float, per_update: float) -> None:
-    """Three demonstrations an update; pieces / (pieces + demonstrations) is the share. 30 updates, 90 demonstrations."""
+    """Three demonstrations an update; pieces / (pieces + demonstrations) is the share. 30 updates, 90
+    demonstrations."""
     text = [Tree((), ((i, i),)) for i in range(11)]
     taken = [sft.mixed_text(text, 3, share, step, 5) for step in range(30)]
     flat = [tree.answers[0][0] for part in taken for tree in part]
@@ -138,7 +140,8 @@ def test_no_piece_of_text_is_skipped_or_taken_twice(share: float, per_update: fl
 
 
 def test_the_reward_model_chooses_the_epoch(tmp_path: Path, models: tuple[Path, Path]) -> None:
-    """One answer per validation prompt, sampled without dropout and scored; the saved weights are the best scored epoch's."""
+    """One answer per validation prompt, sampled without dropout and scored; the saved weights are the best
+    scored epoch's."""
     start, reward = models
     valid = [plain.demonstration(20 + i, "valid", plain.answer(200 + i, 201, 2)) for i in range(3)]
     context = run(tmp_path, start, [*TRAIN, *valid], reward=reward, epochs=5, max_tokens=6, dropout=0.3)
@@ -154,7 +157,7 @@ def test_the_reward_model_chooses_the_epoch(tmp_path: Path, models: tuple[Path, 
         Request(tuple(p), derive_seed(1, "judge", i), 6) for i, (p, _) in enumerate(pairs(start, valid))
     ]
     saved = checkpoints.load_policy(tmp_path / "learn.sft").freeze()
-    answers = [one.tokens for one in sample(saved, requests, frozenset({2}))]
+    answers = [sampled.tokens for sampled in sample(saved, requests, frozenset({2}))]
     scores = [scorer.score(r.prompt, a).item() for r, a in zip(requests, answers, strict=True)]
     assert rewards[best] == pytest.approx(sum(scores) / 3, abs=1e-4)
     plain_loss = mean_loss(plain.load(tmp_path / "learn.sft"), pairs(start, valid)).item()
@@ -174,7 +177,8 @@ def test_dropout_is_on_in_training_and_off_in_measuring(tmp_path: Path, models: 
 def test_a_broken_run_goes_on_to_the_same_weights(
     tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Broken in the third epoch, after the best one: optimizer, best weights and dropout's draws all come back."""
+    """Broken in the third epoch, after the best one: optimizer, best weights and dropout's draws all come
+    back."""
     start, _ = models
     run(tmp_path / "straight", start, [*TRAIN, *OTHER], dropout=0.3)
     real, calls = sft.accumulate_gradient, []

@@ -1,6 +1,7 @@
 """Imports: labels that were given elsewhere, as this project's records: our own JSONL, Argilla's and Label Studio's JSON exports.
 
-Everything is read and checked before anything is written. Names of people never get into records: each gets a pseudonym.
+Everything is read and checked before anything is written. Names of people never get into records: each gets a
+pseudonym.
 """
 
 from __future__ import annotations
@@ -38,19 +39,23 @@ class Config(Settings):
     kind: Literal["comparisons", "demonstrations", "ratings"] = "comparisons"
     """What the labels are. The stage writes `KIND.jsonl`, as `[label.KIND]` does."""
     prompt: str = "prompt"
-    """The field with the prompt: a text, or a list of role and content. Not for our own format, as the next two."""
+    """The field with the prompt: a text, or a list of role and content. Not for our own format, as the next
+    two."""
     answers: tuple[str, ...] = ()
-    """The fields with the answers that were ranked or rated; for Label Studio's Ranker the one field with the list of items."""
+    """The fields with the answers that were ranked or rated; for Label Studio's Ranker the one field with the
+    list of items."""
     question: str = ""
     """The question (Argilla) or the name of the control (Label Studio) that holds what people said."""
     labelers: dict[str, str] = Field(default={})
-    """Names in the files and the pseudonyms they get; a name that is missing here is refused. Empty: each name gets a pseudonym made from it."""
+    """Names in the files and the pseudonyms they get; a name that is missing here is refused. Empty: each
+    name gets a pseudonym made from it."""
     panel: Literal["training", "held_out"] = "training"
     """Which panel these people count to. Our own files say it themselves."""
     guideline: str = "imported"
     """What to note as the guideline they saw. Our own files say it themselves."""
     scale: int = Field(default=7, ge=2)
-    """The best value of a rating in the files; it is brought to 1 to 7 by steps of equal size and refused when that gives no whole number."""
+    """The best value of a rating in the files; it is brought to 1 to 7 by steps of equal size and refused
+    when that gives no whole number."""
 
 
 ImportedLabel = Comparison | Demonstration | Rating
@@ -118,7 +123,8 @@ def _read_own(path: Path, cfg: Config, errors: list[str]) -> list[tuple[str, Imp
 
 
 def rank_error(ranks: tuple[int, ...]) -> str | None:
-    """What is wrong with the ranks of K answers: they are 1 (best) to at most K, and somebody is first. None: nothing."""
+    """What is wrong with the ranks of K answers: they are 1 (best) to at most K, and somebody is first. None:
+    nothing."""
     if min(ranks) != 1 or max(ranks) > len(ranks):
         return f"ranks {list(ranks)}: the best of {len(ranks)} answers has rank 1, and none is above {len(ranks)}"
     return None

@@ -1,6 +1,7 @@
 """Probes: a labeler is given a rule and talks with a model until it breaks the rule, or the labeler gives up (Glaese et al. 2022).
 
-The model is reached through any endpoint for chats that speaks OpenAI's protocol; the labeling site asks it, the labeler's browser never does.
+The model is reached through any endpoint for chats that speaks OpenAI's protocol; the labeling site asks it,
+the labeler's browser never does.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Config(PanelSettings, LabelSettings):
     model: str = "policy"
     """The model's name at that endpoint; it is noted in the records."""
     rules: Input | None = None
-    """A TOML file of rules, each a table [[rule]] with id, text and question; none: ours (`label/guidelines/rules.toml`)."""
+    """A TOML file of rules, each a table [[rule]] with id, text and question; none: ours
+    (`label/guidelines/rules.toml`)."""
     dialogues: int = Field(default=5, ge=1)
     """Dialogues for each rule."""
     turns: int = Field(default=10, ge=1)
@@ -120,8 +122,8 @@ class Probes(LabelKind[ProbeTask, ProbeQuestion, ProbeAnswer]):
             raise UserError(f"the dialogue may have {probe.turns} turns; now say how it went")
         messages = (*dialogue_so_far, Message(role="user", content=text))
         reply = conversation.ask(probe.endpoint, probe.model, messages)
-        said = [*fields.get(SAID, ()), text, reply]
-        drafts.save_draft(store, task.id, person, {**fields, SAID: said, "message": []}, guideline)
+        texts = [*fields.get(SAID, ()), text, reply]
+        drafts.save_draft(store, task.id, person, {**fields, SAID: texts, "message": []}, guideline)
 
     def records(self, label: CollectedLabel) -> list[Probe]:
         task, answer = self.task(label.question), self.answer(label)

@@ -36,7 +36,8 @@ KINDS: dict[Part, str] = {
 
 class Config(Settings):
     texts: Input | None = None
-    """A JSONL file of texts with what trusted people said of them: {"id": "t1", "text": "...", "sensitive": true}."""
+    """A JSONL file of texts with what trusted people said of them: {"id": "t1", "text": "...", "sensitive":
+    true}."""
     rankings: Input | None = None
     """A JSONL file of comparisons ranked by trusted people."""
     prompts: Input | None = None
@@ -60,7 +61,8 @@ class Config(Settings):
     grade_cutoff: float = Field(default=6.0, ge=1, le=7)
     """Soft cut-off: mean grade of the demonstrations (B.1: 6 of 7)."""
     guidelines: Input | None = None
-    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with the version seen."""
+    """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with
+    the version seen."""
     people: int = Field(default=12, ge=1)
     """How many have to be taken on before the stage is done (the paper had about 40)."""
     store: str | None = None
@@ -77,7 +79,8 @@ class Screened(Record):
 
 
 def put_parts(store: Store, cfg: Config, key: str, seed: int) -> list[Screening]:
-    """Put the parts' tasks and make them the screening. Raises UserError with everything that is wrong with the files."""
+    """Put the parts' tasks and make them the screening. Raises UserError with everything that is wrong with
+    the files."""
     rows = part_tasks(cfg, key)
     parts = []
     for part, keyed_tasks in rows.items():
@@ -106,7 +109,8 @@ def _cutoff(cfg: Config, part: Part) -> float | None:
 
 
 def part_tasks(cfg: Config, key: str) -> dict[Part, list[tuple[Task, str | None]]]:
-    """The tasks of each part that the settings ask for, with their expected answers as JSON. Raises UserError with file and line."""
+    """The tasks of each part that the settings ask for, with their expected answers as JSON. Raises UserError
+    with file and line."""
     if cfg.texts is None and cfg.rankings is None and cfg.prompts is None:
         raise UserError(
             f"[{key}] expected at least one of texts, rankings and prompts: nobody can be judged by nothing"

@@ -19,7 +19,7 @@ class PartScore(NamedTuple):
 
     value: float | None  # share or mean grade; None: nothing to go by yet
     answered: int
-    asked: int
+    task_count: int
     graded: int  # of the answered ones those that count in the value
     passed: bool | None  # None: not finished, or the part has no cut-off
 
@@ -35,7 +35,7 @@ class Candidate(NamedTuple):
 
     @property
     def finished(self) -> bool:
-        return all(score.answered == score.asked for score in self.parts.values())
+        return all(score.answered == score.task_count for score in self.parts.values())
 
     @property
     def suggested(self) -> bool | None:
@@ -54,7 +54,7 @@ def candidates(store: Store) -> list[Candidate]:
         for label in queue.collected_labels(store, part.task_set):
             labels.setdefault(label.person.id, {}).setdefault(part.part, []).append(label)
             pseudonyms[label.person.id] = label.person.pseudonym
-    asked = {part.part: len(store.tasks(part.task_set)) for part in parts}
+    task_count = {part.part: len(store.tasks(part.task_set)) for part in parts}
     expected = {part.part: store_gold.gold_answers(store, part.task_set) for part in parts}
     grades = {
         id: n for part in parts for id, n in store_screening.grades_by_label(store, part.task_set).items()
@@ -63,7 +63,7 @@ def candidates(store: Store) -> list[Candidate]:
     for person, by_part in labels.items():
         scores = {
             part.part: part_score(
-                part, asked[part.part], by_part.get(part.part, []), expected[part.part], grades
+                part, task_count[part.part], by_part.get(part.part, []), expected[part.part], grades
             )
             for part in parts
         }
@@ -75,7 +75,7 @@ def candidates(store: Store) -> list[Candidate]:
 
 def part_score(
     part: Screening,
-    asked: int,
+    task_count: int,
     labels: Sequence[CollectedLabel],
     expected: Mapping[str, str],
     grades: Mapping[str, int],
@@ -89,6 +89,6 @@ def part_score(
     elif part.part == "demonstrations":
         marks = demonstrations.grades_of(labels, grades)
         value, graded = (sum(marks) / len(marks) if marks else None), len(marks)
-    complete = len(labels) == graded == asked
+    complete = len(labels) == graded == task_count
     passed = value >= part.cutoff if complete and value is not None and part.cutoff is not None else None
-    return PartScore(value, len(labels), asked, graded, passed)
+    return PartScore(value, len(labels), task_count, graded, passed)

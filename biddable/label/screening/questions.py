@@ -23,7 +23,8 @@ class ScreeningQuestion(Record):
 
 
 class ScreeningAnswer(Record):
-    """Whether the text is sensitive; or for each group how well sensitive speech about it could be told, 1 (not at all) to 5, null: not said."""
+    """Whether the text is sensitive; or for each group how well sensitive speech about it could be told, 1
+    (not at all) to 5, null: not said."""
 
     sensitive: bool | None = None
     groups: dict[str, int | None] | None = None

@@ -20,7 +20,8 @@ from biddable.store.types import Task
 
 
 class FlaggedText(Record):
-    """A text with what trusted people said of it: whether it is sensitive speech, that can hurt a group or stir strong feelings."""
+    """A text with what trusted people said of it: whether it is sensitive speech, that can hurt a group or
+    stir strong feelings."""
 
     id: str = Field(min_length=1)
     text: str = Field(min_length=1)

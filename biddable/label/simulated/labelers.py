@@ -1,8 +1,9 @@
 """Simulated labelers: two panels of invented people who share the marks of `taste` but weigh them each in their own way, with a noise of their own.
 
-They stand in for people where a loop has to be shown or tested without any. What they prefer is known exactly, so nothing measured with
-them is a claim about people. Everything they do is a pure function of person, prompt and answer: the same question gets the same
-answer in whatever order it is asked, today and after a restart.
+They stand in for people where a loop has to be shown or tested without any. What they prefer is known
+exactly, so nothing measured with them is a claim about people. Everything they do is a pure function of
+person, prompt and answer: the same question gets the same answer in whatever order it is asked, today and
+after a restart.
 """
 
 from __future__ import annotations
@@ -28,14 +29,17 @@ WEIGHTS = {
     "fresh": 0.03,
     "clean": 0.03,
 }
-"""What the average person gives for each mark; each person's are these times exp(SPREAD * z), scaled to a sum of 1."""
+"""What the average person gives for each mark; each person's are these times exp(SPREAD * z), scaled to a sum
+of 1."""
 SPREAD = 0.4
 """How much tastes differ: two in three people weigh a mark between 0.67 and 1.5 times the average."""
 NOISE = 0.14
-"""Standard deviation of the average person's noise, on the scale of the utility (0 to 1). Chosen so that two people agree on about 73 % of
-the pairs that both rank without a tie (Ouyang et al. 2022, 3.4: 72.6 % and 77.3 %; Stiennon et al. 2020: 73 %)."""
+"""Standard deviation of the average person's noise, on the scale of the utility (0 to 1). Chosen so that two
+people agree on about 73 % of the pairs that both rank without a tie (Ouyang et al. 2022, 3.4: 72.6 % and
+77.3 %; Stiennon et al. 2020: 73 %)."""
 NOISE_SPREAD = 0.2
-"""How much steadiness differs: the noise of each person is NOISE * exp(NOISE_SPREAD * z), z evenly over the panel, so that the panels are alike."""
+"""How much steadiness differs: the noise of each person is NOISE * exp(NOISE_SPREAD * z), z evenly over the
+panel, so that the panels are alike."""
 TIE = 0.03
 """Answers whose utility differs by less than this are equally good to a person."""
 LENIENCY = 0.05
@@ -108,7 +112,8 @@ def utility(person: Person, prompt: Prompt, answer: Answer) -> float:
 
 
 def rank(person: Person, prompt: Prompt, answers: Sequence[Answer]) -> tuple[int, ...]:
-    """A person's ranking: one rank an answer, 1 is best, near-equal answers tie. Ranks are dense: after a tie of two comes the next number (1, 1, 2).
+    """A person's ranking: one rank an answer, 1 is best, near-equal answers tie. Ranks are dense: after a tie
+    of two comes the next number (1, 1, 2).
 
     An answer ties with the best one of its group, so that ties do not chain along a row of small steps.
     """
@@ -138,7 +143,8 @@ def rate(person: Person, prompt: Prompt, answer: Answer) -> tuple[int, dict[str,
 
 
 def form(prompt: Prompt, answer: Answer) -> dict[str, bool | None]:
-    """The yes/no questions of the form (Ouyang et al. 2022, table 3) that these people can answer; None: not applicable."""
+    """The yes/no questions of the form (Ouyang et al. 2022, table 3) that these people can answer; None: not
+    applicable."""
     answer_marks = marks(prompt, answer.text, answer.finish)
     return {
         "fails_task": answer_marks.sense < 0.5 or answer_marks.asked < 0.4,
@@ -148,7 +154,8 @@ def form(prompt: Prompt, answer: Answer) -> dict[str, bool | None]:
 
 
 def gold(prompt: Prompt, answer: Answer, people: Sequence[Person] = ()) -> float:
-    """The people's mean taste of an answer without noise, from 0 to 1; without people, that of the average person.
+    """The people's mean taste of an answer without noise, from 0 to 1; without people, that of the average
+    person.
 
     What their noisy rankings are made from.
     """

@@ -1,8 +1,9 @@
 """What the simulated labelers look at in an answer. Pure: a prompt and a text in, numbers from 0 (bad) to 1 (good) out.
 
-Seven marks and a gate, each something a person could agree with; `docs/simulated_labelers.md` says them in plain words. The gate is there
-because a form without content is worth nothing: a full stop is "finished", a copied prompt is "on topic", a list of keywords is both,
-and one good sentence said six times is all of that and plain too.
+Seven marks and a gate, each something a person could agree with; `docs/simulated_labelers.md` says them in
+plain words. The gate is there because a form without content is worth nothing: a full stop is "finished", a
+copied prompt is "on topic", a list of keywords is both, and one good sentence said six times is all of that
+and plain too.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ def stem(word: str) -> str:
 
 @cache
 def marks(prompt: Prompt, text: str, finish: Finish) -> Marks:
-    """Everything there is to like in one answer. Kept, since every labeler of a panel looks at the same answers."""
+    """Everything there is to like in one answer. Kept, since every labeler of a panel looks at the same
+    answers."""
     answer_words = words(text)
     if not answer_words:
         return Marks(*[0.0] * 8)
@@ -143,7 +145,8 @@ def content(text: str) -> set[str]:
 
 
 def about(request: str, text: str) -> float:
-    """Whether the answer speaks of the request's things: it takes three of them, or all when there are fewer. 1 when it names none."""
+    """Whether the answer speaks of the request's things: it takes three of them, or all when there are fewer.
+    1 when it names none."""
     topics = content(request)
     return min(1.0, len(topics & content(text)) / min(len(topics), 3)) if topics else 1.0
 
@@ -174,7 +177,8 @@ def form(prompt: Prompt, text: str) -> float:
 
 
 def ending(text: str, finish: Finish) -> float:
-    """1: came to its end; 0.7: stopped without a full stop; 0.4: stopped in mid-sentence; 0.3 and 0: cut off, after a sentence or inside one."""
+    """1: came to its end; 0.7: stopped without a full stop; 0.4: stopped in mid-sentence; 0.3 and 0: cut off,
+    after a sentence or inside one."""
     end = text.rstrip()
     closed = end[-1:] in set(".!?…\"'”’)]*") or unicodedata.category(end[-1:] or " ") == "So"
     if finish == "length":
@@ -191,7 +195,8 @@ def ending(text: str, finish: Finish) -> float:
 
 
 def repetition(text: str) -> float:
-    """0: says nothing twice; 1: a third of it or more is said again (three words in a row, a word twice running, a line, a run of one character)."""
+    """0: says nothing twice; 1: a third of it or more is said again (three words in a row, a word twice
+    running, a line, a run of one character)."""
     parts = [part for word in words(text) for part in re.split(r"-", word)]
     repeats = sum(a == b for a, b in pairwise(parts))
     triples = Counter(zip(parts, parts[1:], parts[2:], strict=False))
@@ -205,7 +210,8 @@ def repetition(text: str) -> float:
 def ownness(prompt: Prompt, text: str) -> float:
     """1: the labeler reads something new; 0: the prompt again, or nothing but its words.
 
-    Where the prompt brings a text, using its words is right, and only handing back most of it counts against the answer.
+    Where the prompt brings a text, using its words is right, and only handing back most of it counts against
+    the answer.
     """
     request = prompt.messages[-1].content
     request_words, answer_words = words(request), words(text)
@@ -267,7 +273,8 @@ def fit(count: int, low: int, high: int) -> float:
 
 
 def cleanness(text: str) -> float:
-    """1 less a charge for each kind of dirt: rude 0.8, a role tag 0.6, links or code 0.4, [placeholders] 0.2, shouting 0.3, foreign marks."""
+    """1 less a charge for each kind of dirt: rude 0.8, a role tag 0.6, links or code 0.4, [placeholders] 0.2,
+    shouting 0.3, foreign marks."""
     letters = [c for c in text if c.isalpha()]
     dirt = 0.8 * bool(RUDE.search(text)) + 0.6 * bool(ROLE_TAG.search(text)) + 0.4 * bool(ODD.search(text))
     dirt += 0.2 * bool(re.search(r"\[[^\]]{2,40}\]", text))
@@ -283,9 +290,11 @@ def cleanness(text: str) -> float:
 
 
 def plainness(prompt: Prompt, text: str) -> float:
-    """How far the words are ordinary ones (or the request's own) and stand in sentences, where about four in ten are small words.
+    """How far the words are ordinary ones (or the request's own) and stand in sentences, where about four in
+    ten are small words.
 
-    Sentences are asked of texts of six words or more; of four or more where the request calls for a text; and of lists never, where one may stand.
+    Sentences are asked of texts of six words or more; of four or more where the request calls for a text; and
+    of lists never, where one may stand.
     """
     answer_words, plain = words(text), plain_words()
     allowed = {stem(w) for w in words(prompt.messages[-1].content)}

@@ -30,9 +30,9 @@ def words(text: str) -> list[str]:
 def sentences(text: str) -> list[str]:
     """The sentences as a reader counts them.
 
-    A sentence ends with . ! ? or … before a space and no small letter; line breaks inside a paragraph end none (verse); a paragraph
-    or a line of a list ends one. A closing line without an end counts when it has a word; a greeting ("Dear Ada,") and a heading
-    ("Shopping:") do not.
+    A sentence ends with . ! ? or … before a space and no small letter; line breaks inside a paragraph end
+    none (verse); a paragraph or a line of a list ends one. A closing line without an end counts when it has a
+    word; a greeting ("Dear Ada,") and a heading ("Shopping:") do not.
     """
     rows: list[str] = []
     for paragraph in re.split(r"\n\s*\n|\n(?=[ \t]*(?:[-*•–·+]|\d{1,2}[.)])[ \t])", text.strip()):
@@ -61,7 +61,8 @@ def bullets(text: str) -> int:
 
 
 def mentions(phrase: str, text: str) -> bool:
-    """Whether a word or phrase stands in the text as whole words, in any case; a plural or possessive ending may follow."""
+    """Whether a word or phrase stands in the text as whole words, in any case; a plural or possessive ending
+    may follow."""
     return re.search(rf"(?<!\w){_loose(phrase)}(?:['’]s|e?s)?(?!\w)", text, re.I) is not None
 
 
@@ -78,7 +79,8 @@ def _starts(phrase: str, text: str) -> bool:
 
 
 def _ends(phrase: str, text: str) -> bool:
-    """A phrase that ends with a mark of its own ("Thank you!") wants that mark; any other may be followed by one."""
+    """A phrase that ends with a mark of its own ("Thank you!") wants that mark; any other may be followed by
+    one."""
     marks = r"\"'”’*_)\s" if re.search(r"\W$", phrase) else r".!?…\"'”’*_)\s"
     return re.search(rf"(?<!\w){_loose(phrase)}[{marks}]*$", text, re.I) is not None
 
