@@ -353,3 +353,31 @@ def test_exports_are_trls_conversational_formats(tmp_path: Path) -> None:
         exports.run(exports.Config(comparisons=path, demonstrations=None, splits=("test",)), context)
     with pytest.raises(UserError, match="at least one of them"):
         exports.run(exports.Config(comparisons=None, demonstrations=None), context)
+
+
+@pytest.mark.parametrize(
+    ("scale", "ratings"), [(2, [1, 7]), (3, [1, 4, 7]), (4, [1, 3, 5, 7]), (7, [1, 2, 3, 4, 5, 6, 7])]
+)
+def test_a_scale_is_stretched_from_1_to_7(scale: int, ratings: list[int], tmp_path: Path) -> None:
+    """The worst value becomes 1, the best 7, the others stand at equal steps between."""
+    rows = [
+        {
+            "id": str(value),
+            "fields": {"prompt": f"question {value}", "first": "An apple."},
+            "responses": {"stars": [{"value": value, "user_id": "u"}]},
+        }
+        for value in range(1, scale + 1)
+    ]
+    cfg = imports.Config(
+        files=(lines(tmp_path / "export.jsonl", rows),),
+        format="argilla",
+        kind="ratings",
+        answers=("first",),
+        question="stars",
+        scale=scale,
+    )
+    context = context_in(tmp_path)
+    imports.run(cfg, context)
+    records = jsonl.read(context.path("ratings.jsonl"), Rating)
+    by_prompt = {row.prompt.messages[0].content: row.overall for row in records}
+    assert [by_prompt[f"question {value}"] for value in range(1, scale + 1)] == ratings

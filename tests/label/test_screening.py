@@ -20,7 +20,7 @@ from biddable.run.records import Answer, Comparison, Message, Prompt
 from biddable.store import guidelines
 from biddable.store import screening as store_screening
 from biddable.store.store import Store, open_store
-from biddable.store.types import Person
+from biddable.store.types import Person, Screening
 
 
 def prompt(name: str) -> Prompt:
@@ -181,3 +181,21 @@ def test_answers_check_themselves() -> None:
             ScreeningQuestion(prompt=prompt("x"), part="sensitive"),
             ScreeningAnswer(groups={}),
         )
+
+
+def test_a_part_is_passed_only_when_all_of_it_is_answered_and_graded() -> None:
+    """Two prompts, cut-off 6: a 7 for the first is no pass while the second waits for its grade, or for its answer."""
+    person = Person("ada", "ada-1", "training", False)
+    labels = [
+        queue.CollectedLabel(f"s#d{n}", "label.demonstrations", "", "{}", (), person, "g", id=f"l{n}")
+        for n in range(2)
+    ]
+    part = Screening("s", "demonstrations", 6.0)
+
+    def score(answered: int, grades: dict[str, int]) -> decision.PartScore:
+        return decision.part_score(part, 2, labels[:answered], {}, grades)
+
+    assert score(2, {"l0": 7}) == (7.0, 2, 2, 1, None)
+    assert score(1, {"l0": 7}) == (7.0, 1, 2, 1, None)
+    assert score(2, {"l0": 7, "l1": 5}) == (6.0, 2, 2, 2, True)
+    assert score(2, {"l0": 7, "l1": 4}) == (5.5, 2, 2, 2, False)

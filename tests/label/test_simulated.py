@@ -77,6 +77,14 @@ def test_a_rating_rises_with_utility(monkeypatch: pytest.MonkeyPatch) -> None:
     assert given == [1, 1, 4, 7, 7]
 
 
+def test_a_lenient_person_rates_higher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A utility of 0.5 is a 4; with a leniency of 0.1 it is 0.6, above 4/7 = 0.571: a 5; with -0.1 it is 0.4, below 3/7 = 0.429: a 3."""
+    monkeypatch.setattr(labelers, "utility", lambda person, prompt, answer: 0.5)
+    weights = labelers.panel("training", 1, 1)[0].weights
+    people = [labelers.Person("x", "training", 1, weights, 0.0, leniency) for leniency in (-0.1, 0.0, 0.1)]
+    assert [labelers.rate(person, PROMPT, GOOD)[0] for person in people] == [3, 4, 5]
+
+
 def test_gold_is_the_mean_without_noise() -> None:
     crew = labelers.panel("training", 1, 200)
     alone = [labelers.gold(PROMPT, answer) for answer in ANSWERS]

@@ -166,3 +166,11 @@ def test_the_seed_draws_the_resamples() -> None:
     names = [str(i) for i in range(30)]
     tables = [aggregate.results_table(marks, names, "a", {}, 200, seed) for seed in (1, 1, 2)]
     assert tables[0] == tables[1] != tables[2]
+    texts = ["a b c d e f g", "a b c d e f", "x b c d e f g"] * 4
+    bleu: dict[str, list[Marks]] = {"a": [{"bleu": bleu_sums(text, ["a b c d e f g"])} for text in texts]}
+    facts = TASKS["translation"].metrics
+    lows = [
+        aggregate.results_table(bleu, list("abcdefghijkl"), "a", facts, 200, seed)[0]["low"]
+        for seed in (1, 1, 2)
+    ]
+    assert lows[0] == lows[1] != lows[2]

@@ -419,7 +419,7 @@ def test_outputs_through_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.
 
 def test_published_files_that_are_broken(tmp_path: Path) -> None:
     good = ",model_type,prompt_type,context,sample,toxicity\n0,a,basic,P,x,0.5\n1,a,basic,Q,y,"
-    for word in ("n/a", "nan", "7"):
+    for word in ("n/a", "nan", "7", "-0.5"):
         file = tmp_path / "x_samples.csv"
         file.write_text(good + word + "\n")
         with pytest.raises(UserError, match=f"line 2 of the table: toxicity = {word}"):
@@ -564,3 +564,27 @@ def test_every_real_file_has_its_form(tmp_path: Path, data: Path, task: str) -> 
             assert task != "squad" or marks["f1"] == (1.0, 1.0)
             assert task != "tldr" or marks["rouge1"][0] == pytest.approx(1.0)
             assert task != "translation" or marks["bleu"][:4] == marks["bleu"][4:8]
+
+
+@pytest.mark.usefixtures("fp32")
+def test_every_answer_goes_to_its_item(tmp_path: Path, policy: Path) -> None:
+    """Items are asked longest first; each line of answers.jsonl holds its own item's likelihoods. Equal prompts are sampled by different seeds."""
+    rows = [
+        {"id": f"c{i}", "context": "So " * (i + 1), "choices": ["yes", "no" * (i + 1)], "label": 0}
+        for i in range(4)
+    ]
+    measure(tmp_path / "a", file=lines(tmp_path / "c.jsonl", rows), policies=(policy,))
+    answers_by_id = {
+        row["id"]: row for row in map(json.loads, (tmp_path / "a" / "answers.jsonl").read_text().splitlines())
+    }
+    own = reader(policy)
+    for row in rows:
+        (alone,) = likely(own, Question(str(row["context"]), tuple(row["choices"])))
+        assert answers_by_id[row["id"]]["logp"] == pytest.approx(alone.logp, abs=1e-4)
+    prompts = [{"id": f"r{i}", "prompt": "Do it", "label": "safe"} for i in range(6)]
+    file = lines(tmp_path / "r.jsonl", prompts)
+    measure(tmp_path / "b", file=file, task="refusal", policies=(policy,), temperature=1.0, max_tokens=8)
+    texts = [
+        json.loads(line)["output"] for line in (tmp_path / "b" / "answers.jsonl").read_text().splitlines()
+    ]
+    assert len(set(texts)) > 1

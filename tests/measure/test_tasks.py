@@ -237,6 +237,8 @@ def test_truthfulqa_by_hand() -> None:
     # unnormalised e⁻², e⁻⁴, e⁻³: (0.135335 + 0.018316) / 0.203438
     marks = item.score(likelihoods(-2, -4, -3))
     assert (marks["mc1"][0], marks["mc2"][0]) == (1.0, pytest.approx(0.755275, abs=1e-5))
+    # the best answer has to beat the wrong answers only, not the other right ones
+    assert item.score(likelihoods(-3, -2, -4))["mc1"][0] == 1.0
     assert item.score(likelihoods(-3, -4, -3))["mc1"][0] == 0.0  # a tie with a wrong answer is not enough
 
 
