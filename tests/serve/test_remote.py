@@ -15,7 +15,7 @@ from biddable.run.records import Policy as Answerer
 from biddable.serve.engine.backend import GenerationRequest
 from biddable.serve.engine.remote import RemoteModel
 from biddable.serve.engine.requests import DeadlineExceeded, Piece, QueueFull
-from biddable.serve.openai.protocol import APIError
+from biddable.serve.openai.bodies import APIError
 
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1749994809, "model": "learn.ppo"}
 ASK = GenerationRequest(

@@ -16,7 +16,7 @@ from biddable.run.records import Finish
 from biddable.run.records import Policy as Answerer
 from biddable.serve.engine.backend import GenerationRequest
 from biddable.serve.engine.requests import DeadlineExceeded, Piece, QueueFull
-from biddable.serve.openai.protocol import APIError
+from biddable.serve.openai.bodies import APIError
 
 
 def client(url: str, key: str | None, seconds: float) -> httpx2.AsyncClient:
