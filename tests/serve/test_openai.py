@@ -398,9 +398,15 @@ def test_an_engine_behind_http(
         "/v1/completions", {"model": MODEL, "prompt": "The sea", "seed": 2, "max_tokens": 5}
     ).json()
     assert text["choices"][0]["text"]
-    assert (
-        front.post("/v1/chat/completions", {**ASK, "logprobs": True}).json()["error"]["param"] == "logprobs"
-    )
+    with_logprobs = {**ASK, "seed": 4, "logprobs": True, "top_logprobs": 3}
+    completion = {"model": MODEL, "prompt": "The sea", "seed": 2, "max_tokens": 9, "logprobs": 3}
+    for path, body in (("chat/completions", with_logprobs), ("completions", completion)):
+        near, far = (server.post(f"/v1/{path}", body).json() for server in (served, front))
+        assert near["choices"][0]["logprobs"] == far["choices"][0]["logprobs"] is not None
+        assert near["usage"] == far["usage"]
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function"}]}
+    refused = front.post("/v1/chat/completions", {**ASK, "messages": [*ASK["messages"], call]})
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "messages.1.tool_calls"
     too_long = front.post(
         "/v1/chat/completions", {**ASK, "messages": [{"role": "user", "content": "long " * 2000}]}
     )
