@@ -141,3 +141,50 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (tmp_path / "runs" / "tiny" / "measure.report" / "report.html").is_file()
     printed = [output.get("text", "") for output in notebook.cells[-2]["outputs"]]
     assert "".join(printed).strip()
+
+
+NAMED = re.compile(r"((?:`\w+`(?:, | and )?)+) (?:in|of|\()\s?`?([a-z_]+/[\w/]+\.py)")
+
+
+def defined(path: Path) -> set[str]:
+    """Every function, class, method and top-level name of a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    }
+    return names | {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["architecture.md", "ppo.md", *(f"how-to/{path.name}" for path in (ROOT / "docs/how-to").glob("*.md"))],
+)
+def test_paths_and_names_of_the_code_exist(page: str) -> None:
+    """Paths in backticks, and names that a page says are in a file: `free_row` in `model/sampler.py`, `blind` (`label/kinds.py`)."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    for path in re.findall(r"`([a-z_]+/[\w/]*)(?:\.py)?`", prose):
+        places = (ROOT / "biddable" / path, ROOT / path)
+        assert any(place.exists() or place.with_suffix(".py").exists() for place in places), f"{page}: {path}"
+    for names, path in NAMED.findall(prose):
+        inside = ROOT / "biddable" / path
+        inside = inside if inside.exists() else ROOT / path
+        missing = set(re.findall(r"`(\w+)`", names)) - defined(inside)
+        assert not missing, f"{page}: {sorted(missing)} are not in {path}"
+
+
+def test_the_check_of_names_finds_them() -> None:
+    """The pattern itself: what it must see in a sentence, by hand."""
+    text = "is taken by `lease_next` (`store/leases.py`); `win_rate`, `mean` in `measure/statistics.py`"
+    assert NAMED.findall(text) == [
+        ("`lease_next`", "store/leases.py"),
+        ("`win_rate`, `mean`", "measure/statistics.py"),
+    ]
