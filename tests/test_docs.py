@@ -143,7 +143,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "".join(printed).strip()
 
 
-NAMED = re.compile(r"((?:`\w+`(?:, | and )?)+) (?:in|of|\()\s?`?([a-z_]+/[\w/]+\.py)")
+NAMED = re.compile(r"((?:`\w+`(?:, | and )?)+) (?:in|of|\()\s?`?([a-z_]+/[\w/]+\.py)(?=`)")
 
 
 def defined(path: Path) -> set[str]:
