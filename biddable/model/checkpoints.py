@@ -299,11 +299,8 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
             f'{model}: its tokenizer has no {missing}; give an instruct model, or [learn.start] chat_template = "FILE"'
         )
     tokens = _tokens_with_text(network, source_tokenizer, model)
-    if getattr(network.get_output_embeddings(), "bias", None) is not None:
-        raise UserError(
-            f"{model}: the model family {network.config.model_type} is refused: its language-model head has a bias, which "
-            "biddable does not train"
-        )
+    has_bias = getattr(network.get_output_embeddings(), "bias", None) is not None
+    family_name = str(network.config.model_type)
     sizes = {
         "blocks": int(network.config.num_hidden_layers),
         "hidden": int(network.config.hidden_size),
@@ -315,6 +312,11 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
     del network  # before two more are loaded, one after the other
     try:
         checked = _compare_with_transformers(side, trunk, tokens, model)
+        if has_bias:
+            raise UserError(
+                f"{model}: the model family {family_name} is refused: its language-model head has a bias, which biddable "
+                "does not train"
+            )
         below, _ = split_model(
             _decoder(side, hardware.compute_dtype(), True).base_model.to(hardware.device()), trunk
         )

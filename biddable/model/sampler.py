@@ -296,10 +296,12 @@ class Sampler:
             )
             for generation in generations
         ]
-        columns = torch.tensor(settings, dtype=torch.float32, device=logits.device).unbind(1)
+        uniforms, temperature, top_p = torch.tensor(
+            settings, dtype=torch.float32, device=logits.device
+        ).unbind(1)
         words = self.policy.tokens
         tops = likeliest(logits, [generation.top_logprobs for generation in generations], words)
-        tokens, logp = draw(logits, *columns, words=words)
+        tokens, logp = draw(logits, uniforms, temperature, top_p, words)
         draws = list(map(Draw, generations, tokens.tolist(), logp.tolist(), tops))
         for generation, token, token_logp, _ in draws:
             generation.tokens.append(token)
