@@ -25,7 +25,10 @@ from scipy import stats
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS: dict[str, tuple[list[str], list[str]]] = {
     "learn": (["biddable/learn/*.py"], ["tests/learn"]),
-    "model": (["biddable/model/*.py"], ["tests/model", "tests/serve/test_engine.py"]),
+    "model": (
+        ["biddable/model/*.py"],
+        ["tests/model", "tests/serve/test_engine.py", "tests/learn/test_classifier.py"],
+    ),
     "leases": (["biddable/store/leases.py"], ["tests/store/test_leases.py", "tests/store/test_gold.py"]),
     "label": (
         [
