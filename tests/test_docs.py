@@ -65,7 +65,8 @@ def test_the_index_names_every_page() -> None:
 
 
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Executed by a real kernel, in a folder of its own: every cell, no error, and the last one prints an answer."""
+    """Executed by a real kernel, in a folder of its own: every cell, no error, and the last one prints an
+    answer."""
     nbformat = pytest.importorskip("nbformat")
     client = pytest.importorskip("nbclient")
     for name in ("configs", "examples"):

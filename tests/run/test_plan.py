@@ -1,4 +1,5 @@
-"""Settings: every mistake of a file at once, one line each with what would be right; the order of stages follows from the arrows."""
+"""Settings: every mistake of a file at once, one line each with what would be right; the order of stages
+follows from the arrows."""
 
 from __future__ import annotations
 
@@ -44,7 +45,10 @@ def test_a_plain_table_is_enough(folder: Path) -> None:
     curate = found.stage("curate.prompts")
     assert curate.config.prompts == Path("runs/my/collect.files")
     assert curate.settings["prompts"] == "collect.files"  # the name is kept, the path is resolved
-    assert curate.inputs == {"prompts": [("collect.files", Path("runs/my/collect.files"))], "more": []}
+    assert curate.inputs == {
+        "prompts": [("collect.files", Path("runs/my/collect.files"))],
+        "more_prompts": [],
+    }
 
 
 @pytest.mark.parametrize(
@@ -84,11 +88,13 @@ def test_a_plain_table_is_enough(folder: Path) -> None:
         ),
         (
             "[collect.files]\nfiles = ['prompt.jsonl']\n",
-            'my.toml: [collect.files] files = "prompt.jsonl": neither a table of this file nor a folder or file',
+            'my.toml: [collect.files] files = "prompt.jsonl": neither a table of this file nor a folder or '
+            "file",
         ),
         (
             "[curate.prompts]\n",
-            'my.toml: [curate.prompts] prompts = "collect.files": neither a table of this file nor a folder or file; '
+            'my.toml: [curate.prompts] prompts = "collect.files": neither a table of this file nor a folder '
+            "or file; "
             "add [collect.files] or name a folder",
         ),
         (
