@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import importlib.util
 import re
 from pathlib import Path
@@ -64,6 +66,64 @@ def test_the_index_names_every_page() -> None:
     assert not [name for name in names if f"({name})" not in index]
 
 
+@functools.cache
+def definitions(path: Path) -> set[str]:
+    """Functions, classes and methods (`Class.method`) of a file, read from its source; also module constants."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        if isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        if isinstance(node, ast.ClassDef):
+            methods = (part for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef))
+            names |= {f"{node.name}.{method.name}" for method in methods}
+    return names
+
+
+def missing_code(text: str) -> list[str]:
+    """What a page names in backticks and the checkout lacks: `room/file.py`, `room/`, `room/file.py: name`, `room.stage`."""
+    missing = []
+    rooms = [path.parent.name for path in (ROOT / "biddable").glob("*/__init__.py")]
+    stage_name = re.compile(rf"(?:{'|'.join(rooms)})\.(\w+)")
+    for term in re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)):
+        if "NAME" in term:  # stands for a name that the reader chooses
+            continue
+        path, _, name = term.partition(": ")
+        if re.fullmatch(r"[\w./-]+\.(py|html|toml|md)|[\w./-]+/", path) and "/" in path:
+            place = next((base / path for base in (ROOT / "biddable", ROOT) if (base / path).exists()), None)
+            if place is None or (name and name not in definitions(place)):
+                missing.append(term)
+        elif match := stage_name.fullmatch(term):
+            folder = ROOT / "biddable" / term.split(".")[0] / match[1]
+            if not folder.is_dir() and not folder.with_suffix(".py").is_file():
+                missing.append(term)
+    return missing
+
+
+EXPLAINING = [ROOT / "docs" / "architecture.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", EXPLAINING, ids=lambda page: page.name)
+def test_the_code_that_a_page_names_exists(page: Path) -> None:
+    assert not missing_code(page.read_text(encoding="utf-8"))
+
+
+def test_what_does_not_exist_is_missing_code() -> None:
+    text = (
+        "`run/plan.py`, `run/plan.py: load_plan`, `store/store.py: Store.lease`, `learn.ppo`, `tests/test_house.py`, "
+        "`run/gone.py`, `run/plan.py: gone`, `store/store.py: Store.gone`, `learn.gone`, `gone/`"
+    )
+    assert missing_code(text) == [
+        "run/gone.py",
+        "run/plan.py: gone",
+        "store/store.py: Store.gone",
+        "learn.gone",
+        "gone/",
+    ]
+
+
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Executed by a real kernel, in a folder of its own: every cell, no error, and the last one prints an
     answer."""
@@ -82,3 +142,50 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (tmp_path / "runs" / "tiny" / "measure.report" / "report.html").is_file()
     printed = [output.get("text", "") for output in notebook.cells[-2]["outputs"]]
     assert "".join(printed).strip()
+
+
+NAMED = re.compile(r"((?:`\w+`(?:, | and )?)+) (?:in|of|\()\s?`?([a-z_]+/[\w/]+\.py)")
+
+
+def defined(path: Path) -> set[str]:
+    """Every function, class, method and top-level name of a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    }
+    return names | {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["architecture.md", "ppo.md", *(f"how-to/{path.name}" for path in (ROOT / "docs/how-to").glob("*.md"))],
+)
+def test_paths_and_names_of_the_code_exist(page: str) -> None:
+    """Paths in backticks, and names that a page says are in a file: `free_row` in `model/sampler.py`, `blind` (`label/kinds.py`)."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    for path in re.findall(r"`([a-z_]+/[\w/]*)(?:\.py)?`", prose):
+        places = (ROOT / "biddable" / path, ROOT / path)
+        assert any(place.exists() or place.with_suffix(".py").exists() for place in places), f"{page}: {path}"
+    for names, path in NAMED.findall(prose):
+        inside = ROOT / "biddable" / path
+        inside = inside if inside.exists() else ROOT / path
+        missing = set(re.findall(r"`(\w+)`", names)) - defined(inside)
+        assert not missing, f"{page}: {sorted(missing)} are not in {path}"
+
+
+def test_the_check_of_names_finds_them() -> None:
+    """The pattern itself: what it must see in a sentence, by hand."""
+    text = "is taken by `lease_next` (`store/leases.py`); `win_rate`, `mean` in `measure/statistics.py`"
+    assert NAMED.findall(text) == [
+        ("`lease_next`", "store/leases.py"),
+        ("`win_rate`, `mean`", "measure/statistics.py"),
+    ]

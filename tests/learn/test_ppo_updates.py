@@ -18,11 +18,20 @@ import torch
 from biddable.learn import ppo, rollout
 from biddable.learn.training import derive_seed, epoch_order
 from biddable.model.sampler import Request, SampledAnswer
+from biddable.run.records import Message, Prompt
 from tests.learn import plain
 
 pytestmark = pytest.mark.usefixtures("fp32")
 
-PROMPTS = [plain.prompt(i) for i in range(5)] + [plain.prompt(i, "valid") for i in (5, 6, 7)]
+
+def long_prompt(number: int, split: Any = "train") -> Prompt:
+    """So long that no two episodes fit into a microbatch of 64 tokens."""
+    row = plain.prompt(number, split)
+    words = row.messages[0].content + " fox" * 30
+    return row.model_copy(update={"messages": (Message(role="user", content=words),)})
+
+
+PROMPTS = [long_prompt(i) for i in range(5)] + [long_prompt(i, "valid") for i in (5, 6, 7)]
 TEXTS = [plain.text(i) for i in range(7)]
 ENDS = frozenset(
     range(60)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+from biddable.measure import statistics
 from biddable.measure.winrate import bradley_terry
 
 
@@ -111,3 +112,21 @@ def test_intervals_hold_the_truth_under_planted_clusters() -> None:
             found[f"m{i}"].low <= truth[i] * bradley_terry.POINTS <= found[f"m{i}"].high for i in range(4)
         ]
     assert 0.92 <= np.mean(held) <= 0.98, np.mean(held)
+
+
+def test_two_models_interval_is_the_win_rates_by_the_delta_method() -> None:
+    """s = logit(p) / 2, so its standard error is that of the clustered share p over 2 p (1 - p): with people who differ, and with the clusters swapped."""
+    chance = np.random.default_rng(3)
+    cells = [(i, j) for i in range(30) for j in range(5)]
+    won = [float(chance.random() < 0.35 + 0.12 * j) for _, j in cells]
+    prompts, labelers = [f"p{i}" for i, _ in cells], [f"w{j}" for _, j in cells]
+    p = sum(won) / len(won)
+    sums = np.stack([np.array(won), np.ones(len(won))], axis=1)
+    halves = []
+    for first, second in ((prompts, labelers), (labelers, prompts), (prompts, prompts)):
+        spread = statistics.spread(sums, statistics.ratio, first, second, 300, 1)
+        half = bradley_terry.POINTS * spread.quantile * math.sqrt(spread.variance) / (2 * p * (1 - p))
+        ladder = bradley_terry.ladder(["a"] * 150, ["b"] * 150, won, first, second, 300, 1)
+        assert (ladder["a"].high - ladder["a"].low) / 2 == pytest.approx(half, rel=0.01)
+        halves.append(half)
+    assert halves[0] > 1.2 * halves[2]  # people who differ widen it

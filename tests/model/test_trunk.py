@@ -186,3 +186,27 @@ def test_no_folder_no_model(tmp_path: Path) -> None:
         checkpoints.load_policy(tmp_path)
     with pytest.raises(UserError, match="this package is not installed"):
         checkpoints.import_model("package:no_such_package", tmp_path / "model", 0)
+
+
+@pytest.mark.usefixtures("fp32")
+@pytest.mark.parametrize("trunk", [0, 2])
+def test_scores_and_values_are_read_where_transformers_says(folders: dict[str, Path], trunk: int) -> None:
+    """The decoder's own final states of each unpacked sequence: the score is the head at its last token, a token's
+    value the head at the token before it."""
+    from transformers import AutoModel
+
+    decoder = AutoModel.from_pretrained(folders["llama"], dtype=torch.float32, attn_implementation="eager")
+    policy = checkpoints.load_policy(folders["llama"], trunk=trunk)
+    weight = torch.linspace(-1, 1, 64)
+    scorer = lm.Scorer(policy.trunk, policy.branch, weight, torch.tensor(0.5))
+    scores, values = [], []
+    with torch.no_grad():
+        for tree in TREES:
+            for answer in tree.answers:
+                states = decoder(torch.tensor([[*tree.prompt, *answer]])).last_hidden_state[0] @ weight + 0.5
+                scores.append(states[-1])
+                values.append(states[len(tree.prompt) - 1 : -1])
+        packed = pack(TREES, 64)
+        torch.testing.assert_close(scorer.scores(packed), torch.stack(scores), atol=3e-5, rtol=0)
+        torch.testing.assert_close(scorer.values(packed), torch.cat(values), atol=3e-5, rtol=0)
+    assert torch.stack(scores).std() > 0.05
