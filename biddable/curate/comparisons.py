@@ -1,9 +1,8 @@
-"""comparisons.jsonl: rankings from several places, on curated prompts: masked, in their split, and only of
-prompts that curation left.
+"""comparisons.jsonl: rankings on the prompts that curation left, masked and in their split.
 
-Rankings by users (`collect.served`) hold prompts as they were asked: their prompt is replaced by the curated
-one, and answers are masked too. Rankings that were made on curated prompts, such as an earlier round's, are
-copied as they are.
+They may come from several places. Rankings by users (`collect.served`) hold prompts as they were asked: their
+prompt is replaced by the curated one, and answers are masked too. Rankings that were made on curated prompts,
+such as an earlier round's, are copied as they are.
 """
 
 from __future__ import annotations

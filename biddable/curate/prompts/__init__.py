@@ -1,5 +1,6 @@
-"""prompts.jsonl: usable prompts, without duplicates and personal data, at most so many a user, split by user
-into train, valid and test.
+"""prompts.jsonl: usable prompts, deduplicated, masked, capped by user, in train, valid and test splits.
+
+All prompts of a user fall into one split.
 
 dropped.jsonl and changed.jsonl say what was left out or masked, and why; report.html shows it. The order is
 the paper's (Ouyang et al. 2022, section 3.2): duplicates, cap, split, personal data. Prompts that are of no
