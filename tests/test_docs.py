@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import importlib.util
 import re
 from pathlib import Path
@@ -62,6 +64,64 @@ def test_the_index_names_every_page() -> None:
         if page.name != "index.md"
     ]
     assert not [name for name in names if f"({name})" not in index]
+
+
+@functools.cache
+def definitions(path: Path) -> set[str]:
+    """Functions, classes and methods (`Class.method`) of a file, read from its source; also module constants."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        if isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        if isinstance(node, ast.ClassDef):
+            methods = (part for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef))
+            names |= {f"{node.name}.{method.name}" for method in methods}
+    return names
+
+
+def missing_code(text: str) -> list[str]:
+    """What a page names in backticks and the checkout lacks: `room/file.py`, `room/`, `room/file.py: name`, `room.stage`."""
+    missing = []
+    rooms = [path.parent.name for path in (ROOT / "biddable").glob("*/__init__.py")]
+    stage_name = re.compile(rf"(?:{'|'.join(rooms)})\.(\w+)")
+    for term in re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)):
+        if "NAME" in term:  # stands for a name that the reader chooses
+            continue
+        path, _, name = term.partition(": ")
+        if re.fullmatch(r"[\w./-]+\.(py|html|toml|md)|[\w./-]+/", path) and "/" in path:
+            place = next((base / path for base in (ROOT / "biddable", ROOT) if (base / path).exists()), None)
+            if place is None or (name and name not in definitions(place)):
+                missing.append(term)
+        elif match := stage_name.fullmatch(term):
+            folder = ROOT / "biddable" / term.split(".")[0] / match[1]
+            if not folder.is_dir() and not folder.with_suffix(".py").is_file():
+                missing.append(term)
+    return missing
+
+
+EXPLAINING = [ROOT / "docs" / "architecture.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", EXPLAINING, ids=lambda page: page.name)
+def test_the_code_that_a_page_names_exists(page: Path) -> None:
+    assert not missing_code(page.read_text(encoding="utf-8"))
+
+
+def test_what_does_not_exist_is_missing_code() -> None:
+    text = (
+        "`run/plan.py`, `run/plan.py: load_plan`, `store/store.py: Store.lease`, `learn.ppo`, `tests/test_house.py`, "
+        "`run/gone.py`, `run/plan.py: gone`, `store/store.py: Store.gone`, `learn.gone`, `gone/`"
+    )
+    assert missing_code(text) == [
+        "run/gone.py",
+        "run/plan.py: gone",
+        "store/store.py: Store.gone",
+        "learn.gone",
+        "gone/",
+    ]
 
 
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,8 +39,6 @@ def test_every_path_it_names_exists() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (root / target).exists(), target
     tree = README.split("## What is where")[1].split("```")[1]
-    for page in (root / "docs").glob("*.md"):
-        assert page.name in tree, f"{page.name} is missing in the tree"
     for line in tree.strip().splitlines():
         if line.startswith("     "):
             continue  # goes on with the line above

@@ -12,7 +12,7 @@ from biddable.serve.engine.backend import GenerationRequest, ServedModel, Stream
 from biddable.serve.engine.requests import Piece, Token
 from biddable.serve.metrics import Metrics
 from biddable.serve.openai import protocol
-from biddable.serve.openai.protocol import APIError
+from biddable.serve.openai.bodies import APIError
 from biddable.serve.rate_limit import RateLimiter
 from biddable.serve.recorder import Requester, TurnRecorder
 from biddable.store.api_keys import Keys
@@ -105,7 +105,7 @@ class Exchange:
         answer = Answer(
             text=completion.text,
             model=self.model.name,
-            tokens=tuple(token.id for token in completion.tokens) or None,
+            tokens=tuple(token.id for token in completion.tokens if token.id is not None) or None,
             finish=completion.finish or "length",
             score=completion.score,
         )

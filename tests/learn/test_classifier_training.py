@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("fp32")
 
 LABELS = [1.0, 0.0, 0.75, 0.25, True, False, 0.5, 0.4, 1, 0, 0.9, 0.1]
 ROWS = [
-    {"question": f"q{i // 2}", "answer": "salt " * (i % 4 + 1) + "fox", "label": label}
+    {"question": f"q{i // 2}", "answer": "salt kettle " * 9 + f"fox {i}" + " Paris" * (i % 4), "label": label}
     for i, label in enumerate(LABELS)
 ]
 SETTINGS: dict[str, Any] = {
@@ -30,7 +30,7 @@ SETTINGS: dict[str, Any] = {
     "valid_share": 0.4,
     "epochs": 2,
     "batch": 3,
-    "max_tokens": 6,
+    "max_tokens": 25,
     "learning_rate": 2e-3,
     "head_learning_rate": 1e-2,
     "weight_decay": 0.1,
@@ -54,11 +54,11 @@ def fraction(group: str) -> float:
 
 
 def tokens(start: Path, text: str) -> list[int]:
-    """The last six tokens and an end, where the score is read."""
+    """The last 25 tokens and an end, where the score is read."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(start / "model")
-    return [*tokenizer.encode(text, add_special_tokens=False)[-6:], tokenizer.eos_token_id]
+    return [*tokenizer.encode(text, add_special_tokens=False)[-25:], tokenizer.eos_token_id]
 
 
 def test_every_update_and_every_measure(tmp_path: Path, models: tuple[Path, Path]) -> None:
@@ -107,16 +107,13 @@ def test_every_update_and_every_measure(tmp_path: Path, models: tuple[Path, Path
     loss_by_hand = -np.mean(labels * np.log(chances) + (1 - labels) * np.log(1 - chances))
     assert context.summary["loss"] == pytest.approx(loss_by_hand, rel=1e-4)
     assert context.summary["pearson"] == pytest.approx(stats.pearsonr(chances, labels).statistic, rel=1e-3)
-    assert (
-        0
-        <= context.summary["accuracy_low"]
-        <= context.summary["accuracy"]
-        <= context.summary["accuracy_high"]
-    )
+    groups = [str(row["question"]) for row in valid]
+    interval = classifier.accuracy_interval(np.array(right), groups, 1)  # one half counts as yes here too
+    assert (context.summary["accuracy_low"], context.summary["accuracy_high"]) == interval
     facts = json.loads(context.path("classifier.json").read_text())
     assert facts == {
         "text": "{answer}",
-        "longest": 6,
+        "longest": 25,
         "label": "label",
         "group": "question",
         "valid_share": 0.6,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -97,10 +98,10 @@ def test_the_state_goes_into_another_optimizer() -> None:
     layers = [nn.Linear(3, 1).to(torch.bfloat16) for _ in range(2)]
     optimizers = [Optimizer(layer.parameters()) for layer in layers]
     x = torch.randn(4, 3, dtype=torch.bfloat16)
-    for _ in range(3):
-        layers[0](x).sum().backward()
-        optimizers[0].step(0.01, 1.0)
-    optimizers[1].restore(optimizers[0].state())
+    for size in (1, 2, -3):  # with a constant gradient old moments would change nothing
+        layers[0](size * x).sum().backward()
+        optimizers[0].step(0.01, 9.0)
+    optimizers[1].restore(copy.deepcopy(optimizers[0].state()))  # as from a file: nothing is shared
     assert torch.equal(layers[0].weight, layers[1].weight)
     for layer, optimizer in zip(layers, optimizers, strict=True):
         layer(x).sum().backward()

@@ -44,7 +44,10 @@ def test_a_plain_table_is_enough(folder: Path) -> None:
     curate = found.stage("curate.prompts")
     assert curate.config.prompts == Path("runs/my/collect.files")
     assert curate.settings["prompts"] == "collect.files"  # the name is kept, the path is resolved
-    assert curate.inputs == {"prompts": [("collect.files", Path("runs/my/collect.files"))], "more": []}
+    assert curate.inputs == {
+        "prompts": [("collect.files", Path("runs/my/collect.files"))],
+        "more_prompts": [],
+    }
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ import torch
 
 from biddable.model import checkpoints
 from biddable.model.packing import Tree, pack
-from biddable.model.sampler import Request, sample
+from biddable.model.sampler import Draw, Generation, Request, sample
 from biddable.model.trunk import Policy, scorer_from
+from biddable.serve.engine import batch as batch_module
 from biddable.serve.engine import best_of_n
 from biddable.serve.engine.batch import ContinuousBatch
+from biddable.serve.engine.detokenizer import Detokenizer
 from biddable.serve.engine.requests import (
     DeadlineExceeded,
     EngineClosed,
@@ -26,6 +29,7 @@ from biddable.serve.engine.requests import (
     QueueFull,
 )
 from biddable.serve.engine.thread import Engine
+from biddable.serve.engine.token_bytes import TokenBytes
 
 pytestmark = pytest.mark.usefixtures("fp32")
 NEVER = frozenset({-1})
@@ -109,7 +113,7 @@ def test_log_probabilities_are_the_samplers_and_the_likeliest_come_first(
     logp = policy.logp(pack([Tree(tuple(range(5, 12)), (tuple(t.id for t in tokens),))]))[0]
     torch.testing.assert_close(torch.tensor([t.logp for t in tokens]), logp.detach(), atol=1e-4, rtol=0)
     for token in tokens:
-        values = [value for _, value in token.top]
+        values = [other.logp for other in token.top]
         assert len(values) == 3 and values == sorted(values, reverse=True) and values[0] >= token.logp - 1e-6
 
 
@@ -161,6 +165,57 @@ def test_a_stop_word_ends_the_answer_and_is_not_in_it(tiny_folder: Path, made: A
         made(), [prompt_request(range(5, 12), 7, 40, stop=("never there", word))]
     ).all()[0]
     assert text == whole[: whole.index(word)] and finish == "stop"
+
+
+class Script:
+    """A batch's answers, written out: the tokens that the sampler would draw."""
+
+    def __init__(self, stop: str) -> None:
+        self.pieces: list[Piece] = []
+        self.vocabulary = {1: b"q", 2: b"a", 3: b"ab", 4: b"x", 5: b"\xc3", 6: b"\xa9", 7: b"bc"}
+        self.answer = batch_answer(self, stop)
+
+    def spell(self, token: int) -> TokenBytes:
+        return TokenBytes(self.vocabulary[token], self.vocabulary[token])
+
+    def collect(self, pieces: list[Piece] | Exception) -> None:
+        assert not isinstance(pieces, Exception)
+        self.pieces += pieces
+
+
+def batch_answer(script: Any, stop: str) -> Any:
+    request = PromptRequest((1,), (1,), 1, 9, stop=(stop,))
+    prompt = batch_module._Prompt(Job([request], script.collect, 60), request, 0)
+    generation = Generation(Request((1,), 1, 9))
+    return batch_module._Answer(prompt, 0, generation, Detokenizer(script, request.stop))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "stop", "pieces"),
+    [
+        # the second "a" may begin the stop string: its token waits with it, and goes with it
+        ([1, 2, 2, 4], "ax", [("q", [0], []), ("a", [1], []), ("", [], [2, 3])]),
+        # the stop string begins inside "ab": the token stays, the next one is the stop string's
+        ([1, 3, 7], "bbc", [("q", [0], []), ("a", [1], []), ("", [], [3])]),
+        # both bytes of a character come with it
+        ([5, 6, 2, 4], "ax", [("é", [0, 0], []), ("", [], [1, 2])]),
+    ],
+)
+def test_tokens_come_with_their_text_and_a_stop_strings_tokens_are_marked(
+    tokens: list[int], stop: str, pieces: list[Any]
+) -> None:
+    script = Script(stop)
+    policy_batch = ContinuousBatch.__new__(ContinuousBatch)
+    policy_batch.sampler = SimpleNamespace(eos=frozenset())  # type: ignore[assignment]
+    for token in tokens:
+        text = policy_batch._add(script.answer, Draw(script.answer.generation, token, -1.0, ()))
+        finish = "stop" if script.answer.detokenizer.stopped else None
+        policy_batch._hand_out(script.answer, text, finish)  # type: ignore[arg-type]
+    shown = [
+        (piece.text, [t.offset for t in piece.tokens if not t.cut], [t.offset for t in piece.tokens if t.cut])
+        for piece in script.pieces
+    ]
+    assert shown == pieces
 
 
 def test_who_goes_away_frees_the_seat(made: Any) -> None:

@@ -73,7 +73,8 @@ def test_completions(client: Any) -> None:
     assert [choice.index for choice in told.choices] == [0, 1, 2, 3]
     for choice in told.choices:
         assert len(choice.logprobs.tokens) <= 5 and choice.logprobs.text_offset[0] == 0
-        assert "".join(choice.logprobs.tokens).startswith(choice.text[:1])
+        first = choice.logprobs.tokens[0]
+        assert first.startswith("bytes:" if choice.text[0] == "\ufffd" else choice.text[0])
     chunks = client.completions.create(model=MODEL, prompt=[5, 6, 7], max_tokens=5, seed=1, stream=True)
     whole = client.completions.create(model=MODEL, prompt=[5, 6, 7], max_tokens=5, seed=1)
     assert "".join(chunk.choices[0].text for chunk in chunks) == whole.choices[0].text
@@ -90,6 +91,69 @@ def test_best_of_gives_the_best_with_its_score(client: Any) -> None:
     chunks = list(client.chat.completions.create(**ASK, seed=4, stream=True, extra_body={"best_of": 6}))
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert text == two.choices[0].message.content
+
+
+def joined(content: Any) -> bytes:
+    return b"".join(bytes(entry.bytes) for entry in content if entry.bytes is not None)
+
+
+@pytest.mark.parametrize("fields", [{}, {"n": 3}, {"stop": ["e", "in"]}, {"stop": "a"}], ids=str)
+def test_bytes_of_logprobs_are_the_text_streamed_or_not(client: Any, fields: dict[str, Any]) -> None:
+    """A random model draws parts of characters all the time."""
+    request = {**ASK, "max_tokens": 40, "seed": 21, "logprobs": True, "top_logprobs": 5, **fields}
+    response = client.chat.completions.create(**request)
+    streamed: dict[int, list[Any]] = {choice.index: [] for choice in response.choices}
+    for chunk in client.chat.completions.create(**request, stream=True):
+        for choice in chunk.choices:
+            streamed[choice.index] += choice.logprobs.content if choice.logprobs else []
+    for choice in response.choices:
+        content, text = choice.logprobs.content, choice.message.content
+        assert streamed[choice.index] == content
+        assert all(len(entry.top_logprobs) == 5 for entry in content)
+        shown = joined(content).decode(errors="replace")
+        if "stop" not in fields:
+            assert shown == text
+        else:  # a token across the text's end stays entire, tokens behind it are left out
+            last = next(entry for entry in reversed(content) if entry.bytes)
+            assert shown.startswith(text) and len(joined(content)) - len(last.bytes) < len(text.encode())
+
+
+@pytest.mark.parametrize("stop", [None, "e"])
+def test_text_offsets_point_into_the_text(client: Any, stop: str | None) -> None:
+    request = {"model": MODEL, "prompt": "The sea", "max_tokens": 40, "seed": 3, "logprobs": 5, "stop": stop}
+    choice = client.completions.create(**request).choices[0]
+    logprobs, streamed = choice.logprobs, []
+    assert all(len(top) == 5 for top in logprobs.top_logprobs)
+    for chunk in client.completions.create(**request, stream=True):
+        streamed += chunk.choices[0].logprobs.text_offset if chunk.choices[0].logprobs else []
+    assert streamed == logprobs.text_offset == sorted(logprobs.text_offset)
+    plain = [
+        (token, offset)
+        for token, offset in zip(logprobs.tokens, logprobs.text_offset, strict=True)
+        if not token.startswith(("bytes:", "<|"))
+    ]
+    assert plain
+    for token, offset in plain:
+        assert offset < len(choice.text) and token.startswith(choice.text[offset : offset + len(token)])
+
+
+@pytest.mark.parametrize(
+    ("messages", "status"),
+    [
+        ([{"role": "assistant", "content": None, "refusal": "No.", "tool_calls": None}], 200),
+        ([{"role": "assistant", "content": [{"type": "text", "text": "Apple"}], "name": "m"}], 200),
+        ([{"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function"}]}], 400),
+        ([{"role": "tool", "tool_call_id": "c", "content": "sunny"}], 400),
+    ],
+)
+def test_histories_that_clients_send(client: Any, messages: list[Any], status: int) -> None:
+    question = {"role": "user", "content": "Name a fruit."}
+    request = {**ASK, "messages": [question, *messages, question], "max_tokens": 2}
+    if status == 200:
+        assert client.chat.completions.create(**request).choices[0].finish_reason
+    else:
+        with pytest.raises(OPENAI.BadRequestError, match="call no tools"):
+            client.chat.completions.create(**request)
 
 
 def test_models(client: Any) -> None:
@@ -334,9 +398,15 @@ def test_an_engine_behind_http(
         "/v1/completions", {"model": MODEL, "prompt": "The sea", "seed": 2, "max_tokens": 5}
     ).json()
     assert text["choices"][0]["text"]
-    assert (
-        front.post("/v1/chat/completions", {**ASK, "logprobs": True}).json()["error"]["param"] == "logprobs"
-    )
+    with_logprobs = {**ASK, "seed": 4, "logprobs": True, "top_logprobs": 3}
+    completion = {"model": MODEL, "prompt": "The sea", "seed": 2, "max_tokens": 9, "logprobs": 3}
+    for path, body in (("chat/completions", with_logprobs), ("completions", completion)):
+        near, far = (server.post(f"/v1/{path}", body).json() for server in (served, front))
+        assert near["choices"][0]["logprobs"] == far["choices"][0]["logprobs"] is not None
+        assert near["usage"] == far["usage"]
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function"}]}
+    refused = front.post("/v1/chat/completions", {**ASK, "messages": [*ASK["messages"], call]})
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "messages.1.tool_calls"
     too_long = front.post(
         "/v1/chat/completions", {**ASK, "messages": [{"role": "user", "content": "long " * 2000}]}
     )

@@ -14,8 +14,8 @@ from biddable.run.records import Message
 from biddable.run.records import Policy as Answerer
 from biddable.serve.engine.backend import GenerationRequest
 from biddable.serve.engine.remote import RemoteModel
-from biddable.serve.engine.requests import DeadlineExceeded, Piece, QueueFull
-from biddable.serve.openai.protocol import APIError
+from biddable.serve.engine.requests import Alternative, DeadlineExceeded, Piece, QueueFull, Token
+from biddable.serve.openai.bodies import APIError
 
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1749994809, "model": "learn.ppo"}
 ASK = GenerationRequest(
@@ -201,5 +201,39 @@ def test_the_engines_own_troubles() -> None:
         asked(late)
     with pytest.raises(APIError, match="does not answer"):
         asked(down)
-    with pytest.raises(APIError, match="logprobs"):
-        asked(says(), GenerationRequest("learn.ppo", messages=ASK.messages, top_logprobs=2))
+
+
+def test_log_probabilities_are_asked_for_and_passed_on() -> None:
+    sent: list[dict[str, Any]] = []
+    entry = {"token": " é", "logprob": -0.5, "bytes": [32, 195, 169]}
+    end = {"token": "</s>", "logprob": -2.0, "bytes": None, "top_logprobs": []}
+    event = delta(content=" é")
+    event["choices"][0]["logprobs"] = {"content": [{**entry, "top_logprobs": [entry, entry]}]}
+    last = delta(finish="stop")
+    last["choices"][0]["logprobs"] = {"content": [end]}
+    completion = {
+        "tokens": ["a", "b"],
+        "token_logprobs": [-1.0, -2.0],
+        "top_logprobs": [{"a": -1.0}, None],
+        "text_offset": [3, 4],
+    }
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.append(json.loads(request.content))
+        if request.url.path == "/v1/completions":
+            choice = {"index": 0, "text": "ab", "logprobs": completion, "finish_reason": "length"}
+            return says({"choices": [choice]})(request)
+        return says(event, last)(request)
+
+    other = Alternative(None, -0.5, " é", b" \xc3\xa9")
+    pieces, _ = asked(answer, GenerationRequest("learn.ppo", messages=ASK.messages, top_logprobs=2))
+    assert pieces == [
+        Piece(0, " é", (Token(None, -0.5, " é", b" \xc3\xa9", (other, other)),)),
+        Piece(0, "", (Token(None, -2.0, "</s>"),), "stop"),
+    ]
+    pieces, _ = asked(answer, GenerationRequest("learn.ppo", prompts=("x",), top_logprobs=1))
+    top = (Alternative(None, -1.0, "a", None),)
+    tokens = (Token(None, -1.0, "a", None, top, 3), Token(None, -2.0, "b", None, (), 4))
+    assert pieces == [Piece(0, "ab", tokens, "length")]
+    assert (sent[0]["logprobs"], sent[0]["top_logprobs"]) == (True, 2)
+    assert sent[1]["logprobs"] == 1 and "top_logprobs" not in sent[1]

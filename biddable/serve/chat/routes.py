@@ -20,8 +20,9 @@ from biddable.serve import recorder
 from biddable.serve.engine.backend import GenerationRequest
 from biddable.serve.engine.requests import Piece
 from biddable.serve.exchange import Exchange, ServerState
+from biddable.serve.openai.bodies import APIError, RequestBody, parse_body
 from biddable.serve.openai.http import EventStream, format_event, read_body, to_api_error
-from biddable.serve.openai.protocol import APIError, ChatMessage, RequestBody, parse_body
+from biddable.serve.openai.messages import ChatMessage, to_records
 from biddable.serve.recorder import Requester, TurnRecorder
 from biddable.store.consents import Consents
 from biddable.store.store import Store
@@ -183,7 +184,7 @@ async def answer(request: Request, guest: CurrentGuest) -> Response:
     exchanges = []
     for name in _choose_models(list(server.models), side_by_side):
         model = server.models[name]
-        messages = tuple(message.to_record() for message in body.messages)
+        messages = to_records(body.messages)
         best_of = server.best_of if model.scores else 1
         generation = GenerationRequest(name, messages=messages, best_of=best_of)
         turn = recorder.new_id("turn")

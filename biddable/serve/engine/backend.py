@@ -63,10 +63,6 @@ class ServedModel(Protocol):
 
     async def open(self, request: GenerationRequest) -> Stream: ...
 
-    def spell(self, token: int) -> str:
-        """A token's own text."""
-        ...
-
     async def alive(self) -> bool:
         """Whether it can answer."""
         ...

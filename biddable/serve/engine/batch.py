@@ -16,7 +16,8 @@ from biddable.model.trunk import Policy, Scorer
 from biddable.run.records import Finish
 from biddable.serve.engine import best_of_n
 from biddable.serve.engine.detokenizer import Detokenizer
-from biddable.serve.engine.requests import DeadlineExceeded, Job, Piece, PromptRequest, Token
+from biddable.serve.engine.requests import Alternative, DeadlineExceeded, Job, Piece, PromptRequest, Token
+from biddable.serve.engine.token_bytes import Vocabulary, show_token
 
 SMOOTHING = 0.1
 """Weight of the newest answer in the average time that an answer takes."""
@@ -41,6 +42,7 @@ class _Answer:
     generation: Generation
     detokenizer: Detokenizer
     pending: list[Token] = field(default_factory=list)  # drawn, but their text is still held back
+    characters: int = 0  # of its text, as far as it was handed out
     pieces: list[Piece] = field(default_factory=list)  # held back until the best of n are chosen
     started: float | None = None  # when it got a row, by the monotonic clock
 
@@ -52,6 +54,7 @@ class ContinuousBatch:
         self, policy: Policy, tokenizer: Any, eos: frozenset[int], slots: int, scorer: Scorer | None = None
     ) -> None:
         self.policy, self.tokenizer, self.scorer = policy, tokenizer, scorer
+        self.vocabulary = Vocabulary(tokenizer)
         self.sampler = Sampler(policy, eos, slots)
         self.tokens = 0
         """Tokens drawn since the start."""
@@ -72,7 +75,9 @@ class ContinuousBatch:
                 keep_trunk=request.scored,
                 top_logprobs=request.top_logprobs or 0,
             )
-            detokenizer = Detokenizer(self.tokenizer, request.stop)
+            # Behind a word of the prompt, a SentencePiece token has its blank; behind a control token none.
+            at_start = not (request.continues_text and self.vocabulary.spell(request.prompt[-1]).later)
+            detokenizer = Detokenizer(self.vocabulary, request.stop, at_start)
             self._answers[generation] = _Answer(prompt, number, generation, detokenizer)
         self._count()
 
@@ -118,29 +123,57 @@ class ContinuousBatch:
         """Turn drawn tokens into text, and end the answers that a stop string ends."""
         self.tokens += len(draws)
         self._count()  # before clients hear of it: who has its last piece sees its row free
-        for generation, token, logp, top in draws:
+        for draw in draws:
+            generation = draw.generation
             answer = self._answers[generation]
             answer.started = answer.started or time.monotonic()
-            answer.pending.append(Token(token, logp, top))
-            finish, text = generation.finish, ""
-            if token not in self.sampler.eos:
-                text = answer.detokenizer.add(token)
-                if answer.detokenizer.stopped:
-                    if finish is None:
-                        self.sampler.finish(generation, "stop")
-                    finish = "stop"  # also where the stop string came with the last token allowed
+            finish, text = generation.finish, self._add(answer, draw)
+            if answer.detokenizer.stopped:
+                if finish is None:
+                    self.sampler.finish(generation, "stop")
+                finish = "stop"  # also where the stop string came with the last token allowed
             if finish is not None:
                 text += answer.detokenizer.end()
             self._hand_out(answer, text, finish)
         self._settle()
+
+    def _add(self, answer: _Answer, draw: Draw) -> str:
+        """Take a drawn token into its answer; the text that it makes certain."""
+        detokenizer = answer.detokenizer
+        at_start, text = detokenizer.at_start, ""
+        if draw.token in self.sampler.eos:
+            detokenizer.skip()
+        else:
+            text = detokenizer.add(draw.token)
+        token = Token(draw.token, draw.logp, offset=detokenizer.offset)
+        if answer.prompt.request.top_logprobs is not None:
+            top = tuple(Alternative(id, logp, *self._show(id, at_start)) for id, logp in draw.top)
+            name, data = self._show(draw.token, at_start)
+            token = token._replace(text=name, utf8=data, top=top)
+        answer.pending.append(token)
+        return text
+
+    def _show(self, token: int, at_start: bool) -> tuple[str, bytes | None]:
+        """A token's text as the protocol writes it, and its bytes; none for one that adds nothing to a
+        text."""
+        data = self.vocabulary.spell(token)
+        if not data.later or token in self.sampler.eos:
+            return self.vocabulary.name(token), None
+        chosen = data.first if at_start else data.later
+        return show_token(chosen), chosen
 
     def _hand_out(self, answer: _Answer, text: str, finish: Finish | None) -> None:
         """Send what is new of an answer, or hold it back until the best are chosen."""
         if not text and finish is None:
             return
         prompt = answer.prompt
-        piece = Piece(prompt.offset + answer.number, text, tuple(answer.pending), finish)
-        answer.pending = []
+        answer.characters += len(text)
+        if finish is None:  # a token comes with the first character of its text
+            tokens = [token for token in answer.pending if token.offset < answer.characters]
+        else:
+            tokens = _mark_cut(answer)
+        answer.pending = answer.pending[len(tokens) :]
+        piece = Piece(prompt.offset + answer.number, text, tuple(tokens), finish)
         if prompt.request.scored:
             answer.pieces.append(piece)
         else:
@@ -174,3 +207,10 @@ class ContinuousBatch:
             numbered = [piece._replace(answer=prompt.offset + place) for piece in pieces[index]]
             numbered[-1] = numbered[-1]._replace(score=scores[index])
             prompt.job.send(numbered)
+
+
+def _mark_cut(answer: _Answer) -> list[Token]:
+    """The last tokens of an answer. Those that begin behind the text's end are the stop string's."""
+    if not answer.detokenizer.stopped:
+        return answer.pending
+    return [token._replace(cut=token.offset >= answer.characters) for token in answer.pending]

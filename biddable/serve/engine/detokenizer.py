@@ -3,46 +3,67 @@ stop string."""
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
-from typing import Any
 
-REPLACEMENT = "\ufffd"
-"""What decoders show for the first bytes of a character whose last bytes are still to come."""
+from biddable.serve.engine.token_bytes import Vocabulary
+
+
+class CharacterDecoder:
+    """UTF-8 in pieces: text as soon as a character is complete, and where in the text each piece begins."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._characters = 0  # of the text so far
+
+    def add(self, data: bytes) -> tuple[str, int]:
+        """The characters that these bytes complete, and the place of the character to which the first of
+        them belongs, counted from 0."""
+        text = self._decoder.decode(data[:1])
+        starts_complete = bool(data) and not self._decoder.getstate()[0]
+        place = self._characters + len(text) - starts_complete
+        text += self._decoder.decode(data[1:])
+        self._characters += len(text)
+        return text, place
+
+    def end(self) -> str:
+        """What stands for a last character that stays incomplete."""
+        text = self._decoder.decode(b"", final=True)
+        self._characters += len(text)
+        return text
 
 
 class Detokenizer:
     """The text of one answer, token by token. What `add` and `end` return, joined, is the decoded answer up
-    to its first stop string."""
+    to its first stop string. `at_start`: the answer begins a text of its own, in which SentencePiece drops
+    the first blank."""
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str] = ()) -> None:
-        self._tokenizer, self._stop = tokenizer, tuple(stop)
-        self._ids: list[int] = []  # only those whose text may still change, behind one settled token
-        self._settled_ids = 0  # how many of `_ids` are settled
-        self._settled_text = ""  # their text, which was returned already
+    def __init__(self, vocabulary: Vocabulary, stop: Sequence[str] = (), at_start: bool = True) -> None:
+        self._vocabulary, self._stop = vocabulary, tuple(stop)
+        self._decoder = CharacterDecoder()
         self._withheld = ""  # may be the beginning of a stop string
+        self.at_start = at_start
+        """Whether the next token is the first that has a text."""
+        self.offset = 0
+        """Where the last token added begins in the text, in characters. A token that begins inside a
+        character has that character's place."""
         self.stopped = False
         """Whether a stop string came; nothing may be added then."""
 
     def add(self, token: int) -> str:
         """The text that this token makes certain; often empty."""
-        self._ids.append(token)
-        text = self._decode(self._ids)
-        if len(text) <= len(self._settled_text) or text.endswith(REPLACEMENT):
-            return ""
-        new = text[len(self._settled_text) :]
-        # one settled token stays: how a token reads can depend on the one before it
-        self._ids = self._ids[self._settled_ids :]
-        self._settled_text, self._settled_ids = self._decode(self._ids), len(self._ids)
-        return self._until_stop(new, last=False)
+        data = self._vocabulary.spell(token)
+        text, self.offset = self._decoder.add(data.first if self.at_start else data.later)
+        self.at_start = self.at_start and not data.later  # control tokens have no text and begin nothing
+        return self._until_stop(text, last=False)
+
+    def skip(self) -> None:
+        """Count a token that has no text, such as the one that ends the answer."""
+        _, self.offset = self._decoder.add(b"")
 
     def end(self) -> str:
         """The rest, when no token follows."""
-        new = "" if self.stopped else self._decode(self._ids)[len(self._settled_text) :]
-        self._ids, self._settled_text, self._settled_ids = [], "", 0
-        return self._until_stop(new, last=True)
-
-    def _decode(self, ids: list[int]) -> str:
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return "" if self.stopped else self._until_stop(self._decoder.end(), last=True)
 
     def _until_stop(self, new: str, last: bool) -> str:
         """New text up to the first stop string, and without an end that may become one (unless it is the

@@ -22,7 +22,7 @@ from biddable.serve.engine.backend import GenerationRequest, Stream
 from biddable.serve.engine.batch import ContinuousBatch
 from biddable.serve.engine.requests import Job, Piece, PromptRequest
 from biddable.serve.engine.thread import Engine
-from biddable.serve.openai.protocol import APIError
+from biddable.serve.openai.bodies import APIError
 
 MAX_INLINE_CHARACTERS = 4000
 """Longer prompts are tokenised in a thread beside the event loop, which they would hold up."""
@@ -107,6 +107,7 @@ class LocalModel:
             top_p=request.top_p,
             stop=request.stop,
             top_logprobs=request.top_logprobs,
+            continues_text=not request.messages,
         )
 
     def _tokenize(self, request: GenerationRequest) -> list[tuple[int, ...]]:
@@ -157,9 +158,6 @@ class LocalModel:
     def load(self) -> tuple[int, int]:
         batch = self.engine.batches[self.name]
         return batch.running, batch.waiting
-
-    def spell(self, token: int) -> str:
-        return str(self.tokenizer.decode([token], clean_up_tokenization_spaces=False))
 
 
 def _answer_seed(seed: int, prompt: int, answer: int) -> int:

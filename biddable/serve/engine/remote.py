@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import httpx2
@@ -15,8 +16,8 @@ from biddable.run.config import UserError
 from biddable.run.records import Finish
 from biddable.run.records import Policy as Answerer
 from biddable.serve.engine.backend import GenerationRequest
-from biddable.serve.engine.requests import DeadlineExceeded, Piece, QueueFull
-from biddable.serve.openai.protocol import APIError
+from biddable.serve.engine.requests import Alternative, DeadlineExceeded, Piece, QueueFull, Token
+from biddable.serve.openai.bodies import APIError
 
 
 def client(url: str, key: str | None, seconds: float) -> httpx2.AsyncClient:
@@ -82,8 +83,9 @@ class _EventStream:
             if finish in ("abort", "error"):
                 raise APIError("the engine broke off its answer", 502, code="engine_error", retry=10.0)
             ended: Finish | None = None if finish is None else "length" if finish == "length" else "stop"
-            if text or ended:
-                pieces.append(Piece(int(choice["index"]), text or "", (), ended))
+            tokens = _read_tokens(choice.get("logprobs") or {})
+            if text or tokens or ended:
+                pieces.append(Piece(int(choice["index"]), text or "", tokens, ended))
         return pieces
 
     def close(self) -> None:
@@ -105,10 +107,6 @@ class RemoteModel:
     async def open(self, request: GenerationRequest) -> _EventStream:
         """Hand the request on. Raises APIError for what the other server refuses, QueueFull when it is
         overloaded."""
-        if request.top_logprobs is not None:
-            raise APIError(
-                "logprobs: not available from this engine", param="logprobs", code="unsupported_parameter"
-            )
         tokens = min(request.max_tokens or self.max_tokens, self.max_tokens)
         sent: dict[str, Any] = {
             "model": self.model,
@@ -123,6 +121,10 @@ class RemoteModel:
             sent["seed"] = request.seed
         if request.stop:
             sent["stop"] = list(request.stop)
+        if request.top_logprobs is not None and request.messages:
+            sent |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+        elif request.top_logprobs is not None:
+            sent["logprobs"] = request.top_logprobs
         if request.messages:
             path, sent["messages"] = (
                 "/v1/chat/completions",
@@ -141,9 +143,6 @@ class RemoteModel:
             raise await _to_error(response)
         return _EventStream(request, response, tokens)
 
-    def spell(self, token: int) -> str:
-        return str(token)
-
     async def alive(self) -> bool:
         try:
             return (await self.client.get("/v1/models", timeout=5)).status_code == 200
@@ -152,6 +151,32 @@ class RemoteModel:
 
     def load(self) -> tuple[int, int]:
         return 0, 0
+
+
+def _read_tokens(logprobs: dict[str, Any]) -> tuple[Token, ...]:
+    """An event's tokens, in the shape of chats (with bytes) or of completions (with offsets). The other
+    server decides which tokens a stop string leaves."""
+    if logprobs.get("content") is not None:
+        return tuple(_read_token(entry) for entry in logprobs["content"])
+    columns = [
+        logprobs.get(name) or [] for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset")
+    ]
+    tokens = []
+    for text, logp, top, offset in zip_longest(*columns):
+        alternatives = tuple(Alternative(None, value, word, None) for word, value in (top or {}).items())
+        tokens.append(Token(None, float(logp), text, None, alternatives, offset or 0))
+    return tuple(tokens)
+
+
+def _read_token(entry: dict[str, Any]) -> Token:
+    top = tuple(_read_alternative(other) for other in entry.get("top_logprobs") or [])
+    drawn = _read_alternative(entry)
+    return Token(drawn.id, drawn.logp, drawn.text, drawn.utf8, top)
+
+
+def _read_alternative(entry: dict[str, Any]) -> Alternative:
+    utf8 = entry.get("bytes")
+    return Alternative(None, float(entry["logprob"]), entry["token"], None if utf8 is None else bytes(utf8))
 
 
 def _engine_error(error: Exception) -> APIError:

@@ -42,19 +42,33 @@ class PromptRequest:
     top_logprobs: int | None = (
         None  # so many likeliest tokens beside each token drawn; none: no log-probabilities
     )
+    continues_text: bool = False  # the answer goes on from the prompt's last word; no: a text of its own
 
     @property
     def scored(self) -> bool:
         return self.n < len(self.seeds)
 
 
-class Token(NamedTuple):
-    """One token of an answer with its log-probability (nats, temperature 1), and the likeliest
-    alternatives."""
+class Alternative(NamedTuple):
+    """A token that could have been drawn, with its log-probability (nats, temperature 1)."""
 
-    id: int
+    id: int | None  # none: another server's
     logp: float
-    top: tuple[tuple[int, float], ...] = ()
+    text: str  # `bytes:\\xf0\\x9f` for a part of a character, its name for a control token
+    utf8: bytes | None  # what it adds to the text; none: a control token, which adds nothing
+
+
+class Token(NamedTuple):
+    """One token of an answer, with its log-probability (nats, temperature 1) and the likeliest alternatives.
+    The text fields are as in `Alternative`; they are filled where log-probabilities are asked for."""
+
+    id: int | None
+    logp: float
+    text: str = ""
+    utf8: bytes | None = None
+    top: tuple[Alternative, ...] = ()
+    offset: int = 0  # where it begins in the answer's text, in characters
+    cut: bool = False  # it belongs to the stop string that ended the answer, no part of it is in the text
 
 
 class Piece(NamedTuple):

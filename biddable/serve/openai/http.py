@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from biddable.serve.engine.requests import DeadlineExceeded, EngineClosed, QueueFull
-from biddable.serve.openai.protocol import APIError
+from biddable.serve.openai.bodies import APIError
 
 CLIENT_TIMEOUT_SECONDS = 30.0
 """How long a client may take to send its body, and to accept one piece of an answer."""

@@ -7,82 +7,17 @@ refused by name, unless their value asks for nothing (a penalty of 0, an empty l
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from biddable.run.records import Message
-from biddable.serve.engine.requests import Token
+from biddable.serve.engine.requests import Alternative, Token
+from biddable.serve.openai.bodies import APIError, RequestBody, parse_body
+from biddable.serve.openai.messages import ChatMessage
 
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 256
-
-
-class APIError(Exception):
-    """A request that is refused: what is wrong, the HTTP status, the field it is about, OpenAI's code, and
-    seconds until a retry may help."""
-
-    def __init__(
-        self,
-        message: str,
-        status: int = 400,
-        param: str | None = None,
-        code: str | None = None,
-        retry: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.message, self.status, self.param, self.code, self.retry = message, status, param, code, retry
-
-    def body(self) -> dict[str, Any]:
-        """The error in the shape that OpenAI's clients understand."""
-        error_type = ERROR_TYPES.get(
-            self.status, "server_error" if self.status >= 500 else "invalid_request_error"
-        )
-        return {
-            "error": {"message": self.message, "type": error_type, "param": self.param, "code": self.code}
-        }
-
-
-ERROR_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-}
-
-
-class RequestBody(BaseModel):
-    """Base of all request bodies: strict types, and null means the default."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, values: Any) -> Any:
-        return {k: v for k, v in values.items() if v is not None} if isinstance(values, dict) else values
-
-
-class ContentPart(RequestBody):
-    """A part of a message's content; only text is understood."""
-
-    type: Literal["text", "input_text"]
-    text: str
-
-
-class ChatMessage(RequestBody):
-    """One message of a dialogue."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[ContentPart]
-
-    def to_record(self) -> Message:
-        """The message as records write it: one text, and developers speak as the system."""
-        content = (
-            self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        )
-        return Message(role="system" if self.role == "developer" else self.role, content=content)
 
 
 class StreamOptions(RequestBody):
@@ -159,7 +94,6 @@ NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
 nothing."""
 
 CompletionBody = TypeVar("CompletionBody", bound=BaseCompletionRequest)
-Body = TypeVar("Body", bound=RequestBody)
 
 
 class _AnyFields(BaseModel):
@@ -185,38 +119,6 @@ def parse_request(kind: type[CompletionBody], data: bytes) -> CompletionBody:
     return body
 
 
-def parse_body(kind: type[Body], data: bytes) -> Body:
-    """A body of our own or of the protocol's. Raises APIError for bytes that are not JSON and for wrong
-    values."""
-    try:
-        return kind.model_validate_json(data)
-    except ValidationError as error:
-        raise invalid_request(error) from None
-
-
-PYDANTIC_LOCATION = r"str|int|list\[.*|constrained-.*|function-.*"
-"""What pydantic adds to the place of a mistake: which member of a union it tried. It means nothing to a
-client."""
-MAX_SHOWN = 80
-"""Characters of a wrong value that an error repeats."""
-
-
-def invalid_request(error: ValidationError) -> APIError:
-    """The first mistake of a body, in one line."""
-    mistakes = error.errors(include_url=False, include_context=False)
-    first = mistakes[0]
-    if first["type"] == "json_invalid":
-        return APIError(f"the body is not JSON: {first['msg']}", code="invalid_json")
-    path = [str(part) for part in first["loc"] if not re.fullmatch(PYDANTIC_LOCATION, str(part))]
-    param = ".".join(path) or "body"
-    value = repr(first.get("input"))
-    if len(value) > MAX_SHOWN:
-        value = value[: MAX_SHOWN - 3] + "..."
-    fields = {mistake["loc"][:1] for mistake in mistakes}  # a union reports one field's mistake several times
-    more = f" (and {len(mistakes) - 1} more)" if len(fields) > 1 else ""
-    return APIError(f"{param}: {first['msg']}; got {value}{more}", param=param, code="invalid_value")
-
-
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
     """How many tokens went in and came out."""
     return {
@@ -226,39 +128,42 @@ def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
     }
 
 
-def token_logprob(text: str, logprob: float) -> dict[str, Any]:
-    """One token with its log-probability (nats) as the chat protocol writes it."""
-    # A token may be part of a character; it decodes to U+FFFD, and its own bytes are not to be had from that.
-    is_whole = "\ufffd" not in text
+def show_logprob(token: Token | Alternative) -> dict[str, Any]:
+    """One token with its log-probability (nats) as the chat protocol writes it. `bytes` is null for control
+    tokens: whoever joins the other tokens' bytes has the answer's text."""
     return {
-        "token": text,
-        "logprob": logprob,
-        "bytes": list(text.encode("utf-8", "replace")) if is_whole else None,
+        "token": token.text,
+        "logprob": token.logp,
+        "bytes": None if token.utf8 is None else list(token.utf8),
     }
 
 
-def chat_logprobs(tokens: Sequence[Token], spell: Callable[[int], str]) -> dict[str, Any]:
-    """Tokens as the chat protocol writes them. `spell`: a token id's text."""
+def chat_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
+    """Tokens as the chat protocol writes them, without those of a stop string."""
     content = [
-        {
-            **token_logprob(spell(token.id), token.logp),
-            "top_logprobs": [token_logprob(spell(id), logp) for id, logp in token.top],
-        }
+        {**show_logprob(token), "top_logprobs": [show_logprob(other) for other in token.top]}
         for token in tokens
+        if not token.cut
     ]
     return {"content": content, "refusal": None}
 
 
-def completion_logprobs(tokens: Sequence[Token], spell: Callable[[int], str], offset: int) -> dict[str, Any]:
-    """Tokens as the completions protocol writes them; `offset` is where the first one begins in the text."""
-    texts = [spell(token.id) for token in tokens]
-    offsets = []
-    for text in texts:
-        offsets.append(offset)
-        offset += len(text)
+def completion_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
+    """Tokens as the completions protocol writes them, without those of a stop string."""
+    shown = [token for token in tokens if not token.cut]
     return {
-        "tokens": texts,
-        "token_logprobs": [token.logp for token in tokens],
-        "top_logprobs": [{spell(id): logp for id, logp in token.top} for token in tokens],
-        "text_offset": offsets,
+        "tokens": [token.text for token in shown],
+        "token_logprobs": [token.logp for token in shown],
+        "top_logprobs": [_by_text(token) for token in shown],
+        "text_offset": [token.offset for token in shown],
     }
+
+
+def _by_text(token: Token) -> dict[str, float]:
+    """A token's alternatives by their texts. Of two with one text the second goes by its id, and the drawn
+    token's own text stands for no other token."""
+    logprobs: dict[str, float] = {}
+    for other in token.top:
+        is_taken = other.text in logprobs or (other.text == token.text and other.id != token.id)
+        logprobs[f"token_id:{other.id}" if is_taken else other.text] = other.logp
+    return logprobs

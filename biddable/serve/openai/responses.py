@@ -29,7 +29,7 @@ class ChatFormat:
     def _logprobs(self, tokens: Sequence[Token]) -> Json | None:
         if self.exchange.request.top_logprobs is None:
             return None
-        return protocol.chat_logprobs(tokens, self.exchange.model.spell)
+        return protocol.chat_logprobs(tokens)
 
     def choice(self, index: int, completion: Completion, turn: str | None) -> Json:
         """A whole answer."""
@@ -72,17 +72,17 @@ class CompletionFormat:
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
 
-    def _logprobs(self, tokens: Sequence[Token], offset: int) -> Json | None:
+    def _logprobs(self, tokens: Sequence[Token]) -> Json | None:
         if self.exchange.request.top_logprobs is None:
             return None
-        return protocol.completion_logprobs(tokens, self.exchange.model.spell, offset)
+        return protocol.completion_logprobs(tokens)
 
     def choice(self, index: int, completion: Completion, turn: str | None) -> Json:
         """A whole answer."""
         return {
             "index": index,
             "text": completion.text,
-            "logprobs": self._logprobs(completion.tokens, 0),
+            "logprobs": self._logprobs(completion.tokens),
             "finish_reason": completion.finish,
         } | _extensions(completion.score, turn)
 
@@ -91,12 +91,11 @@ class CompletionFormat:
         return None
 
     def delta(self, piece: Piece) -> Json:
-        """One piece of an answer; it is already part of the completion so far."""
-        offset = len(self.exchange.completions[piece.answer].text) - len(piece.text)
+        """One piece of an answer."""
         return {
             "index": piece.answer,
             "text": piece.text,
-            "logprobs": self._logprobs(piece.tokens, offset),
+            "logprobs": self._logprobs(piece.tokens),
             "finish_reason": None,
         }
 

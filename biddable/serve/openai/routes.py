@@ -15,13 +15,10 @@ from biddable.serve import recorder
 from biddable.serve.engine.backend import GenerationRequest, ServedModel
 from biddable.serve.exchange import Exchange, ServerState
 from biddable.serve.openai import protocol
+from biddable.serve.openai.bodies import APIError
 from biddable.serve.openai.http import REFUSALS, RequestLogMiddleware, error_response, read_body
-from biddable.serve.openai.protocol import (
-    APIError,
-    BaseCompletionRequest,
-    ChatCompletionRequest,
-    CompletionRequest,
-)
+from biddable.serve.openai.messages import to_records
+from biddable.serve.openai.protocol import BaseCompletionRequest, ChatCompletionRequest, CompletionRequest
 from biddable.serve.openai.responses import ChatFormat, CompletionFormat, Json, respond
 from biddable.serve.recorder import Requester
 from biddable.store.api_keys import Keys
@@ -95,7 +92,7 @@ async def chat_completions(request: Request) -> Response:
     model = server.model(body.model)
     generation = GenerationRequest(
         model.name,
-        messages=tuple(message.to_record() for message in body.messages),
+        messages=to_records(body.messages),
         best_of=_best_of(server, model, body, 1),
         n=body.n,
         seed=body.seed,
