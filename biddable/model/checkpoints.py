@@ -9,6 +9,7 @@ checked to do so.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 
-from biddable.model import attention, hardware
+from biddable.model import attention, family_check, hardware
 from biddable.model.trunk import (
     DecoderBlocks,
     Policy,
@@ -101,22 +102,44 @@ def eos_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
 
 
 def context_length(folder: Path) -> int:
-    """How many tokens the model was made for."""
-    config = json.loads((model_folder(folder) / "config.json").read_text(encoding="utf-8"))
-    return int(config.get("max_position_embeddings") or 2**31)
+    """How many tokens the model was made for. The family's config class knows the name it has there (GPT-2:
+    n_positions) and the value when config.json leaves it out."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(model_folder(folder))
+    return int(getattr(config, "max_position_embeddings", None) or 2**31)
 
 
 def _decoder(where: Path, dtype: torch.dtype, causal: bool) -> Any:
+    """The folder's network. Raises UserError when it does not load."""
+    try:
+        return _network(where, dtype, causal)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{where}: does not load as a language model: {(str(error).splitlines() or [''])[0]}"
+        ) from error
+
+
+def _network(where: Path, dtype: torch.dtype, causal: bool, config: Any = None) -> Any:
+    """The folder's network on our attention, without dropout of its own. `config` replaces the folder's."""
     from transformers import AutoModel, AutoModelForCausalLM
 
     kind = AutoModelForCausalLM if causal else AutoModel
-    try:
-        network = kind.from_pretrained(where, dtype=dtype, attn_implementation=attention.NAME)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{where}: does not load as a language model: {str(error).splitlines()[0]}"
-        ) from error
+    extra = {} if config is None else {"config": config}
+    network = kind.from_pretrained(where, dtype=dtype, attn_implementation=attention.NAME, **extra)
+    _switch_off_dropout(network)
     return network.eval()
+
+
+def _switch_off_dropout(network: torch.nn.Module) -> None:
+    """A model's own dropout (`attention_dropout`, `resid_pdrop`, ...) would act wherever a stage trains, beside
+    the stage's own setting and unseen. Its config.json keeps it."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
+                setattr(module, name, 0.0)
 
 
 def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = None) -> Policy:
@@ -127,14 +150,22 @@ def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = N
     differ.
     """
     where = model_folder(folder)
+    tokens = None
     if trunk is None:
         facts = model_info(folder)
         if facts["kind"] != "policy":
             raise UserError(
                 f"{folder}: is a {facts['kind']}; expected a policy (a model that generates text)"
             )
-        trunk = int(facts["trunk"])
+        trunk, tokens = int(facts["trunk"]), facts.get("tokens")
     model = _decoder(where, hardware.compute_dtype(), causal=True).to(hardware.device())
+    policy = _cut(model, trunk, shared, folder)
+    policy.tokens = tokens
+    return policy
+
+
+def _cut(model: Any, trunk: int, shared: Trunk | None, folder: Path) -> Policy:
+    """The policy of a complete causal model."""
     head = model.get_output_embeddings()
     tied = head.weight is model.get_input_embeddings().weight
     below, above = split_model(model.base_model, trunk)
@@ -236,6 +267,8 @@ def save_policy(policy: Policy, target: Path, source: Path) -> None:
         with torch.no_grad():
             model.get_output_embeddings().weight.copy_(policy.weight)
     facts = {"kind": "policy", "trunk": policy.trunk.depth, "fingerprint": policy.trunk.fingerprint}
+    if policy.tokens is not None:
+        facts["tokens"] = policy.tokens
     _write_info_and_rename(_save_beside(model, tokenizer(source), target), target, facts)
 
 
@@ -254,9 +287,10 @@ def save_scorer(scorer: Scorer, target: Path, source: Path) -> None:
 def import_model(model: str, target: Path, trunk: int, chat_template: str | None = None) -> dict[str, Any]:
     """Write any start model as a policy folder cut at `trunk`: a transformers folder, a GGUF file, or
     `package:NAME` for a Python package that carries one. Returns facts for the summary. Raises UserError for
-    what cannot be used, before anything is written."""
+    what cannot be used, before anything is written: a family that biddable does not compute as transformers
+    does is refused here (`family_check`)."""
     source, gguf = _find_source(model)
-    network, source_tokenizer = _read_source(source, gguf)
+    network, source_tokenizer = _read_source(source, gguf, model)
     if chat_template is not None:
         source_tokenizer.chat_template = chat_template
     if not source_tokenizer.chat_template or source_tokenizer.eos_token_id is None:
@@ -264,6 +298,9 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
         raise UserError(
             f'{model}: its tokenizer has no {missing}; give an instruct model, or [learn.start] chat_template = "FILE"'
         )
+    tokens = _tokens_with_text(network, source_tokenizer, model)
+    has_bias = getattr(network.get_output_embeddings(), "bias", None) is not None
+    family_name = str(network.config.model_type)
     sizes = {
         "blocks": int(network.config.num_hidden_layers),
         "hidden": int(network.config.hidden_size),
@@ -272,14 +309,67 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
         "tied": bool(network.config.tie_word_embeddings),
     }
     side = _save_beside(network, source_tokenizer, target)
+    del network  # before two more are loaded, one after the other
     try:
-        below, _ = split_model(network.base_model.to(hardware.device()), trunk)
+        checked = _compare_with_transformers(side, trunk, tokens, model)
+        if has_bias:
+            raise UserError(
+                f"{model}: the model family {family_name} is refused: its language-model head has a bias, which biddable "
+                "does not train"
+            )
+        below, _ = split_model(
+            _decoder(side, hardware.compute_dtype(), True).base_model.to(hardware.device()), trunk
+        )
     except UserError:
         shutil.rmtree(side)
         raise
     facts = {"kind": "policy", "trunk": trunk, "fingerprint": fingerprint(below)}
+    if tokens is not None:
+        facts["tokens"] = tokens
     _write_info_and_rename(side, target, facts)
-    return {**facts, **sizes}
+    return {**facts, **sizes, **checked}
+
+
+def _tokens_with_text(network: Any, tokenizer: Any, model: str) -> int | None:
+    """How many ids have text, when there are embedding rows beyond them; else None. Many models round their
+    rows up, and what stands there was never trained. Raises UserError when the tokenizer has more ids than
+    there are rows."""
+    rows = int(network.get_input_embeddings().weight.shape[0])
+    tokens = max(tokenizer.get_vocab().values()) + 1
+    if tokens > rows:
+        raise UserError(
+            f"{model}: its tokenizer has {tokens} ids, but the model has {rows} embedding rows; they do not belong together"
+        )
+    return tokens if tokens < rows else None
+
+
+def _compare_with_transformers(side: Path, trunk: int, tokens: int | None, model: str) -> dict[str, Any]:
+    """Run the written model as biddable does and as transformers does, in fp32. Returns facts for the
+    summary; raises UserError with a line for a family that differs."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = family_check.shorten_window(AutoConfig.from_pretrained(side))
+    try:
+        network = _network(side, torch.float32, True, config).to(hardware.device())
+        policy = _cut(network, trunk, None, side)
+        policy.tokens = tokens
+        observations = family_check.observe(policy)
+        not_fused = policy.branch.not_fused
+        del network, policy
+        plain: Any = AutoModelForCausalLM.from_pretrained(
+            side, dtype=torch.float32, attn_implementation="eager", config=copy.deepcopy(config)
+        )
+        differences = family_check.largest_differences(plain.to(hardware.device()).eval(), observations)
+    except UserError:
+        raise
+    except Exception as error:  # a family's own code, given what it was not written for, raises anything
+        raise family_check.failure(str(config.model_type), error, model) from error
+    family_check.refuse_differences(str(config.model_type), differences, model)
+    return {
+        "largest_difference": max(differences.values()),
+        "fused_blocks": not_fused is None,
+        **({} if not_fused is None else {"not_fused": not_fused}),
+    }
 
 
 def _find_source(model: str) -> tuple[Path, str | None]:
@@ -305,22 +395,22 @@ def _find_source(model: str) -> tuple[Path, str | None]:
     return folder, None
 
 
-def _read_source(folder: Path, gguf: str | None) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+def _read_source(folder: Path, gguf: str | None, model: str) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     extra: dict[str, Any] = {}
     if gguf is not None:
         extra = {"gguf_file": gguf}
     try:
+        config = AutoConfig.from_pretrained(folder, **extra)
+        family_check.refuse_by_config(config, model)
         source_tokenizer = AutoTokenizer.from_pretrained(folder, **extra)
         if gguf is not None:
             extra["quantization_config"] = GgufConfig(dequantize=True)
-        network = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=hardware.compute_dtype(), attn_implementation=attention.NAME, **extra
-        )
-    except (OSError, ValueError, KeyError) as error:
+        network = AutoModelForCausalLM.from_pretrained(folder, dtype=hardware.compute_dtype(), **extra)
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(
-            f"{folder / (gguf or '')}: does not load as a language model: {str(error).splitlines()[0]}"
+            f"{folder / (gguf or '')}: does not load as a language model: {(str(error).splitlines() or [''])[0]}"
         ) from error
     if hasattr(network.config, "quantization_config"):
         del network.config.quantization_config  # dequantised: saving would fail with it

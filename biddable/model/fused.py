@@ -188,5 +188,4 @@ def matches_reference(fused: FusedBlocks, reference: Any, width: int, dtype: tor
 
     expected = reference(states, positions, masks(mask)).float()
     actual = fused(states, positions, masks(mask)).float()
-    tolerance = 0.03 if dtype == torch.bfloat16 else 1e-4
-    return bool((expected - actual).norm() <= tolerance * expected.norm())
+    return bool((expected - actual).norm() <= 1e-4 * expected.norm())

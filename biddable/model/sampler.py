@@ -296,9 +296,12 @@ class Sampler:
             )
             for generation in generations
         ]
-        columns = torch.tensor(settings, dtype=torch.float32, device=logits.device).unbind(1)
-        tops = likeliest(logits, [generation.top_logprobs for generation in generations])
-        tokens, logp = draw(logits, *columns)
+        uniforms, temperature, top_p = torch.tensor(
+            settings, dtype=torch.float32, device=logits.device
+        ).unbind(1)
+        words = self.policy.tokens
+        tops = likeliest(logits, [generation.top_logprobs for generation in generations], words)
+        tokens, logp = draw(logits, uniforms, temperature, top_p, words)
         draws = list(map(Draw, generations, tokens.tolist(), logp.tolist(), tops))
         for generation, token, token_logp, _ in draws:
             generation.tokens.append(token)
@@ -341,20 +344,27 @@ def sample(
 
 
 def draw(
-    logits: torch.Tensor, uniforms: torch.Tensor, temperature: torch.Tensor, top_p: torch.Tensor
+    logits: torch.Tensor,
+    uniforms: torch.Tensor,
+    temperature: torch.Tensor,
+    top_p: torch.Tensor,
+    words: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw by inverse CDF: logits (n, V) fp32, the rest (n,) -> tokens (n,) and their log-probabilities at
-    temperature 1 (n,).
+    temperature 1 (n,). Of V ids only the first `words` are drawn; the log-probability counts all V, as
+    training does.
 
     The cumulative sum runs over blocks of words first and then inside one block: over all 49k words at once
     it costs more than the network's last blocks.
     """
-    n, vocabulary = logits.shape
+    n = len(logits)
     top = logits.amax(dim=-1, keepdim=True)
     weights = (logits - top).exp_()  # the softmax without its normaliser: the draw needs only ratios
     normaliser = (
         weights.sum(dim=-1, keepdim=True).log() + top
     )  # logsumexp; what follows may replace the weights
+    logits = logits[:, :words]
+    weights, vocabulary = weights[:, :words], logits.shape[1]
     if bool((temperature != 1).any()):
         divisor = torch.where(temperature > 0, temperature, torch.ones_like(temperature))[:, None]
         weights = ((logits - top) / divisor).exp_()
@@ -387,13 +397,15 @@ def _nucleus(weights: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(weights).scatter(1, index, ordered * (before < top_p[:, None]))
 
 
-def likeliest(logits: torch.Tensor, counts: Sequence[int]) -> list[tuple[tuple[int, float], ...]]:
-    """For each row of logits (n, V) its `count` likeliest tokens with their log-probabilities, the likeliest
-    first."""
+def likeliest(
+    logits: torch.Tensor, counts: Sequence[int], words: int | None = None
+) -> list[tuple[tuple[int, float], ...]]:
+    """For each row of logits (n, V) its `count` likeliest of the first `words` tokens with their
+    log-probabilities, the likeliest first."""
     most = max(counts, default=0)
     if most == 0:
         return [()] * len(counts)
-    values, ids = logits.log_softmax(dim=-1).topk(most, dim=-1)
+    values, ids = logits.log_softmax(dim=-1)[:, :words].topk(most, dim=-1)
     return [
         tuple(zip(row_ids[:count], row_values[:count], strict=True))
         for row_ids, row_values, count in zip(ids.tolist(), values.tolist(), counts, strict=True)

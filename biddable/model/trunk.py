@@ -53,6 +53,7 @@ class DecoderBlocks(nn.Module):
         self.model = model
         self.fused: FusedBlocks | None = None
         self.fusable: bool | None = None  # None: not tried yet
+        self.not_fused: str | None = None  # why not, once tried
 
     def forward(
         self, states: torch.Tensor, positions: torch.Tensor, masks: Any, cache: Any = None
@@ -74,7 +75,8 @@ class DecoderBlocks(nn.Module):
         """The same blocks for use without gradients, faster on a CPU. Later changes of this one's weights do
         not reach it: weights that train are copied, those that do not are shared."""
         if self.fusable is None:
-            self.fusable = self._can_be_fused()
+            self.not_fused = self._why_not_fused()
+            self.fusable = self.not_fused is None
         trained = any(parameter.requires_grad for parameter in self.parameters())
         if not self.fusable:
             return (
@@ -99,13 +101,33 @@ class DecoderBlocks(nn.Module):
             list(getattr(model, blocks_name(model))), getattr(model, norm), model.rotary_emb, kinds
         )
 
-    def _can_be_fused(self) -> bool:
+    def _why_not_fused(self) -> str | None:
+        """None when fused blocks compute what the family's own code does. Each block is compared alone, in
+        fp32: rounding does not add up over a deep model, and bf16's does not hide a difference."""
         model: Any = self.model
         blocks = list(getattr(model, blocks_name(model)))
         if not has_fusable_shape(blocks) or not hasattr(model, "rotary_emb"):
-            return False
-        weight = blocks[0].mlp.down_proj.weight
-        return matches_reference(self._fuse(), self, weight.shape[0], weight.dtype, self.masks)
+            return "its blocks have another shape"
+        width = blocks[0].mlp.down_proj.weight.shape[0]
+        for number in range(len(blocks)):
+            # without the final norm, which would hide a block that scales its output; then the norm too
+            for with_norm in (False, True) if number == len(blocks) - 1 else (False,):
+                part = self._one_block_fp32(number, with_norm)
+                if not matches_reference(part._fuse(), part, width, torch.float32, part.masks):
+                    return f"block {number} computes something else"
+        return None
+
+    def _one_block_fp32(self, number: int, with_norm: bool) -> DecoderBlocks:
+        """An fp32 copy of one block, as the family's model class; dropout hooks that hang on it are off."""
+        model: Any = self.model
+        part: Any = copy.copy(model)
+        part._modules = dict(model._modules)
+        name = blocks_name(model)
+        part._modules[name] = nn.ModuleList([copy.deepcopy(getattr(model, name)[number])]).float().eval()
+        (norm,) = (n for n in NORMS if hasattr(model, n))
+        part._modules[norm] = copy.deepcopy(getattr(model, norm)).float() if with_norm else nn.Identity()
+        part.config = _config_of_range(model.config, number, number + 1)
+        return DecoderBlocks(part)
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """(R, T) ids -> (R, T, d), with the family's own scaling."""
@@ -137,7 +159,8 @@ def blocks_name(model: nn.Module) -> str:
     norms = [n for n in NORMS if hasattr(model, n)]
     if len(names) != 1 or len(norms) != 1:
         raise UserError(
-            f"the model family {family(model)} cannot be split: its blocks or its final norm were not found"
+            f"the model family {family(model)} is refused: its decoder does not hold its blocks and its final norm under a "
+            f"known name ({', '.join(NORMS)})"
         )
     return names[0]
 
@@ -155,14 +178,19 @@ def _block_range(model: nn.Module, start: int, stop: int) -> nn.Module:
     part._modules = dict(model._modules)
     blocks = list(getattr(model, name))[start:stop]
     part._modules[name] = nn.ModuleList(blocks)
-    config = copy.deepcopy(model.config)
-    config.num_hidden_layers = stop - start  # type: ignore[union-attr]
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[start:stop]  # type: ignore[union-attr, index]
-    part.config = config
+    part.config = _config_of_range(model.config, start, stop)
     for module in part._modules[name].modules():  # type: ignore[union-attr]
         if isinstance(getattr(module, "layer_idx", None), int):
             module.layer_idx -= start  # type: ignore[operator]
+    return part
+
+
+def _config_of_range(config: Any, start: int, stop: int) -> Any:
+    """The configuration of blocks start..stop-1."""
+    part = copy.deepcopy(config)
+    part.num_hidden_layers = stop - start
+    if getattr(part, "layer_types", None):
+        part.layer_types = part.layer_types[start:stop]
     return part
 
 
@@ -225,7 +253,7 @@ def fingerprint(blocks: DecoderBlocks | None) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(blocks.state_dict().items()) if blocks is not None else []:
         digest.update(name.encode())
-        digest.update(tensor.contiguous().view(torch.uint8).cpu().numpy().tobytes())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -250,6 +278,7 @@ class Policy(nn.Module):
         super().__init__()
         self.trunk, self.branch = trunk, branch
         self.weight, self.bias = weight, bias
+        self.tokens: int | None = None  # ids from here on have no text and are never drawn; None: all have
         self.scale = float(
             getattr(config, "logit_scale", None)
             or 1.0 / float(getattr(config, "logits_scaling", None) or 1.0)

@@ -131,3 +131,12 @@ def test_word_salad_is_not_plain() -> None:
     salad = "Zenobear dibble scarecrow ordipus, smeltz alabone riders ayoub foraged clover mandelaz wuthe."
     assert taste.plainness(FREE, GOOD) == 1.0
     assert taste.plainness(FREE, salad) < 0.2
+
+
+def test_wishes_narrow_the_words_that_a_request_calls_for() -> None:
+    """A generation takes 10 to 120 words. Three sentences: at least min(10, 15), at most min(120, 90)."""
+    assert taste.band(prompt("Tell me about the sea.")) == (10, 120)
+    assert taste.band(prompt("Tell me about the sea.", Wish(kind="sentences", count=3))) == (10, 90)
+    assert taste.band(prompt("Tell me about the sea.", Wish(kind="sentences", count=1))) == (5, 30)
+    assert taste.band(prompt("Tell me about the sea.", Wish(kind="bullets", count=3))) == (6, 60)
+    assert taste.band(prompt("Tell me about the sea.", Wish(kind="max_words", count=30))) == (10, 30)

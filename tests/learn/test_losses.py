@@ -199,3 +199,9 @@ def test_wrong_shapes_are_refused_by_name() -> None:
         losses.policy_loss(torch.zeros(2), torch.zeros(3), torch.zeros(2), 0.2)
     with pytest.raises(ValueError, match="3 scores but 2 ranks"):
         losses.ranking_loss(torch.zeros(3), [(1, 2)])
+
+
+def test_advantages_refuse_values_of_another_shape() -> None:
+    """Values (1, 3) would broadcast against rewards (2, 3) without an error of torch's own."""
+    with pytest.raises(ValueError):
+        losses.gae(torch.zeros(2, 3), torch.zeros(1, 3), torch.ones(2, 3, dtype=torch.bool), 1.0, 0.95)

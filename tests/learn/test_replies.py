@@ -132,3 +132,12 @@ def test_a_prompt_may_fill_the_context_but_for_its_answer(tmp_path: Path, models
     run(tmp_path, filled(exact), **settings)
     with pytest.raises(UserError, match="508 tokens, but 507 fit beside its answer"):
         run(tmp_path, filled(exact + "\n"), **settings)
+
+
+def test_the_number_of_answers_depends_on_prompt_and_seed_alone() -> None:
+    cfg = replies.Config(min_answers=1, max_answers=1000)
+    prompts = [plain.prompt(i) for i in range(8)]
+    counts = [replies.answers_per_prompt(cfg, prompt, 3) for prompt in prompts]
+    assert counts == [replies.answers_per_prompt(cfg, prompt, 3) for prompt in prompts]
+    assert counts != [replies.answers_per_prompt(cfg, prompt, 4) for prompt in prompts]
+    assert len(set(counts)) > 1
