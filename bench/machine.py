@@ -1,4 +1,5 @@
-"""What this machine can do: matrix products in bf16 and fp32, and reading memory. The benches' floors are worked out from it.
+"""What this machine can do: matrix products in bf16 and fp32, and reading memory. The benches' floors are
+worked out from it.
 
 python bench/machine.py
 """

@@ -1,12 +1,14 @@
-"""Mutation testing by room: which share of small faults in the code survives the tests. The tool is mutmut, which is not part of the environment:
+"""Mutation testing by room: which share of small faults in the code survives the tests. The tool is mutmut,
+which is not part of the environment:
 
     python -m venv build/mutmut && build/mutmut/bin/pip install mutmut
     .venv/bin/python bench/mutation.py build/mutmut/bin/mutmut learn --sample 300
 
-Every mutant is a copy of the package with one small change (+ for -, < for <=, a dropped argument, None for a value). A room's mutants are drawn with a seed,
-so that a sample can be repeated; `--sample 0` takes all. Printed are the surviving share with Clopper and Pearson's 95 % interval, and every survivor
-as a diff, to be judged: a test is missing, or the change makes no difference that anybody could see. Changes of texts alone (error lines, log
-lines) are counted apart. `docs/how-to/mutation-testing.md` says what to do with the result.
+Every mutant is a copy of the package with one small change (+ for -, < for <=, a dropped argument, None for a
+value). A room's mutants are drawn with a seed, so that a sample can be repeated; `--sample 0` takes all.
+Printed are the surviving share with Clopper and Pearson's 95 % interval, and every survivor as a diff, to be
+judged: a test is missing, or the change makes no difference that anybody could see. Changes of texts alone
+(error lines, log lines) are counted apart. `docs/how-to/mutation-testing.md` says what to do with the result.
 """
 
 from __future__ import annotations
@@ -140,10 +142,12 @@ def main() -> None:
         low = stats.beta.ppf(0.025, alive, total - alive + 1) if alive else 0.0
         high = stats.beta.ppf(0.975, alive + 1, total - alive)
         rows.append(
-            f"| {room} | {len(names)} | {len(chosen)} | {texts} | {alive} | {alive / total:.1%} ({low:.1%} to {high:.1%}) |"
+            f"| {room} | {len(names)} | {len(chosen)} | {texts} | {alive} | {alive / total:.1%} ({low:.1%} "
+            f"to {high:.1%}) |"
         )
     print(
-        "| room | mutants | tried | texts alone survived | survived | share (95 %) |\n| --- | --- | --- | --- | --- | --- |"
+        "| room | mutants | tried | texts alone survived | survived | share (95 %) |\n| --- | --- | --- | "
+        "--- | --- | --- |"
     )
     print("\n".join(rows))
 

@@ -2,8 +2,8 @@
 
     python bench/ppo.py [--model FOLDER] [--rounds 3]
 
-40 random prompt tokens, exactly 48 answer tokens, one PPO epoch, one minibatch; value and reward models of the policy's size. No pretraining mix:
-the peer has none. Timed after one warm-up update.
+40 random prompt tokens, exactly 48 answer tokens, one PPO epoch, one minibatch; value and reward models of
+the policy's size. No pretraining mix: the peer has none. Timed after one warm-up update.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ PROMPT, ANSWER = 40, 48
 
 
 def trl(model: str, batch: int, pure: bool, micro: int, updates: int = 2) -> dict[str, float]:
-    """TRL's PPOTrainer. `pure`: all weights bf16; else fp32 weights under bf16 autocast. `micro`: episodes per forward with gradients."""
+    """TRL's PPOTrainer. `pure`: all weights bf16; else fp32 weights under bf16 autocast. `micro`: episodes
+    per forward with gradients."""
     import tempfile
 
     import torch
@@ -84,7 +85,8 @@ def trl(model: str, batch: int, pure: bool, micro: int, updates: int = 2) -> dic
 
 
 def ours(model: str, batch: int, trunk: int, updates: int = 4) -> dict[str, float]:
-    """One rollout and one update after another, made of the same functions as `learn.ppo`, with its settings."""
+    """One rollout and one update after another, made of the same functions as `learn.ppo`, with its
+    settings."""
     import torch
 
     from biddable.learn import ppo, rollout
@@ -122,9 +124,10 @@ def ours(model: str, batch: int, trunk: int, updates: int = 4) -> dict[str, floa
 
 
 def floor(batch: int, trunk: int) -> Callable[[dict[str, float], dict[str, float]], float]:
-    """Sampling: each token once through everything, or the weights read once per step, whichever takes longer. Then the branch forward for policy,
-    reference, value and reward, backward (twice a forward) for policy and value, the head for two and back for one; Adam reads and writes 34 bytes
-    a weight, for two networks."""
+    """Sampling: each token once through everything, or the weights read once per step, whichever takes
+    longer. Then the branch forward for policy, reference, value and reward, backward (twice a forward) for
+    policy and value, the head for two and back for one; Adam reads and writes 34 bytes a weight, for two
+    networks."""
 
     def rate(machine: dict[str, float], _: dict[str, float]) -> float:
         ops, read = machine["bfloat16"], machine["read"]

@@ -2,8 +2,8 @@
 
     python bench/reward.py [--model FOLDER] [--rounds 3]
 
-Rankings of K answers without ties, so C(K, 2) pairs a prompt; prompts of 40 to 60 tokens, answers of 48 to 80. Both sides update their weights after
-the same pairs. Timed after one warm-up update.
+Rankings of K answers without ties, so C(K, 2) pairs a prompt; prompts of 40 to 60 tokens, answers of 48 to
+80. Both sides update their weights after the same pairs. Timed after one warm-up update.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def rankings(k: int) -> list[tuple[list[int], list[list[int]]]]:
 
 
 def trl(model: str, k: int, pure: bool, micro: int) -> dict[str, float]:
-    """TRL's RewardTrainer. `pure`: all weights bf16; else fp32 weights under bf16 autocast. `micro`: pairs per forward."""
+    """TRL's RewardTrainer. `pure`: all weights bf16; else fp32 weights under bf16 autocast. `micro`: pairs
+    per forward."""
     import tempfile
 
     import torch
@@ -80,7 +81,8 @@ def trl(model: str, k: int, pure: bool, micro: int) -> dict[str, float]:
 
 
 def ours(model: str, k: int, trunk: int) -> dict[str, float]:
-    """The functions of `learn.reward` with its settings; the time of the frozen trunk, which runs once per token, is included."""
+    """The functions of `learn.reward` with its settings; the time of the frozen trunk, which runs once per
+    token, is included."""
     import torch
 
     from biddable.learn import reward
@@ -112,7 +114,8 @@ def ours(model: str, k: int, trunk: int) -> dict[str, float]:
 
 
 def floor(k: int, trunk: int) -> Callable[[dict[str, float], dict[str, float]], float]:
-    """Each token once through the trunk, three times (forward, and twice that backward) through the branch; Adam: 34 bytes a weight."""
+    """Each token once through the trunk, three times (forward, and twice that backward) through the branch;
+    Adam: 34 bytes a weight."""
 
     def rate(machine: dict[str, float], _: dict[str, float]) -> float:
         rows = rankings(k)

@@ -1,11 +1,16 @@
-"""Reward models on real rankings: accuracy, time and memory against TRL's RewardTrainer (1.16), with the same data and epochs.
+"""Reward models on real rankings: accuracy, time and memory against TRL's RewardTrainer (1.16), with the same
+data and epochs.
 
-    BIDDABLE_DATA=FOLDER python bench/reward_real.py [--sets harmless,alpaca,oasst] [--trunks 0,15,24,27] [--only TEXT] [--limit 24] [--estimate]
+    BIDDABLE_DATA=FOLDER python bench/reward_real.py [--sets harmless,alpaca,oasst] [--trunks 0,15,24,27]
+        [--only TEXT] [--limit 24] [--estimate]
 
-Each set is split by prompt: a fifth is kept to measure, together with two sets that nobody trains on. Both sides see the same token ids: the prompt's last
-tokens and the answer's first. TRL trains on all untied pairs as rows of their own, ours on rankings. Each cell of the table is a process of its own, and its result is kept: killed,
-the same command goes on; `--only "oasst, trunk = 24"` measures some cells only. The sizes below keep the whole near 35 minutes on two cores; `--whole` takes all rankings.
-Five-fold cells train on four of five groups of labelers and measure on the fifth (Ouyang et al. 2022, C.2), on items that were not trained on, for the sets that name labelers.
+Each set is split by prompt: a fifth is kept to measure, together with two sets that nobody trains on. Both
+sides see the same token ids: the prompt's last tokens and the answer's first. TRL trains on all untied pairs
+as rows of their own, ours on rankings. Each cell of the table is a process of its own, and its result is
+kept: killed, the same command goes on; `--only "oasst, trunk = 24"` measures some cells only. The sizes below
+keep the whole near 35 minutes on two cores; `--whole` takes all rankings. Five-fold cells train on four of
+five groups of labelers and measure on the fifth (Ouyang et al. 2022, C.2), on items that were not trained on,
+for the sets that name labelers.
 """
 
 from __future__ import annotations
@@ -24,7 +29,8 @@ import common
 from reward_sets import ANSWER, MEASURED, MOST, PROMPT, TRAINED, Item, items, pairs, part, split
 
 FOLDED = ("newsum",)
-"""Sets with several labelers an item that have five-fold cells; pandalm has three labelers, so its folds are three."""
+"""Sets with several labelers an item that have five-fold cells; pandalm has three labelers, so its folds are
+three."""
 START = 14.0
 """Seconds that a cell's process takes beside training and measuring."""
 SPEED = {None: (330, 1200), 0: (300, 1500), 15: (500, 1500), 24: (750, 1500), 27: (850, 1500)}
@@ -34,7 +40,8 @@ BATCH = 8
 RATES = {0: 2e-5, 15: 5e-5, 24: 1e-4, 27: 2e-4}
 """Peak learning rate of the branch by cut: fewer trained blocks want more. TRL's is given with its cases."""
 HEAD_RATE, HEAD_DEVIATION, WARMUP = 1e-3, 0.004, 5
-"""Ours begins as the demo's does: this model's final states are large, so a head of the usual deviation would begin with scores far apart."""
+"""Ours begins as the demo's does: this model's final states are large, so a head of the usual deviation would
+begin with scores far apart."""
 
 
 def ours(model: str, trunk: int, train: list[Item]) -> tuple[Any, float]:
@@ -188,14 +195,16 @@ def child(job: dict[str, Any], model: str) -> None:
 
 
 def tokens(found: list[Item], job: dict[str, Any]) -> int:
-    """Tokens that a cell runs: ours the prompt once for all answers, TRL prompt and answer for both sides of every pair."""
+    """Tokens that a cell runs: ours the prompt once for all answers, TRL prompt and answer for both sides of
+    every pair."""
     if job["rate"] is None:
         return sum(len(i.prompt) + sum(map(len, i.answers)) for i in found)
     return sum(2 * len(i.prompt) + len(i.answers[a]) + len(i.answers[b]) for i in found for a, b in pairs(i))
 
 
 def folds(job: dict[str, Any], model: str) -> dict[str, Any]:
-    """Five times: four groups of labelers on four fifths of the items train; the fifth group, and the four, are measured on the rest."""
+    """Five times: four groups of labelers on four fifths of the items train; the fifth group, and the four,
+    are measured on the rest."""
     own = items(job["set"], model)[: job["limit"] or (None if job["whole"] else TRAINED[job["set"]])]
     people = sorted({who for item in own for who in item.labelers})
     joined: dict[str, list[dict[str, Any]]] = {"strangers": [], "known": []}
@@ -350,7 +359,8 @@ def main() -> None:
     for (label, _), one in zip(left, seconds, strict=True):
         print(f"{label}: about {one:.0f} s", file=sys.stderr)
     print(
-        f"{len(found) - len(left)} cells are kept from before, {len(left)} are left: about {sum(seconds) / 60:.0f} minutes",
+        f"{len(found) - len(left)} cells are kept from before, {len(left)} are left: about "
+        f"{sum(seconds) / 60:.0f} minutes",
         file=sys.stderr,
     )
     if args.estimate:
@@ -364,7 +374,8 @@ def main() -> None:
             flush=True,
         )
     print(
-        f"{__doc__.splitlines()[0]}\n{time.strftime('%Y-%m-%d %H:%M')}, {common.processor()}, `{' '.join(sys.argv)}`\n"
+        f"{__doc__.splitlines()[0]}\n{time.strftime('%Y-%m-%d %H:%M')}, {common.processor()}, "
+        f"`{' '.join(sys.argv)}`\n"
     )
     every = cells(
         argparse.Namespace(**vars(args) | {"only": ""})
@@ -376,10 +387,12 @@ def table(found: list[tuple[str, dict[str, Any]]], model: str) -> None:
     """All cells; a ratio is the time of the set's first peer over the cell's."""
     results = [(label, job, run(job, model)) for label, job in found]
     print(
-        f"Prompts are cut to their last {PROMPT} tokens, answers to their first {ANSWER}, rankings to {MOST} answers; one epoch. Intervals: bootstrap over prompts.\n"
+        f"Prompts are cut to their last {PROMPT} tokens, answers to their first {ANSWER}, rankings to {MOST} "
+        "answers; one epoch. Intervals: bootstrap over prompts.\n"
     )
     print(
-        "| set | rankings (pairs) | accuracy on its held-out part, pairs | llmbar | pandalm | training s | ratio | peak GB | length correlation |"
+        "| set | rankings (pairs) | accuracy on its held-out part, pairs | llmbar | pandalm | training s | "
+        "ratio | peak GB | length correlation |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     peers: dict[str, float] = {}
@@ -394,14 +407,17 @@ def table(found: list[tuple[str, dict[str, Any]]], model: str) -> None:
             f"{peers[job['set']] / got['seconds']:.1f}" if job["set"] in peers else "",
         )
         print(
-            f"| {label} | {got['rankings']} ({got['pairs']}) | {told(tests['held out'])} | {told(tests['llmbar'])} | {told(tests['pandalm'])} "
-            f"| {got['seconds']:.0f} | {ratio} | {got['peak_gb']:.2f} | {correlation(tests['held out']):+.2f} |"
+            f"| {label} | {got['rankings']} ({got['pairs']}) | {told(tests['held out'])} | "
+            f"{told(tests['llmbar'])} | {told(tests['pandalm'])} "
+            f"| {got['seconds']:.0f} | {ratio} | {got['peak_gb']:.2f} | "
+            f"{correlation(tests['held out']):+.2f} |"
         )
     for label, job, got in results:
         if job["folds"]:
             tests = got["found"]
             print(
-                f"\n{label}: {got['items']} items, {got['people']} labelers; pairs of labelers who gave no training data {told(tests['strangers'])}, "
+                f"\n{label}: {got['items']} items, {got['people']} labelers; pairs of labelers who gave no "
+                f"training data {told(tests['strangers'])}, "
                 f"of labelers who did {told(tests['known'])}; {got['seconds']:.0f} s"
             )
 

@@ -1,4 +1,5 @@
-"""Real rankings as token ids, split by prompt: what bench/reward_real.py trains and measures on. Read in the peer's environment too."""
+"""Real rankings as token ids, split by prompt: what bench/reward_real.py trains and measures on. Read in the
+peer's environment too."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ STRANGERS = ("llmbar", "pandalm")
 PROMPT, ANSWER = 192, 128
 """Tokens kept of a prompt (its last) and of an answer (its first)."""
 MOST = 5
-"""Answers of a ranking at most, drawn by chance: TRL trains on every pair as two rows of its own, 36 pairs at K = 9."""
+"""Answers of a ranking at most, drawn by chance: TRL trains on every pair as two rows of its own, 36 pairs at
+K = 9."""
 TRAINED = {"harmless": 560, "alpaca": 24, "oasst": 40, "newsum": 61, "pandalm": 300}
 """Rankings that are trained on, at most."""
 MEASURED = {"held out": 240, "llmbar": 100, "pandalm": 150}
@@ -99,7 +101,8 @@ def part(text: str, parts: int) -> int:
 
 
 def split(name: str, model: str, limit: int | None, whole: bool) -> tuple[list[Item], dict[str, list[Item]]]:
-    """Rankings to train on, and sets to measure on. Fewer than all are drawn by chance, the same for every cell."""
+    """Rankings to train on, and sets to measure on. Fewer than all are drawn by chance, the same for every
+    cell."""
 
     def some(found: list[Item], most: int) -> list[Item]:
         order = sorted(found, key=lambda item: hashlib.sha256(item.name.encode()).digest())

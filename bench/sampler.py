@@ -2,8 +2,9 @@
 
     python bench/sampler.py [--model FOLDER] [--rounds 3]
 
-Four batches of answers, each with its own length: 8 to 128 tokens, skewed (lognormal around 32), or 64 for all. `generate` runs each batch to its
-longest answer, and only wanted tokens count. All prompts have 40 tokens, so that the peer pads nothing.
+Four batches of answers, each with its own length: 8 to 128 tokens, skewed (lognormal around 32), or 64 for
+all. `generate` runs each batch to its longest answer, and only wanted tokens count. All prompts have 40
+tokens, so that the peer pads nothing.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def ours(model: str, batch: int, mixed: bool) -> dict[str, float]:
 
 
 def floor(batch: int, mixed: bool) -> Callable[[dict[str, float], dict[str, float]], float]:
-    """Each prompt token once through the blocks; each step all weights read once, or its products, whichever takes longer."""
+    """Each prompt token once through the blocks; each step all weights read once, or its products, whichever
+    takes longer."""
 
     def rate(machine: dict[str, float], _: dict[str, float]) -> float:
         lengths = wanted(batch, mixed)

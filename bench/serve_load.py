@@ -1,4 +1,5 @@
-"""Serving under hostile load, and killed under load. The model is random and tiny: the engine is not the point.
+"""Serving under hostile load, and killed under load. The model is random and tiny: the engine is not the
+point.
 
 python bench/serve_load.py load [--connections 1000] [--requests 10000]
 python bench/serve_load.py kill [--rounds 3]      acknowledged turns after SIGKILL
@@ -140,7 +141,10 @@ def _stay(
         ).items():
             came[kind] += what
         memory.append(server.rss())
-        said = f"  {(part + 1) * (requests // parts)} of {requests}: {time.perf_counter() - began:.0f} s, {memory[-1]:.0f} MB"
+        said = (
+            f"  {(part + 1) * (requests // parts)} of {requests}: {time.perf_counter() - began:.0f} s, "
+            f"{memory[-1]:.0f} MB"
+        )
         print(said, file=sys.stderr, flush=True)
     return came, memory
 
@@ -171,14 +175,17 @@ def load(connections: int, requests: int) -> None:
     print("| kind | sent | what came |\n| --- | --- | --- |")
     for kind, what in came.items():
         print(
-            f"| {kind} | {sum(what.values())} | {', '.join(f'{n} {said}' for said, n in what.most_common())} |"
+            f"| {kind} | {sum(what.values())} | {', '.join(f'{n} {said}' for said, n in what.most_common())} "
+            "|"
         )
     print(
-        f"\n{connections} connections, {requests} requests in {seconds:.0f} s; alive and healthy afterwards: {alive}."
+        f"\n{connections} connections, {requests} requests in {seconds:.0f} s; alive and healthy afterwards: "
+        f"{alive}."
     )
     after = memory[-1]
     print(
-        f"Memory {before:.0f} MB before, {after:.0f} MB after ({(after / before - 1) * 100:+.1f} %); on the way {' '.join(f'{m:.0f}' for m in memory)}."
+        f"Memory {before:.0f} MB before, {after:.0f} MB after ({(after / before - 1) * 100:+.1f} %); on the "
+        f"way {' '.join(f'{m:.0f}' for m in memory)}."
     )
 
 
@@ -219,7 +226,8 @@ def kill(rounds: int) -> None:
             lost += len(set(told) - found)
     print(f"\n{time.strftime('%Y-%m-%d %H:%M')}, {common.processor()}, `{' '.join(sys.argv)}`\n")
     print(
-        f"{rounds} servers killed with SIGKILL under load: {acknowledged} turns acknowledged, {kept} on the disk, {lost} lost."
+        f"{rounds} servers killed with SIGKILL under load: {acknowledged} turns acknowledged, {kept} on the "
+        f"disk, {lost} lost."
     )
 
 

@@ -1,8 +1,10 @@
-"""Serving: tokens a second and the wait for the first one, beside a loop around `generate` and `transformers serve`.
+"""Serving: tokens a second and the wait for the first one, beside a loop around `generate` and `transformers
+serve`.
 
     python bench/serve_speed.py [--model FOLDER] [--streams 16] [--requests 64]
 
-Every stream sends one request after another: prompts of about 40 tokens, answers of at most 64, temperature 1, streamed.
+Every stream sends one request after another: prompts of about 40 tokens, answers of at most 64, temperature
+1, streamed.
 """
 
 from __future__ import annotations
@@ -39,11 +41,16 @@ def health(): return {}
 
 @app.post("/v1/chat/completions")
 def chat(body: dict):
-    ids = words.apply_chat_template(body["messages"], add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    ids = words.apply_chat_template(
+        body["messages"], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
     streamer = TextIteratorStreamer(words, skip_prompt=True, skip_special_tokens=True)
     def work():
         with lock, torch.no_grad():
-            model.generate(**ids, max_new_tokens=body["max_tokens"], do_sample=True, temperature=1.0, top_k=0, top_p=1.0, streamer=streamer)
+            model.generate(
+                **ids, max_new_tokens=body["max_tokens"], streamer=streamer,
+                do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
+            )
     def events():
         threading.Thread(target=work).start()
         for text in streamer:
@@ -117,7 +124,8 @@ async def _crowd(
             if len(found) % max(1, requests // 8) == 0:
                 seconds = time.perf_counter() - began
                 print(
-                    f"  {len(found)} of {requests} requests, {sum(n for *_, n in found) / seconds:.1f} tokens/s",
+                    f"  {len(found)} of {requests} requests, {sum(n for *_, n in found) / seconds:.1f} "
+                    "tokens/s",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -166,7 +174,8 @@ def speed(model: str, streams: int, requests: int, rounds: int, only: str, most:
                     server.stop()
     print(f"\n{time.strftime('%Y-%m-%d %H:%M')}, {common.processor()}, `{' '.join(sys.argv)}`\n")
     print(
-        f"| {streams} streams | tokens/s | of the first row | first token p50 s | p95 s |\n| --- | --- | --- | --- | --- |"
+        f"| {streams} streams | tokens/s | of the first row | first token p50 s | p95 s |\n| --- | --- | --- "
+        "| --- | --- |"
     )
     peer = statistics.median(rate for rate, *_ in next(iter(rows.values())))
     for name, got3 in rows.items():

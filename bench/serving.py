@@ -1,4 +1,5 @@
-"""What the benches of the server share: servers in processes of their own, and HTTP by hand, as what is hostile cannot be sent with a well-behaved client."""
+"""What the benches of the server share: servers in processes of their own, and HTTP by hand, as what is
+hostile cannot be sent with a well-behaved client."""
 
 from __future__ import annotations
 
@@ -94,7 +95,10 @@ def ours(model: str, folder: Path, **settings: Any) -> Server:
 
 def request(body: bytes, path: str = "/v1/chat/completions", length: int | None = None) -> bytes:
     told = len(body) if length is None else length
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {told}\r\n\r\n"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        f"Content-Length: {told}\r\n\r\n"
+    )
     return head.encode() + body
 
 

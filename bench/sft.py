@@ -2,8 +2,9 @@
 
     BIDDABLE_DATA=FOLDER python bench/sft.py [--model FOLDER] [--rounds 3]
 
-The same demonstrations for both, loss on the answers only, no dropout, about as many tokens per update. A later epoch is timed, and for the frozen
-trunk also the first. Without BIDDABLE_DATA (which holds demos_selfinstruct_seed.jsonl.gz) the demonstrations are random tokens.
+The same demonstrations for both, loss on the answers only, no dropout, about as many tokens per update. A
+later epoch is timed, and for the frozen trunk also the first. Without BIDDABLE_DATA (which holds
+demos_selfinstruct_seed.jsonl.gz) the demonstrations are random tokens.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def demonstrations(model: str) -> list[tuple[list[int], list[int]]]:
 
 
 def trl(model: str, pure: bool, length: int, strategy: str = "bfd") -> dict[str, float]:
-    """TRL's SFTTrainer with packing into rows of `length` tokens, one row per forward. `pure`: all weights bf16; else fp32 under bf16 autocast."""
+    """TRL's SFTTrainer with packing into rows of `length` tokens, one row per forward. `pure`: all weights
+    bf16; else fp32 under bf16 autocast."""
     import tempfile
 
     import torch
@@ -103,7 +105,8 @@ def trl(model: str, pure: bool, length: int, strategy: str = "bfd") -> dict[str,
 
 
 def ours(model: str, trunk: int, first: bool = False) -> dict[str, float]:
-    """The functions of `learn.sft` with its settings. `first`: the first epoch with the trunk's pass, instead of a later one."""
+    """The functions of `learn.sft` with its settings. `first`: the first epoch with the trunk's pass, instead
+    of a later one."""
     from biddable.learn import sft
     from biddable.learn.batches import cache_trunk_outputs
     from biddable.learn.optimizer import Optimizer
@@ -130,8 +133,9 @@ def ours(model: str, trunk: int, first: bool = False) -> dict[str, float]:
 
 
 def floor(trunk: int, first: bool = False) -> Callable[[dict[str, float], dict[str, float]], float]:
-    """Each token three times (forward, and twice that backward) through the branch; half of them through the head, three times, or twice where it
-    does not train; the trunk once in the first epoch; Adam: 34 bytes a weight and update."""
+    """Each token three times (forward, and twice that backward) through the branch; half of them through the
+    head, three times, or twice where it does not train; the trunk once in the first epoch; Adam: 34 bytes a
+    weight and update."""
 
     def rate(machine: dict[str, float], measured: dict[str, float]) -> float:
         branch, head = common.blocks_weights(trunk), common.Sizes().head

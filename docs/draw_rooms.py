@@ -1,6 +1,8 @@
-"""Draws docs/rooms.svg, the rooms and who imports whom, from the import table in tests/test_house.py: python docs/draw_rooms.py
+"""Draws docs/rooms.svg, the rooms and who imports whom, from the import table in tests/test_house.py: python
+docs/draw_rooms.py
 
-An arrow that follows from others (label imports web, web imports store) is left out. A test sees that the picture is today's.
+An arrow that follows from others (label imports web, web imports store) is left out. A test sees that the
+picture is today's.
 """
 
 from __future__ import annotations
@@ -70,7 +72,8 @@ def picture() -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-8 0 {total + 16} {height}" '
         'font-family="system-ui, sans-serif" role="img">',
         "<title>Rooms and who imports whom</title>",
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+        'orient="auto">'
         '<path d="M0 0 8 4 0 8z" fill="#7a869a"/></marker></defs>',
     ]
     for room, lower in reduced(import_table()):
@@ -84,10 +87,12 @@ def picture() -> str:
         fill = "#f3e6cf" if room == "cli" else "#dce6f7" if PLACES[room][1] == 1 else "#dcefe4"
         middle = x + width[room] / 2
         lines += [
-            f'<rect x="{x:g}" y="{y:g}" width="{width[room]}" height="{HEIGHT}" rx="7" fill="{fill}" stroke="#7a869a"/>',
+            f'<rect x="{x:g}" y="{y:g}" width="{width[room]}" height="{HEIGHT}" rx="7" fill="{fill}" '
+            'stroke="#7a869a"/>',
             f'<text x="{middle:g}" y="{y + 20:g}" text-anchor="middle" font-size="14" font-weight="600" '
             f'fill="#1c2430">{room}</text>',
-            f'<text x="{middle:g}" y="{y + 36:g}" text-anchor="middle" font-size="10" fill="#3c4656">{PURPOSE[room]}</text>',
+            f'<text x="{middle:g}" y="{y + 36:g}" text-anchor="middle" font-size="10" '
+            f'fill="#3c4656">{PURPOSE[room]}</text>',
         ]
     return "\n".join([*lines, "</svg>"]) + "\n"
 

@@ -1,4 +1,5 @@
-"""Writes the small files that benchmarks and classifiers are tried with: choices.jsonl, judgements.jsonl, toxicity.jsonl. All invented here."""
+"""Writes the small files that benchmarks and classifiers are tried with: choices.jsonl, judgements.jsonl,
+toxicity.jsonl. All invented here."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Writes prompts.jsonl: 720 prompts for the demo, from written.txt and templates.txt. Same files, same output.
+"""Writes prompts.jsonl: 720 prompts for the demo, from written.txt and templates.txt. Same files, same
+output.
 
-The ten use cases stand in about the proportions of the InstructGPT paper (Ouyang et al. 2022, table 1). A wish such as
-"in two sentences" is said in the prompt and repeated for programs in `wishes`; `mention` also holds a word that a right
-answer can hardly do without. Eight exact duplicates and eight prompts with a long common prefix are planted, so that
-curation has something to drop. All names are invented.
+The ten use cases stand in about the proportions of the InstructGPT paper (Ouyang et al. 2022, table 1). A
+wish such as "in two sentences" is said in the prompt and repeated for programs in `wishes`; `mention` also
+holds a word that a right answer can hardly do without. Eight exact duplicates and eight prompts with a long
+common prefix are planted, so that curation has something to drop. All names are invented.
 """
 
 from __future__ import annotations

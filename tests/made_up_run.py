@@ -1,4 +1,5 @@
-"""A finished run as the other stages would leave it, made from random numbers: only for trying the report. Nothing here is a result."""
+"""A finished run as the other stages would leave it, made from random numbers: only for trying the report.
+Nothing here is a result."""
 
 from __future__ import annotations
 
@@ -30,10 +31,14 @@ ASKED = [
     ("extract", "Which town is named here? 'Ada moved from Brookhaven last spring.'"),
 ]
 GOOD = [
-    "Dear neighbour, thank you so much for watering my plants while I was away. The ferns have never looked better!",
-    "Bread rises because yeast eats the sugar in the dough and gives off gas, which is caught in small bubbles.",
-    "- Build a den out of blankets and read in it\n- Bake small rolls and paint them with egg\n- Draw a map of an invented island",
-    "Lay out your clothes, read your own application once more, and go to bed early. A short walk helps, too.",
+    "Dear neighbour, thank you so much for watering my plants while I was away. The ferns have never looked "
+    "better!",
+    "Bread rises because yeast eats the sugar in the dough and gives off gas, which is caught in small "
+    "bubbles.",
+    "- Build a den out of blankets and read in it\n- Bake small rolls and paint them with egg\n- Draw a map "
+    "of an invented island",
+    "Lay out your clothes, read your own application once more, and go to bed early. A short walk helps, "
+    "too.",
     "Could you please send me the invoice by Friday? Thank you very much!",
     "Fog delayed the ferry to Lindholm, so many passengers took the bus.",
     "Negative: the kettle broke after two days.",
@@ -48,7 +53,8 @@ RAMBLE = (
 def make(
     root: Path, seed: int = 7, steps: int = 60, prompts: int = 48, optional: bool = True, ptx: bool = True
 ) -> Path:
-    """Write the run `root/sample`; returns its folder. Without `optional`: no plain PPO, no ratings, no text measurement."""
+    """Write the run `root/sample`; returns its folder. Without `optional`: no plain PPO, no ratings, no text
+    measurement."""
     chance = random.Random(seed)
     folder = root / "sample"
     asked = [prompt(i, chance) for i in range(6 * prompts)]
@@ -404,7 +410,8 @@ def test(folder: Path, asked: list[Prompt], models: list[str], chance: random.Ra
 
 
 def gold(folder: Path, chance: random.Random) -> None:
-    """Ratings of PPO's answers at several steps: rising, then falling, while the reward model's own score rises on."""
+    """Ratings of PPO's answers at several steps: rising, then falling, while the reward model's own score
+    rises on."""
     rated = []
     for row in jsonl.read(folder / "learn.ppo" / "replies.jsonl", Replies):
         (one,) = row.answers

@@ -37,7 +37,8 @@ def pretended() -> Iterator[None]:
 
 @pytest.fixture(params=[0, 2])
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A model whose head is its own: to move tied weights to the pretended device parts them, to a real one it does not."""
+    """A model whose head is its own: to move tied weights to the pretended device parts them, to a real one
+    it does not."""
     words = random_model.tokenizer()
     network = random_model.build_model(vocabulary=len(words), tied=False)
     network.save_pretrained(tmp_path / "source")

@@ -125,7 +125,8 @@ def test_what_does_not_exist_is_missing_code() -> None:
 
 
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Executed by a real kernel, in a folder of its own: every cell, no error, and the last one prints an answer."""
+    """Executed by a real kernel, in a folder of its own: every cell, no error, and the last one prints an
+    answer."""
     nbformat = pytest.importorskip("nbformat")
     client = pytest.importorskip("nbclient")
     for name in ("configs", "examples"):

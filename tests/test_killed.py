@@ -1,4 +1,5 @@
-"""Stages that train or ask, killed with -9 at random moments in real processes: the same command goes on, and the results are the same bytes."""
+"""Stages that train or ask, killed with -9 at random moments in real processes: the same command goes on, and
+the results are the same bytes."""
 
 from __future__ import annotations
 

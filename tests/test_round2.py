@@ -1,4 +1,5 @@
-"""The loop closes: simulated users of the tiny run's policy, a second round on what they said, its lineage, and somebody who wants to be forgotten."""
+"""The loop closes: simulated users of the tiny run's policy, a second round on what they said, its lineage,
+and somebody who wants to be forgotten."""
 
 from __future__ import annotations
 

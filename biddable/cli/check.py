@@ -1,4 +1,5 @@
-"""`biddable check FILE`: every mistake of a file and of the records that it names, then the order of its stages."""
+"""`biddable check FILE`: every mistake of a file and of the records that it names, then the order of its
+stages."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ MAX_LINES = 100_000
 
 
 def check(file: File) -> None:
-    """Find all mistakes of a file and of the records it names; show the order, what each stage reads, and the memory it needs."""
+    """Find all mistakes of a file and of the records it names; show the order, what each stage reads, and the
+    memory it needs."""
     from biddable.run.catalog import is_site
     from biddable.run.plan import load_plan
 

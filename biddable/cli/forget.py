@@ -1,8 +1,8 @@
 """`biddable forget PERSON FILE`: take a person out of the store, the served turns and the masked values.
 
-Run folders are not changed: a folder's manifest is a promise about its content. They must be made again without the
-person, and this command says which: those that hold their words, and those that were only made from them, such as a model
-that learned from a label.
+Run folders are not changed: a folder's manifest is a promise about its content. They must be made again
+without the person, and this command says which: those that hold their words, and those that were only made
+from them, such as a model that learned from a label.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def forget(
     file: File,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only show what would go.")] = False,
 ) -> None:
-    """Forget a person: out of the store, the served turns and the masked values; lists the run folders that hold them."""
+    """Forget a person: out of the store, the served turns and the masked values; lists the run folders that
+    hold them."""
     from biddable.run.plan import load_plan
 
     for line in describe(forget_person(load_plan(file), person, yes), yes):
@@ -54,7 +55,8 @@ class Traces(NamedTuple):
 
 
 def forget_person(plan: Plan, person: str, really: bool) -> Traces:
-    """Remove a person by pseudonym; not `really`: only look. Raises UserError when nothing of such a person is found anywhere."""
+    """Remove a person by pseudonym; not `really`: only look. Raises UserError when nothing of such a person
+    is found anywhere."""
     runs = plan.folder.parent
     removed = [
         *_forget_in_stores(plan, person, really),
@@ -68,7 +70,8 @@ def forget_person(plan: Plan, person: str, really: bool) -> Traces:
     ]
     if not (removed or holding or sources):
         raise UserError(
-            f"{person}: nothing of such a person in the runs of {runs}; pseudonyms stand in the field user or labeler"
+            f"{person}: nothing of such a person in the runs of {runs}; pseudonyms stand in the field user "
+            "or labeler"
         )
     return Traces(removed, sources, holding, made_from)
 
@@ -153,7 +156,8 @@ def _input_folders(folder: Path) -> Iterator[Path]:
 
 
 def _count_rows(path: Path, person: str) -> int:
-    """Lines that name a person as user or labeler, anywhere in them; of a CSV file those that hold the name at all."""
+    """Lines that name a person as user or labeler, anywhere in them; of a CSV file those that hold the name
+    at all."""
     from biddable.run.jsonl import read_lines
 
     if not path.is_file():
@@ -205,12 +209,21 @@ def describe(traces: Traces, really: bool) -> Iterator[str]:
     if not traces.removed:
         yield "nothing to remove: stores, served turns and masked values hold nothing of this person"
     for path, rows, what in traces.sources:
-        yield f"remains, take it out by hand: {rows} {what} in {path}, which collect.files reads and would bring back"
+        yield (
+            f"remains, take it out by hand: {rows} {what} in {path}, which collect.files reads and would "
+            "bring back"
+        )
     for path, rows, what in traces.holding:
-        yield f"remains, this person's words: {rows} {what} in {path}; to make it again without them: rm -r {path}"
+        yield (
+            f"remains, this person's words: {rows} {what} in {path}; to make it again without them: rm -r "
+            f"{path}"
+        )
     for folder in traces.made_from:
         yield f"remains, made from those: {folder}"
     if traces.made_from:
-        yield "a model cannot forget: remove what remains, then `biddable run` makes it again without this person"
+        yield (
+            "a model cannot forget: remove what remains, then `biddable run` makes it again without this "
+            "person"
+        )
     if not really:
         yield "nothing was changed so far; the same command with --yes removes it"

@@ -33,7 +33,8 @@ def main(arguments: list[str]) -> int:
 
 
 def command(where: str | Path, words: list[str]) -> str:
-    """Run `add NAME`, `close NAME` or nothing (list) on a store; returns what to print. Raises UserError for anything else."""
+    """Run `add NAME`, `close NAME` or nothing (list) on a store; returns what to print. Raises UserError for
+    anything else."""
     from biddable.store.api_keys import FRESH_SECONDS, Keys
     from biddable.store.store import open_store
 
@@ -45,7 +46,10 @@ def command(where: str | Path, words: list[str]) -> str:
             return list_keys(keys)
         action, name = words
         if action == "add":
-            return f"{keys.add(name)}\nthis is the only time that the key of {name} is shown; the store holds its hash"
+            return (
+                f"{keys.add(name)}\nthis is the only time that the key of {name} is shown; the store "
+                "holds its hash"
+            )
         keys.close(name)
         return f"closed the key of {name}; it works for another {FRESH_SECONDS:.0f} seconds at most"
 

@@ -1,5 +1,5 @@
-"""`biddable lineage FOLDER`: from an artefact back to what it was made from, as a tree of stages; then people, guidelines,
-prompts and code."""
+"""`biddable lineage FOLDER`: from an artefact back to what it was made from, as a tree of stages; then
+people, guidelines, prompts and code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def lineage(folder: Folder) -> None:
-    """Walk an artefact back to what it was made from: prompts, people (pseudonymous), guideline versions, code."""
+    """Walk an artefact back to what it was made from: prompts, people (pseudonymous), guideline versions,
+    code."""
     for line in describe_lineage(folder):
         print(line)
 

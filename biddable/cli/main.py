@@ -26,8 +26,10 @@ from biddable.run.errors import UserError, Waiting, suggestion
 VERBS = {verb.__name__: verb for verb in (new, check, run, status, show, lineage, forget)}
 
 app = typer.Typer(
-    help="The whole loop that turns a language model into one that follows instructions: label, fine-tune, reward, PPO, measure, serve.",
-    epilog="Every stage is a command too: biddable learn.ppo my.toml kl_coef=0.1 name=kl01. Its settings: biddable learn.ppo --help",
+    help="The whole loop that turns a language model into one that follows instructions: label, fine-tune, "
+    "reward, PPO, measure, serve.",
+    epilog="Every stage is a command too: biddable learn.ppo my.toml kl_coef=0.1 name=kl01. Its settings: "
+    "biddable learn.ppo --help",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -49,7 +49,8 @@ HEADER = """\
 
 
 def new(file: File) -> None:
-    """Write a commented file with every stage and every default, and a few example prompts if there is no prompts.jsonl."""
+    """Write a commented file with every stage and every default, and a few example prompts if there is no
+    prompts.jsonl."""
     if file.exists():
         raise UserError(f"{file}: exists already; choose another name")
     if not file.parent.is_dir():

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def run(file: File) -> None:
-    """Run every stage that is not done yet; done ones are skipped, changed ones refused. What waits for people holds up only what needs it."""
+    """Run every stage that is not done yet; done ones are skipped, changed ones refused. What waits for
+    people holds up only what needs it."""
     from biddable.run.catalog import is_site
     from biddable.run.plan import load_plan
 
@@ -27,7 +28,8 @@ def run(file: File) -> None:
 
 
 def _refuse_unrunnable(plan: Plan) -> None:
-    """Raise UserError when stages cannot run: packages are missing, or settings differ from those a folder was made with."""
+    """Raise UserError when stages cannot run: packages are missing, or settings differ from those a folder
+    was made with."""
     from biddable.run.catalog import is_site
     from biddable.run.states import changed_message, stage_states
 

@@ -1,4 +1,5 @@
-"""`biddable show FOLDER`: how a stage folder was made, its settings, final numbers, last metrics and three samples."""
+"""`biddable show FOLDER`: how a stage folder was made, its settings, final numbers, last metrics and three
+samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`biddable learn.ppo my.toml kl_coef=0.1 name=kl01`: one stage of a run, with settings that replace the file's."""
+"""`biddable learn.ppo my.toml kl_coef=0.1 name=kl01`: one stage of a run, with settings that replace the
+file's."""
 
 from __future__ import annotations
 
@@ -75,7 +76,8 @@ def parse_settings(key: str, arguments: list[str]) -> dict[str, Any]:
 
 
 def serve(plan: Plan, stage: Stage) -> None:
-    """Serve a site until it is stopped. It leaves no manifest, and several processes may serve the same run."""
+    """Serve a site until it is stopped. It leaves no manifest, and several processes may serve the same
+    run."""
     from biddable.run.catalog import import_stage
     from biddable.run.context import StageContext
 

@@ -1,8 +1,10 @@
-"""prompts.jsonl and comparisons.jsonl: what users of a served policy asked, and which answers they preferred. Here the loop closes.
+"""prompts.jsonl and comparisons.jsonl: what users of a served policy asked, and which answers they preferred.
+Here the loop closes.
 
-The turn log holds only turns that their users agreed to share. Two answers of which a user said that one is better, or that both are equally
-good, become a comparison by that user; the latest verdict counts. What users reported goes to reports.jsonl, for people to read.
-The comparisons hold prompts as they were asked: `curate.comparisons` replaces them by the curated ones.
+The turn log holds only turns that their users agreed to share. Two answers of which a user said that one is
+better, or that both are equally good, become a comparison by that user; the latest verdict counts. What users
+reported goes to reports.jsonl, for people to read. The comparisons hold prompts as they were asked:
+`curate.comparisons` replaces them by the curated ones.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ class Config(Settings):
     """Settings of collect.served."""
 
     turns: Input | None = None
-    """The folder of turns, such as "runs/demo/turns"; its content is recorded as an input, so later turns need another round. None: `turns/` in
-    this run's folder, as it is when the stage runs."""
+    """The folder of turns, such as "runs/demo/turns"; its content is recorded as an input, so later turns
+    need another round. None: `turns/` in this run's folder, as it is when the stage runs."""
     consents: tuple[str, ...] = ()
     """Versions of the consent text that allow this use; empty: all."""
     source: str = Field("served", min_length=1)
@@ -122,7 +124,8 @@ def to_comparisons(by_id: dict[str, Turn], feedback: Sequence[Feedback], source:
 
 
 def verdicts_of(row: Feedback) -> Iterator[tuple[str, tuple[int, int]]]:
-    """(id of the other turn, ranks of this one's answer and of that one's): 1 is better than 2, equal ranks are a tie."""
+    """(id of the other turn, ranks of this one's answer and of that one's): 1 is better than 2, equal ranks
+    are a tie."""
     yield from ((turn, (1, 2)) for turn in row.preferred_over)
     yield from ((turn, (1, 1)) for turn in row.same_as)
 

@@ -1,7 +1,8 @@
-"""comparisons.jsonl: rankings from several places, on curated prompts: masked, in their split, and only of prompts that curation left.
+"""comparisons.jsonl: rankings on the prompts that curation left, masked and in their split.
 
-Rankings by users (`collect.served`) hold prompts as they were asked: their prompt is replaced by the curated one, and answers are masked too.
-Rankings that were made on curated prompts, such as an earlier round's, are copied as they are.
+They may come from several places. Rankings by users (`collect.served`) hold prompts as they were asked: their
+prompt is replaced by the curated one, and answers are masked too. Rankings that were made on curated prompts,
+such as an earlier round's, are copied as they are.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ class Config(Settings):
     prompts: Input = Path("curate.prompts")
     """The curated prompts."""
     served: tuple[Input, ...] = (Path("collect.served"),)
-    """Folders with rankings on prompts as they were asked; rankings on prompts that curation dropped are left out and counted."""
+    """Folders with rankings on prompts as they were asked; rankings on prompts that curation dropped are left
+    out and counted."""
     labelled: tuple[Input, ...] = ()
-    """Folders with rankings on curated prompts, copied as they are: this run's label.comparisons, those of earlier rounds."""
+    """Folders with rankings on curated prompts, copied as they are: this run's label.comparisons, those of
+    earlier rounds."""
     spacy_model: str | None = None
     """As in curate.prompts: a spaCy model that finds people's names."""
     presidio: tuple[str, ...] = Field(())
@@ -61,7 +64,8 @@ def run(cfg: Config, context: StageContext) -> None:
             comparisons[name] = row if name == row.id else row.model_copy(update={"id": name})
     if not comparisons:
         raise UserError(
-            f"[{context.key}] served, labelled: no ranking on a prompt that was kept; ask labelers, or serve longer"
+            f"[{context.key}] served, labelled: no ranking on a prompt that was kept; ask labelers, or serve "
+            "longer"
         )
     jsonl.write(context.path("comparisons.jsonl"), comparisons.values())
     context.summary |= {
@@ -75,7 +79,8 @@ def run(cfg: Config, context: StageContext) -> None:
 
 
 def masked_kinds(folder: Path) -> tuple[str, ...]:
-    """The kinds that curate.prompts masked: all where the folder does not say, none where prompts with personal data were kept as they are."""
+    """The kinds that curate.prompts masked: all where the folder does not say, none where prompts with
+    personal data were kept as they are."""
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         return detect.KINDS
@@ -92,7 +97,8 @@ def masked_kinds(folder: Path) -> tuple[str, ...]:
 def clean_comparison(
     row: Comparison, prompt: Prompt, kinds: tuple[str, ...], finders: list[masking.Finder]
 ) -> tuple[Comparison, bool]:
-    """The ranking on the curated prompt, and whether an answer had to be masked: its token ids are dropped then, they spell the old text.
+    """The ranking on the curated prompt, and whether an answer had to be masked: its token ids are dropped
+    then, they spell the old text.
 
     Prompt and answers are masked together, so that a value has the same pseudonym in both.
     """

@@ -62,18 +62,20 @@ class CollectedLabel(NamedTuple):
         }
 
 
-def next_task(store: Store, task_set: str, person: str, lease_seconds: float = 1800.0) -> AssignedTask | None:
+def next_task(
+    store: Store, task_set: str, person: str, lease_seconds: float = 1800.0, *, fresh: bool = False
+) -> AssignedTask | None:
     """What an admin sent back to this person, else the task they still hold (its time begins anew), else the
-    next free one; None when there is none.
+    next free one; None when there is none. `fresh`: the next free one in any case.
 
     Raises UserError for a person the store does not know, for one the task set is not for, and for one who
     has not passed the screening.
     """
     if not screening.is_admitted(store, person, task_set):
         raise UserError("the screening comes first; an admin decides after it")
-    for returned in reviews.returned_labels(store, task_set, person):
+    for returned in () if fresh else reviews.returned_labels(store, task_set, person):
         return load_task(store, returned.task, person)._replace(replaces=returned.label, note=returned.note)
-    leased = store.lease(task_set, person, lease_seconds)
+    leased = store.lease(task_set, person, lease_seconds, fresh=fresh)
     return None if leased is None else load_task(store, leased[0], person)
 
 

@@ -29,6 +29,7 @@ from biddable.model.trunk import (
     family,
     fingerprint,
     split_model,
+    switch_off_dropout,
 )
 from biddable.run.config import UserError
 from biddable.run.records import Message
@@ -127,19 +128,8 @@ def _network(where: Path, dtype: torch.dtype, causal: bool, config: Any = None) 
     kind = AutoModelForCausalLM if causal else AutoModel
     extra = {} if config is None else {"config": config}
     network = kind.from_pretrained(where, dtype=dtype, attn_implementation=attention.NAME, **extra)
-    _switch_off_dropout(network)
+    switch_off_dropout(network)
     return network.eval()
-
-
-def _switch_off_dropout(network: torch.nn.Module) -> None:
-    """A model's own dropout (`attention_dropout`, `resid_pdrop`, ...) would act wherever a stage trains, beside
-    the stage's own setting and unseen. Its config.json keeps it."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        for name, value in vars(module).items():
-            if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
-                setattr(module, name, 0.0)
 
 
 def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = None) -> Policy:
@@ -298,7 +288,7 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
         raise UserError(
             f'{model}: its tokenizer has no {missing}; give an instruct model, or [learn.start] chat_template = "FILE"'
         )
-    tokens = _tokens_with_text(network, source_tokenizer, model)
+    tokens = family_check.tokens_with_text(network, source_tokenizer, model)
     has_bias = getattr(network.get_output_embeddings(), "bias", None) is not None
     family_name = str(network.config.model_type)
     sizes = {
@@ -328,19 +318,6 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
         facts["tokens"] = tokens
     _write_info_and_rename(side, target, facts)
     return {**facts, **sizes, **checked}
-
-
-def _tokens_with_text(network: Any, tokenizer: Any, model: str) -> int | None:
-    """How many ids have text, when there are embedding rows beyond them; else None. Many models round their
-    rows up, and what stands there was never trained. Raises UserError when the tokenizer has more ids than
-    there are rows."""
-    rows = int(network.get_input_embeddings().weight.shape[0])
-    tokens = max(tokenizer.get_vocab().values()) + 1
-    if tokens > rows:
-        raise UserError(
-            f"{model}: its tokenizer has {tokens} ids, but the model has {rows} embedding rows; they do not belong together"
-        )
-    return tokens if tokens < rows else None
 
 
 def _compare_with_transformers(side: Path, trunk: int, tokens: int | None, model: str) -> dict[str, Any]:

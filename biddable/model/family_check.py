@@ -181,3 +181,16 @@ def failure(family: str, error: Exception, where: str) -> UserError:
             where, family, f"its code does not take packed rows or our cache ({type(error).__name__}: {text})"
         )
     )
+
+
+def tokens_with_text(network: Any, tokenizer: Any, model: str) -> int | None:
+    """How many ids have text, when there are embedding rows beyond them; else None. Many models round their
+    rows up, and what stands there was never trained. Raises UserError when the tokenizer has more ids than
+    there are rows."""
+    rows = int(network.get_input_embeddings().weight.shape[0])
+    tokens = max(tokenizer.get_vocab().values()) + 1
+    if tokens > rows:
+        raise UserError(
+            f"{model}: its tokenizer has {tokens} ids, but the model has {rows} embedding rows; they do not belong together"
+        )
+    return tokens if tokens < rows else None

@@ -1,7 +1,7 @@
 """The stages that there are and their settings, read from their source.
 
-`--help` and `biddable new` import no stage this way, and so no torch: they answer in a fraction of a second, and in an
-installation without a stage's packages too.
+`--help` and `biddable new` import no stage this way, and so no torch: they answer in a fraction of a second,
+and in an installation without a stage's packages too.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def stage_names() -> dict[str, str]:
 
 
 def source_file(name: str) -> Path:
-    """The Python file of a module: `learn.ppo` is `learn/ppo.py`, or `learn/ppo/__init__.py` if it is a folder."""
+    """The Python file of a module: `learn.ppo` is `learn/ppo.py`, or `learn/ppo/__init__.py` if it is a
+    folder."""
     path = PACKAGE / Path(*name.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
@@ -60,7 +61,8 @@ def is_site(name: str) -> bool:
 
 
 def settings(name: str) -> list[Setting]:
-    """A stage's own settings, then those that its Config inherits: what is special to the stage is read first in help and new files."""
+    """A stage's own settings, then those that its Config inherits: what is special to the stage is read first
+    in help and new files."""
     fields: dict[str, Setting] = {}
     for node in reversed(list(_class_chain(source_file(name), "Config"))):
         for setting in _fields(node):
@@ -84,7 +86,8 @@ def renamed_settings(name: str) -> dict[str, str]:
 
 
 def import_stage(name: str) -> ModuleType:
-    """The Python module of a stage such as `learn.ppo`. Raises MissingPackage when a package it needs is not installed."""
+    """The Python module of a stage such as `learn.ppo`. Raises MissingPackage when a package it needs is not
+    installed."""
     try:
         return importlib.import_module(f"biddable.{name}")
     except ModuleNotFoundError as error:
@@ -92,7 +95,8 @@ def import_stage(name: str) -> ModuleType:
 
 
 def missing_package(name: str, error: ModuleNotFoundError) -> Exception:
-    """A failed import as the line that says how to install the package; the error itself for a module of ours."""
+    """A failed import as the line that says how to install the package; the error itself for a module of
+    ours."""
     if error.name is None or error.name.split(".")[0] == "biddable":
         return error
     return MissingPackage(name, error.name, extra_of(error.name.split(".")[0]))
@@ -112,7 +116,8 @@ def extra_of(package: str) -> str:
 
 
 def _class_chain(file: Path, name: str) -> Iterator[ast.ClassDef]:
-    """The source of a class's bases, then its own. Bases that are not ours, and `Settings` itself, are left out."""
+    """The source of a class's bases, then its own. Bases that are not ours, and `Settings` itself, are left
+    out."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     imports = {

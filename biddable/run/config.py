@@ -17,19 +17,21 @@ class _InputMark:
 
 
 Input = Annotated[Path, _InputMark()]
-"""What to read: another stage's name ("learn.sft"), or a path to a folder or a file, which may name environment
-variables ("$BIDDABLE_DATA/eval_drop.jsonl.gz"). Stages receive the resolved path."""
+"""What to read: another stage's name ("learn.sft"), or a path to a folder or a file, which may name
+environment variables ("$BIDDABLE_DATA/eval_drop.jsonl.gz"). Stages receive the resolved path."""
 
 
 class Settings(BaseModel):
-    """Base of every stage's `Config`: frozen, unknown keys refused, the docstring below a field describes it."""
+    """Base of every stage's `Config`: frozen, unknown keys refused, the docstring below a field describes
+    it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
     runtime_settings: ClassVar[frozenset[str]] = frozenset()
-    """Settings that change how the work is done, not what comes out: they may change while a stage is under way."""
+    """Settings that change how the work is done, not what comes out: they may change while a stage is under
+    way."""
     renamed: ClassVar[dict[str, str]] = {}
-    """Former name of a setting -> today's name. In a run's file the former name is an error that names today's;
-    folders made under the former name stay valid."""
+    """Former name of a setting -> today's name. In a run's file the former name is an error that names
+    today's; folders made under the former name stay valid."""
 
 
 def input_fields(config: type[Settings]) -> dict[str, bool]:

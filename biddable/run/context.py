@@ -1,4 +1,5 @@
-"""What a running stage is given: its folder, its seed, and the ways to log, report progress, checkpoint and go on."""
+"""What a running stage is given: its folder, its seed, and the ways to log, report progress, checkpoint and
+go on."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ class StageContext:
         return self.folder / name
 
     def progress(self, step: int, steps: int, **numbers: float) -> None:
-        """Show on the terminal how far the stage is, with the two or three numbers that matter; note it for `status`."""
+        """Show on the terminal how far the stage is, with the two or three numbers that matter; note it for
+        `status`."""
         self.total_steps = steps
         self.report(step, steps, numbers)
         left = self._time_left.left(step, steps)
@@ -51,7 +53,8 @@ class StageContext:
             side.replace(self.path(stage_folder.PROGRESS))
 
     def append(self, name: str, row: dict[str, Any]) -> None:
-        """Append one JSON line to a file of this stage, e.g. metrics.jsonl; a checkpoint remembers the file's length."""
+        """Append one JSON line to a file of this stage, e.g. metrics.jsonl; a checkpoint remembers the file's
+        length."""
         with self.path(name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=True) + "\n")
 
@@ -60,11 +63,13 @@ class StageContext:
         self.append("metrics.jsonl", {"step": step, **metrics})
 
     def checkpoint(self, step: int, write: Callable[[Path], None]) -> None:
-        """Save what is needed to go on from `step`: `write` puts it into the folder that it is called with."""
+        """Save what is needed to go on from `step`: `write` puts it into the folder that it is called
+        with."""
         stage_folder.write_checkpoint(self.folder, step, time.time() - self.started, write)
 
     def restore(self) -> tuple[int, Path] | None:
-        """The newest checkpoint as (step, folder), with lines written after it taken back; None to start from nothing."""
+        """The newest checkpoint as (step, folder), with lines written after it taken back; None to start from
+        nothing."""
         checkpoint, seconds = stage_folder.read_checkpoint(self.folder)
         self.started = time.time() - seconds
         return (int(checkpoint.name), checkpoint) if checkpoint else None

@@ -12,7 +12,8 @@ import jinja2
 def environment(templates: Path, finalize: Callable[[Any], Any] | None = None) -> jinja2.Environment:
     """Jinja for the templates of one folder, which begin with `{% extends "base.html" %}`.
 
-    Everything is escaped, and a variable that is missing is an error. `finalize` sees every value before it is printed.
+    Everything is escaped, and a variable that is missing is an error. `finalize` sees every value before it
+    is printed.
     """
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader([templates, Path(__file__).parent]),
@@ -25,7 +26,8 @@ def environment(templates: Path, finalize: Callable[[Any], Any] | None = None) -
 
 
 def write_page(path: Path, text: str) -> None:
-    """Write a page to a side name, then rename; characters that UTF-8 does not know (lone surrogates) become `?`."""
+    """Write a page to a side name, then rename; characters that UTF-8 does not know (lone surrogates) become
+    `?`."""
     side = path.with_name(path.name + ".part")
     side.write_text(text, encoding="utf-8", errors="replace")
     side.replace(path)

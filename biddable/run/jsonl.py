@@ -1,4 +1,5 @@
-"""JSONL files: one JSON object a line, read with the line number in every error, written whole or not at all."""
+"""JSONL files: one JSON object a line, read with the line number in every error, written whole or not at
+all."""
 
 from __future__ import annotations
 
@@ -106,7 +107,8 @@ def read_objects(path: Path, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
 
 
 class LineWriter:
-    """Writes a file line by line: to a side name, which is renamed when the `with` block ends well and removed when not.
+    """Writes a file line by line: to a side name, which is renamed when the `with` block ends well and
+    removed when not.
 
     `private`: only the owner may read the file and its folder, and without a line there is no file.
     """
@@ -145,7 +147,8 @@ class LineWriter:
 
 
 def write(path: Path, rows: Iterable[Record]) -> int:
-    """Write one record a line to a side name, then rename: the file is complete or absent. Returns the number of rows."""
+    """Write one record a line to a side name, then rename: the file is complete or absent. Returns the number
+    of rows."""
     with LineWriter(path) as file:
         file.add(row.model_dump_json(exclude_none=True) + "\n" for row in rows)
     return file.count

@@ -1,6 +1,8 @@
-"""Lineage: from any stage folder back through what it was made from, to the labels, the people and the prompts.
+"""Lineage: from any stage folder back through what it was made from, to the labels, the people and the
+prompts.
 
-A manifest names its inputs with the hash of what they held, so the walk needs nothing but the folders; an input that holds something else by now is marked.
+A manifest names its inputs with the hash of what they held, so the walk needs nothing but the folders; an
+input that holds something else by now is marked.
 """
 
 from __future__ import annotations
@@ -125,7 +127,8 @@ class Lineage:
         return str(folder) if name in self._names.values() else name
 
     def _add_input(self, folder: Path, word: str, arrow: dict[str, str]) -> Arrow:
-        """An input as the manifest names it. Stages of one run lie side by side, also when the run was moved or copied."""
+        """An input as the manifest names it. Stages of one run lie side by side, also when the run was moved
+        or copied."""
         sibling = folder.parent / arrow["name"]
         path = sibling if (sibling / "manifest.json").is_file() else Path(arrow["path"])
         if not path.exists():

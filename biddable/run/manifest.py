@@ -41,7 +41,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """A stage folder's manifest, its settings and inputs under today's names; None while the stage is not done.
+    """A stage folder's manifest, its settings and inputs under today's names; None while the stage is not
+    done.
 
     Raises UserError for a folder of another format.
     """
@@ -58,7 +59,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if version != FORMAT:
         raise UserError(
             f"{path}: format {version}, but this is biddable {biddable.__version__} with format {FORMAT}; "
-            f"use the version that wrote it ({manifest.get('code', {}).get('version', 'unknown')}), or remove {folder}"
+            f"use the version that wrote it ({manifest.get('code', {}).get('version', 'unknown')}), or "
+            f"remove {folder}"
         )
     return current_names(manifest["stage"], manifest)
 
@@ -87,7 +89,8 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def content_hash(folder: Path) -> str:
-    """One hash of what a folder or file holds: a stage folder's from its manifest, any other folder's from its files."""
+    """One hash of what a folder or file holds: a stage folder's from its manifest, any other folder's from
+    its files."""
     if folder.is_file():
         return hash_file(folder)
     manifest = read_manifest(folder)

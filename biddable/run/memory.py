@@ -1,6 +1,8 @@
-"""The memory plan: about how many GB a learn stage needs at its peak, before anything loads. Arithmetic on the model's size.
+"""The memory plan: about how many GB a learn stage needs at its peak, before anything loads. Arithmetic on
+the model's size.
 
-Per trained parameter: 2 bytes that compute, 4 of fp32 master, 4 of gradient, 8 of Adam's moments; per frozen one 2 (fp32 compute: 4 and 4).
+Per trained parameter: 2 bytes that compute, 4 of fp32 master, 4 of gradient, 8 of Adam's moments; per frozen
+one 2 (fp32 compute: 4 and 4).
 """
 
 from __future__ import annotations
@@ -94,15 +96,16 @@ def estimate(plan: Plan, stage: Stage) -> float | None:
 
 
 def _benchmarks_bytes(shape: Shape, policies: int, branch: int, embedding: int) -> int:
-    """What [measure.benchmarks] needs on top: policies on one trunk are loaded at once, each with its packed head, and the
-    sampler caches keys and values (2 of 2 bytes for each number)."""
+    """What [measure.benchmarks] needs on top: policies on one trunk are loaded at once, each with its packed
+    head, and the sampler caches keys and values (2 of 2 bytes for each number)."""
     width = shape.hidden_size * shape.num_key_value_heads // shape.num_attention_heads
     cache = MEASURED_TOKENS * shape.num_hidden_layers * 4 * width
     return (policies - 1) * branch * FROZEN_BYTES + policies * embedding * FROZEN_BYTES + cache
 
 
 def _find_model(plan: Plan, stage: Stage) -> tuple[Shape, int] | None:
-    """The model's shape and trunk, from a folder that is there already, else from the settings of [learn.start]."""
+    """The model's shape and trunk, from a folder that is there already, else from the settings of
+    [learn.start]."""
     start = next((s for s in plan.stages if s.name == "learn.start"), None)
     folders = [path for arrows in stage.inputs.values() for _, path in arrows]
     for folder in [*folders, *([plan.folder / start.key] if start else [])]:
@@ -143,13 +146,15 @@ def advice(stage: Stage) -> str:
 
 
 def reset_peak() -> None:
-    """Measure this process's peak memory from now on, where the system can (Linux); elsewhere from the process's start."""
+    """Measure this process's peak memory from now on, where the system can (Linux); elsewhere from the
+    process's start."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_gb() -> float:
-    """The most memory that this process took since `reset_peak`, in GB (resident, imported libraries included)."""
+    """The most memory that this process took since `reset_peak`, in GB (resident, imported libraries
+    included)."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e9

@@ -1,7 +1,8 @@
-"""A checked run: one TOML file is one run, every table is a stage, settings typed `Input` are the arrows between stages.
+"""A checked run: one TOML file is one run, every table is a stage, settings typed `Input` are the arrows
+between stages.
 
-All mistakes of a file are found before anything loads, and reported at once in one line each: file, key, value, what
-would be right.
+All mistakes of a file are found before anything loads, and reported at once in one line each: file, key,
+value, what would be right.
 """
 
 from __future__ import annotations
@@ -74,10 +75,10 @@ def load_plan(
 ) -> Plan:
     """Read and check a run's file.
 
-    `overrides` maps a stage's key to settings that replace the file's. With `only` the plan holds that one stage, and
-    only its table is checked and its code imported: a labeling site needs no torch. A site needs no table. With `name`
-    the stages lie in the folder of the run `name`, while inputs stay those of the file's own run. Raises UserError with
-    every mistake of the file.
+    `overrides` maps a stage's key to settings that replace the file's. With `only` the plan holds that one
+    stage, and only its table is checked and its code imported: a labeling site needs no torch. A site needs
+    no table. With `name` the stages lie in the folder of the run `name`, while inputs stay those of the
+    file's own run. Raises UserError with every mistake of the file.
     """
     file = read_run_file(path)
     _override(file, overrides or {}, only)
@@ -137,7 +138,8 @@ class _StageReader:
         return Stage(key, settings, parsed.model_copy(update=update), inputs)
 
     def _read_uninstalled(self, key: str, name: str, values: dict[str, Any], error: MissingPackage) -> Stage:
-        """A stage without its Config: names and arrows are checked as the source shows them, values are not."""
+        """A stage without its Config: names and arrows are checked as the source shows them, values are
+        not."""
         settings = {setting.name: setting for setting in catalog.settings(name)}
         self._check_names(key, values, list(settings), catalog.renamed_settings(name))
         filled: dict[str, Any] = {word: setting.default for word, setting in settings.items()} | values
@@ -158,7 +160,8 @@ class _StageReader:
 
     def _validate(self, key: str, values: dict[str, Any], config: type[Settings]) -> Settings | None:
         """The Config of a table; None when a value is wrong. Unknown names have been reported already."""
-        # TOML has no null: the text "none" switches off a setting that may be none, and is a plain text elsewhere
+        # TOML has no null: the text "none" switches off a setting that may be none, and is a plain text
+        # elsewhere
         values = {
             word: None if value == NONE and is_optional(config, word) else value
             for word, value in values.items()
@@ -186,7 +189,8 @@ class _StageReader:
             return Path(path)
         hint = suggestion(name, [other for other in self.keys if other != key]) or _hint(name)
         self.file.errors.append(
-            f'{self.file.path}: [{key}] {word} = "{name}": neither a table of this file nor a folder or file{hint}'
+            f'{self.file.path}: [{key}] {word} = "{name}": neither a table of this file nor a folder or '
+            f"file{hint}"
         )
         return self.file.folder / name
 

@@ -1,4 +1,5 @@
-"""Live progress: a bar with the time left and the numbers that matter in a terminal, a plain line now and then elsewhere."""
+"""Live progress: a bar with the time left and the numbers that matter in a terminal, a plain line now and
+then elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ def duration(seconds: float) -> str:
 
 
 class TimeLeft:
-    """The time left, from the time a phase has taken so far. A smaller step, or another number of steps: a new phase."""
+    """The time left, from the time a phase has taken so far. A smaller step, or another number of steps: a
+    new phase."""
 
     def __init__(self) -> None:
         self.first = self.last = (0, 0, 0.0)  # step, steps, when

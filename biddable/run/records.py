@@ -30,7 +30,8 @@ class Message(Record):
 
 
 class Wish(Record):
-    """An explicit wish of a prompt that a program can check, e.g. {"kind": "sentences", "count": 1}. Read by simulated labelers only."""
+    """An explicit wish of a prompt that a program can check, e.g. {"kind": "sentences", "count": 1}. Read by
+    simulated labelers only."""
 
     kind: Literal["sentences", "max_words", "bullets", "mention", "end_with", "avoid", "start_with"]
     count: int | None = Field(default=None, ge=1)
@@ -108,9 +109,11 @@ class Demonstration(Record):
 
 
 class Comparison(Record):
-    """One labeler's ranking of K answers. `ranks[i]` belongs to `answers[i]`; 1 is best, equal ranks are a tie.
+    """One labeler's ranking of K answers. `ranks[i]` belongs to `answers[i]`; 1 is best, equal ranks are a
+    tie.
 
-    `overall[i]` is the 1 to 7 given to that answer before ranking, `metadata[i]` the form's yes/no questions (null: not asked).
+    `overall[i]` is the 1 to 7 given to that answer before ranking, `metadata[i]` the form's yes/no questions
+    (null: not asked).
     """
 
     id: str
@@ -138,7 +141,8 @@ class Comparison(Record):
 
 
 class Rating(Record):
-    """One labeler's 1-7 of one answer, with the yes/no questions of the form (null: not asked or not applicable)."""
+    """One labeler's 1-7 of one answer, with the yes/no questions of the form (null: not asked or not
+    applicable)."""
 
     id: str
     prompt: Prompt
@@ -152,7 +156,8 @@ class Rating(Record):
 
 
 class Policy(Record):
-    """Who answered a turn: the policy's stage folder and the hash of what it held (`content` of its manifest)."""
+    """Who answered a turn: the policy's stage folder and the hash of what it held (`content` of its
+    manifest)."""
 
     folder: str
     content: str
@@ -170,9 +175,11 @@ class Sampling(Record):
 
 
 class Turn(Record):
-    """One answer that a served policy gave, kept because its user had agreed to that. Two answers to the same messages are two turns.
+    """One answer that a served policy gave, kept because its user had agreed to that. Two answers to the same
+    messages are two turns.
 
-    `user` is a pseudonym; who stands behind it is known to the serving side only. `consent` is the version of the text that the user agreed to.
+    `user` is a pseudonym; who stands behind it is known to the serving side only. `consent` is the version of
+    the text that the user agreed to.
     """
 
     id: str = Field(min_length=1)
@@ -195,9 +202,11 @@ class Turn(Record):
 
 
 class Feedback(Record):
-    """What a user said about a turn, at once or later. Several lines about one turn: of each field the newest that is given counts.
+    """What a user said about a turn, at once or later. Several lines about one turn: of each field the newest
+    that is given counts.
 
-    `preferred_over` and `same_as` name other turns of the same user with the same messages: together they rank the answers.
+    `preferred_over` and `same_as` name other turns of the same user with the same messages: together they
+    rank the answers.
     """
 
     id: str = Field(min_length=1)
@@ -212,11 +221,13 @@ class Feedback(Record):
 
 
 Level = Literal["definitely_breaks", "probably_breaks", "unsure", "probably_follows", "definitely_follows"]
-"""How sure somebody is that a rule was broken. The first two count as broken, the last two as kept, unsure as neither (Glaese et al. 2022)."""
+"""How sure somebody is that a rule was broken. The first two count as broken, the last two as kept, unsure as
+neither (Glaese et al. 2022)."""
 
 
 class RuleCheck(Record):
-    """One labeler's word on whether an answer, or a turn of a dialogue, breaks a rule. `turn` counts the messages from 0; none: the answer."""
+    """One labeler's word on whether an answer, or a turn of a dialogue, breaks a rule. `turn` counts the
+    messages from 0; none: the answer."""
 
     id: str
     prompt: Prompt
@@ -232,7 +243,8 @@ class RuleCheck(Record):
 
 
 class Probe(Record):
-    """A dialogue in which a labeler tried to make a model break a rule, and their word on whether it did, and in which turn."""
+    """A dialogue in which a labeler tried to make a model break a rule, and their word on whether it did, and
+    in which turn."""
 
     id: str
     messages: tuple[Message, ...] = Field(min_length=2)
@@ -247,7 +259,8 @@ class Probe(Record):
 
 
 def hash_fraction(*words: object) -> float:
-    """A number in [0, 1) that depends on nothing but the words. Splits are made with it: what is in one never moves when data is added."""
+    """A number in [0, 1) that depends on nothing but the words. Splits are made with it: what is in one never
+    moves when data is added."""
     digest = hashlib.sha256(
         "\x1f".join(str(word) for word in words).encode("utf-8", "surrogatepass")
     ).digest()

@@ -1,4 +1,5 @@
-"""A run's TOML file as it is written: its name, its seed and its tables, before anything is known of their settings."""
+"""A run's TOML file as it is written: its name, its seed and its tables, before anything is known of their
+settings."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 @dataclass
 class RunFile:
-    """What a run's file says, with the mistakes found so far. A value that is wrong is replaced by a harmless one."""
+    """What a run's file says, with the mistakes found so far. A value that is wrong is replaced by a harmless
+    one."""
 
     path: Path
     name: str = "invalid"
@@ -41,7 +43,8 @@ class RunFile:
 
 
 def read_run_file(path: Path) -> RunFile:
-    """Read a run's file. Raises UserError when it is no TOML; all other mistakes are in the result's `errors`."""
+    """Read a run's file. Raises UserError when it is no TOML; all other mistakes are in the result's
+    `errors`."""
     text = _read_text(path)
     try:
         content = tomllib.loads(text)
@@ -49,7 +52,8 @@ def read_run_file(path: Path) -> RunFile:
         raise UserError(f"{path}: not a TOML file: {error}") from None
     file = RunFile(path)
     _read_top_level(file, content)
-    # headers as written tell [learn.ppo.plain], a second PPO, from a setting of [learn.ppo] that holds an inline table
+    # headers as written tell [learn.ppo.plain], a second PPO, from a setting of [learn.ppo] that holds an
+    # inline table
     headers = set(re.findall(r"^\s*\[\s*([\w.-]+)\s*\]", text, re.M))
     for room in ROOMS:
         _read_room(file, room, content.get(room, {}), headers)
@@ -98,7 +102,8 @@ def _read_top_level(file: RunFile, content: dict[str, Any]) -> None:
 
 
 def _read_room(file: RunFile, room: str, stages: Any, headers: set[str]) -> None:
-    """Flatten a room's tables into keys: [learn.ppo] is `learn.ppo`, [learn.ppo.plain] is `learn.ppo.plain`."""
+    """Flatten a room's tables into keys: [learn.ppo] is `learn.ppo`, [learn.ppo.plain] is
+    `learn.ppo.plain`."""
     names = stage_names()
     if not isinstance(stages, dict):
         file.error(room, stages, f"must be tables such as [{room}.NAME]")

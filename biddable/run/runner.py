@@ -33,10 +33,11 @@ LOGS = ("metrics.jsonl", "samples.jsonl", "summary.json")
 
 
 def run_stage(plan: Plan, stage: Stage, report: Report) -> bool:
-    """Run one stage of a plan in its folder. False when it was done already with the same settings and inputs.
+    """Run one stage of a plan in its folder. False when it was done already with the same settings and
+    inputs.
 
-    Raises UserError when the folder was made with other settings, when an input is not done, or when the disk is full,
-    and Waiting when people must answer first.
+    Raises UserError when the folder was made with other settings, when an input is not done, or when the disk
+    is full, and Waiting when people must answer first.
     """
     if stage.missing:
         raise UserError([f"{plan.file}: {line}" for line in stage.missing.lines])
@@ -64,7 +65,8 @@ def _unfinished_inputs(plan: Plan, stage: Stage) -> list[str]:
 
 
 def _work(context: StageContext, plan: Plan, stage: Stage) -> None:
-    """The stage's own `run`, between what is written before and after it; what goes wrong becomes the user's line."""
+    """The stage's own `run`, between what is written before and after it; what goes wrong becomes the user's
+    line."""
     try:
         inputs = _input_hashes(stage)
         _begin(context.folder, plan, stage, inputs)
@@ -97,16 +99,17 @@ def _input_hashes(stage: Stage) -> dict[str, list[dict[str, str]]]:
 def _begin(folder: Path, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> None:
     """Note what this attempt runs with, and clear away what a broken-off one left.
 
-    Without a checkpoint everything goes: the stage begins in an empty folder, as if for the first time. With one only
-    half-written files go: they would count as results if nobody wrote them again. Raises UserError when the checkpoint
-    was made with other settings or inputs.
+    Without a checkpoint everything goes: the stage begins in an empty folder, as if for the first time. With
+    one only half-written files go: they would count as results if nobody wrote them again. Raises UserError
+    when the checkpoint was made with other settings or inputs.
     """
     now = {"settings": stage.settings, "seed": plan.seed, "inputs": inputs, "format": FORMAT}
     begun = folder / stage_folder.BEGUN
     if begun.exists() and stage_folder.list_checkpoints(folder):
         if not _same_work(stage, json.loads(begun.read_text(encoding="utf-8")), now):
             raise UserError(
-                f"{plan.file}: [{stage.key}] was begun with other settings or inputs; to begin anew: rm -r {folder}"
+                f"{plan.file}: [{stage.key}] was begun with other settings or inputs; to begin anew: rm -r "
+                f"{folder}"
             )
         stage_folder.remove(list(folder.glob("*.part")))
     elif begun.exists():
@@ -134,7 +137,8 @@ def _remove_failed(folder: Path) -> None:
 
 
 def _is_disk_full(error: BaseException | None) -> bool:
-    """Whether a full disk is behind an error: libraries wrap it in errors of their own, some keep only its text."""
+    """Whether a full disk is behind an error: libraries wrap it in errors of their own, some keep only its
+    text."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True

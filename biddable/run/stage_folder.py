@@ -1,8 +1,9 @@
 """A stage's folder on disk: its lock, its checkpoints, and what is left when a stage is broken off.
 
-`runs/NAME/<room.stage>/` holds `metrics.jsonl`, `samples.jsonl`, outputs, `summary.json` and, written last and by
-rename, `manifest.json`: a folder with a manifest is complete. While a stage runs, `checkpoint/<step>/` holds what it
-needs to go on, `begun.json` the settings and inputs it began with, and `progress.json` how far it is.
+`runs/NAME/<room.stage>/` holds `metrics.jsonl`, `samples.jsonl`, outputs, `summary.json` and, written last
+and by rename, `manifest.json`: a folder with a manifest is complete. While a stage runs, `checkpoint/<step>/`
+holds what it needs to go on, `begun.json` the settings and inputs it began with, and `progress.json` how far
+it is.
 """
 
 from __future__ import annotations
@@ -56,13 +57,14 @@ def _try_lock(file: IO[Any]) -> bool:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether an input is missing or still being made. A folder that no stage made has no lock, and counts as finished."""
+    """Whether an input is missing or still being made. A folder that no stage made has no lock, and counts as
+    finished."""
     return not folder.exists() or ((folder / LOCK).exists() and read_manifest(folder) is None)
 
 
 def read_progress(folder: Path) -> dict[str, Any]:
-    """How far a running stage was when it last noted it: `step`, `steps`, `left` (seconds) and its numbers, or the
-    sentence `waiting`; {} when there is no such note."""
+    """How far a running stage was when it last noted it: `step`, `steps`, `left` (seconds) and its numbers,
+    or the sentence `waiting`; {} when there is no such note."""
     try:
         return dict(json.loads((folder / PROGRESS).read_text(encoding="utf-8")))
     except (OSError, ValueError):
@@ -77,8 +79,9 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def write_checkpoint(folder: Path, step: int, seconds: float, write: Callable[[Path], None]) -> None:
     """Write `checkpoint/<step>/` and remove older ones.
 
-    The folder gets its name last, by rename, with everything flushed to the disk: a checkpoint is complete or absent.
-    It remembers how long the append-only files are, so that `read_checkpoint` can take back lines written after it.
+    The folder gets its name last, by rename, with everything flushed to the disk: a checkpoint is complete or
+    absent. It remembers how long the append-only files are, so that `read_checkpoint` can take back lines
+    written after it.
     """
     parent = folder / "checkpoint"
     parent.mkdir(exist_ok=True)
@@ -104,7 +107,8 @@ def write_checkpoint(folder: Path, step: int, seconds: float, write: Callable[[P
 
 
 def read_checkpoint(folder: Path) -> tuple[Path | None, float]:
-    """The newest checkpoint and the seconds that had gone into it; lines written after it are cut off. None: there is none."""
+    """The newest checkpoint and the seconds that had gone into it; lines written after it are cut off. None:
+    there is none."""
     checkpoints = list_checkpoints(folder)
     checkpoint = checkpoints[-1] if checkpoints else None
     content: dict[str, Any] = {"sizes": {}, "seconds": 0.0}

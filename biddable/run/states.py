@@ -1,4 +1,5 @@
-"""Which state every stage of a run is in, and what differs from the settings and inputs that a folder was made with."""
+"""Which state every stage of a run is in, and what differs from the settings and inputs that a folder was
+made with."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ class State(NamedTuple):
 
 
 def stage_states(plan: Plan) -> list[tuple[Stage, State]]:
-    """Every stage with its state. A done stage counts as `changed` too when an input of it does: all that must be made
-    again shows at once."""
+    """Every stage with its state. A done stage counts as `changed` too when an input of it does: all that
+    must be made again shows at once."""
     states: list[tuple[Stage, State]] = []
     changed: set[str] = set()
     for stage in plan.stages:
@@ -102,7 +103,8 @@ def _input_differences(word: str, arrows: list[tuple[str, Path]], before: list[d
 
 
 def changed_message(plan: Plan, stage: Stage, reason: str) -> str:
-    """The line that refuses a stage whose folder was made with other settings or inputs, with both ways out."""
+    """The line that refuses a stage whose folder was made with other settings or inputs, with both ways
+    out."""
     again = f"to make it again: rm -r {plan.folder / stage.key}"
     keep = 'to keep it and run into another folder: name = "NAME" at the top of the file'
     return f"{plan.file}: [{stage.key}] {reason}; {again}; {keep}"

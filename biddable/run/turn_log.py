@@ -1,7 +1,9 @@
-"""A folder of turns: what a served policy answered and what its users said about it, as two files that only grow.
+"""A folder of turns: what a served policy answered and what its users said about it, as two files that only
+grow.
 
-Any number of processes may append at once. A line is on the disk when `append` returns. Half a line of a killed writer was
-never acknowledged; the next append cuts it off. Forgetting a user rewrites both files under the same lock.
+Any number of processes may append at once. A line is on the disk when `append` returns. Half a line of a
+killed writer was never acknowledged; the next append cuts it off. Forgetting a user rewrites both files under
+the same lock.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ TURNS, FEEDBACK = "turns.jsonl", "feedback.jsonl"
 
 
 def append(folder: Path, *rows: Turn | Feedback) -> None:
-    """Add lines; they are on the disk when this returns. Raises OSError, for instance for a full disk: then none of a file's lines count."""
+    """Add lines; they are on the disk when this returns. Raises OSError, for instance for a full disk: then
+    none of a file's lines count."""
     for name, kind in ((TURNS, Turn), (FEEDBACK, Feedback)):
         lines = [row.model_dump_json(exclude_none=True) + "\n" for row in rows if isinstance(row, kind)]
         if lines:
@@ -28,7 +31,8 @@ def append(folder: Path, *rows: Turn | Feedback) -> None:
 
 
 def read(folder: Path) -> tuple[list[Turn], list[Feedback]]:
-    """All turns and all feedback, in the order of writing. Raises UserError for lines that are not such records."""
+    """All turns and all feedback, in the order of writing. Raises UserError for lines that are not such
+    records."""
     with _locked(folder):
         return _read(folder)
 

@@ -137,7 +137,8 @@ def _check_models(cfg: Config, names: list[str]) -> None:
     """Raises UserError for settings that contradict each other and for policies that are not done."""
     if cfg.best_of > 1 and (cfg.reward is None or cfg.engine != "biddable"):
         raise UserError(
-            f'[serve.api] best_of = {cfg.best_of}: needs [serve.api] reward = "learn.reward" and engine = "biddable"'
+            f'[serve.api] best_of = {cfg.best_of}: needs [serve.api] reward = "learn.reward" and engine = '
+            '"biddable"'
         )
     if len(set(names)) < len(names):
         policies = ", ".join(map(str, cfg.policies))

@@ -18,7 +18,8 @@ from biddable.run import turn_log
 from biddable.run.records import Answer, Feedback, Message, Policy, Sampling, Turn
 
 API_CONSENT = (
-    "The program that sent this request set `store` to true: its user agreed that the request, the answer and the settings "
+    "The program that sent this request set `store` to true: its user agreed that the request, the answer "
+    "and the settings "
     "are kept and may be used to train and measure models."
 )
 

@@ -45,10 +45,12 @@ def lease_next(
     now: float,
     seconds: float,
     chance: Callable[[], float],
+    fresh: bool = False,
 ) -> Lease | None:
     """The next task of a set for a person; None when there is no such set, or nothing is left in it for them.
 
-    The task of a live lease comes again, for `seconds` from now. Otherwise a gold task comes when `chance()`,
+    The task of a live lease comes again, for `seconds` from now; of several that whose lease runs longest,
+    which the person worked on last. Not so when `fresh`: then the task is another one. Otherwise a gold task comes when `chance()`,
     uniform in [0, 1), is below the set's share of gold; otherwise a free task of the set. Raises UserError
     when the set is not for this person.
     """
@@ -56,16 +58,16 @@ def lease_next(
     if task_set is None:
         return None
     expires_at = now + seconds
-    if lease := _renew_live_lease(connection, task_set, person, now, expires_at):
+    if not fresh and (lease := _renew_live_lease(connection, task_set, person, now, expires_at)):
         return lease
     if (
         task_set.gold is not None
         and chance() < task_set.gold_share
-        and (lease := _lease_for_everybody(connection, task_set.gold, person, expires_at))
+        and (lease := _lease_for_everybody(connection, task_set.gold, person, now, expires_at))
     ):
         return lease
     if task_set.everybody:
-        return _lease_for_everybody(connection, name, person, expires_at)
+        return _lease_for_everybody(connection, name, person, now, expires_at)
     return _lease_free(connection, name, person, now, expires_at)
 
 
@@ -127,7 +129,13 @@ def _renew_live_lease(
     """The person's live lease in this set or its gold, its time begun anew."""
     names = [task_set.name] if task_set.gold is None else [task_set.name, task_set.gold]
     of_person = (leases.c.person == person) & leases.c.task_set.in_(names) & leases.c.label.is_(None)
-    renewed = sa.update(leases).where(of_person, leases.c.until > now).values(until=expires_at)
+    latest = (
+        sa.select(leases.c.id)
+        .where(of_person, leases.c.until > now)
+        .order_by(leases.c.until.desc(), leases.c.id)
+        .limit(1)
+    )
+    renewed = sa.update(leases).where(leases.c.id == latest.scalar_subquery()).values(until=expires_at)
     row = connection.execute(renewed.returning(leases.c.task)).first()
     return None if row is None else Lease(row.task, expires_at)
 
@@ -162,12 +170,14 @@ def _lease_free(
 
 
 def _lease_for_everybody(
-    connection: sa.Connection, task_set: str, person: str, expires_at: float
+    connection: sa.Connection, task_set: str, person: str, now: float, expires_at: float
 ) -> Lease | None:
     """A place at a task for everybody: the person's own that expired, else a new one at the first task they
     have not had."""
     of_person = (leases.c.person == person) & (leases.c.task_set == task_set) & leases.c.label.is_(None)
-    expired = sa.select(sa.func.min(leases.c.id)).where(of_person, ~_skipped(leases.c.task, person))
+    expired = sa.select(sa.func.min(leases.c.id)).where(
+        of_person, leases.c.until <= now, ~_skipped(leases.c.task, person)
+    )
     renewed = sa.update(leases).where(leases.c.id == expired.scalar_subquery()).values(until=expires_at)
     if row := connection.execute(renewed.returning(leases.c.task)).first():
         return Lease(row.task, expires_at)

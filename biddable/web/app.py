@@ -59,8 +59,9 @@ def create_app(
     site.state.https = https
     site.state.secret = accounts.cookie_secret()
     site.state.templates = pages.load_templates(folder)
-    site.mount("/static", StaticFiles(directory=folder / "static"), name="static")
-    site.mount("/web", StaticFiles(directory=HERE / "static"), name="web")
+    for name, files in (("static", folder / "static"), ("web", HERE / "static")):
+        # no other address: browsers keep what they get for a year, and run a module once for each address
+        site.mount(f"/{name}/{pages.static_version(files)}", StaticFiles(directory=files), name=name)
     for kind in (HTTPException, RequestValidationError, UserError):
         site.add_exception_handler(kind, errors.handle_error)
     site.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, path_limits=body_limits or {})

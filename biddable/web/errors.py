@@ -15,6 +15,7 @@ from biddable.web import pages
 
 MESSAGES = {
     400: ("This did not work", "The page sent something that cannot be understood."),
+    401: ("Logged out", "You are not logged in. Log in, and try again."),
     403: ("Not allowed", "You may not do this."),
     404: ("Nothing here", "There is no such page, or it is not yours to see."),
     405: ("Not allowed", "This page cannot be used in that way."),

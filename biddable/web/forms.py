@@ -46,7 +46,8 @@ async def check_form_token(request: Request, visitor: Visit) -> None:
     if visitor.is_new or cross_site or not matches:
         raise HTTPException(
             403,
-            "This form is too old or came from another site. Go back, load the page again, and send it once more.",
+            "This form is too old or came from another site. Go back, load the page again, and send it once "
+            "more.",
         )
 
 

@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from biddable.web.errors import error_page
 
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 SECURITY_HEADERS = {
@@ -116,6 +117,9 @@ class _BodyTooLarge(Exception):
 
 
 async def _send_too_large(scope: Scope, receive: Receive, send: Send) -> None:
-    text = "<!doctype html><title>Too long</title><h1>Too long</h1><p>What you sent is too large. Go back and send less.</p>"
+    text = (
+        "<!doctype html><title>Too long</title><h1>Too long</h1><p>What you sent is too large. Go back "
+        "and send less.</p>"
+    )
     # The rest of the body is never read, so the connection cannot be used again.
     await HTMLResponse(text, 413, headers={"connection": "close"})(scope, receive, send)

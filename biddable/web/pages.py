@@ -48,6 +48,20 @@ def redirect(path: str) -> Response:
     return RedirectResponse(path, 303)
 
 
+def static_version(folder: Path) -> str:
+    """A hash of all files of a folder, which stands in their addresses as a folder of its own.
+
+    One hash for all, and not one behind each name: a module that imports `./other.js` thereby asks for the
+    address that a page gives to `other.js`. Under two addresses a browser would run it twice.
+    """
+    checksum = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        checksum.update(f"{path.relative_to(folder).as_posix()} {len(content)}\n".encode())
+        checksum.update(content)
+    return checksum.hexdigest()[:12]
+
+
 def load_templates(folder: Path) -> jinja2.Environment:
     """The templates of `folder` and those that all sites share. An unknown name in a template is an error,
     every value is escaped."""
@@ -62,11 +76,12 @@ def load_templates(folder: Path) -> jinja2.Environment:
 
     @cache
     def static(name: str) -> str:
-        """A static file's address. It holds the content's hash, so browsers may cache the file for a year."""
+        """A static file's address. It holds a hash, so browsers may cache the file for a year."""
         is_own = (folder / "static" / name).is_file()
         mount, root = ("/static", folder) if is_own else ("/web", HERE)
-        checksum = hashlib.sha256((root / "static" / name).read_bytes()).hexdigest()
-        return f"{mount}/{name}?{checksum[:12]}"
+        if not (root / "static" / name).is_file():
+            raise FileNotFoundError(root / "static" / name)
+        return f"{mount}/{static_version(root / 'static')}/{name}"
 
     templates.globals["static"] = static
     templates.filters["moment"] = lambda at: time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))

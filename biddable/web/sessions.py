@@ -52,8 +52,10 @@ Visit = Annotated[Visitor, Depends(current_visitor)]
 """Anybody, logged in or not."""
 
 
-async def _require_member(visitor: Visit) -> Account:
+async def _require_member(request: Request, visitor: Visit) -> Account:
     if visitor.account is None:
+        if "application/json" in request.headers.get("accept", ""):
+            raise HTTPException(401)  # a script would take the login page that it is led to for success
         raise HTTPException(303, headers={"location": "/login"})
     return visitor.account
 

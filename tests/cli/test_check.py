@@ -8,7 +8,10 @@ from .conftest import TOML, biddable
 
 
 def test_check_fits_80_columns_and_counts_sites_apart(folder: Path) -> None:
-    long = '[learn.start]\nmodel = "tiny"\n[learn.replies.with_a_rather_long_name]\npolicies = ["learn.start"]\n[label.site]\n'
+    long = (
+        '[learn.start]\nmodel = "tiny"\n[learn.replies.with_a_rather_long_name]\npolicies = '
+        '["learn.start"]\n[label.site]\n'
+    )
     (folder / "my.toml").write_text(TOML + long, encoding="utf-8")
     code, out, err = biddable(folder, "check", "my.toml")
     assert (code, err) == (0, "")

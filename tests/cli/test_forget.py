@@ -1,4 +1,5 @@
-"""Forgetting a person: labels and tasks go on both databases, what points at them lets go, others stay, folders are listed."""
+"""Forgetting a person: labels and tasks go on both databases, what points at them lets go, others stay,
+folders are listed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The walk as text: every stage once, people and guidelines counted, what changed is said, other folders are refused."""
+"""The walk as text: every stage once, people and guidelines counted, what changed is said, other folders are
+refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Verbs are found, users' mistakes are lines with exit code 2, waiting is 3, a bug is a traceback; help is quick."""
+"""Verbs are found, users' mistakes are lines with exit code 2, waiting is 3, a bug is a traceback; help is
+quick."""
 
 from __future__ import annotations
 

@@ -42,7 +42,8 @@ def test_run_status_show_and_exceptions(folder: Path) -> None:
     code, out, err = biddable(folder, "run", "my.toml")
     assert (code, out) == (2, "")
     assert err.splitlines() == [
-        "my.toml: [curate.prompts] valid_share was 0.12, is 0.3; to make it again: rm -r runs/my/curate.prompts; "
+        "my.toml: [curate.prompts] valid_share was 0.12, is 0.3; to make it again: rm -r "
+        "runs/my/curate.prompts; "
         'to keep it and run into another folder: name = "NAME" at the top of the file'
     ]
     code, out, _ = biddable(folder, "status", "my.toml")

@@ -41,7 +41,8 @@ def test_help_says_what_none_switches_off(
 
 @pytest.mark.parametrize("argument", ["text=none", 'text="none"', "text="])
 def test_none_on_the_command_line(tmp_path: Path, argument: str) -> None:
-    """What comes after the settings is what is wrong: the inputs that are not there; an empty text is no way to say none."""
+    """What comes after the settings is what is wrong: the inputs that are not there; an empty text is no way
+    to say none."""
     (tmp_path / "my.toml").write_text("[learn.ppo]\nptx_coef = 0\n", encoding="utf-8")
     code, _, err = biddable(tmp_path, "learn.ppo", "my.toml", argument)
     assert code == 2

@@ -49,21 +49,27 @@ NUMPYDOC = """
 def test_a_numpy_docstring() -> None:
     assert list(prose.paragraphs(inspect.cleandoc(NUMPYDOC))) == [
         "Return the elements that are in both of the arrays, in the order in which the first one has them.",
-        "The arrays are flattened before they are compared. It does not matter how often an element occurs; see numpy.unique and sort "
+        "The arrays are flattened before they are compared. It does not matter how often an element occurs; "
+        "see numpy.unique and sort "
         "for what to do when it has to.",
-        "The result is a copy, so that it may be changed without any effect on the arrays that were given to the function.",
+        "The result is a copy, so that it may be changed without any effect on the arrays that were given to "
+        "the function.",
         "The first point is a sentence that is long enough to be taken by itself as it is.",
     ]
 
 
 def test_a_help_topic_with_its_signatures_and_grammar() -> None:
     topic = (
-        'The "del" statement\n*******************\n\n   del_stmt: "del" target_list\n\nDeletion is defined in the same way as assignment is, '
-        'and so it is\nnot spelled out here in full detail.  It is done for a "list" and for other well-\nknown types:\n\n   a = [1]\n\n'
-        "clear()\n\n   Remove all of the items from the dictionary, so that it is as empty as it was at first.\n"
+        'The "del" statement\n*******************\n\n   del_stmt: "del" target_list\n\nDeletion is defined '
+        "in the same way as assignment is, "
+        'and so it is\nnot spelled out here in full detail.  It is done for a "list" and for other well-\n'
+        "known types:\n\n   a = [1]\n\n"
+        "clear()\n\n   Remove all of the items from the dictionary, so that it is as empty as it was at "
+        "first.\n"
     )
     assert list(prose.paragraphs(topic)) == [
-        "Deletion is defined in the same way as assignment is, and so it is not spelled out here in full detail.",
+        "Deletion is defined in the same way as assignment is, and so it is not spelled out here in full "
+        "detail.",
         "Remove all of the items from the dictionary, so that it is as empty as it was at first.",
     ]
 
@@ -87,8 +93,14 @@ def test_code_lists_and_shouting_are_no_prose() -> None:
 
 
 def test_docstrings_in_the_order_of_the_source() -> None:
-    source = b'"""Module."""\nclass A:\n    """Class."""\n    def f(self):\n        """Method."""\ndef g():\n    """Function."""\n'
-    source += b'add_newdoc("numpy", "abs", """\n    Added.\n\n    More.\n    """)\nadd_newdoc("numpy", "x", ("y", "one line"))\n'
+    source = (
+        b'"""Module."""\nclass A:\n    """Class."""\n    def f(self):\n        """Method."""\ndef g():\n'
+        b'    """Function."""\n'
+    )
+    source += (
+        b'add_newdoc("numpy", "abs", """\n    Added.\n\n    More.\n    """)\nadd_newdoc("numpy", "x", '
+        b'("y", "one line"))\n'
+    )
     assert list(prose.docstrings(source)) == ["Module.", "Class.", "Method.", "Function.", "Added.\n\nMore."]
 
 
@@ -99,8 +111,8 @@ def test_pieces_keep_every_word_but_a_short_rest() -> None:
         "Seven.",
     ]
     found = list(prose.pieces(paragraphs, 60))
-    # 29 + 2 characters, and the second is cut at its sentence ends, 51 and 62 characters: no two of these fit into
-    # 75 = 1.25 * 60, while 22 + 2 + 6 do.
+    # 29 + 2 characters, and the second is cut at its sentence ends, 51 and 62 characters: no two of these fit
+    # into 75 = 1.25 * 60, while 22 + 2 + 6 do.
     assert found == [paragraphs[0], "a" * 50 + ".", "B" + "b" * 60 + ".", "C" + "c" * 20 + ".\n\nSeven."]
     assert list(prose.pieces(["Too short."], 60)) == []
 
@@ -120,5 +132,8 @@ def test_pieces_have_the_length_asked_for(paragraphs: list[str], characters: int
 
 
 def test_sentences_for_finding_repetitions() -> None:
-    text = "This is a sentence that has quite a lot more than forty letters. Short one. (It ends here, but not before it has forty letters in it.)"
+    text = (
+        "This is a sentence that has quite a lot more than forty letters. Short one. (It ends here, but "
+        "not before it has forty letters in it.)"
+    )
     assert [len(one) for one in prose.sentences(text)] == [51, 43]

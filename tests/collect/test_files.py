@@ -225,7 +225,8 @@ def test_numbers_name_users_and_dialogues_are_taken_over(tmp_path: Path) -> None
 
 
 def test_a_file_that_changed_is_noticed(tmp_path: Path) -> None:
-    """Files are arrows like folders: their content is hashed, so that an edited file does not count as done."""
+    """Files are arrows like folders: their content is hashed, so that an edited file does not count as
+    done."""
     source = put(tmp_path / "q.jsonl", row("a"))
     path = tmp_path / "run.toml"
     path.write_text(f'runs = "{tmp_path / "runs"}"\n[collect.files]\nfiles = ["{source}"]\n')

@@ -1,4 +1,5 @@
-"""What was served comes back: prompts once, the newest word of each user, nothing without consent, other people's words don't count."""
+"""What was served comes back: prompts once, the newest word of each user, nothing without consent, other
+people's words don't count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Running text from files and packages: splits by document, no repetition, refusals, and that it reads as prose."""
+"""Running text from files and packages: splits by document, no repetition, refusals, and that it reads as
+prose."""
 
 from __future__ import annotations
 

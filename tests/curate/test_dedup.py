@@ -47,8 +47,9 @@ def test_long_prefix_equals_the_search_over_all_pairs(keys: list[str], character
 
 
 def test_a_pair_that_is_no_neighbour_in_sorted_order_is_found() -> None:
-    # Sorted: short, long_b, long_a. The long ones share 5 of 26 letters: not alike, 5 < 13. Each shares 4 with the
-    # short one, and 4 >= 0.5 * 6: all three are connected, although long_a is no neighbour of the short one.
+    # Sorted: short, long_b, long_a. The long ones share 5 of 26 letters: not alike, 5 < 13. Each shares 4
+    # with the short one, and 4 >= 0.5 * 6: all three are connected, although long_a is no neighbour of the
+    # short one.
     keys = ["ab" + "cd" + "yy", "ab" + "cd" + "zz" + "x" * 20, "ab" + "cd" + "zy" + "x" * 20]
     assert dedup.shared_prefix(keys[0], keys[2]) == 4
     assert dedup.first_of_prefix_cluster(keys, 4, 0.5) == [0, 0, 0]
@@ -118,7 +119,10 @@ def test_turns_count_as_text() -> None:
 
 
 def test_duplicates_are_dropped_with_their_reason_and_nothing_is_lost() -> None:
-    long = "Write a story about a lighthouse keeper who finds a letter in a bottle and answers it on the back of a chart"
+    long = (
+        "Write a story about a lighthouse keeper who finds a letter in a bottle and answers it on the "
+        "back of a chart"
+    )
     prompts = [
         prompt(1, long + "."),
         prompt(2, "Short"),

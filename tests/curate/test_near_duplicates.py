@@ -90,7 +90,8 @@ def test_equal_pieces_have_equal_hashes_and_others_do_not() -> None:
 
 
 def planted(rng: random.Random, count: int) -> tuple[list[str], set[int]]:
-    """Different texts, then copies with a changed word, other punctuation or a few words more: (texts, places of the copies)."""
+    """Different texts, then copies with a changed word, other punctuation or a few words more: (texts, places
+    of the copies)."""
     base = [" ".join(rng.choices(WORDS, k=rng.randint(25, 60))) for _ in range(count)]
     copies = []
     for text in rng.sample(base, count // 10):

@@ -1,4 +1,5 @@
-"""Personal data: what counts and what does not, by hand; the synthetic set when at hand; hostile texts in linear time."""
+"""Personal data: what counts and what does not, by hand; the synthetic set when at hand; hostile texts in
+linear time."""
 
 from __future__ import annotations
 
@@ -80,7 +81,8 @@ def test_what_does_not(text: str) -> None:
 
 
 def test_golden_check_digits() -> None:
-    # 7992739871 and x: doubled from the right 1->2, 8, 9 (18-9), 3... : the sum of the ten is 67, so the check digit is 3.
+    # 7992739871 and x: doubled from the right 1->2, 8, 9 (18-9), 3... : the sum of the ten is 67, so the
+    # check digit is 3.
     assert [digit for digit in "0123456789" if numbers.luhn("7992739871" + digit)] == ["3"]
     # GB82 WEST 1234 5698 7654 32 is the registry's own example; one digit changed is none.
     assert numbers.is_iban("GB82WEST12345698765432")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from biddable.model import checkpoints, family_check, random_model, sampler
+from biddable.model import checkpoints, draw, family_check, random_model, sampler
 from biddable.run.config import UserError
 
 pytestmark = pytest.mark.usefixtures("fp32")
@@ -138,12 +138,12 @@ def test_a_draw_among_the_first_ids_by_hand() -> None:
     """Weights 1, 1, 2: the third id is no word. u = 0.75 falls on the second of two; its log-probability is 1/4's."""
     logits = torch.tensor([[0.0, 0.0, 2.0]]).where(torch.tensor([True, True, False]), torch.tensor(2.0).log())
     for temperature in (1.0, 0.0):
-        token, logp = sampler.draw(
+        token, logp = draw.draw(
             logits, torch.tensor([0.75]), torch.tensor([temperature]), torch.tensor([1.0]), 2
         )
         assert token.item() == (1 if temperature else 0)
         assert logp.item() == pytest.approx(torch.tensor(0.25).log().item(), abs=1e-6)
-    ((top,),) = sampler.likeliest(logits, [1], 2)
+    ((top,),) = draw.likeliest(logits, [1], 2)
     assert top[0] in (0, 1)
 
 

@@ -11,9 +11,10 @@ import torch
 from biddable.model import checkpoints
 from biddable.model import prefill as prefill_module
 from biddable.model import sampler as sampler_module
+from biddable.model.draw import draw, likeliest
 from biddable.model.packing import Tree, pack
 from biddable.model.prefill import prefill
-from biddable.model.sampler import Generation, Request, Sampler, draw, likeliest, sample
+from biddable.model.sampler import Generation, Request, Sampler, sample
 
 pytestmark = pytest.mark.usefixtures("fp32")
 

@@ -11,7 +11,8 @@ from biddable.run.plan import load_plan
 
 
 def test_parameters_of_smollm2_135m() -> None:
-    # embeddings 49152 * 576; a block: q and o 576*576 each, k and v 576*192 each, three matrices of 576*1536 in the MLP
+    # embeddings 49152 * 576; a block: q and o 576*576 each, k and v 576*192 each, three matrices of 576*1536
+    # in the MLP
     embedding, block = memory.parameters(576, 30, 1536, 49152, 9, 3)
     assert embedding == 28_311_552
     assert block == 2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536 == 3_538_944
@@ -32,8 +33,9 @@ def test_a_cut_needs_less_than_full_training(tmp_path: Path) -> None:
         small, large = cut[key], whole[key]
         assert small is not None and large is not None
         assert memory.PROGRAM_GB < small < large < 24
-    # sft at 24 of 30 by hand: 6 trained blocks at 18 bytes, 24 frozen ones and the embeddings at 2, the branch once more at 4,
-    # and 1024 tokens of activations in 6 blocks: 16 * 576 + 6 * 1536 numbers of 2 bytes each
+    # sft at 24 of 30 by hand: 6 trained blocks at 18 bytes, 24 frozen ones and the embeddings at 2, the
+    # branch once more at 4, and 1024 tokens of activations in 6 blocks: 16 * 576 + 6 * 1536 numbers of 2
+    # bytes each
     branch = 6 * 3_538_944
     weights = branch * 18 + (24 * 3_538_944 + 28_311_552) * 2
     hand = 0.9 + (weights + 1024 * 6 * (16 * 576 + 6 * 1536) * 2 + 4 * branch) / 1e9

@@ -1,4 +1,5 @@
-"""A run of November 2026, made before settings were renamed: its folders still count as done, open, and are read."""
+"""A run of November 2026, made before settings were renamed: its folders still count as done, open, and are
+read."""
 
 from __future__ import annotations
 
@@ -131,7 +132,8 @@ def test_the_policy_loads(old: Path) -> None:
 
 
 def test_labels_are_read_from_the_old_store_and_nobody_is_asked_again(old: Path) -> None:
-    """The stage goes through the queue again: with the same task set in the store it finds all its answers."""
+    """The stage goes through the queue again: with the same task set in the store it finds all its
+    answers."""
     plan = load_plan(old, only="label.comparisons")
     stage, folder = plan.stages[0], OLD / "label.comparisons"
     frozen = (folder / "comparisons.jsonl").read_bytes()

@@ -1,4 +1,5 @@
-"""Settings: every mistake of a file at once, one line each with what would be right; the order of stages follows from the arrows."""
+"""Settings: every mistake of a file at once, one line each with what would be right; the order of stages
+follows from the arrows."""
 
 from __future__ import annotations
 
@@ -87,11 +88,13 @@ def test_a_plain_table_is_enough(folder: Path) -> None:
         ),
         (
             "[collect.files]\nfiles = ['prompt.jsonl']\n",
-            'my.toml: [collect.files] files = "prompt.jsonl": neither a table of this file nor a folder or file',
+            'my.toml: [collect.files] files = "prompt.jsonl": neither a table of this file nor a folder or '
+            "file",
         ),
         (
             "[curate.prompts]\n",
-            'my.toml: [curate.prompts] prompts = "collect.files": neither a table of this file nor a folder or file; '
+            'my.toml: [curate.prompts] prompts = "collect.files": neither a table of this file nor a folder '
+            "or file; "
             "add [collect.files] or name a folder",
         ),
         (

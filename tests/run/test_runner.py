@@ -1,4 +1,5 @@
-"""Run folders: done, skipped, changed, refused; going on after kill -9 to the same bytes; a full disk; two processes at once."""
+"""Run folders: done, skipped, changed, refused; going on after kill -9 to the same bytes; a full disk; two
+processes at once."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def run(cfg, context):
             context.append("samples.jsonl", {"step": step, "text": "x" * 50})
         time.sleep(0.004)
         if step % 7 == 0:
-            context.checkpoint(step, lambda f: (f / "state.json").write_text(json.dumps({"place": place, "rng": rng.getstate()})))
+            state = json.dumps({"place": place, "rng": rng.getstate()})
+            context.checkpoint(step, lambda folder: (folder / "state.json").write_text(state))
         context.progress(step, 60, place=place)
     context.path("walk.json").write_text(json.dumps(place))
     context.summary["place"] = place
@@ -283,7 +285,8 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, stage: Simple
 
 
 def test_how_the_work_is_done_may_change_under_way(tmp_path: Path, stage: SimpleNamespace) -> None:
-    """A setting that a stage calls a runtime setting decides nothing about what comes out: neither begun nor finished work is thrown away for it."""
+    """A setting that a stage calls a runtime setting decides nothing about what comes out: neither begun nor
+    finished work is thrown away for it."""
     work, patient = stage.run, SimpleNamespace(runtime_settings=frozenset({"a"}))
 
     def planned(a: int) -> Plan:

@@ -1,4 +1,5 @@
-"""The chat page without a browser: who may use it, what is kept and when, and that nobody can speak about another's answers."""
+"""The chat page without a browser: who may use it, what is kept and when, and that nobody can speak about
+another's answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Text from tokens: what comes out piece by piece is what decoding at once gives, and stop words never show."""
+"""Text from tokens: what comes out piece by piece is what decoding at once gives, and stop words never
+show."""
 
 from __future__ import annotations
 

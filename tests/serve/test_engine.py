@@ -1,4 +1,5 @@
-"""The engine: answers do not depend on company, cancelled clients leave, the best of n is what the scorer says of the sampled tokens."""
+"""The engine: answers do not depend on company, cancelled clients leave, the best of n is what the scorer
+says of the sampled tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The OpenAI protocol over a real port: with the `openai` client, with what chat front ends send, and with what is wrong."""
+"""The OpenAI protocol over a real port: with the `openai` client, with what chat front ends send, and with
+what is wrong."""
 
 from __future__ import annotations
 
@@ -164,7 +165,8 @@ def test_models(client: Any) -> None:
 
 
 def test_what_chat_front_ends_send(served: Any) -> None:
-    """Open WebUI, LibreChat and their like: empty tools, zero penalties, fields of their own, lists of parts, null."""
+    """Open WebUI, LibreChat and their like: empty tools, zero penalties, fields of their own, lists of parts,
+    null."""
     sent = {
         **ASK,
         "messages": [

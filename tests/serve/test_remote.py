@@ -158,7 +158,10 @@ def test_what_breaks_off_is_told(answer: Any) -> None:
     assert told.value.status == 502 and told.value.code == "engine_error"
 
 
-LONG = "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens. Please reduce the length."
+LONG = (
+    "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens. Please "
+    "reduce the length."
+)
 BODIES = [
     {"error": {"message": LONG, "type": "BadRequestError", "param": None, "code": 400}},
     {"object": "error", "message": LONG, "type": "BadRequestError", "param": None, "code": 400},

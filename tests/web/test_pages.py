@@ -16,12 +16,12 @@ JSON = {"accept": "application/json"}
 
 def test_values_are_escaped_and_static_addresses_hold_the_hash(client: Client) -> None:
     base = (Path(str(web.__file__)).parent / "static" / "base.css").read_bytes()
-    own = hashlib.sha256(b"let x;").hexdigest()[:12]
-    shared = hashlib.sha256(base).hexdigest()[:12]
+    own = hashlib.sha256(b"own.js 6\nlet x;").hexdigest()[:12]
+    shared = hashlib.sha256(b"base.css %d\n" % len(base) + base).hexdigest()[:12]
     assert client.get("/page").text == (
-        f"&lt;b&gt;&amp;|1970-01-02 00:00 UTC|/static/own.js?{own}|/web/base.css?{shared}"
+        f"&lt;b&gt;&amp;|1970-01-02 00:00 UTC|/static/{own}/own.js|/web/{shared}/base.css"
     )
-    assert client.get(f"/web/base.css?{shared}").content == base
+    assert client.get(f"/web/{shared}/base.css").content == base
 
 
 def test_an_unknown_name_in_a_template_is_a_bug_and_not_an_empty_place(client: Client) -> None:

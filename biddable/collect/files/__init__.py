@@ -1,7 +1,7 @@
 """prompts.jsonl: prompts from JSONL, CSV and Parquet files, each id once.
 
-A line is a `Prompt` record or, with `columns`, any row whose fields are named there. Source, licence, consent, user and time travel with
-every prompt. Reading the same file twice changes nothing.
+A line is a `Prompt` record or, with `columns`, any row whose fields are named there. Source, licence,
+consent, user and time travel with every prompt. Reading the same file twice changes nothing.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ class Config(Settings):
     """Settings of collect.files."""
 
     files: tuple[Input, ...] = Field((Path("prompts.jsonl"),), min_length=1)
-    """JSONL, CSV (.csv) or Parquet (.parquet) files, also gzipped (.gz); of a folder its prompts.jsonl is read."""
+    """JSONL, CSV (.csv) or Parquet (.parquet) files, also gzipped (.gz); of a folder its prompts.jsonl is
+    read."""
     columns: dict[FieldName, str] = Field({})
-    """Which field of a row holds what, for rows that are not Prompt records: {text = "prompt", user = "user_id"}.
-    `text` becomes one user turn; `messages` is a dialogue in the form of Prompt records. A field that is not listed is looked up
-    under its own name; use case, source, licence, consent and time may be missing, and so may the id: it is then a hash of user and text.
-    Empty: lines are Prompt records."""
+    """Which field of a row holds what, for rows that are not Prompt records: {text = "prompt", user =
+    "user_id"}. `text` becomes one user turn; `messages` is a dialogue in the form of Prompt records. A field
+    that is not listed is looked up under its own name; use case, source, licence, consent and time may be
+    missing, and so may the id: it is then a hash of user and text. Empty: lines are Prompt records."""
     source: str = ""
     """Where the prompts are from, for rows that do not say."""
     licence: str | None = None
@@ -43,8 +44,8 @@ class Config(Settings):
     consent: str | None = None
     """What their users agreed to, for rows that do not say."""
     max_prompt_characters: int = Field(4000, ge=1)
-    """Longer prompts (characters of all turns) are left out and counted. The paper leaves out prompts over 1k tokens
-    (Ouyang et al. 2022, appendix C.1); a token of English has about four characters."""
+    """Longer prompts (characters of all turns) are left out and counted. The paper leaves out prompts over 1k
+    tokens (Ouyang et al. 2022, appendix C.1); a token of English has about four characters."""
 
 
 class FirstOccurrence(NamedTuple):
@@ -55,14 +56,16 @@ class FirstOccurrence(NamedTuple):
 
 
 class Repetitions:
-    """Prompts by id over all files: one that is repeated word for word is counted, an id with two contents is an error."""
+    """Prompts by id over all files: one that is repeated word for word is counted, an id with two contents is
+    an error."""
 
     def __init__(self) -> None:
         self.first: dict[str, FirstOccurrence] = {}
         self.count = 0
 
     def is_new(self, prompt: Prompt, line: str, where: str) -> bool:
-        """Whether a prompt's id comes for the first time. Raises UserError when it came before with other content."""
+        """Whether a prompt's id comes for the first time. Raises UserError when it came before with other
+        content."""
         digest = hashlib.blake2b(line.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         first = self.first.get(prompt.id)
         if first is None:
@@ -87,7 +90,8 @@ def mistakes(cfg: Config) -> list[str]:
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    """Read all files and write prompts.jsonl in their order. Raises UserError with the errors of all files."""
+    """Read all files and write prompts.jsonl in their order. Raises UserError with the errors of all
+    files."""
     errors: list[str] = []
     repetitions = Repetitions()
     users: set[str] = set()

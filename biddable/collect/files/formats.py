@@ -20,10 +20,11 @@ MAX_CELL_CHARACTERS = 10_000_000
 
 
 def rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    """(where, row) for each row; where is `file:line`, for Parquet `file: row N`. In place of a broken row stands what is wrong with it.
+    """(where, row) for each row; where is `file:line`, for Parquet `file: row N`. In place of a broken row
+    stands what is wrong with it.
 
-    The format is the name's ending: .csv or .parquet, anything else is JSONL; `.gz` after it: gzipped. Raises UserError when a file cannot be
-    read any further.
+    The format is the name's ending: .csv or .parquet, anything else is JSONL; `.gz` after it: gzipped. Raises
+    UserError when a file cannot be read any further.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected a JSONL, CSV or Parquet file")
@@ -58,7 +59,8 @@ def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
 
 
 def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    """Comma-separated, quoted as RFC 4180 says, names in the first row. Empty cells are left out: CSV cannot tell them from missing ones."""
+    """Comma-separated, quoted as RFC 4180 says, names in the first row. Empty cells are left out: CSV cannot
+    tell them from missing ones."""
     csv.field_size_limit(MAX_CELL_CHARACTERS)
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as raw:
@@ -68,7 +70,8 @@ def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
             duplicates = sorted({name for name in names if names.count(name) > 1})
             if duplicates:
                 raise UserError(
-                    f"{path}:1: two columns are called {', '.join(map(repr, duplicates))}; give each a name of its own"
+                    f"{path}:1: two columns are called {', '.join(map(repr, duplicates))}; give each a name "
+                    "of its own"
                 )
             line = reader.line_num + 1
             for cells in reader:

@@ -1,4 +1,5 @@
-"""Prompts from the rows of a file: Prompt records as they are, or rows of any names by way of the setting `columns`."""
+"""Prompts from the rows of a file: Prompt records as they are, or rows of any names by way of the setting
+`columns`."""
 
 from __future__ import annotations
 
@@ -62,7 +63,8 @@ def read_records(path: Path) -> Iterator[Result]:
             yield where, Prompt.model_validate_json(line)
         except ValidationError as error:
             lines = jsonl.validation_errors(where, Prompt, error)
-            # A top-level field is missing: most likely a file with names of its own. Say so once, not in every line.
+            # A top-level field is missing: most likely a file with names of its own. Say so once, not in
+            # every line.
             if not hinted and any(
                 detail["type"] == "missing" and len(detail["loc"]) == 1 for detail in error.errors()
             ):
@@ -72,7 +74,8 @@ def read_records(path: Path) -> Iterator[Result]:
 
 
 def read_mapped_rows(cfg: Config, path: Path) -> Iterator[Result]:
-    """Rows of any names as prompts. Raises UserError at once when a table lacks a column that `columns` names."""
+    """Rows of any names as prompts. Raises UserError at once when a table lacks a column that `columns`
+    names."""
     columns = {str(field): column for field, column in cfg.columns.items()}
     check_columns(path, columns)
     for where, row in formats.rows(path):
@@ -86,7 +89,8 @@ def read_mapped_rows(cfg: Config, path: Path) -> Iterator[Result]:
 
 
 def check_columns(path: Path, columns: Mapping[str, str]) -> None:
-    """Raise UserError with the columns that a table should have and has not; JSONL has no columns to check."""
+    """Raise UserError with the columns that a table should have and has not; JSONL has no columns to
+    check."""
     names = formats.columns(path)
     if names is None:
         return

@@ -1,8 +1,8 @@
 """text.jsonl: running text for the pretraining mix, from files and from installed documentation.
 
-PPO-ptx mixes the gradient of ordinary text into PPO's (Ouyang et al. 2022, section 3.5). A small run needs a megabyte
-of it that is at hand: the documentation that installed packages carry. What it is stands in each record's `source`. A
-document is in one split only.
+PPO-ptx mixes the gradient of ordinary text into PPO's (Ouyang et al. 2022, section 3.5). A small run needs a
+megabyte of it that is at hand: the documentation that installed packages carry. What it is stands in each
+record's `source`. A document is in one split only.
 """
 
 from __future__ import annotations
@@ -45,11 +45,14 @@ class Config(Settings):
     """Settings of collect.text."""
 
     files: tuple[Input, ...] = ()
-    """JSONL (also .gz) with a field `text`, a document a line; .txt, a document a file; of a folder its text.jsonl."""
+    """JSONL (also .gz) with a field `text`, a document a line; .txt, a document a file; of a folder its
+    text.jsonl."""
     packages: tuple[str, ...] = ("python", "numpy", "scipy", "sqlalchemy")
-    """Installed packages whose documentation is used; "python" is the standard library and its help topics."""
+    """Installed packages whose documentation is used; "python" is the standard library and its help
+    topics."""
     piece_characters: int = Field(800, ge=200, le=20_000)
-    """Length of a piece, about; pieces are cut at paragraphs and sentences. 800 characters are about 180 tokens."""
+    """Length of a piece, about; pieces are cut at paragraphs and sentences. 800 characters are about 180
+    tokens."""
     valid_share: float = Field(0.1, gt=0, lt=1)
     """Share of the documents that is held out for measuring; a hash of the document's name decides."""
     limit: int = Field(0, ge=0)
@@ -66,7 +69,8 @@ class Document(NamedTuple):
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    """Read everything, cut it to pieces, write text.jsonl. Raises UserError with the errors of all files and packages."""
+    """Read everything, cut it to pieces, write text.jsonl. Raises UserError with the errors of all files and
+    packages."""
     errors: list[str] = []
     licences: dict[str, str] = {}
     documents: list[Document] = []
@@ -100,7 +104,8 @@ def run(cfg: Config, context: StageContext) -> None:
         context.summary[f"characters_{split}"] = sum(len(row.text) for row in split_rows)
         if not split_rows:
             raise UserError(
-                f"valid_share = {cfg.valid_share}: no text for the split {split!r} from {len(documents)} documents; "
+                f"valid_share = {cfg.valid_share}: no text for the split {split!r} from {len(documents)} "
+                "documents; "
                 "give more documents, another share or a higher limit"
             )
     context.summary["documents"] = len({document.name for document in documents})
@@ -207,7 +212,8 @@ def read_package(name: str, characters: int, used_sentences: set[str]) -> Iterat
 
 
 def unrepeated_paragraphs(texts: Iterator[str] | list[str], used_sentences: set[str]) -> list[str]:
-    """Prose paragraphs without a longer sentence that was used before: what is repeated must not be in two splits."""
+    """Prose paragraphs without a longer sentence that was used before: what is repeated must not be in two
+    splits."""
     paragraphs = []
     for text in texts:
         for paragraph in prose.paragraphs(text):

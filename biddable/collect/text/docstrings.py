@@ -1,4 +1,5 @@
-"""Running prose out of docstrings and help topics: no code, tables, signatures, markup. Pure functions on text."""
+"""Running prose out of docstrings and help topics: no code, tables, signatures, markup. Pure functions on
+text."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from collections.abc import Iterator
 
 # Sections of a numpydoc docstring that hold lists, formulas or code rather than prose.
 _SECTIONS = re.compile(
-    r"(?:(?:other |optional )?parameters|returns|yields|receives|attributes|methods|examples?|references|see also"
+    r"(?:(?:other |optional )?parameters|returns|yields|receives|attributes|methods|examples?|references|see "
+    r"also"
     r"|raises|warns|routine listings|keyword arguments|keywords)\s*:?\s*$",
     re.IGNORECASE,
 )
@@ -48,7 +50,8 @@ _COMMON = re.compile(
 
 
 def docstrings(source: bytes) -> Iterator[str]:
-    """The docstrings of a Python source and the texts given to numpy's `add_newdoc`, in order. Raises SyntaxError."""
+    """The docstrings of a Python source and the texts given to numpy's `add_newdoc`, in order. Raises
+    SyntaxError."""
     with warnings.catch_warnings(action="ignore"):  # of invalid escapes in other people's sources
         tree = ast.parse(source)
     for node in sorted(ast.walk(tree), key=lambda node: getattr(node, "lineno", 0)):
@@ -70,7 +73,8 @@ def docstrings(source: bytes) -> Iterator[str]:
 
 
 def paragraphs(text: str) -> Iterator[str]:
-    """The paragraphs of a docstring or help topic that are running prose, each on one line and without markup."""
+    """The paragraphs of a docstring or help topic that are running prose, each on one line and without
+    markup."""
     for block in split_blocks(strip_markup(text.expandtabs().splitlines())):
         for chunk in split_chunks(block):
             joined = join_lines(chunk)
@@ -122,7 +126,8 @@ def pieces(paragraphs: list[str], characters: int) -> Iterator[str]:
 
 
 def cut_paragraph(paragraph: str, characters: int) -> Iterator[str]:
-    """A paragraph in parts of at most 1.25 times `characters`, at sentence ends, else at blanks, else anywhere."""
+    """A paragraph in parts of at most 1.25 times `characters`, at sentence ends, else at blanks, else
+    anywhere."""
     least, most = characters // 2, int(1.25 * characters)
     while len(paragraph) > most:
         ends = [match.start() for match in _SENTENCE_END.finditer(paragraph, least, most + 2)]
@@ -135,7 +140,8 @@ def cut_paragraph(paragraph: str, characters: int) -> Iterator[str]:
 
 
 def strip_markup(lines: list[str]) -> Iterator[str]:
-    """Leave out headings, sections of lists, directives with what belongs to them; keep notes and warnings."""
+    """Leave out headings, sections of lists, directives with what belongs to them; keep notes and
+    warnings."""
     skip_section, skip_indent = False, -1
     for number, line in enumerate(lines):
         indent = len(line) - len(line.lstrip())

@@ -1,4 +1,5 @@
-"""Street addresses: a house number with a street's name, a post office box, or what follows words that announce an address."""
+"""Street addresses: a house number with a street's name, a post office box, or what follows words that
+announce an address."""
 
 from __future__ import annotations
 
@@ -6,11 +7,17 @@ import re
 from collections.abc import Iterator
 
 _NUMBER = r"\d{1,6}[A-Za-z]?"
-_NAME = r"(?:[^\W\d_a-zà-ÿ][\w'’.-]{0,30}|of|the|de|la|le|les|du|des|da|do|dos|del|della|von|van|der|den|\d{1,3}(?:st|nd|rd|th))"
-"""A word of a street's name: with a capital, or a small one in between. "1930 while on her way" is no street."""
+_NAME = (
+    r"(?:[^\W\d_a-zà-ÿ][\w'’.-]{0,30}|of|the|de|la|le|les|du|des|da|do|dos|del|della|von|van|der|den"
+    r"|\d{1,3}(?:st|nd|rd|th))"
+)
+"""A word of a street's name: with a capital, or a small one in between. "1930 while on her way" is no
+street."""
 _ENGLISH = re.compile(
-    rf"(?<![\w.,$€£/]){_NUMBER}(?: {_NAME}){{1,4}}? (?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Ct|Place|Pl|Square|Sq"
-    r"|Terrace|Way|Parkway|Pkwy|Highway|Hwy|Crescent|Close|Circle|Cir|Alley|Grove|Mews|Trail|Row)\b\.?(?:,? (?:Apt|Suite|Unit|Flat|#)\.? ?\w{1,6}\b)?"
+    rf"(?<![\w.,$€£/]){_NUMBER}(?: {_NAME}){{1,4}}? "
+    r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Ct|Place|Pl|Square|Sq"
+    r"|Terrace|Way|Parkway|Pkwy|Highway|Hwy|Crescent|Close|Circle|Cir|Alley|Grove|Mews|Trail|Row)\b\.?(?:,? "
+    r"(?:Apt|Suite|Unit|Flat|#)\.? ?\w{1,6}\b)?"
 )
 _JOINED = re.compile(
     r"\b[^\W\d_a-z][\w'’-]{0,30}(?:str(?:a(?:ß|ss)e|\.)|gasse|weg|platz|allee|straat|laan|plein|gatan|vägen|gata|vej|gade|veien|gaten|katu|tie|kuja)"
@@ -35,7 +42,8 @@ _ANNOUNCED = re.compile(
 
 
 def addresses(text: str) -> Iterator[tuple[int, int]]:
-    """(start, end) of street addresses in a text. Without a register of streets this finds the common forms only."""
+    """(start, end) of street addresses in a text. Without a register of streets this finds the common forms
+    only."""
     for pattern in (_ENGLISH, _JOINED, _ROMANCE, _BOX):
         for match in pattern.finditer(text):
             yield match.span()

@@ -1,8 +1,9 @@
 """Personal data in texts: where it stands and of what kind. Pure functions.
 
-Every kind has a cheap condition that its data must meet (an `@`, four digits, ...), so a text without personal data costs a few searches for
-single characters; only then the kind's own search runs, and what it finds is checked: check digits, lengths, issuers, countries, and the
-words just before. Letters and digits of other widths and scripts are read as their plain forms.
+Every kind has a cheap condition that its data must meet (an `@`, four digits, ...), so a text without
+personal data costs a few searches for single characters; only then the kind's own search runs, and what it
+finds is checked: check digits, lengths, issuers, countries, and the words just before. Letters and digits of
+other widths and scripts are read as their plain forms.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Span(NamedTuple):
 
 @cache
 def _plain_forms() -> dict[int, int]:
-    """Characters that stand for an ASCII one: digits of all scripts, full-width forms, blanks, dashes. One for one, so places stay."""
+    """Characters that stand for an ASCII one: digits of all scripts, full-width forms, blanks, dashes. One
+    for one, so places stay."""
     table = {}
     for code in range(0x80, sys.maxunicode + 1):
         letter = chr(code)
@@ -89,17 +91,22 @@ _CARD_CONTEXT = re.compile(
 )
 _SSN_CONTEXT = re.compile(r"\b(?:ssn|ssns|social security|tin|itin)\b")
 _PHONE_CONTEXT = re.compile(
-    r"(?:\b(?:tele)?phones?\b|\bmobile\b|\bcell\b|\bfax\b|\bdesk\b|\bhotline\b|\bwhats ?app\b|\bsms\b|\btel\b|\bdial\b|\bmsisdn\b"
-    r"|\b(?:call|calling|ring|reach|text|texting|message|contact)\b(?: (?:me|us|him|her|them|back|you|\w+))? (?:back )?(?:on|at|under|to)\b"
-    r"|\b(?:call|ring|text|dial|message)(?: (?:me|us|him|her|them))?\b|\b(?:messages|calls|texts) (?:to|from|on)\b"
+    r"(?:\b(?:tele)?phones?\b|\bmobile\b|\bcell\b|\bfax\b|\bdesk\b|\bhotline\b|\bwhats "
+    r"?app\b|\bsms\b|\btel\b|\bdial\b|\bmsisdn\b"
+    r"|\b(?:call|calling|ring|reach|text|texting|message|contact)\b(?: (?:me|us|him|her|them|back|you|\w+))? "
+    r"(?:back )?(?:on|at|under|to)\b"
+    r"|\b(?:call|ring|text|dial|message)(?: (?:me|us|him|her|them))?\b|\b(?:messages|calls|texts) "
+    r"(?:to|from|on)\b"
     r"|\bt[ée]l[ée](?:phone|fono)\b|\btelef[oó]no?\b|\bm[oó]vil\b|\bportable\b|\bhandy\w*\b|\bcellulare\b|\bcelular\b|\bpuhelin\b)"
     r"\W{0,6}(?:\b(?:number|no|nr|is|at|on|num|numero|número|numéro|nummer)\b\W{0,4}){0,3}$"
 )
 _NO_PHONE = re.compile(
-    r"\d{4}[-/.]\d\d?[-/.]\d\d?(?: \d.*)?|\d\d?[-/.]\d\d?[-/.]\d{2,4}(?: \d.*)?|\d+(?:\.\d+)?|\d{4}\D{1,3}\d{4}|[\d ]*\d\.\d[\d ]*"
+    r"\d{4}[-/.]\d\d?[-/.]\d\d?(?: \d.*)?|\d\d?[-/.]\d\d?[-/.]\d{2,4}(?: "
+    r"\d.*)?|\d+(?:\.\d+)?|\d{4}\D{1,3}\d{4}|[\d ]*\d\.\d[\d ]*"
     r"|\d{1,3}(?:\.\d{1,3}){3}|\d+/\d+.*"
 )
-"""Dates, plain numbers, decimals, spans of years, IP addresses, fractions: telephone numbers only where the text says so."""
+"""Dates, plain numbers, decimals, spans of years, IP addresses, fractions: telephone numbers only where the
+text says so."""
 CONTEXT_CHARACTERS = 48
 """Characters before a number in which the text may announce what it is."""
 
@@ -183,7 +190,8 @@ def _ip_addresses(text: str) -> Iterator[tuple[int, int]]:
 
 _KEYS = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|\b(?:sk|pk|rk)[-_](?:live_|test_|proj-|ant-|or-)?[A-Za-z0-9_-]{20,}"  # OpenAI, Anthropic, Stripe and their kin
+    # OpenAI, Anthropic, Stripe and their kin
+    r"|\b(?:sk|pk|rk)[-_](?:live_|test_|proj-|ant-|or-)?[A-Za-z0-9_-]{20,}"
     r"|\b(?:AKIA|ASIA|AGPA|AIDA|AROA)[A-Z0-9]{16}\b"  # AWS
     r"|\bgh[pousr]_[A-Za-z0-9]{36,}|\bgithub_pat_\w{22,}|\bglpat-[\w-]{20,}"
     r"|\bxox[abeprs]-[A-Za-z0-9-]{10,}|\bAIza[\w-]{35}|\bhf_[A-Za-z0-9]{30,}|\bnpm_[A-Za-z0-9]{36}|\bpypi-[\w-]{50,}"
@@ -191,7 +199,8 @@ _KEYS = re.compile(
     r"|\b0x[0-9a-fA-F]{64}\b"
 )
 _SECRET = re.compile(
-    r"(?:api[ _-]?key|access[ _-]?key|secret(?:[ _-]?key)?|auth[ _-]?token|access[ _-]?token|token|password|passwd|passphrase|pwd|passwort)"
+    r"(?:api[ _-]?key|access[ _-]?key|secret(?:[ _-]?key)?|auth[ _-]?token|access[ "
+    r"_-]?token|token|password|passwd|passphrase|pwd|passwort)"
     r"[\"']?(?: is)? ?[:=]{1,2} ?[\"']?([^\s\"',;<>(){}\[\]$]{6,200})",
     re.I,
 )
@@ -267,7 +276,8 @@ _SEARCHES: dict[str, _Search] = {
 def find(
     text: str, kinds: Sequence[str] = KINDS, more: Sequence[Callable[[str], Iterator[Span]]] = ()
 ) -> list[Span]:
-    """All personal data of these kinds, in the order of the text, without overlaps. `more` finds further kinds, such as names."""
+    """All personal data of these kinds, in the order of the text, without overlaps. `more` finds further
+    kinds, such as names."""
     ascii_text = to_ascii(text)
     digit = bool(_DIGIT.search(ascii_text))
     six = digit and bool(_DIGITS.search(ascii_text))

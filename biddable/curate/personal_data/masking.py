@@ -1,4 +1,5 @@
-"""Personal data of a prompt replaced by pseudonyms: `[email-1]`. The same value has the same pseudonym throughout a prompt, and nowhere else.
+"""Personal data of a prompt replaced by pseudonyms: `[email-1]`. The same value has the same pseudonym
+throughout a prompt, and nowhere else.
 
 The caller stores the values apart from the prompts; `unmask_prompt` puts them back.
 """
@@ -42,7 +43,8 @@ def mask_prompt(
 def mask_texts(
     texts: Sequence[str], kinds: Sequence[str], more: Sequence[Finder] = ()
 ) -> tuple[list[str], dict[str, str]]:
-    """Texts that belong together, with one numbering. A pseudonym that stands in one of them already, as text, is not used again."""
+    """Texts that belong together, with one numbering. A pseudonym that stands in one of them already, as
+    text, is not used again."""
     values: dict[str, str] = {}
     names: dict[tuple[str, str], str] = {}
     used_names = {match[0] for text in texts for match in _MASK.finditer(text)}
@@ -74,7 +76,8 @@ def unmask_prompt(prompt: Prompt, values: dict[str, str]) -> Prompt:
 
 
 def finders(names: str | None, presidio: Sequence[str]) -> list[Finder]:
-    """Finders of names and of what presidio-analyzer knows. Raises UserError for what is not installed or does not exist."""
+    """Finders of names and of what presidio-analyzer knows. Raises UserError for what is not installed or
+    does not exist."""
     finders: list[Finder] = [partial(find_names, _language_model(names))] if names else []
     return finders + [partial(find_with_presidio, _recogniser(name)) for name in presidio]
 
@@ -91,7 +94,8 @@ def _language_model(name: str) -> Any:
         return spacy.load(name)
     except OSError:
         raise UserError(
-            f"spacy_model = {name!r}: neither an installed spaCy model nor a folder of one; install it, or leave `spacy_model` out"
+            f"spacy_model = {name!r}: neither an installed spaCy model nor a folder of one; install it, or "
+            "leave `spacy_model` out"
         ) from None
 
 
@@ -107,17 +111,20 @@ def _recogniser(name: str) -> Any:
         module = importlib.import_module("presidio_analyzer.predefined_recognizers")
     except ModuleNotFoundError:
         raise UserError(
-            "presidio needs the package presidio-analyzer: pip install 'biddable[names]'; or set presidio = []"
+            "presidio needs the package presidio-analyzer: pip install 'biddable[names]'; or set presidio = "
+            "[]"
         ) from None
     if not isinstance(kind := getattr(module, name, None), type):
         raise UserError(
-            f"presidio: {name!r}: presidio-analyzer has no such recogniser; expected a class name such as UkNinoRecognizer"
+            f"presidio: {name!r}: presidio-analyzer has no such recogniser; expected a class name such as "
+            "UkNinoRecognizer"
         )
     return kind()
 
 
 MIN_PRESIDIO_SCORE = 0.5
-"""Presidio's own score of a match that its check confirmed, or whose form is rare, is above this; a bare run of digits is below."""
+"""Presidio's own score of a match that its check confirmed, or whose form is rare, is above this; a bare run
+of digits is below."""
 
 
 def find_with_presidio(recogniser: Any, text: str) -> Iterator[Span]:

@@ -1,4 +1,5 @@
-"""What a number is: check digits of cards and accounts, areas of social security numbers, shapes of telephone numbers.
+"""What a number is: check digits of cards and accounts, areas of social security numbers, shapes of telephone
+numbers.
 
 Pure functions on the characters of a candidate; `detect` finds the candidates.
 """
@@ -127,10 +128,11 @@ def luhn(digits: str) -> bool:
 
 
 def is_card(digits: str, announced: bool) -> bool:
-    """Whether 12 to 19 digits are a payment card's: check digit, and an issuer's beginning with one of its lengths.
+    """Whether 12 to 19 digits are a payment card's: check digit, and an issuer's beginning with one of its
+    lengths.
 
-    Where the text announces a card (`announced`), the check digit is enough. Time stamps and article numbers have 12 or 13 digits too: such
-    a number must be announced, or begin as a Visa card does.
+    Where the text announces a card (`announced`), the check digit is enough. Time stamps and article numbers
+    have 12 or 13 digits too: such a number must be announced, or begin as a Visa card does.
     """
     if not 12 <= len(digits) <= 19 or not luhn(digits) or len(set(digits)) < 2:
         return False
@@ -156,7 +158,8 @@ def has_issuer(digits: str) -> bool:
 
 
 def is_iban(letters: str) -> bool:
-    """Whether the letters and digits are an IBAN: its country's length, and a remainder of 1 by 97 (ISO 13616)."""
+    """Whether the letters and digits are an IBAN: its country's length, and a remainder of 1 by 97 (ISO
+    13616)."""
     text = letters.upper()
     if IBAN_LENGTHS.get(text[:2]) != len(text):
         return False
@@ -164,7 +167,8 @@ def is_iban(letters: str) -> bool:
 
 
 def is_social_security_number(digits: str) -> bool:
-    """Whether nine digits can be a US social security number: no part is all zeros, and the area is one that is issued."""
+    """Whether nine digits can be a US social security number: no part is all zeros, and the area is one that
+    is issued."""
     return (
         len(digits) == 9
         and digits[:3] not in ("000", "666")
@@ -178,8 +182,9 @@ def is_social_security_number(digits: str) -> bool:
 def is_phone_number(text: str, digits: str, announced: bool) -> bool:
     """Whether a run of digits and what stands between them is a telephone number.
 
-    By its shape: a country code after a plus sign, or the North American grouping. Or because the text announces it (`announced`). Or
-    because one of the world's numbering plans (package phonenumbers) has it, if it is grouped and begins with the 0 of a long-distance call.
+    By its shape: a country code after a plus sign, or the North American grouping. Or because the text
+    announces it (`announced`). Or because one of the world's numbering plans (package phonenumbers) has it,
+    if it is grouped and begins with the 0 of a long-distance call.
     """
     if len(set(digits)) < 3 and not text.startswith("+"):
         return False

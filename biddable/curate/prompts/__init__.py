@@ -1,8 +1,11 @@
-"""prompts.jsonl: usable prompts, without duplicates and personal data, at most so many a user, split by user into train, valid and test.
+"""prompts.jsonl: usable prompts, deduplicated, masked, capped by user, in train, valid and test splits.
 
-dropped.jsonl and changed.jsonl say what was left out or masked, and why; report.html shows it. The order is the paper's (Ouyang et al. 2022,
-section 3.2): duplicates, cap, split, personal data. Prompts that are of no use (empty, too long, in another language) go first, so that none
-of them stays in the place of a useful duplicate. What was masked is stored apart, in the run's folder `personal/`, and can be put back.
+All prompts of a user fall into one split.
+
+dropped.jsonl and changed.jsonl say what was left out or masked, and why; report.html shows it. The order is
+the paper's (Ouyang et al. 2022, section 3.2): duplicates, cap, split, personal data. Prompts that are of no
+use (empty, too long, in another language) go first, so that none of them stays in the place of a useful
+duplicate. What was masked is stored apart, in the run's folder `personal/`, and can be put back.
 """
 
 from __future__ import annotations
@@ -46,23 +49,28 @@ class Config(Settings):
     prompts: Input = Path("collect.files")
     """Where prompts.jsonl lies."""
     more_prompts: tuple[Input, ...] = ()
-    """Further folders with prompts.jsonl, such as `collect.served`. Of duplicates the first in the order of the folders stays."""
+    """Further folders with prompts.jsonl, such as `collect.served`. Of duplicates the first in the order of
+    the folders stays."""
     min_characters: int = Field(1, ge=1)
     """Shorter prompts are dropped: characters of the user's last message, without the blanks around it."""
     max_characters: int = Field(4000, ge=1)
-    """Longer prompts (characters of all turns) are dropped: about 1k tokens (Ouyang et al. 2022, appendix C.1)."""
+    """Longer prompts (characters of all turns) are dropped: about 1k tokens (Ouyang et al. 2022, appendix
+    C.1)."""
     languages: tuple[str, ...] = ()
-    """Codes such as "en": prompts that are clearly in another language are dropped, the others marked with theirs. Empty: all languages."""
+    """Codes such as "en": prompts that are clearly in another language are dropped, the others marked with
+    theirs. Empty: all languages."""
     min_language_probability: float = Field(0.7, ge=0, le=1)
-    """A language counts from this probability on. Short prompts often stay below it: they are kept, without a mark."""
+    """A language counts from this probability on. Short prompts often stay below it: they are kept, without a
+    mark."""
     prefix_characters: int = Field(100, ge=1)
-    """Prompts are duplicates when they share a prefix of at least so many characters (blanks and capitals evened out),
-    and of at least `prefix_share` of the shorter one. The paper drops prompts with a long common prefix and gives no
-    number."""
+    """Prompts are duplicates when they share a prefix of at least so many characters (blanks and capitals
+    evened out), and of at least `prefix_share` of the shorter one. The paper drops prompts with a long common
+    prefix and gives no number."""
     prefix_share: float = Field(0.5, gt=0, le=1)
     """See `prefix_characters`; 1 drops only prompts that begin with all of another."""
     near_duplicate_similarity: float = Field(0.8, ge=0, le=1)
-    """Near-duplicates have at least this Jaccard similarity of their 5-character shingles (letters and digits only); 0: not looked for."""
+    """Near-duplicates have at least this Jaccard similarity of their 5-character shingles (letters and digits
+    only); 0: not looked for."""
     user_cap: int = Field(200, ge=1)
     """At most so many prompts of one user (Ouyang et al. 2022, section 3.2)."""
     valid_share: float = Field(0.12, gt=0, lt=1)
@@ -70,11 +78,13 @@ class Config(Settings):
     test_share: float = Field(0.18, gt=0, lt=1)
     """Share of the users whose prompts are for the final evaluation; the rest trains."""
     split_seed: int = 1
-    """Hashed with the user id to draw the split. Not the run's seed: a user must stay in one split over all rounds."""
+    """Hashed with the user id to draw the split. Not the run's seed: a user must stay in one split over all
+    rounds."""
     personal_data: Literal["mask", "drop", "keep"] = "mask"
     """Prompts with personal data: `mask` it, `drop` them (the paper's filter), or `keep` them as they are."""
     personal_data_splits: tuple[Split, ...] = ("train", "valid", "test")
-    """The splits that `personal_data` applies to. The paper filters its training split only; but labelers and readers of a report see the others too."""
+    """The splits that `personal_data` applies to. The paper filters its training split only; but labelers and
+    readers of a report see the others too."""
     personal_data_kinds: tuple[Kind, ...] = (
         "key",
         "email",
@@ -85,18 +95,22 @@ class Config(Settings):
         "phone",
         "address",
     )
-    """What counts as personal data: passwords and keys, e-mail addresses, IBANs, payment cards, US social security numbers, IP addresses, telephone numbers,
-    street addresses (of these only the common forms are found)."""
+    """What counts as personal data: passwords and keys, e-mail addresses, IBANs, payment cards, US social
+    security numbers, IP addresses, telephone numbers, street addresses (of these only the common forms are
+    found)."""
     spacy_model: str | None = None
-    """An installed spaCy model, or a folder of one, that finds people's names; none: names are not looked for."""
+    """An installed spaCy model, or a folder of one, that finds people's names; none: names are not looked
+    for."""
     presidio: tuple[str, ...] = ()
-    """Recognisers of presidio-analyzer to run as well, by class name: "UkNinoRecognizer", "InAadhaarRecognizer", ... Slow."""
+    """Recognisers of presidio-analyzer to run as well, by class name: "UkNinoRecognizer",
+    "InAadhaarRecognizer", ... Slow."""
     processes: int | None = Field(None, ge=1)
     """Processes for the passes over the prompts; none: one a core. They change nothing but the time."""
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    """Two passes over the prompts, with the rules across prompts in between. Raises UserError when a split is empty."""
+    """Two passes over the prompts, with the rules across prompts in between. Raises UserError when a split is
+    empty."""
     check_settings(cfg)
     files = [
         folder / "prompts.jsonl" if folder.is_dir() else folder for folder in (cfg.prompts, *cfg.more_prompts)
@@ -138,11 +152,13 @@ def is_large(files: Sequence[Path]) -> bool:
 
 
 def check_settings(cfg: Config) -> None:
-    """Raise UserError for settings that contradict each other, languages and recognisers that do not exist."""
+    """Raise UserError for settings that contradict each other, languages and recognisers that do not
+    exist."""
     errors = []
     if cfg.valid_share + cfg.test_share >= 1:
         errors.append(
-            f"valid_share + test_share = {cfg.valid_share + cfg.test_share:g}: must be less than 1; the rest trains"
+            f"valid_share + test_share = {cfg.valid_share + cfg.test_share:g}: must be less than 1; the rest "
+            "trains"
         )
     if cfg.languages:
         codes = language.language_codes()
@@ -157,7 +173,8 @@ def check_settings(cfg: Config) -> None:
 def scan_files(
     cfg: Config, files: Sequence[Path], context: StageContext, processes: int
 ) -> tuple[Scanned, list[int]]:
-    """First pass over all files, and the index at which each file's prompts begin (one more at the end). Raises UserError with all mistakes."""
+    """First pass over all files, and the index at which each file's prompts begin (one more at the end).
+    Raises UserError with all mistakes."""
     errors = [
         f"{path}: no such file; expected one Prompt record a line" for path in files if not path.is_file()
     ]
@@ -202,7 +219,10 @@ def check_splits(cfg: Config, path: Path, splits: dict[str, Split]) -> None:
     """Raise UserError when no user, by the hash of the id, is in one of the splits."""
     empty = [split for split in SPLITS if split not in splits.values()]
     if empty:
-        shown = f"valid_share = {cfg.valid_share:g}, test_share = {cfg.test_share:g}, split_seed = {cfg.split_seed}"
+        shown = (
+            f"valid_share = {cfg.valid_share:g}, test_share = {cfg.test_share:g}, split_seed = "
+            f"{cfg.split_seed}"
+        )
         raise UserError(
             [
                 f"{path}: no prompts for the split {split!r}: {len(splits)} users, {shown}; "

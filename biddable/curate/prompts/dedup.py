@@ -1,8 +1,9 @@
-"""Duplicates, the cap per user, and splits by user: pure functions on prompts (Ouyang et al. 2022, section 3.2).
+"""Duplicates, the cap per user, and splits by user: pure functions on prompts (Ouyang et al. 2022, section
+3.2).
 
-The paper drops prompts that share a long common prefix and gives no threshold; ours: at least `characters`, and at
-least `share` of the shorter one. Clusters of such prompts do not depend on the order of the input; of each the first in
-the input stays.
+The paper drops prompts that share a long common prefix and gives no threshold; ours: at least `characters`,
+and at least `share` of the shorter one. Clusters of such prompts do not depend on the order of the input; of
+each the first in the input stays.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ Reason = Literal[
 
 
 class Dropped(Record):
-    """A prompt that curation left out, and why. Its text is where it was; here it would only be one more copy."""
+    """A prompt that curation left out, and why. Its text is where it was; here it would only be one more
+    copy."""
 
     id: str
     user: str
@@ -75,12 +77,12 @@ def shared_prefix(first_text: str, second_text: str) -> int:
 def first_of_prefix_cluster(keys: Sequence[str], characters: int, share: float) -> list[int]:
     """For each text the index of the first text of its cluster. O(n log n) comparisons; exact.
 
-    Two texts are alike when their common prefix has at least max(characters, share * length of the shorter). A cluster
-    holds what such pairs connect. In sorted order two texts share the least of what neighbours from one to the other
-    share. So the texts around a text that share at least its own threshold with it are an unbroken run; all of them are
-    like it (for the shorter ones the threshold is lower), and every pair that is alike lies in the run of its shorter
-    text. Hence a cluster is a union of overlapping runs, and a gap between neighbours is inside a cluster when some run
-    crosses it, from the left or from the right.
+    Two texts are alike when their common prefix has at least max(characters, share * length of the shorter).
+    A cluster holds what such pairs connect. In sorted order two texts share the least of what neighbours from
+    one to the other share. So the texts around a text that share at least its own threshold with it are an
+    unbroken run; all of them are like it (for the shorter ones the threshold is lower), and every pair that
+    is alike lies in the run of its shorter text. Hence a cluster is a union of overlapping runs, and a gap
+    between neighbours is inside a cluster when some run crosses it, from the left or from the right.
     """
     order = sorted(
         range(len(keys)), key=keys.__getitem__
@@ -132,7 +134,8 @@ def within_cap(users: Sequence[str], most: int) -> list[bool]:
 
 
 def split_of(user: str, valid_share: float, test_share: float, seed: int) -> Split:
-    """A user's split, by a hash of the user id and the seed and nothing else: nobody moves when others come."""
+    """A user's split, by a hash of the user id and the seed and nothing else: nobody moves when others
+    come."""
     drawn = hash_fraction("split", seed, user)
     if drawn < test_share:
         return "test"

@@ -1,4 +1,5 @@
-"""The rules across prompts, in their order (Ouyang et al. 2022, section 3.2): what each leaves, and why the others go."""
+"""The rules across prompts, in their order (Ouyang et al. 2022, section 3.2): what each leaves, and why the
+others go."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def apply_filters(
     user_cap: int,
     progress: Callable[[], None],
 ) -> Remaining:
-    """Unfit prompts, equal texts, long common prefixes, near-duplicates, the cap per user. `progress` is called in between."""
+    """Unfit prompts, equal texts, long common prefixes, near-duplicates, the cap per user. `progress` is
+    called in between."""
     remaining = Remaining(list(range(len(scanned.ids))))
     unfit = [reason and {"reason": reason[0], "found": reason[1]} for reason in scanned.unfit_reasons]
     remaining.drop(scanned, unfit)

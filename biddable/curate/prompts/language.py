@@ -34,13 +34,15 @@ def language_codes() -> set[str]:
 
 
 def identify(text: str) -> tuple[str, float]:
-    """The most probable language's code, and how probable it is, from 0 to 1. Short texts give low probabilities."""
+    """The most probable language's code, and how probable it is, from 0 to 1. Short texts give low
+    probabilities."""
     code, probability = _model().classify(" ".join(text[:MAX_CHARACTERS].split()))
     return str(code), float(probability)
 
 
 class _Tables(NamedTuple):
-    """The model as arrays: a byte leads from state to state, some states are features, features speak for languages."""
+    """The model as arrays: a byte leads from state to state, some states are features, features speak for
+    languages."""
 
     following: np.ndarray  # by row of the state and byte
     rows: np.ndarray  # of each state, times 256
@@ -64,7 +66,8 @@ def _tables() -> _Tables | None:
 
 
 def identify_all(texts: Sequence[str]) -> Iterator[tuple[str, float]]:
-    """As `identify` of each, several times as fast: the texts walk through the model side by side, a byte at a time."""
+    """As `identify` of each, several times as fast: the texts walk through the model side by side, a byte at
+    a time."""
     tables = _tables()
     for begin in range(0, len(texts), BATCH):
         batch = texts[begin : begin + BATCH]

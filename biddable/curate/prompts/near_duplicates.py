@@ -1,8 +1,9 @@
 """Near-duplicates: texts that share most of their shingles of five characters.
 
-Candidates come from MinHash signatures (Broder 1997), cut into bands: texts that agree in all rows of a band meet there (Leskovec, Rajaraman and
-Ullman, Mining of Massive Datasets, chapter 3). Every candidate pair is then compared exactly, so a text is never dropped for an estimate.
-Signatures are made by rensa: see docs/diary.md for what was measured.
+Candidates come from MinHash signatures (Broder 1997), cut into bands: texts that agree in all rows of a band
+meet there (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3). Every candidate pair is
+then compared exactly, so a text is never dropped for an estimate. Signatures are made by rensa: see
+docs/diary.md for what was measured.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ SHINGLE_CHARACTERS = 5
 BANDS, ROWS = 25, 5
 """Two texts of similarity s agree in a band with probability s^5: in 8 of 25 on average at 0.8."""
 MIN_SHARED_BANDS = 2
-"""Bands in which a pair has to agree. The probability is 0.9994 at s = 0.8, 0.94 at 0.7, 0.18 at 0.5, 0.002 at 0.3; with one band it would be 0.99995, 0.99, 0.55
-and 0.06, and among a million texts nearly all pairs are of the last kind."""
+"""Bands in which a pair has to agree. The probability is 0.9994 at s = 0.8, 0.94 at 0.7, 0.18 at 0.5, 0.002
+at 0.3; with one band it would be 0.99995, 0.99, 0.55 and 0.06, and among a million texts nearly all pairs are
+of the last kind."""
 MAX_BUCKET = 24
-"""In a band's bucket with more texts than this each is compared with the first and the last so many only: a bucket of a million equal
-beginnings would give 10^12 pairs. Texts in so large a bucket have mostly lost their pair by then, because the first stays."""
+"""In a band's bucket with more texts than this each is compared with the first and the last so many only: a
+bucket of a million equal beginnings would give 10^12 pairs. Texts in so large a bucket have mostly lost their
+pair by then, because the first stays."""
 _BETWEEN = re.compile(r"[\W_]+")
 _NUMBERS = re.compile(r"\d+")
 _SEED = 20220304
@@ -35,9 +38,11 @@ def normalise(key: str) -> str:
 
 
 def shingle_hashes(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of all shingles of all texts in one array, and the index at which each text's begin (one more at the end).
+    """Hashes of all shingles of all texts in one array, and the index at which each text's begin (one more at
+    the end).
 
-    A shorter text is one shingle. Vectorised over the texts: a polynomial of five code points, then mixed (splitmix64).
+    A shorter text is one shingle. Vectorised over the texts: a polynomial of five code points, then mixed
+    (splitmix64).
     """
     padded = [
         text if len(text) >= SHINGLE_CHARACTERS else text.ljust(SHINGLE_CHARACTERS, "\0") for text in texts
@@ -64,7 +69,8 @@ def shingle_hashes(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def band_hashes(texts: Sequence[str]) -> np.ndarray:
-    """(texts, BANDS) hashes: two texts that share one are candidates. Raises UserError when rensa is not installed."""
+    """(texts, BANDS) hashes: two texts that share one are candidates. Raises UserError when rensa is not
+    installed."""
     if not texts:
         return np.zeros((0, BANDS), dtype=np.uint64)
     try:
@@ -128,11 +134,12 @@ def jaccard(first: np.ndarray, second: np.ndarray) -> float:
 def find_near_duplicates(
     keys: Sequence[str], bands: np.ndarray, min_similarity: float
 ) -> list[tuple[int, float] | None]:
-    """For each text the earlier text that stays in its place with their similarity; None for a text that stays.
+    """For each text the earlier text that stays in its place with their similarity; None for a text that
+    stays.
 
-    In the order of the input: a text goes when an earlier one that stays is at least `min_similarity` similar. So whatever is dropped
-    resembles something that stays, and resemblance does not chain. Texts with different numbers are different, however similar: what is
-    17 times 24, what is 17 times 25.
+    In the order of the input: a text goes when an earlier one that stays is at least `min_similarity`
+    similar. So whatever is dropped resembles something that stays, and resemblance does not chain. Texts with
+    different numbers are different, however similar: what is 17 times 24, what is 17 times 25.
     """
     shingles: dict[int, np.ndarray] = {}
     duplicates: list[tuple[int, float] | None] = [None] * len(keys)

@@ -1,6 +1,8 @@
-"""The page about curation: what came in, what went and why, who asked how much, how long prompts are, which use cases. One HTML file, no script.
+"""The page about curation: what came in, what went and why, who asked how much, how long prompts are, which
+use cases. One HTML file, no script.
 
-Users are named by their pseudonyms and only where they stand out; no prompt is shown, so the page holds no personal data.
+Users are named by their pseudonyms and only where they stand out; no prompt is shown, so the page holds no
+personal data.
 """
 
 from __future__ import annotations
@@ -193,7 +195,8 @@ def bar_plot(title: str, bars: Sequence[Bar], caption: str) -> tuple[str, Markup
     height = ROW * len(bars) + 6
     alt = f"{title}: " + ", ".join(f"{bar.label} {bar.value}" for bar in bars)
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(alt)}" font-family="inherit" font-size="11.5" fill="currentColor">'
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(alt)}" font-family="inherit" '
+        'font-size="11.5" fill="currentColor">'
     ]
     for number, bar in enumerate(bars):
         y, width = 3 + ROW * number, (WIDTH - LEFT - RIGHT) * bar.value / most
@@ -201,7 +204,8 @@ def bar_plot(title: str, bars: Sequence[Bar], caption: str) -> tuple[str, Markup
         label = bar.label if len(bar.label) <= 22 else bar.label[:21] + "…"
         parts.append(f'<text x="{LEFT - 8}" y="{y + 14}" text-anchor="end">{escape(label)}</text>')
         parts.append(
-            f'<rect x="{LEFT}" y="{y + 4}" width="{max(width, 1):.1f}" height="13" rx="2" style="fill: var(--grid)"/>'
+            f'<rect x="{LEFT}" y="{y + 4}" width="{max(width, 1):.1f}" height="13" rx="2" style="fill: '
+            'var(--grid)"/>'
         )
         parts.append(
             f'<rect x="{LEFT}" y="{y + 4}" width="{solid:.1f}" height="13" rx="2" style="fill: var(--sft)"/>'

@@ -1,7 +1,8 @@
 """The two passes over a file of prompts that treat every prompt by itself, in several processes.
 
-`scan` reads what the rules across prompts need: a key to compare, a signature, user, length. `finish` reads the prompts that stay once more,
-masks them and writes them. Between the two only their keys and hashes are in memory, not the prompts.
+`scan` reads what the rules across prompts need: a key to compare, a signature, user, length. `finish` reads
+the prompts that stay once more, masks them and writes them. Between the two only their keys and hashes are in
+memory, not the prompts.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class ScanSettings(NamedTuple):
 
 @dataclass
 class Scanned:
-    """What the rules across prompts need of some prompts: lists have an entry a prompt, `bands` a row of hashes."""
+    """What the rules across prompts need of some prompts: lists have an entry a prompt, `bands` a row of
+    hashes."""
 
     offsets: list[int] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
@@ -161,7 +163,8 @@ def scan(job: tuple[ScanSettings, int, int]) -> Scanned:
 
 
 def add_prompt(scanned: Scanned, settings: ScanSettings, prompt: Prompt, offset: int) -> str:
-    """Add what the rules need of a prompt that begins at byte `offset` of its file, all but its language; return its last message."""
+    """Add what the rules need of a prompt that begins at byte `offset` of its file, all but its language;
+    return its last message."""
     characters = sum(len(message.content) for message in prompt.messages)
     message = prompt.messages[-1].content.strip()
     unfit: tuple[Reason, str] | None = None
@@ -181,7 +184,8 @@ def add_prompt(scanned: Scanned, settings: ScanSettings, prompt: Prompt, offset:
 
 
 def add_languages(scanned: Scanned, settings: ScanSettings, last_messages: Sequence[str]) -> None:
-    """Add the languages of prompts that no rule has dropped yet, and mark those in others than the wanted ones as unfit."""
+    """Add the languages of prompts that no rule has dropped yet, and mark those in others than the wanted
+    ones as unfit."""
     if not settings.languages:
         return
     fit = [index for index, unfit in enumerate(scanned.unfit_reasons) if unfit is None]
@@ -195,7 +199,8 @@ def add_languages(scanned: Scanned, settings: ScanSettings, last_messages: Seque
 
 
 def finish(job: tuple[FinishSettings, Sequence[tuple[int, Split, str | None]]]) -> Finished:
-    """Second pass over some of the prompts that stay: (offset, split, language) of each, in the order of the file."""
+    """Second pass over some of the prompts that stay: (offset, split, language) of each, in the order of the
+    file."""
     settings, rows = job
     finished = Finished()
     keep = settings.personal_data == "keep"

@@ -27,10 +27,6 @@ from biddable.web.sessions import Member, SiteAccounts
 
 MAX_SECONDS = 8 * 3600.0
 """Nobody works longer than this on one task: what a browser measured beyond it does not count."""
-COUNTS_PER_SECOND = 20_000
-"""How many answers the store counts in a second, roughly."""
-LARGE_SET = 2000
-"""Progress of sets with more answers than this is not counted anew for every page."""
 EXPIRED = (
     "Your time was over and somebody else has this task now. What you wrote is kept as a draft; "
     "your answer was not counted."
@@ -75,9 +71,19 @@ class Offer(NamedTuple):
 
 
 @router.get("/")
-def home(request: Request, accounts: SiteAccounts, me: Member, nothing: bool = False) -> Response:
+def home(
+    request: Request,
+    accounts: SiteAccounts,
+    me: Member,
+    nothing: bool = False,
+    done: str = "",
+    saved: str = "",
+) -> Response:
+    """The sets to work on. `nothing`, `done` and `saved` say what became of the task before."""
     offers, is_locked = _offers(accounts.store, me)
-    return render(request, "home.html", offers=offers, locked=is_locked, nothing=nothing)
+    return render(
+        request, "home.html", offers=offers, locked=is_locked, nothing=nothing, done=done, saved=saved
+    )
 
 
 def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
@@ -110,13 +116,17 @@ def next_task(request: Request, accounts: SiteAccounts, me: Member, submitted: F
 
 
 def _go_to_next_task(
-    request: Request, store: Store, me: Account, task_set: str, saved: str | None = None
+    request: Request, store: Store, me: Account, task_set: str, done: str = "", task_before: str = ""
 ) -> Response:
-    """To the next task's page; `saved`: the task just answered, which that page offers for correction."""
-    task = queue.next_task(store, task_set, me.person.id, request.app.state.lease_seconds)
+    """To the next task's page, which says what became of `task_before`: `done` is a key of its notices. Kept
+    for later, it does not come at once again."""
+    task = queue.next_task(
+        store, task_set, me.person.id, request.app.state.lease_seconds, fresh=done == "later"
+    )
+    notice = f"done={done}&saved={quote(task_before, safe='')}" if done else ""
     if task is None:
-        return redirect("/?nothing=1")
-    return redirect(_link(task.id) + (f"&saved={quote(saved, safe='')}" if saved else ""))
+        return redirect(f"/?{notice}&nothing=1" if notice else "/?nothing=1")
+    return redirect(_link(task.id) + (f"&{notice}" if notice else ""))
 
 
 def _link(task: str) -> str:
@@ -152,7 +162,9 @@ def shown_guideline(store: Store, open_task: OpenTask, version: str) -> str:
 
 
 @router.get("/task")
-def task_page(request: Request, accounts: SiteAccounts, me: Member, id: str, saved: str = "") -> Response:
+def task_page(
+    request: Request, accounts: SiteAccounts, me: Member, id: str, done: str = "", saved: str = ""
+) -> Response:
     store, lease_seconds = accounts.store, request.app.state.lease_seconds
     open_task = _find_task(store, me, id)
     assignment = open_task.assignment
@@ -161,7 +173,7 @@ def task_page(request: Request, accounts: SiteAccounts, me: Member, id: str, sav
     if assignment.label is None and assignment.expires_at < store.clock() + 0.9 * lease_seconds:
         store.extend_lease(id, me.person.id, lease_seconds)
     fields = assignment.draft.fields if assignment.draft else {}
-    return render_task(request, store, me, open_task, fields, saved=saved)
+    return render_task(request, store, me, open_task, fields, done=done, saved=saved)
 
 
 def render_task(
@@ -174,14 +186,15 @@ def render_task(
     status: int = 200,
     *,
     hints: list[str] | None = None,
+    done: str = "",
     saved: str = "",
     seconds: float | None = None,
     send_to: str = "/answer",
 ) -> Response:
     """A task's page with `fields` filled in.
 
-    `errors` say what has to be corrected, `hints` what to look at once more. `saved` is the task answered
-    before this one, `seconds` the time spent so far where the draft does not say, `send_to` where the answer
+    `errors` say what has to be corrected, `hints` what to look at once more. `saved` is the task
+    before this one and `done` what became of it, `seconds` the time spent so far where the draft does not say, `send_to` where the answer
     goes.
     """
     draft = open_task.assignment.draft
@@ -190,7 +203,7 @@ def render_task(
         drafts.save_draft(store, open_task.task.id, me.person.id, {}, version)  # from here on time counts
     if seconds is None:
         seconds = draft.seconds if draft else 0
-    needed, collected = _progress(request, store, open_task.task_set.name)
+    by_me, needed = _own_progress(store, me, open_task.task_set)
     return render(
         request,
         f"tasks/{open_task.task.kind.split('.')[1]}.html",
@@ -211,24 +224,25 @@ def render_task(
         letters=form.LETTERS,
         yes_no=form.YES_NO_QUESTIONS,
         levels=RULE_LEVELS,
-        collected=collected,
+        by_me=by_me,
         needed=needed,
+        saved_at=draft.saved_at if draft else store.clock(),
+        done=done,
         seconds=int(seconds or 0),
         saved=saved,
         send_to=send_to,
     )
 
 
-def _progress(request: Request, store: Store, task_set: str) -> tuple[int, int]:
-    """(answers needed, answers collected) of a set. Counting a large one takes a while: its numbers are
-    reused for as long as counting takes, so that a busy site counts at most half of the time."""
-    cache: dict[str, tuple[float, tuple[int, int]]] = request.app.state.__dict__.setdefault("progress", {})
-    now = time.monotonic()
-    if task_set not in cache or cache[task_set][0] < now:
-        needed, collected = queue.progress(store, task_set)
-        valid_until = now + needed / COUNTS_PER_SECOND if needed > LARGE_SET else now
-        cache[task_set] = (valid_until, (needed, collected))
-    return cache[task_set][1]
+def _own_progress(store: Store, me: Account, task_set: TaskSet) -> tuple[int, int | None]:
+    """(answers by this person, tasks for this person) of a set; None where the tasks are shared among people.
+
+    What the others have answered is not shown beside a task: gold counts as this person's answer like all
+    others, but not in the set's own progress, which would stand still and so give it away.
+    """
+    answers = assignments.answers_per_set(store, me.person.id)
+    by_me = answers.get(task_set.name, 0) + (answers.get(task_set.gold, 0) if task_set.gold else 0)
+    return by_me, len(store.tasks(task_set.name)) if task_set.everybody else None
 
 
 def form_fields(submitted: Form) -> dict[str, list[str]]:
@@ -280,8 +294,11 @@ def save_draft(request: Request, accounts: SiteAccounts, me: Member, submitted: 
     open_task = _find_task(accounts.store, me, str(submitted.get("id", "")))
     _, _, saved = _save_draft(request, accounts.store, me, open_task, submitted)
     if "application/json" in request.headers.get("accept", ""):
-        return JSONResponse({"saved": time.strftime("%H:%M", time.gmtime()), "held": saved.has_lease})
-    return redirect(_link(open_task.task.id))
+        now = accounts.store.clock()
+        return JSONResponse(
+            {"saved": time.strftime("%H:%M", time.gmtime()), "held": saved.has_lease, "at": now}
+        )
+    return _go_to_next_task(request, accounts.store, me, open_task.task_set.name, "later", open_task.task.id)
 
 
 @router.post("/answer")
@@ -300,7 +317,7 @@ def answer(request: Request, accounts: SiteAccounts, me: Member, submitted: Form
     try:
         if submitted.get("action") == "say":  # to the model that a page talks with
             kind.say(store, task, me.person.id, fields, version)
-            return redirect(_link(task.id) + "#end")
+            return redirect(_link(task.id))  # no fragment: the page's `autofocus` would not count
         kind_answer = kind.form(open_task.question, fields)
         kind.check(open_task.question, kind_answer)
     except UserError as error:
@@ -313,10 +330,9 @@ def answer(request: Request, accounts: SiteAccounts, me: Member, submitted: Form
     except LeaseExpired:
         return page(409, [EXPIRED])
     if corrected_label is not None and task.replaces is None:
-        return redirect(
-            "/mine"
-        )  # that is where one's own corrections begin; a returned task goes on in the queue
-    return _go_to_next_task(request, store, me, open_task.task_set.name, saved=task.id)
+        # One's own corrections begin there; a returned task goes on in the queue.
+        return redirect(f"/mine?saved={quote(task.id, safe='')}")
+    return _go_to_next_task(request, store, me, open_task.task_set.name, "kept", task.id)
 
 
 @router.post("/skip")
@@ -330,11 +346,18 @@ def skip(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) 
     if flag and not reason:
         raise UserError("say in a few words what is wrong with the task")
     drafts.skip_task(accounts.store, open_task.task.id, me.person.id, flag, reason)
-    return _go_to_next_task(request, accounts.store, me, open_task.task_set.name)
+    return _go_to_next_task(
+        request,
+        accounts.store,
+        me,
+        open_task.task_set.name,
+        "reported" if flag else "skipped",
+        open_task.task.id,
+    )
 
 
 @router.get("/mine")
-def own_answers(request: Request, accounts: SiteAccounts, me: Member) -> Response:
+def own_answers(request: Request, accounts: SiteAccounts, me: Member, saved: str = "") -> Response:
     """A person's own answers, the newest first, and how much they did on which day."""
     answers = [
         (past_answer, kind.title, _link(past_answer.task))
@@ -342,4 +365,4 @@ def own_answers(request: Request, accounts: SiteAccounts, me: Member) -> Respons
         if (kind := kinds.find(past_answer.kind)) is not None
     ]
     days = assignments.answers_per_day(accounts.store, me.person.id)
-    return render(request, "mine.html", answers=answers, days=days)
+    return render(request, "mine.html", answers=answers, days=days, saved=saved)

@@ -78,7 +78,8 @@ def _best_of(server: ServerState, model: ServedModel, body: BaseCompletionReques
         )
     if best_of > body.n and not model.scores:
         raise APIError(
-            'best_of: this server has no reward model to choose with; its [serve.api] needs reward = "learn.reward"',
+            "best_of: this server has no reward model to choose with; its [serve.api] needs reward = "
+            '"learn.reward"',
             param="best_of",
             code="unsupported_parameter",
         )

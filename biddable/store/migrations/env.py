@@ -7,7 +7,8 @@ from alembic import context
 
 
 def migrate() -> None:
-    """Run the missing migrations: all or none, on SQLite too, where tables are made inside the transaction."""
+    """Run the missing migrations: all or none, on SQLite too, where tables are made inside the
+    transaction."""
     context.configure(connection=context.config.attributes["connection"], transactional_ddl=True)
     context.run_migrations()
 

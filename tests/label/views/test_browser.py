@@ -191,6 +191,7 @@ def test_a_form_without_script(accounts: Accounts, opened: Callable[..., Any]) -
         page.locator(f"label.seg:has(input[name=rank-{answer}][value='{rank}'])").click()
     with page.expect_navigation(timeout=TIMEOUT_MS):
         page.click("button[value=draft]")
+    page.click("text=Back to it")
     page.locator("button[value=send]").click()
     page.wait_for_url("**nothing=1")
     assert ranks(accounts, name) == [[3, 2, 1, 1]]

@@ -15,7 +15,7 @@ let current = 0; // the answer that digits score
 const fieldValue = (name) => Number(form.elements.namedItem(name)?.value) || null;
 const rank = (i) => fieldValue(`rank-${i}`);
 function setRank(i, place) {
-  for (const radio of form.querySelectorAll(`input[name="rank-${i}"]`)) radio.checked = Number(radio.value) === place;
+  checkRank(i, place);
   const position = order.indexOf(i);
   if (position >= 0) order.splice(position, 1);
   if (place) order.push(i);
@@ -23,12 +23,26 @@ function setRank(i, place) {
   form.dispatchEvent(new Event("ranked"));
   draw();
 }
-// The answer comes next in the ranking: one rank below the worst so far, or on the same one after "=".
+const othersOf = (i) => cards.map((_, j) => j).filter((j) => j !== i && rank(j));
+function checkRank(i, place) {
+  for (const radio of form.querySelectorAll(`input[name="rank-${i}"]`)) radio.checked = Number(radio.value) === place;
+}
+// The ranks 1, 2, ... without gaps, order and ties as they are.
+function closeGaps(answers) {
+  const ranks = [...new Set(answers.map(rank))].sort((a, b) => a - b);
+  for (const [j, place] of answers.map((j) => [j, ranks.indexOf(rank(j)) + 1])) checkRank(j, place);
+}
+// The answer comes next in the ranking: one rank below the worst so far, or on that of the last one after "=".
+// An answer that has a rank moves behind the others, who close up: the letters of a full ranking typed anew make the new one.
+// Nothing is tied without "=": where the last rank is taken already (dragged there), the best free one is next.
 function placeNext(i) {
-  const otherRanks = cards.map((_, j) => (j === i ? null : rank(j))).filter(Boolean);
-  const worst = Math.max(0, ...otherRanks);
-  setRank(i, tie && worst ? worst : Math.min(K, worst + 1));
+  const others = othersOf(i), last = order.filter((j) => j !== i).at(-1);
+  if (rank(i)) closeGaps(others);
+  const worst = Math.max(0, ...others.map(rank));
+  const free = rows.findIndex((_, place) => place < K && !others.some((j) => rank(j) === place + 1)) + 1;
+  const place = tie && last !== undefined ? rank(last) : worst < K ? worst + 1 : free;
   tie = false;
+  setRank(i, place);
 }
 
 const rows = []; // the board's rows: rank 1 to K, then "not yet"
@@ -100,6 +114,7 @@ function draw() {
     chip.setAttribute("aria-label", `Answer ${letters[i]}, ${place ? `rank ${place}` : "no rank yet"}`);
     cards[i].classList.toggle("current", i === current);
   }
+  sayOrder();
   const contradictions = [];
   for (let i = 0; i < K; i += 1) for (let j = 0; j < K; j += 1) {
     const [rankI, rankJ, scoreI, scoreJ] = [rank(i), rank(j), fieldValue(`overall-${i}`), fieldValue(`overall-${j}`)];
@@ -112,6 +127,14 @@ function draw() {
     Object.assign(field, { type: "hidden", name: "seen", value: "1" });
     form.append(field);
   }
+}
+// The ranking in a line that screen readers speak when it changes: "C > A = D; no rank yet: B".
+function sayOrder() {
+  const groups = rows.slice(0, K).map((_, place) => cards.map((_, i) => i).filter((i) => rank(i) === place + 1));
+  const ranked = groups.filter((group) => group.length).map((group) => group.map((i) => letters[i]).join(" = ")).join(" > ");
+  const missing = cards.map((_, i) => i).filter((i) => !rank(i)).map((i) => letters[i]).join(", ");
+  const parts = [ranked, missing && `no rank yet: ${missing}`, tie && `the next one shares the rank of ${letters[order.at(-1)]}`];
+  document.getElementById("order").textContent = parts.filter(Boolean).join("; ");
 }
 form.addEventListener("change", (event) => {
   const match = /^(?:rank|overall)-(\d)$/.exec(event.target.name ?? "");
@@ -129,8 +152,8 @@ addEventListener("keydown", (event) => {
   const i = event.key.length === 1 ? letters.indexOf(event.key.toUpperCase()) : -1;
   let handled = true;
   if (i >= 0 && i < K) placeNext(i);
-  else if (event.key === "=") tie = true;
-  else if (event.key === "Backspace") { if (order.length) setRank(order[order.length - 1], null); }
+  else if (event.key === "=") { tie = order.length > 0; sayOrder(); }
+  else if (event.key === "Backspace") { tie = false; if (order.length) setRank(order[order.length - 1], null); }
   else if (/^[1-7]$/.test(event.key)) form.querySelector(`input[name="overall-${current}"][value="${event.key}"]`).click();
   else if (event.key === "x") document.getElementById("all_bad").click();
   else if (event.key === "n") document.getElementById("not_ranked").click();

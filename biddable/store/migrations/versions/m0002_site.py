@@ -1,4 +1,5 @@
-"""Sites: accounts, invitations, sessions, attempts to log in, an audit log, drafts, skips, guideline editions."""
+"""Sites: accounts, invitations, sessions, attempts to log in, an audit log, drafts, skips, guideline
+editions."""
 
 from __future__ import annotations
 

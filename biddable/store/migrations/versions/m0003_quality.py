@@ -1,4 +1,5 @@
-"""The quality of labels: sets with gold, reviews, screening, grades, verdicts; indexes for a million tasks."""
+"""The quality of labels: sets with gold, reviews, screening, grades, verdicts; indexes for a million
+tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""People far ahead wait no longer than others: indexes of what somebody had or skipped. Sets have a priority."""
+"""People far ahead wait no longer than others: indexes of what somebody had or skipped. Sets have a
+priority."""
 
 from __future__ import annotations
 

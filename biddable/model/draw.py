@@ -1,0 +1,82 @@
+"""Drawing the next token from logits: temperature, nucleus (top-p), and the likeliest alternatives.
+
+Legend: B rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+CDF_BLOCK = 256
+"""Words whose weights are summed together before a draw looks inside one such block."""
+
+
+def draw(
+    logits: torch.Tensor,
+    uniforms: torch.Tensor,
+    temperature: torch.Tensor,
+    top_p: torch.Tensor,
+    words: int | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw by inverse CDF: logits (n, V) fp32, the rest (n,) -> tokens (n,) and their log-probabilities at
+    temperature 1 (n,). Of V ids only the first `words` are drawn; the log-probability counts all V, as
+    training does.
+
+    The cumulative sum runs over blocks of words first and then inside one block: over all 49k words at once
+    it costs more than the network's last blocks.
+    """
+    n = len(logits)
+    top = logits.amax(dim=-1, keepdim=True)
+    weights = (logits - top).exp_()  # the softmax without its normaliser: the draw needs only ratios
+    normaliser = (
+        weights.sum(dim=-1, keepdim=True).log() + top
+    )  # logsumexp; what follows may replace the weights
+    logits = logits[:, :words]
+    weights, vocabulary = weights[:, :words], logits.shape[1]
+    if bool((temperature != 1).any()):
+        divisor = torch.where(temperature > 0, temperature, torch.ones_like(temperature))[:, None]
+        weights = ((logits - top) / divisor).exp_()
+    if bool((top_p < 1).any()):
+        weights = _nucleus(weights, top_p)
+    blocks = -(-vocabulary // CDF_BLOCK)
+    padding = blocks * CDF_BLOCK - vocabulary
+    tiles = torch.nn.functional.pad(weights, (0, padding)).view(n, blocks, CDF_BLOCK)
+    sums = tiles.sum(dim=-1).cumsum(dim=-1)  # (n, blocks)
+    target = uniforms[:, None] * sums[:, -1:]  # where in the cumulative sum the draw falls
+    block = torch.searchsorted(sums, target, right=True).clamp_(max=blocks - 1)
+    before = torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), torch.zeros_like(target))
+    inside = tiles.gather(1, block[..., None].expand(n, 1, CDF_BLOCK))[:, 0]  # (n, CDF_BLOCK)
+    offset = torch.searchsorted(inside.cumsum(dim=-1), target - before, right=True).clamp_(max=CDF_BLOCK - 1)
+    # two sums of the same weights round differently, so the target can lie beyond the block's last word of
+    # weight > 0
+    offset = torch.where(inside.gather(1, offset) > 0, offset, inside.argmax(dim=-1, keepdim=True))
+    drawn = block * CDF_BLOCK + offset
+    tokens = torch.where(temperature[:, None] > 0, drawn, logits.argmax(dim=-1, keepdim=True))
+    return tokens[:, 0], (logits.gather(1, tokens) - normaliser)[:, 0]
+
+
+def _nucleus(weights: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+    """Weights with all but the smallest set of the likeliest tokens whose share reaches top_p set to 0
+    (Holtzman et al. 2020). A token is in it when those before it have not reached top_p yet, so the likeliest
+    always is."""
+    ordered, index = weights.sort(dim=-1, descending=True)
+    shares = ordered / ordered.sum(dim=-1, keepdim=True)
+    before = ordered.cumsum(dim=-1) / ordered.sum(dim=-1, keepdim=True) - shares
+    return torch.zeros_like(weights).scatter(1, index, ordered * (before < top_p[:, None]))
+
+
+def likeliest(
+    logits: torch.Tensor, counts: Sequence[int], words: int | None = None
+) -> list[tuple[tuple[int, float], ...]]:
+    """For each row of logits (n, V) its `count` likeliest of the first `words` tokens with their
+    log-probabilities, the likeliest first."""
+    most = max(counts, default=0)
+    if most == 0:
+        return [()] * len(counts)
+    values, ids = logits.log_softmax(dim=-1)[:, :words].topk(most, dim=-1)
+    return [
+        tuple(zip(row_ids[:count], row_values[:count], strict=True))
+        for row_ids, row_values, count in zip(ids.tolist(), values.tolist(), counts, strict=True)
+    ]

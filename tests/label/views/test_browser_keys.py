@@ -1,0 +1,128 @@
+"""Faults that once changed or lost what people said, each as the person's own keys in a real browser: what is stored is what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from biddable.label import queue
+from biddable.label.probes import conversation
+from biddable.store import drafts
+from biddable.store.accounts import Accounts
+
+from .test_browser import CHROMIUM, address, chromium, opened, ranks, start  # noqa: F401
+from .test_tasks import put
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+Open = Callable[..., Any]
+
+
+def test_a_module_has_one_address_and_keys_act_once(accounts: Accounts, opened: Open) -> None:  # noqa: F811
+    name, page = put(accounts, "comparisons"), opened("ada")
+    scripts: list[str] = []
+    page.on("request", lambda request: scripts.append(request.url) if "task.js" in request.url else None)
+    start(page)
+    assert len(set(scripts)) == 1
+    for key in "abcd":
+        page.keyboard.press(key)
+    page.keyboard.press("w")
+    page.keyboard.type("dcba =1")
+    assert page.input_value("#better") == "dcba =1"
+    page.keyboard.press("Control+Enter")
+    page.wait_for_url("**nothing=1")
+    assert ranks(accounts, name) == [[1, 2, 3, 4]]
+    assert "dcba =1" in queue.collected_labels(accounts.store, name)[0].answer
+
+
+def test_a_ranking_is_corrected_by_typing_it_anew(accounts: Accounts, opened: Open) -> None:  # noqa: F811
+    name, page = put(accounts, "comparisons"), opened("ada")
+    start(page)
+    for key in ("a", "b", "c", "d", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_url("**nothing=1")
+    page.click("text=Correct the last one")
+    page.wait_for_selector(".slot[data-rank='4'] .chip")
+    for key in ("c", "a", "=", "d", "b"):
+        page.keyboard.press(key)
+    assert page.inner_text("#order") == "C > A = D > B"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/mine?saved=**")
+    assert ranks(accounts, name) == [[2, 3, 1, 2]]
+
+
+def test_a_report_by_keys_is_a_report(accounts: Accounts, opened: Open) -> None:  # noqa: F811
+    name, page = put(accounts, "comparisons"), opened("ada")
+    start(page)
+    page.keyboard.press("s")
+    page.keyboard.type("two answers are alike")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**nothing=1")
+    assert "Reported" in page.inner_text("main")
+    (skip,) = drafts.list_skips(accounts.store, name)
+    assert skip.flag and skip.reason == "two answers are alike"
+
+
+@pytest.mark.parametrize("same_page", [True, False])
+def test_what_is_typed_after_the_session_ended_is_kept(
+    accounts: Accounts,
+    opened: Open,  # noqa: F811
+    same_page: bool,
+) -> None:
+    name, page = put(accounts, "demonstrations"), opened("ada")
+    start(page)
+    cookies = page.context.cookies()
+    page.context.request.post("/logout", form={"token": page.input_value("#answer input[name=token]")})
+    page.context.add_cookies(cookies)  # the browser still has the cookie, but its session is over
+    page.fill("#text", "An apple, typed too late.")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#state:has-text('You are logged out')")
+    where = page.url
+    login = page.context.new_page()
+    login.goto("/login")
+    login.fill("#name", "ada")
+    login.fill("#password", "nine quiet horses")
+    login.click("text=Log in >> nth=-1")
+    login.wait_for_url("**/")
+    if not same_page:
+        page.close()
+        page = login
+        page.goto(where)
+        page.wait_for_selector("#state:has-text('Draft kept')")
+    assert page.input_value("#text") == "An apple, typed too late."
+    page.click("button[value=send]")
+    page.wait_for_url("**nothing=1")
+    assert "An apple, typed too late." in queue.collected_labels(accounts.store, name)[0].answer
+
+
+def test_a_probe_keeps_the_focus_for_the_next_turn(
+    accounts: Accounts,
+    opened: Open,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(conversation, "ask", lambda endpoint, model, messages: "I heard you")
+    put(accounts, "probes")
+    page = opened("ada")
+    start(page)
+    page.fill("#message", "Hello")
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_selector("text=I heard you")
+    page.wait_for_load_state("load")
+    page.keyboard.type("2 more")
+    assert page.input_value("#message") == "2 more"
+    assert page.locator("input[name=level]:checked").count() == 0
+
+
+def test_keep_for_later_brings_another_task(accounts: Accounts, opened: Open) -> None:  # noqa: F811
+    put(accounts, "demonstrations", count=2)
+    page = opened("ada")
+    start(page)
+    first = page.input_value("#answer input[name=id]")
+    page.fill("#text", "Half an answer")
+    page.click("button[value=draft]")
+    page.wait_for_url("**done=later**")
+    assert page.input_value("#answer input[name=id]") != first
+    page.click("text=Back to it")
+    page.wait_for_selector("#text:has-text('Half an answer')")
+    assert page.input_value("#answer input[name=id]") == first
