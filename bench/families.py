@@ -3,7 +3,8 @@
     python bench/families.py            # rewrites docs/models.md; a few minutes on two cores
     python bench/families.py --only llama,bloom
 
-The configurations are in `FAMILIES`, with windows, multipliers and layer types that would show a wrong computation.
+The configurations are in `FAMILIES`, with windows, multipliers and layer types that would show a wrong
+computation.
 """
 
 from __future__ import annotations
@@ -149,7 +150,10 @@ def row(name: str, folder: Path) -> str:
             line = str(error).removeprefix(f"{source}: ").split(" is refused: ")[-1]
             if trunk == 0:
                 return f"| {name} | no | | | | {line} |"
-            return f"| {name} | yes | no | {results[0]['largest_difference']:.0e} | {fused(results[0])} | with a trunk: {line} |"
+            return (
+                f"| {name} | yes | no | {results[0]['largest_difference']:.0e} | {fused(results[0])} | "
+                f"with a trunk: {line} |"
+            )
     difference = max(result["largest_difference"] for result in results)
     return f"| {name} | yes | yes | {difference:.0e} | {fused(results[0])} | |"
 

@@ -68,7 +68,8 @@ def test_the_index_names_every_page() -> None:
 
 @functools.cache
 def definitions(path: Path) -> set[str]:
-    """Functions, classes and methods (`Class.method`) of a file, read from its source; also module constants."""
+    """Functions, classes and methods (`Class.method`) of a file, read from its source; also module
+    constants."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names: set[str] = set()
     for node in tree.body:
@@ -83,7 +84,8 @@ def definitions(path: Path) -> set[str]:
 
 
 def missing_code(text: str) -> list[str]:
-    """What a page names in backticks and the checkout lacks: `room/file.py`, `room/`, `room/file.py: name`, `room.stage`."""
+    """What a page names in backticks and the checkout lacks: `room/file.py`, `room/`, `room/file.py: name`,
+    `room.stage`."""
     missing = []
     rooms = [path.parent.name for path in (ROOT / "biddable").glob("*/__init__.py")]
     stage_name = re.compile(rf"(?:{'|'.join(rooms)})\.(\w+)")
@@ -112,7 +114,8 @@ def test_the_code_that_a_page_names_exists(page: Path) -> None:
 
 def test_what_does_not_exist_is_missing_code() -> None:
     text = (
-        "`run/plan.py`, `run/plan.py: load_plan`, `store/store.py: Store.lease`, `learn.ppo`, `tests/test_house.py`, "
+        "`run/plan.py`, `run/plan.py: load_plan`, `store/store.py: Store.lease`, `learn.ppo`, "
+        "`tests/test_house.py`, "
         "`run/gone.py`, `run/plan.py: gone`, `store/store.py: Store.gone`, `learn.gone`, `gone/`"
     )
     assert missing_code(text) == [

@@ -1,4 +1,5 @@
-"""The how-tos are carried out as they stand: their code goes into a copy of the package, their commands run."""
+"""The how-tos are carried out as they stand: their code goes into a copy of the package, their commands
+run."""
 
 from __future__ import annotations
 
@@ -78,11 +79,13 @@ def test_a_new_benchmark(copy: Path) -> None:
 
 
 def test_a_new_algorithm(copy: Path, tiny_run: Path) -> None:
-    """DPO's first loss is log 2 (policy and reference are equal) and its last is less; the policy it saves differs from the first."""
+    """DPO's first loss is log 2 (policy and reference are equal) and its last is less; the policy it saves
+    differs from the first."""
     write_files(copy, "how-to/new-algorithm.md")
     shutil.copytree(tiny_run / "runs", copy / "runs")
     settings = (
-        'name = "dpo"\n[learn.dpo]\npolicy = "runs/tiny/learn.sft"\ncomparisons = "runs/tiny/label.comparisons"\n'
+        'name = "dpo"\n[learn.dpo]\npolicy = "runs/tiny/learn.sft"\ncomparisons = '
+        '"runs/tiny/label.comparisons"\n'
         "epochs = 6\nbatch = 4\nlearning_rate = 1e-3\n"
     )
     (copy / "dpo.toml").write_text(settings, encoding="utf-8")

@@ -1,4 +1,5 @@
-"""The tutorials as a reader would follow them: their files, their commands, the site's pages by a browser without script."""
+"""The tutorials as a reader would follow them: their files, their commands, the site's pages by a browser
+without script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Agreement of people with each other, with intervals: of rankings, of 1-7 scores and of yes/no marks. Pure arithmetic.
+"""Agreement of people with each other, with intervals: of rankings, of 1-7 scores and of yes/no marks. Pure
+arithmetic.
 
 Every interval is a bootstrap over items, because what several people say of one item hangs together
 (docs/agreement.md has the formulas).
@@ -73,7 +74,8 @@ def ranking_pairs(rankings: Iterable[Ranking]) -> list[RankingPair]:
 
 
 def _signs(ranks: Sequence[int]) -> np.ndarray:
-    """-1, 0 or 1 for each pair of answers (i < j): the first is better, both are equal, the second is better."""
+    """-1, 0 or 1 for each pair of answers (i < j): the first is better, both are equal, the second is
+    better."""
     row = np.asarray(ranks)
     return np.sign(row[:, None] - row[None, :])[np.triu_indices(len(row), 1)]
 

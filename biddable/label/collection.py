@@ -1,4 +1,5 @@
-"""Collecting labels: the settings that all kinds share, task sets made from replies, the simulated panel's work, waiting for real people."""
+"""Collecting labels: the settings that all kinds share, task sets made from replies, the simulated panel's
+work, waiting for real people."""
 
 from __future__ import annotations
 
@@ -156,7 +157,8 @@ def select_prompts(
     UserError when a split has none."""
     in_splits = [(name, row) for name, row in rows if cfg.splits is None or row.prompt.split in cfg.splits]
     errors = [
-        f"[{context.key}] splits: no prompt belongs to {split}; change splits, or those of the stage that it reads"
+        f"[{context.key}] splits: no prompt belongs to {split}; change splits, or those of the stage that it "
+        "reads"
         for split in cfg.splits or ()
         if all(row.prompt.split != split for _, row in in_splits)
     ]
@@ -189,11 +191,13 @@ def gold_tasks(
         name = task_id(replies)
         if name in ordinary:
             errors.append(
-                f"{path}:{number}: prompt {replies.prompt.id} is among the replies too; a gold item must not be ordinary work"
+                f"{path}:{number}: prompt {replies.prompt.id} is among the replies too; a gold item must not "
+                "be ordinary work"
             )
         if name in gold:
             errors.append(
-                f"{path}:{number}: prompt {replies.prompt.id} with the same answers is known already from an earlier line"
+                f"{path}:{number}: prompt {replies.prompt.id} with the same answers is known already from an "
+                "earlier line"
             )
         gold[name] = (Task(name, replies.model_dump_json(exclude_none=True)), answer.model_dump_json())
     if errors:
@@ -202,7 +206,8 @@ def gold_tasks(
 
 
 def guideline(panel: Panel, folder: Path | None = None) -> tuple[str, str]:
-    """Name and text of the guideline that a panel is shown. Raises UserError when the folder has none for it."""
+    """Name and text of the guideline that a panel is shown. Raises UserError when the folder has none for
+    it."""
     name = GUIDELINES[panel]
     path = (folder or Path(__file__).parent / "guidelines") / f"{name}.md"
     try:
@@ -243,7 +248,8 @@ def collect_labels(
     most = max(task.overlap for task in tasks)
     if isinstance(cfg, LabelerSettings) and simulated and cfg.people < most:
         raise UserError(
-            f"[{context.key}] people = {cfg.people}: some tasks go to {most} people each; must be at least {most}"
+            f"[{context.key}] people = {cfg.people}: some tasks go to {most} people each; must be at least "
+            f"{most}"
         )
     with open_store(cfg.store or context.folder.parent / "store.db", durable=not simulated) as store:
         task_set = TaskSet(name, f"label.{_noun(context)}", panel, simulated, priority=cfg.priority)
@@ -263,7 +269,8 @@ def collect_labels(
         context.progress(answered, total)
         if answered < (needed := math.ceil(cfg.enough * total)):
             raise Waiting(
-                f"{needed - answered} of {needed} {_noun(context)} to go: people of the panel {panel} give them"
+                f"{needed - answered} of {needed} {_noun(context)} to go: people of the panel {panel} give "
+                "them"
             )
         return queue.collected_labels(store, name)
 

@@ -1,4 +1,5 @@
-"""The labeling form of the paper (Ouyang et al. 2022, table 3): 1 to 7, and yes/no questions about one answer; and how forms are read."""
+"""The labeling form of the paper (Ouyang et al. 2022, table 3): 1 to 7, and yes/no questions about one
+answer; and how forms are read."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ MOST_TEXT = 100_000
 
 
 class YesNo(NamedTuple):
-    """One yes/no question. `open` questions may not apply: they are left open unless somebody says yes or no."""
+    """One yes/no question. `open` questions may not apply: they are left open unless somebody says yes or
+    no."""
 
     name: str
     text: str

@@ -76,7 +76,8 @@ class LabelKind(Protocol[StoredTask, Question, Answer]):
 
     @abstractmethod
     def form(self, question: Question, fields: Fields) -> Answer:
-        """The answer that the page's form holds. Raises UserError with everything that is missing or wrong."""
+        """The answer that the page's form holds. Raises UserError with everything that is missing or
+        wrong."""
 
     def check(self, question: Question, answer: Answer) -> None:
         """Raises UserError when the answer does not fit the question. Where every valid answer fits, there is

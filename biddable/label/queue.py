@@ -123,7 +123,8 @@ def submit(
 
 
 def progress(store: Store, task_set: str) -> tuple[int, int]:
-    """(labels wanted, labels there) of a task set; one that was sent back is not there until it is corrected."""
+    """(labels wanted, labels there) of a task set; one that was sent back is not there until it is
+    corrected."""
     counts = store.counts(task_set)
     returned = len(reviews.returned_labels(store, task_set))
     return counts.done + counts.waiting + counts.open, counts.done - returned

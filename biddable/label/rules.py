@@ -1,4 +1,5 @@
-"""Rules that answers are held against: read from a TOML file, each with an id, a text and a question. One broken rule is one sentence."""
+"""Rules that answers are held against: read from a TOML file, each with an id, a text and a question. One
+broken rule is one sentence."""
 
 from __future__ import annotations
 

@@ -71,7 +71,8 @@ def serve(cfg: Config, context: StageContext) -> None:
     if not any(account.role == "admin" and account.closed is None for account in site.state.accounts.all()):
         file = next((argument for argument in sys.argv[1:] if argument.endswith(".toml")), "my.toml")
         raise UserError(
-            f"{store}: there is no admin yet who could log in; add one, for example ada: biddable label.people {file} ada"
+            f"{store}: there is no admin yet who could log in; add one, for example ada: biddable "
+            f"label.people {file} ada"
         )
     target: FastAPI | str = site
     if cfg.processes > 1:

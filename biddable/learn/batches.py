@@ -35,7 +35,8 @@ def prompt_ids(
     ids = encode_chat(tokenizer, messages)
     if len(ids) > limit:
         errors.append(
-            f"prompt {name}: {len(ids)} tokens, but {limit} fit beside its answer; shorten it or drop it in [curate.prompts]"
+            f"prompt {name}: {len(ids)} tokens, but {limit} fit beside its answer; shorten it or drop it in "
+            "[curate.prompts]"
         )
     return ids
 

@@ -116,7 +116,8 @@ def split_examples(
     train = sorted(train[i] for i in epoch_order(len(train), context.seed, -1)[: cfg.limit])
     if not train or len({examples[i].label >= 0.5 for i in valid}) < 2:
         raise UserError(
-            f"[{context.key}] files: {len(train)} texts to train and {len(valid)} to measure, which must hold both "
+            f"[{context.key}] files: {len(train)} texts to train and {len(valid)} to measure, which must "
+            "hold both "
             "labels; give more"
         )
     return train, valid

@@ -1,7 +1,9 @@
 """Toxicity scorers, side by side: how well each follows the Perspective scores and the labels of people.
 
-A scorer is anything that gives texts a number from 0 to 1. The default is alt-profanity-check, whose model comes with the package; a [learn.classifier] trained here is
-another. The Perspective API, which RealToxicityPrompts was made with, ends with 2026, so numbers of different scorers must not be compared: one scorer for all models.
+A scorer is anything that gives texts a number from 0 to 1. The default is alt-profanity-check, whose model
+comes with the package; a [learn.classifier] trained here is another. The Perspective API, which
+RealToxicityPrompts was made with, ends with 2026, so numbers of different scorers must not be compared: one
+scorer for all models.
 """
 
 from __future__ import annotations
@@ -29,11 +31,13 @@ class Config(Settings):
     text: str | tuple[str, ...] = "{text}"
     """The texts of a line: names of its keys in braces, dots for keys within keys."""
     label: str | tuple[str, ...] = "label"
-    """For each of `text`, the key of its label: true or false, or a number from 0 to 1. Texts without one are left out."""
+    """For each of `text`, the key of its label: true or false, or a number from 0 to 1. Texts without one are
+    left out."""
     classifiers: tuple[Input, ...] = ()
     """[learn.classifier] folders to compare with the default scorer."""
     only: Literal["train", "valid"] | None = None
-    """Measure only texts of the files that the classifiers kept out (`valid`) or were trained on; none: all."""
+    """Measure only texts of the files that the classifiers kept out (`valid`) or were trained on; none:
+    all."""
     resamples: int = Field(default=1000, ge=200)
     """Bootstrap resamples of texts."""
 
@@ -69,7 +73,8 @@ def run(cfg: Config, context: StageContext) -> None:
             for file, rows in examples.items()
         }
     if errors := [
-        f"[{context.key}] files: {file}: {len(rows)} labelled texts; at least ten, of both labels, are needed: see text, label and only"
+        f"[{context.key}] files: {file}: {len(rows)} labelled texts; at least ten, of both labels, are "
+        "needed: see text, label and only"
         for file, rows in examples.items()
         if len(rows) < 10 or len({e.label >= 0.5 for e in rows}) < 2
     ]:
@@ -91,7 +96,8 @@ def name_of(folder: Path) -> str:
 
 
 def classifiers_split(cfg: Config, context: StageContext) -> tuple[str | None, float] | None:
-    """The classifiers' (group, valid_share), when `only` asks for their split. Raises UserError with all settings that contradict each other."""
+    """The classifiers' (group, valid_share), when `only` asks for their split. Raises UserError with all
+    settings that contradict each other."""
     errors = classify.paired_settings(classify.as_tuple(cfg.text), classify.as_tuple(cfg.label), context.key)
     for word, names in (
         ("classifiers", [DEFAULT, *map(name_of, cfg.classifiers)]),
@@ -113,7 +119,8 @@ def classifiers_split(cfg: Config, context: StageContext) -> tuple[str | None, f
             errors += [f"[{context.key}] classifiers: {line}" for line in error.lines]
     if cfg.only is not None and len(splits) != 1 and not errors:
         errors.append(
-            f"[{context.key}] only = {cfg.only}: give classifiers, all of one group and valid_share: it is their split"
+            f"[{context.key}] only = {cfg.only}: give classifiers, all of one group and valid_share: it is "
+            "their split"
         )
     if errors:
         raise UserError(errors)
@@ -123,7 +130,8 @@ def classifiers_split(cfg: Config, context: StageContext) -> tuple[str | None, f
 def compared(
     scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], resamples: int, seed: int
 ) -> dict[str, float]:
-    """Area under the ROC curve against label >= 0.5, and, where labels are shares, correlations; intervals by bootstrap over texts."""
+    """Area under the ROC curve against label >= 0.5, and, where labels are shares, correlations; intervals by
+    bootstrap over texts."""
     figures = {"auc": classify.roc_auc(scores, labels)}
     chance = np.random.default_rng(seed)
     drawn = (chance.integers(0, len(scores), size=len(scores)) for _ in range(resamples))

@@ -42,7 +42,8 @@ def model_folder(folder: Path) -> Path:
     inner = folder / "model" if (folder / "model").is_dir() else folder
     if not (inner / "config.json").is_file():
         raise UserError(
-            f"{folder}: holds no model (no config.json); name a stage that makes one, or a transformers folder"
+            f"{folder}: holds no model (no config.json); name a stage that makes one, or a transformers "
+            "folder"
         )
     return inner
 
@@ -194,7 +195,8 @@ def _check_trunk(folder: Path, below: DecoderBlocks | None, shared: Trunk | None
         return Trunk(below, own_fingerprint)
     if own_fingerprint != shared.fingerprint:
         raise UserError(
-            f"{folder}: its trunk is not the one the other models stand on; all must come from one [learn.start]"
+            f"{folder}: its trunk is not the one the other models stand on; all must come from one "
+            "[learn.start]"
         )
     return shared
 
@@ -286,7 +288,8 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
     if not source_tokenizer.chat_template or source_tokenizer.eos_token_id is None:
         missing = "chat template" if not source_tokenizer.chat_template else "end-of-sequence token"
         raise UserError(
-            f'{model}: its tokenizer has no {missing}; give an instruct model, or [learn.start] chat_template = "FILE"'
+            f"{model}: its tokenizer has no {missing}; give an instruct model, or [learn.start] "
+            'chat_template = "FILE"'
         )
     tokens = family_check.tokens_with_text(network, source_tokenizer, model)
     has_bias = getattr(network.get_output_embeddings(), "bias", None) is not None
@@ -304,7 +307,8 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
         checked = _compare_with_transformers(side, trunk, tokens, model)
         if has_bias:
             raise UserError(
-                f"{model}: the model family {family_name} is refused: its language-model head has a bias, which biddable "
+                f"{model}: the model family {family_name} is refused: its language-model head has a bias, "
+                "which biddable "
                 "does not train"
             )
         below, _ = split_model(
@@ -367,7 +371,8 @@ def _find_source(model: str) -> tuple[Path, str | None]:
         return folder, gguf_files[0].name
     if not (folder / "config.json").is_file():
         raise UserError(
-            f"{model}: no model there; name a transformers folder (with config.json), a GGUF file, or package:NAME"
+            f"{model}: no model there; name a transformers folder (with config.json), a GGUF file, or "
+            "package:NAME"
         )
     return folder, None
 
@@ -387,7 +392,8 @@ def _read_source(folder: Path, gguf: str | None, model: str) -> tuple[Any, Any]:
         network = AutoModelForCausalLM.from_pretrained(folder, dtype=hardware.compute_dtype(), **extra)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(
-            f"{folder / (gguf or '')}: does not load as a language model: {(str(error).splitlines() or [''])[0]}"
+            f"{folder / (gguf or '')}: does not load as a language model: "
+            f"{(str(error).splitlines() or [''])[0]}"
         ) from error
     if hasattr(network.config, "quantization_config"):
         del network.config.quantization_config  # dequantised: saving would fail with it

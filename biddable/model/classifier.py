@@ -94,7 +94,8 @@ def paired_settings(templates: Sequence[str], labels: Sequence[str], key: str) -
         )
     if len({FIELD.sub("{}", template) for template in templates}) > 1:
         errors.append(
-            f"[{key}] text: {', '.join(map(repr, templates))} differ in more than names of keys; a classifier reads all texts alike"
+            f"[{key}] text: {', '.join(map(repr, templates))} differ in more than names of keys; a "
+            "classifier reads all texts alike"
         )
     return errors
 

@@ -26,7 +26,8 @@ from biddable.run.config import UserError
 TOLERANCE = 2e-3
 """Nats. Right families differ by 1e-6 (random, 4 blocks) to 1e-4 (30 blocks), wrong ones by 0.1 and more."""
 PROBE_WINDOW = 8
-"""Sliding attention is compared with a window this short: a window of 4096 would show nothing on 30 tokens."""
+"""Sliding attention is compared with a window this short: a window of 4096 would show nothing on 30
+tokens."""
 EXPERTS = (
     "num_experts",
     "num_local_experts",
@@ -48,14 +49,16 @@ def refuse_by_config(config: Any, where: str) -> None:
     )
     if experts > 1:
         reasons.append(
-            f"it has {experts} experts a layer, and their router needs a load-balancing loss in training, which "
+            f"it has {experts} experts a layer, and their router needs a load-balancing loss in training, "
+            "which "
             "biddable does not have; choose a dense model"
         )
     quantised = getattr(config, "quantization_config", None)
     if quantised is not None:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised.quant_method
         reasons.append(
-            f"its weights are quantised ({getattr(method, 'value', method)}); give the unquantised model, or a GGUF file, "
+            f"its weights are quantised ({getattr(method, 'value', method)}); give the unquantised model, or "
+            "a GGUF file, "
             "which is dequantised"
         )
     if reasons:
@@ -74,7 +77,8 @@ def _other_architectures(config: Any) -> list[str]:
     kinds = sorted(set(getattr(config, "layer_types", None) or ()) - LAYER_TYPES)
     if kinds:
         return [
-            f"its layers of type {', '.join(kinds)} cannot take packed rows; choose a model with attention only"
+            f"its layers of type {', '.join(kinds)} cannot take packed rows; choose a model with attention "
+            "only"
         ]
     return []
 
@@ -86,7 +90,8 @@ def _neighbours_in_rope(config: Any) -> list[str]:
     nested = [value for value in parameters.values() if isinstance(value, dict)]  # one for each type of layer
     kinds = {str(entry.get("rope_type", "default")) for entry in nested or [parameters]}
     advice = {
-        "dynamic": "take the scaling out of its config.json, and it is the same model up to its original length",
+        "dynamic": "take the scaling out of its config.json, and it is the same model up to its original "
+        "length",
         "longrope": "choose the variant with the short context (e.g. 4k), which has fixed frequencies",
     }
     return [
@@ -164,7 +169,8 @@ def refuse_differences(family: str, differences: dict[str, float], where: str) -
             _line(
                 where,
                 family,
-                f"its log-probabilities differ from its own forward pass (nats: {values}; at most {TOLERANCE:g})",
+                f"its log-probabilities differ from its own forward pass (nats: {values}; at most "
+                f"{TOLERANCE:g})",
             )
         )
 
@@ -191,6 +197,7 @@ def tokens_with_text(network: Any, tokenizer: Any, model: str) -> int | None:
     tokens = max(tokenizer.get_vocab().values()) + 1
     if tokens > rows:
         raise UserError(
-            f"{model}: its tokenizer has {tokens} ids, but the model has {rows} embedding rows; they do not belong together"
+            f"{model}: its tokenizer has {tokens} ids, but the model has {rows} embedding rows; they do not "
+            "belong together"
         )
     return tokens if tokens < rows else None

@@ -159,7 +159,8 @@ def blocks_name(model: nn.Module) -> str:
     norms = [n for n in NORMS if hasattr(model, n)]
     if len(names) != 1 or len(norms) != 1:
         raise UserError(
-            f"the model family {family(model)} is refused: its decoder does not hold its blocks and its final norm under a "
+            f"the model family {family(model)} is refused: its decoder does not hold its blocks and its "
+            "final norm under a "
             f"known name ({', '.join(NORMS)})"
         )
     return names[0]
@@ -224,7 +225,8 @@ def split_model(model: nn.Module, trunk: int) -> tuple[DecoderBlocks | None, Dec
     if not torch.equal(before, after):
         worst = (before - after).abs().max().item()
         raise UserError(
-            f"the model family {family(model)} does not split exactly at block {trunk} (its output differs by {worst:.3g}); "
+            f"the model family {family(model)} does not split exactly at block {trunk} (its output differs "
+            f"by {worst:.3g}); "
             "set trunk = 0 to train all of it"
         )
     return below, above
@@ -382,8 +384,8 @@ def scorer_from(policy: Policy, generator: torch.Generator, deviation: float | N
 
 
 def switch_off_dropout(network: torch.nn.Module) -> None:
-    """A model's own dropout (`attention_dropout`, `resid_pdrop`, ...) would act wherever a stage trains, beside
-    the stage's own setting and unseen. Its config.json keeps it."""
+    """A model's own dropout (`attention_dropout`, `resid_pdrop`, ...) would act wherever a stage trains,
+    beside the stage's own setting and unseen. Its config.json keeps it."""
     for module in network.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0

@@ -50,9 +50,9 @@ def lease_next(
     """The next task of a set for a person; None when there is no such set, or nothing is left in it for them.
 
     The task of a live lease comes again, for `seconds` from now; of several that whose lease runs longest,
-    which the person worked on last. Not so when `fresh`: then the task is another one. Otherwise a gold task comes when `chance()`,
-    uniform in [0, 1), is below the set's share of gold; otherwise a free task of the set. Raises UserError
-    when the set is not for this person.
+    which the person worked on last. Not so when `fresh`: then the task is another one. Otherwise a gold task
+    comes when `chance()`, uniform in [0, 1), is below the set's share of gold; otherwise a free task of the
+    set. Raises UserError when the set is not for this person.
     """
     task_set = _task_set_for(connection, name, person)
     if task_set is None:

@@ -194,9 +194,9 @@ class Store:
     ) -> Lease | None:
         """Lease a person the next task of a set for `seconds`; None when nothing is left for them.
 
-        Who has a live lease gets the same task again, its time begun anew, unless `fresh`. Nobody gets a task they answered
-        or skipped. `chance`, uniform in [0, 1), decides whether one of the set's gold tasks comes next.
-        Raises UserError when the person is unknown or the set is for other people.
+        Who has a live lease gets the same task again, its time begun anew, unless `fresh`. Nobody gets a task
+        they answered or skipped. `chance`, uniform in [0, 1), decides whether one of the set's gold tasks
+        comes next. Raises UserError when the person is unknown or the set is for other people.
         """
         return self.write(
             lambda connection: lease_next(connection, task_set, person, self.clock(), seconds, chance, fresh)

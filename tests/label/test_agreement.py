@@ -1,4 +1,5 @@
-"""Agreement: by hand, against scipy and krippendorff, on real labels, and whether the intervals hold what they promise."""
+"""Agreement: by hand, against scipy and krippendorff, on real labels, and whether the intervals hold what
+they promise."""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ ROWS = [
 
 
 def test_agreement_by_hand() -> None:
-    """Item x: 1 2 3 against 1 3 2: the pairs (0,1), (0,2) alike, (1,2) not: 2 of 3. Item y: 1 1 against 1 2: a tie, nothing to compare.
-    Item z: 2 1 against 2 1: 1 of 1. Together 3 of 4."""
+    """Item x: 1 2 3 against 1 3 2: the pairs (0,1), (0,2) alike, (1,2) not: 2 of 3. Item y: 1 1 against 1 2:
+    a tie, nothing to compare. Item z: 2 1 against 2 1: 1 of 1. Together 3 of 4."""
     found = agreement.agreement_summary(ROWS)
     assert found["agreement"] == 0.75 and found["agreement_pairs"] == 4
     assert found["agreement_low"] <= 0.75 <= found["agreement_high"]
@@ -56,7 +57,8 @@ def test_three_labelers_are_three_couples() -> None:
 
 
 def test_interval_is_over_items() -> None:
-    """One item: every resample is that item, so the interval is the point. Two items, all right and all wrong: the resamples are 0, 1/2 or 1."""
+    """One item: every resample is that item, so the interval is the point. Two items, all right and all
+    wrong: the resamples are 0, 1/2 or 1."""
     one = agreement.agreement_summary(ROWS[:2])
     assert one["agreement_low"] == one["agreement"] == one["agreement_high"] == 2 / 3
     two = agreement.agreement_summary(
@@ -79,10 +81,11 @@ def test_only_order_counts_and_only_between_two_people() -> None:
 
 
 def test_tau_and_w_by_hand() -> None:
-    """1 2 3 against 1 3 2: two pairs alike, one not: tau = (2 - 1) / 3. 1 1 2 against 1 2 3: of three pairs one is tied by the first: two alike,
-    tau-b = 2 / sqrt(2 * 3). All tied: no tau.
+    """1 2 3 against 1 3 2: two pairs alike, one not: tau = (2 - 1) / 3. 1 1 2 against 1 2 3: of three pairs
+    one is tied by the first: two alike, tau-b = 2 / sqrt(2 * 3). All tied: no tau.
 
-    W of 1 2 3, 1 3 2 (m = 2, n = 3): rank sums 2 5 5, mean 4, S = 4 + 1 + 1 = 6, W = 12 * 6 / (4 * 24) = 0.75."""
+    W of 1 2 3, 1 3 2 (m = 2, n = 3): rank sums 2 5 5, mean 4, S = 4 + 1 + 1 = 6, W = 12 * 6 / (4 * 24) =
+    0.75."""
     couple = agreement.ranking_pairs([Ranking("x", "a", (1, 2, 3)), Ranking("x", "b", (1, 3, 2))])[0]
     assert couple.tau == pytest.approx(1 / 3)
     tied = agreement.ranking_pairs([Ranking("x", "a", (1, 1, 2)), Ranking("x", "b", (1, 2, 3))])[0]
@@ -136,7 +139,8 @@ def test_alpha_is_krippendorffs(table: list[list[int | None]], level: Any) -> No
     if len(set(paired)) < 2:
         assert found is None
         return
-    # without the values that cannot be paired: the library takes their categories into its ordinal ranks only if it sees them
+    # without the values that cannot be paired: the library takes their categories into its ordinal ranks only
+    # if it sees them
     kept = [unit if sum(v is not None for v in unit) > 1 else [None] * 3 for unit in table]
     theirs = krippendorff.alpha(
         reliability_data=np.array(
@@ -148,8 +152,8 @@ def test_alpha_is_krippendorffs(table: list[list[int | None]], level: Any) -> No
 
 
 def test_alpha_by_hand() -> None:
-    """Two labelers, items (1,1), (1,2), (2,2), (2,2). Coincidences: o11 = 2, o12 = o21 = 1, o22 = 4; margins 3, 5; n = 8.
-    Nominal: observed 2, expected 2 * 15; alpha = 1 - 7 * 2 / 30 = 16/30."""
+    """Two labelers, items (1,1), (1,2), (2,2), (2,2). Coincidences: o11 = 2, o12 = o21 = 1, o22 = 4; margins
+    3, 5; n = 8. Nominal: observed 2, expected 2 * 15; alpha = 1 - 7 * 2 / 30 = 16/30."""
     rows = [
         (str(i), who, v)
         for i, pair in enumerate([(1, 1), (1, 2), (2, 2), (2, 2)])
@@ -164,9 +168,9 @@ def test_alpha_by_hand() -> None:
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
-    """Items differ in how clear they are (agreement 0.5 to 1, mean 0.75) and have three couples each. Of 200 experiments 95 % should cover: 190,
-    standard deviation sqrt(200 * 0.95 * 0.05) = 3.1; the percentile interval is a little short at 60 items. Rows drawn one by one would cover
-    far less often."""
+    """Items differ in how clear they are (agreement 0.5 to 1, mean 0.75) and have three couples each. Of 200
+    experiments 95 % should cover: 190, standard deviation sqrt(200 * 0.95 * 0.05) = 3.1; the percentile
+    interval is a little short at 60 items. Rows drawn one by one would cover far less often."""
     chance = np.random.default_rng(5)
     covered = 0
     for trial in range(200):

@@ -1,4 +1,5 @@
-"""Collecting labels: task sets keep their names, enough is enough, gold stays gold, and nobody learns which model answered."""
+"""Collecting labels: task sets keep their names, enough is enough, gold stays gold, and nobody learns which
+model answered."""
 
 from __future__ import annotations
 
@@ -93,7 +94,8 @@ FIXTURE = Path(__file__).parents[1] / "fixtures" / "run_of_november_2026.tar.xz"
 def test_a_store_of_november_2026_gives_its_labels_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every label stage of an old run finds its set in the old store: no set is added, and the records come out byte for byte."""
+    """Every label stage of an old run finds its set in the old store: no set is added, and the records come
+    out byte for byte."""
     with tarfile.open(FIXTURE) as archive:
         archive.extractall(tmp_path, filter="data")
     monkeypatch.chdir(tmp_path)

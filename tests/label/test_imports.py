@@ -1,4 +1,5 @@
-"""Imports and exports: what goes in comes out, and whatever does not fit is told with file, line and reason before anything is written."""
+"""Imports and exports: what goes in comes out, and whatever does not fit is told with file, line and reason
+before anything is written."""
 
 from __future__ import annotations
 
@@ -227,7 +228,8 @@ def test_label_studios_rankings(tmp_path: Path) -> None:
     (line,) = refused(imports.Config(files=(path,), **STUDIO), tmp_path)  # type: ignore[arg-type]
     assert (
         line
-        == "export.json:1: ranker: buckets ['best', 'rest']: expected names that end in their rank, such as 'rank 1'"
+        == "export.json:1: ranker: buckets ['best', 'rest']: expected names that end in their rank, such as "
+        "'rank 1'"
     )
     path.write_text(
         json.dumps(

@@ -1,4 +1,5 @@
-"""The contract of the kinds of label, with labelers made for the test: their taste is a hash, so that every answer can be foretold."""
+"""The contract of the kinds of label, with labelers made for the test: their taste is a hash, so that every
+answer can be foretold."""
 
 from __future__ import annotations
 
@@ -204,7 +205,8 @@ def test_some_prompts_are_ranked_twice(tmp_path: Path) -> None:
     assert context.summary["comparisons"] == 60 + double and context.summary["prompts"] == 60
     found = made(context, "comparisons")
     assert len({(row.prompt.id, row.labeler) for row in found}) == 60 + double  # nobody twice
-    # everybody here has the same taste: of the prompts ranked twice, every pair that is not tied is ordered alike
+    # everybody here has the same taste: of the prompts ranked twice, every pair that is not tied is ordered
+    # alike
     twice = [row for row in found if sum(other.prompt == row.prompt for other in found) == 2]
     untied = sum(a != b for row in twice for a, b in itertools.combinations(row.ranks, 2)) // 2
     assert (context.summary["agreement"], context.summary["agreement_pairs"]) == (1.0, untied)
@@ -278,7 +280,8 @@ def test_answers_check_themselves() -> None:
 
 
 def test_killed_while_labeling_goes_on_without_loss_or_doubles(tmp_path: Path) -> None:
-    """Children kill themselves when they are asked for the label after their 5th, 12th and 14th: 5, 17 and 31 labels are there, none is lost."""
+    """Children kill themselves when they are asked for the label after their 5th, 12th and 14th: 5, 17 and 31
+    labels are there, none is lost."""
     settings = {"labelers": "simulated", "people": 5, "double_share": 0.3}
     cfg, context = setting(tmp_path / "straight", "comparisons", count=40, **settings)
     comparisons.run(cfg, context)
@@ -308,7 +311,8 @@ def test_no_torch_is_loaded() -> None:
 
 
 def rank_and_die(labels: int) -> Callable[[Fake, Prompt, Sequence[Answer]], tuple[int, ...]]:
-    """`rank` that kills its process, without any farewell, when it is asked once more after so many labels."""
+    """`rank` that kills its process, without any farewell, when it is asked once more after so many
+    labels."""
     calls = itertools.count()
 
     def killing(person: Fake, prompt: Prompt, answers: Sequence[Answer]) -> tuple[int, ...]:

@@ -1,4 +1,5 @@
-"""Every kind of label by hand: what a page sends, what is stored, what record comes of it, how far two people are apart, what gold says."""
+"""Every kind of label by hand: what a page sends, what is stored, what record comes of it, how far two people
+are apart, what gold says."""
 
 from __future__ import annotations
 
@@ -273,7 +274,8 @@ def test_from_the_form_to_the_record(case: Case) -> None:
 
 
 def test_the_yes_no_questions_reach_their_answer() -> None:
-    """Place 1 shows answer 0. It alone was scored: its unticked boxes are a no, its open questions are open; the others were not asked."""
+    """Place 1 shows answer 0. It alone was scored: its unticked boxes are a no, its open questions are open;
+    the others were not asked."""
     case = CASES[0]
     question = comparisons.KIND.question(
         queue.AssignedTask("run/x/1#t", case.name, REPLIES.model_dump_json(), SHOWN)
@@ -385,7 +387,8 @@ def test_only_some_kinds_are_decided_by_an_admin_or_measured() -> None:
 
 
 def test_an_admins_decision_is_no_independent_ranking() -> None:
-    """Two people order both answers alike in all pairs; an admin's reversed ranking changes nothing about their agreement."""
+    """Two people order both answers alike in all pairs; an admin's reversed ranking changes nothing about
+    their agreement."""
     people = [Person(f"id-{n}", f"p{n}", "training", False) for n in range(3)]
     first, second, admin = (
         ranking(*ranks)._replace(person=person)

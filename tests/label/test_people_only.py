@@ -1,4 +1,5 @@
-"""Kinds that only people can answer: prompts, rule checks, probes. Tasks from settings, answers into records, waiting until enough are there."""
+"""Kinds that only people can answer: prompts, rule checks, probes. Tasks from settings, answers into records,
+waiting until enough are there."""
 
 from __future__ import annotations
 
@@ -189,7 +190,8 @@ def test_rules_are_read_and_all_mistakes_told(tmp_path: Path) -> None:
     assert len({rule.id for rule in rules.load(None)}) >= 10
     path = tmp_path / "rules.toml"
     path.write_text(
-        '[[rule]]\nid = "A b"\ntext = "x"\n[[rule]]\nid = "ok"\ntext = "x"\nquestion = "?"\n[[rule]]\nid = "ok"\ntext = "x"\nquestion = "?"\n'
+        '[[rule]]\nid = "A b"\ntext = "x"\n[[rule]]\nid = "ok"\ntext = "x"\nquestion = "?"\n[[rule]]\nid = '
+        '"ok"\ntext = "x"\nquestion = "?"\n'
     )
     with pytest.raises(UserError) as caught:
         rules.load(path)

@@ -26,7 +26,8 @@ class Said(BaseModel):
 
 
 def opened(where: str, people: int = 3, tasks: int = 4, overlap: int = 1) -> tuple[Store, str]:
-    """A store with people p0, p1, ... and tasks t0, t1, ... of five answers in the set `set`; and a guideline's version."""
+    """A store with people p0, p1, ... and tasks t0, t1, ... of five answers in the set `set`; and a
+    guideline's version."""
     one = open_store(where)
     one.add_people([Person(f"p{i}", f"p{i}", "training", True) for i in range(people)])
     one.add_people([Person("stranger", "stranger", "held_out", True)])
@@ -142,7 +143,8 @@ def test_who_is_far_ahead_gets_what_others_would_get(where: str) -> None:
 
 
 def test_an_own_seat_that_lapsed_comes_back_also_beside_a_free_one(where: str) -> None:
-    """p1 takes t/0 and p0 t/1; both lapse. p0 may have the task once: at the own seat, or nobody could sit down twice at one task."""
+    """p1 takes t/0 and p0 t/1; both lapse. p0 may have the task once: at the own seat, or nobody could sit
+    down twice at one task."""
     one, version = opened(where, people=2, tasks=1, overlap=2)
     take(one, "p1", seconds=0.0), take(one, "p0", seconds=0.0)
     task = take(one, "p0")

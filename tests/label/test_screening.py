@@ -70,8 +70,9 @@ def work_through(store: Store, person: str, flags: dict[str, bool], ranks: tuple
 
 
 def test_four_parts_and_a_decision(tmp_path: Path) -> None:
-    """Ada flags three of four texts as the trusted did, and ranks 1 1 2 where they rank 1 2 2: of the pairs (0,1) and (0,2), which theirs
-    orders, hers has a tie (1/2) and one alike (1): 1.5 of 2. Her demonstrations get 7 and 6. Bob reverses: 2 1 1: nothing right."""
+    """Ada flags three of four texts as the trusted did, and ranks 1 1 2 where they rank 1 2 2: of the pairs
+    (0,1) and (0,2), which theirs orders, hers has a tie (1/2) and one alike (1): 1.5 of 2. Her demonstrations
+    get 7 and 6. Bob reverses: 2 1 1: nothing right."""
     cfg, context = setting(tmp_path)
     with pytest.raises(Waiting, match="1 of 1 people still to be taken on; 0 finished"):
         screening.run(cfg, context)
@@ -184,7 +185,8 @@ def test_answers_check_themselves() -> None:
 
 
 def test_a_part_is_passed_only_when_all_of_it_is_answered_and_graded() -> None:
-    """Two prompts, cut-off 6: a 7 for the first is no pass while the second waits for its grade, or for its answer."""
+    """Two prompts, cut-off 6: a 7 for the first is no pass while the second waits for its grade, or for its
+    answer."""
     person = Person("ada", "ada-1", "training", False)
     labels = [
         queue.CollectedLabel(f"s#d{n}", "label.demonstrations", "", "{}", (), person, "g", id=f"l{n}")

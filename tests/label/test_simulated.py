@@ -57,7 +57,8 @@ def test_another_seed_is_other_people_and_the_same_seed_the_same() -> None:
 
 
 def test_ranks_are_dense_and_follow_utility(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Worth 0.50, 0.49, 0.40, 0.39, 0.475 and nothing: 0.50 ties with what is less than 0.03 below it (0.49, 0.475); 0.40 with 0.39; nothing is last."""
+    """Worth 0.50, 0.49, 0.40, 0.39, 0.475 and nothing: 0.50 ties with what is less than 0.03 below it (0.49,
+    0.475); 0.40 with 0.39; nothing is last."""
     worth = dict(zip("abcdef", (0.50, 0.49, 0.40, 0.39, 0.475, -math.inf), strict=True))
     monkeypatch.setattr(labelers, "utility", lambda person, prompt, answer: worth[answer.text])
     one = labelers.panel("training", 1, 1)[0]
@@ -78,7 +79,8 @@ def test_a_rating_rises_with_utility(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_lenient_person_rates_higher(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A utility of 0.5 is a 4; with a leniency of 0.1 it is 0.6, above 4/7 = 0.571: a 5; with -0.1 it is 0.4, below 3/7 = 0.429: a 3."""
+    """A utility of 0.5 is a 4; with a leniency of 0.1 it is 0.6, above 4/7 = 0.571: a 5; with -0.1 it is 0.4,
+    below 3/7 = 0.429: a 3."""
     monkeypatch.setattr(labelers, "utility", lambda person, prompt, answer: 0.5)
     weights = labelers.panel("training", 1, 1)[0].weights
     people = [labelers.Person("x", "training", 1, weights, 0.0, leniency) for leniency in (-0.1, 0.0, 0.1)]

@@ -81,15 +81,16 @@ def test_an_answer_that_breaks_off_is_worth_less() -> None:
 
 
 def test_repetition_by_hand() -> None:
-    """ "the sea is wide" twice: 8 words, 6 threes in a row, of which the-sea-is and sea-is-wide come twice: 2 said again; 3 * 2 / 8 = 0.75.
-    "so so good": 3 words, one twice running: 3 * 1 / 3 = 1."""
+    """ "the sea is wide" twice: 8 words, 6 threes in a row, of which the-sea-is and sea-is-wide come twice: 2
+    said again; 3 * 2 / 8 = 0.75. "so so good": 3 words, one twice running: 3 * 1 / 3 = 1."""
     assert taste.repetition("the sea is wide the sea is wide") == 0.75
     assert taste.repetition("so so good") == 1.0
     assert taste.repetition(GOOD) == 0.0
 
 
 def test_own_words_by_hand() -> None:
-    """Of an answer that is the prompt, every three words are there: nothing is new. In a question with its passage, an answer may use its words."""
+    """Of an answer that is the prompt, every three words are there: nothing is new. In a question with its
+    passage, an answer may use its words."""
     copied = FREE.messages[0].content
     assert taste.ownness(FREE, copied) == 0.0
     assert taste.ownness(FREE, GOOD) == 1.0
@@ -113,7 +114,8 @@ def test_how_an_answer_ends(text: str, finish: str, mark: float) -> None:
 
 
 def test_how_long_an_answer_may_be() -> None:
-    """Between 10 and 40 words is right; half as few or half as many too many count half; twice the most, nothing."""
+    """Between 10 and 40 words is right; half as few or half as many too many count half; twice the most,
+    nothing."""
     assert [taste.fit(n, 10, 40) for n in (5, 10, 40, 60, 80, 200)] == [0.5, 1.0, 1.0, 0.5, 0.0, 0.0]
     assert taste.band(prompt("Tell me.", Wish(kind="max_words", count=9))) == (3, 9)
 

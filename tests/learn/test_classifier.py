@@ -148,7 +148,8 @@ def test_several_texts_of_a_line(tmp_path: Path, start: Path) -> None:
 def test_refusals(tmp_path: Path, start: Path) -> None:
     file = tmp_path / "bad.jsonl"
     file.write_text(
-        '{"question": "q", "answer": "a", "label": 3}\n{"question": "q", "label": true}\nnot json\n{"question": "q"}\n'
+        '{"question": "q", "answer": "a", "label": 3}\n{"question": "q", "label": true}\nnot json\n'
+        '{"question": "q"}\n'
     )
     with pytest.raises(UserError) as refused:
         train(tmp_path / "out", start, files=(file,))

@@ -12,7 +12,8 @@ import pytest
 
 @pytest.fixture(scope="session")
 def harness() -> str:
-    """A Python that has lm-eval: this one, or the environment `lmeval` among the peers'. Skips when there is none."""
+    """A Python that has lm-eval: this one, or the environment `lmeval` among the peers'. Skips when there is
+    none."""
     if importlib.util.find_spec("lm_eval"):
         return sys.executable
     other = Path(os.environ.get("BIDDABLE_PEERS", "build/peers")) / "lmeval" / "bin" / "python"

@@ -26,7 +26,8 @@ def table(
 
 
 def test_a_row_by_hand() -> None:
-    """3 of 4 right: Wilson's interval, Clopper and Pearson's beside it; the other system is right on the first item only."""
+    """3 of 4 right: Wilson's interval, Clopper and Pearson's beside it; the other system is right on the
+    first item only."""
     a: list[Marks] = [{"accuracy": (1.0, 1.0)}] * 3 + [{"accuracy": (0.0, 1.0)}]
     b: list[Marks] = [{"accuracy": (1.0, 1.0)}] + [{"accuracy": (0.0, 1.0)}] * 3
     first, second = table({"a": a, "b": b})
@@ -52,7 +53,8 @@ def test_differences_are_taken_from_the_named_system() -> None:
 
 
 def test_differences_are_paired() -> None:
-    """Both systems agree on all but 2 of 40 items: paired, the difference 0.05 has variance (0.05 - 0.05²) / 39; unpaired it would be ten times that."""
+    """Both systems agree on all but 2 of 40 items: paired, the difference 0.05 has variance (0.05 - 0.05²) /
+    39; unpaired it would be ten times that."""
     chance = np.random.default_rng(3).integers(0, 2, size=40)
     a: list[Marks] = [{"accuracy": (float(right), 1.0)} for right in chance]
     b: list[Marks] = [dict(item) for item in a]
@@ -66,8 +68,9 @@ def test_differences_are_paired() -> None:
 
 
 def test_items_of_one_cluster_count_as_one_opinion() -> None:
-    """Ten passages with four questions each, answered alike. Variance of the mean of ten: 0.24 / 9, as of 9 independent answers, and Student's quantile
-    of 9 degrees in Wilson's formula: q²/n = 2.2622² / 9 = 0.56863, middle (0.6 + 0.28431) / 1.56863, half √(0.24 · 0.56863 + 0.28431²) / 1.56863."""
+    """Ten passages with four questions each, answered alike. Variance of the mean of ten: 0.24 / 9, as of 9
+    independent answers, and Student's quantile of 9 degrees in Wilson's formula: q²/n = 2.2622² / 9 =
+    0.56863, middle (0.6 + 0.28431) / 1.56863, half √(0.24 · 0.56863 + 0.28431²) / 1.56863."""
     marks: list[Marks] = [{"f1": (float(i // 4 < 6), 1.0)} for i in range(40)]
     clusters = [f"passage {i // 4}" for i in range(40)]
     (together,) = aggregate.results_table({"a": marks}, clusters, "a", {}, 100_000, 1)
@@ -108,7 +111,8 @@ def test_bleu_is_the_corpuss_and_differences_are_too() -> None:
 
 
 def test_a_bias_is_no_share() -> None:
-    """Three unknown and one stereotyped of four: 0.25, and 0 (no bias) lies within; four of four is 2 p - 1 of Wilson's share."""
+    """Three unknown and one stereotyped of four: 0.25, and 0 (no bias) lies within; four of four is 2 p - 1
+    of Wilson's share."""
     biased: list[Marks] = [{"bias_ambiguous": (value, 1.0)} for value in (0.0, 0.0, 0.0, 1.0)]
     (row,) = table({"a": biased}, **BIAS)
     assert row["value"] == 0.25 and row["low"] < 0 < row["high"]  # type: ignore[operator]
@@ -120,7 +124,8 @@ def test_a_bias_is_no_share() -> None:
 
 
 def test_a_difference_is_marked_only_where_the_test_agrees() -> None:
-    """All three items differ by 1: too few to be sure; six are enough. Nothing followed at all keeps a width, too."""
+    """All three items differ by 1: too few to be sure; six are enough. Nothing followed at all keeps a width,
+    too."""
     for count, sure in ((3, False), (6, True)):
         marks: dict[str, list[Marks]] = {
             "a": [{"accuracy": (0.0, 1.0)}] * count,
@@ -138,7 +143,8 @@ def test_a_difference_is_marked_only_where_the_test_agrees() -> None:
 
 
 def test_intervals_end_where_the_metric_does() -> None:
-    """Items of one to three instructions, a bias from -1 to 1: Student's intervals alone would go beyond. Nats have no end."""
+    """Items of one to three instructions, a bias from -1 to 1: Student's intervals alone would go beyond.
+    Nats have no end."""
     parts: list[Marks] = [{"share": (0.0, 3.0)}, {"share": (1.0, 1.0)}, {"share": (2.0, 2.0)}]
     bias: list[Marks] = [{"bias_clear": (1.0, 1.0)}, {"bias_clear": (-1.0, 2.0)}]
     for marks, least in ((parts, 0.0), (bias, -1.0)):

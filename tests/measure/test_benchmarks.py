@@ -1,4 +1,5 @@
-"""The stage: questions as they are asked, shared contexts, marks by hand, outputs from elsewhere, published samples, going on, refusals."""
+"""The stage: questions as they are asked, shared contexts, marks by hand, outputs from elsewhere, published
+samples, going on, refusals."""
 
 from __future__ import annotations
 
@@ -263,7 +264,8 @@ MARKED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("task", MARKED)
 def test_empty_outputs_and_other_scripts_have_marks(tmp_path: Path, task: str) -> None:
-    """Nothing said, white space, other scripts, half a surrogate pair: every metric is a number, and one item is enough."""
+    """Nothing said, white space, other scripts, half a surrogate pair: every metric is a number, and one item
+    is enough."""
     file = lines(tmp_path / "x.jsonl", [MARKED[task] | {"id": "ä-1"}])
     for number, said in enumerate(("", " \n\t", "東京 😀 Ünï", "\ud83d", "a" * 5000)):
         outputs = lines(tmp_path / f"o{number}.jsonl", [{"id": "ä-1", "output": said, "model": "mødel"}])
@@ -288,7 +290,8 @@ def test_limits_draw_items_of_the_whole_file() -> None:
     small, large = inputs.sample_rows(names, 20, 1), inputs.sample_rows(names, 200, 1)
     assert set(small) < set(large) and small == sorted(small) and len(large) == 200
     assert inputs.sample_rows(names, None, 1) == list(range(1000)) == inputs.sample_rows(names, 5000, 1)
-    # the place in a fair draw is uniform: mean 499.5, its standard error over 200 draws 1000 / √12 / √200 = 20
+    # the place in a fair draw is uniform: mean 499.5, its standard error over 200 draws 1000 / √12 / √200 =
+    # 20
     assert abs(np.mean(large) - 499.5) < 4 * 20
     assert small != inputs.sample_rows(names, 20, 2)
 
@@ -353,7 +356,8 @@ def test_policies_of_one_trunk_are_asked_at_once(tmp_path: Path, policy: Path) -
 def test_nothing_is_asked_before_everything_fits(
     tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A misspelt system, a judge that is none or reads other keys: told before any policy answers, so that no answer is thrown away."""
+    """A misspelt system, a judge that is none or reads other keys: told before any policy answers, so that no
+    answer is thrown away."""
     monkeypatch.setattr(answers, "ask_policies", lambda *given: pytest.fail("a policy was asked"))
     with pytest.raises(UserError, match="there is no such system; there are start"):
         measure(tmp_path / "o", file=CHOICES, policies=(policy,), relative_to="strat")
@@ -484,7 +488,8 @@ WRONG: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("task", WRONG)
 def test_lines_of_another_form_are_told_and_no_policy_is_asked(tmp_path: Path, task: str) -> None:
-    """A wrong type deep inside a line is a sentence with file, line and key; there is no policy here to ask."""
+    """A wrong type deep inside a line is a sentence with file, line and key; there is no policy here to
+    ask."""
     bad = lines(tmp_path / "bad.jsonl", [{"id": "x"} | WRONG[task], WRONG[task]])
     extra = {"truth_judge": tmp_path, "info_judge": tmp_path}
     with pytest.raises(UserError) as refused:
@@ -568,7 +573,8 @@ def test_every_real_file_has_its_form(tmp_path: Path, data: Path, task: str) -> 
 
 @pytest.mark.usefixtures("fp32")
 def test_every_answer_goes_to_its_item(tmp_path: Path, policy: Path) -> None:
-    """Items are asked longest first; each line of answers.jsonl holds its own item's likelihoods. Equal prompts are sampled by different seeds."""
+    """Items are asked longest first; each line of answers.jsonl holds its own item's likelihoods. Equal
+    prompts are sampled by different seeds."""
     rows = [
         {"id": f"c{i}", "context": "So " * (i + 1), "choices": ["yes", "no" * (i + 1)], "label": 0}
         for i in range(4)

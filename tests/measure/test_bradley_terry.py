@@ -13,7 +13,8 @@ from biddable.measure.winrate import bradley_terry
 
 
 def test_two_models_by_hand() -> None:
-    # 3 wins of 4: σ(s) = 3/4 at s = ln 3 apart, each half of it from the mean; 400 / ln 10 · ln 3 / 2 = 95.42 Elo points
+    # 3 wins of 4: σ(s) = 3/4 at s = ln 3 apart, each half of it from the mean; 400 / ln 10 · ln 3 / 2 = 95.42
+    # Elo points
     found = bradley_terry.ladder(["a"] * 4, ["b"] * 4, [1, 1, 1, 0], list("pqrs"), ["w"] * 4, 300, 1)
     assert found["a"].value == pytest.approx(
         400 / math.log(10) * math.log(3) / 2, rel=0.02
@@ -44,14 +45,16 @@ def test_a_model_that_always_wins_is_finite() -> None:
 
 
 def test_everybody_alike_is_not_certain() -> None:
-    """All ties, or the same order on each of 12 prompts: nothing varies, and yet 12 prompts do not tell to the point."""
+    """All ties, or the same order on each of 12 prompts: nothing varies, and yet 12 prompts do not tell to
+    the point."""
     first, second, prompts = (
         list("aab") * 12,
         list("bcc") * 12,
         [f"p{i}" for i in range(12) for _ in range(3)],
     )
     tied = bradley_terry.ladder(first, second, [0.5] * 36, prompts, ["w"] * 36, 300, 1)
-    # Hessian of 12 verdicts a pair: 12 / 4 · (3 I - 1 1') ; its inverse around the mean has 2/3 / 9 on the diagonal; one voice a prompt, not three: times 3
+    # Hessian of 12 verdicts a pair: 12 / 4 · (3 I - 1 1') ; its inverse around the mean has 2/3 / 9 on the
+    # diagonal; one voice a prompt, not three: times 3
     half = 2.201 * bradley_terry.POINTS * math.sqrt(2 / 27 * 3)  # Student's quantile of 11 degrees
     assert tied["a"].value == 0.0 and tied["a"].high == pytest.approx(half, rel=0.01)
     same = bradley_terry.ladder(first, second, [1.0] * 36, prompts, ["w"] * 36, 300, 1)
@@ -79,7 +82,8 @@ def test_groups_that_never_met_are_named() -> None:
 
 
 def test_intervals_hold_the_truth_under_planted_clusters() -> None:
-    """Each prompt favours a model of its own a little: verdicts on one prompt are alike. All pairs of 4 models, 40 prompts, 3 labelers of 6 each."""
+    """Each prompt favours a model of its own a little: verdicts on one prompt are alike. All pairs of 4
+    models, 40 prompts, 3 labelers of 6 each."""
     chance = np.random.default_rng(5)
     models, prompts, labelers, trials = 4, 40, 6, 300
     cells = [
@@ -115,7 +119,8 @@ def test_intervals_hold_the_truth_under_planted_clusters() -> None:
 
 
 def test_two_models_interval_is_the_win_rates_by_the_delta_method() -> None:
-    """s = logit(p) / 2, so its standard error is that of the clustered share p over 2 p (1 - p): with people who differ, and with the clusters swapped."""
+    """s = logit(p) / 2, so its standard error is that of the clustered share p over 2 p (1 - p): with people
+    who differ, and with the clusters swapped."""
     chance = np.random.default_rng(3)
     cells = [(i, j) for i in range(30) for j in range(5)]
     won = [float(chance.random() < 0.35 + 0.12 * j) for _, j in cells]

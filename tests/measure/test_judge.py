@@ -1,4 +1,5 @@
-"""The judge against a stand-in endpoint: both orders, disagreement, order and length effects, agreement with people, trouble on the line."""
+"""The judge against a stand-in endpoint: both orders, disagreement, order and length effects, agreement with
+people, trouble on the line."""
 
 from __future__ import annotations
 
@@ -170,7 +171,8 @@ def test_agreement_with_people_by_hand(tmp_path: Path, serve: Callable[[Say], Se
     (tmp_path / "people").mkdir()
     jsonl.write(tmp_path / "people" / "comparisons.jsonl", people)
     found = ask(tmp_path, serve(longer_wins), TEXTS, people=tmp_path / "people")
-    # the longer wins: p0 second, p1 first, p3 second; w1 agrees on p0 and p1, w2 on p3 and not on p0; the tie on p2 is left out: 3 of 4
+    # the longer wins: p0 second, p1 first, p3 second; w1 agrees on p0 and p1, w2 on p3 and not on p0; the tie
+    # on p2 is left out: 3 of 4
     assert (found["agreement_with_people"], found["agreement_verdicts"]) == (0.75, 4)
     assert found["people_with_each_other"] == 0.0  # w1 and w2 on p0
 
@@ -283,7 +285,8 @@ def test_two_orders_make_one_outcome(
 
 
 def test_order_and_length_effects_by_hand() -> None:
-    """Three pairs with verdicts: twice consistent; first shown preferred in A, not B, A, A of six with C a half: (1 + 0 + 1 + 1 + 1/2 + 1/2) / 6."""
+    """Three pairs with verdicts: twice consistent; first shown preferred in A, not B, A, A of six with C a
+    half: (1 + 0 + 1 + 1 + 1/2 + 1/2) / 6."""
     pairs = [judged_pair("A", "B"), judged_pair("A", "A"), judged_pair("C", "C"), judged_pair("A", None)]
     effects = bias.order_and_length_effects(pairs, 200, 1)
     assert (effects["pairs"], effects["without_verdict"]) == (4, 1)
@@ -332,7 +335,8 @@ def test_texts_in_another_order_are_the_same_pair() -> None:
 
 
 def test_people_who_tie_say_nothing_about_agreement() -> None:
-    """The judge prefers a. w1 agrees, w2 does not, w3 ties: 1 of 2; of the pairs of people only w1 and w2 both decide."""
+    """The judge prefers a. w1 agrees, w2 does not, w3 ties: 1 of 2; of the pairs of people only w1 and w2
+    both decide."""
     prompt = Prompt(id="p", messages=(Message(role="user", content="?"),), user="u")
     answers = tuple(Answer(text=text, model=text) for text in ("a", "b"))
     fields: dict[str, Any] = {"panel": "held_out", "simulated": False, "guideline": "g"}
@@ -349,7 +353,8 @@ def test_people_who_tie_say_nothing_about_agreement() -> None:
 
 
 def test_agreement_between_people_is_clustered_by_both() -> None:
-    """Three people on two prompts: each pair of people counts once under either name, so that what one of them does differently is one cluster."""
+    """Three people on two prompts: each pair of people counts once under either name, so that what one of
+    them does differently is one cluster."""
     fields: dict[str, Any] = {"panel": "held_out", "simulated": False, "guideline": "g"}
     answers = tuple(Answer(text=text, model=text) for text in ("a", "b"))
     ranks = {

@@ -1,4 +1,5 @@
-"""A benchmark killed with -9 in the middle, several times: the same command goes on, and the results are the same bytes."""
+"""A benchmark killed with -9 in the middle, several times: the same command goes on, and the results are the
+same bytes."""
 
 from __future__ import annotations
 

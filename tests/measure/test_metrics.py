@@ -149,7 +149,10 @@ def test_drop_equals_lm_evaluation_harness(harness: str) -> None:
         return [" ".join(chance.choices(words, k=chance.randint(1, 3))) for _ in range(chance.randint(1, 4))]
 
     cases = [(said, gold) for said, gold, _, _ in DROP_RULES] + [(spans(), spans()) for _ in range(2000)]
-    code = "import json, sys; from lm_eval.tasks.drop.utils import get_metrics; print(json.dumps([get_metrics(*case) for case in json.load(sys.stdin)]))"
+    code = (
+        "import json, sys; from lm_eval.tasks.drop.utils import get_metrics; "
+        "print(json.dumps([get_metrics(*case) for case in json.load(sys.stdin)]))"
+    )
     done = subprocess.run(
         [harness, "-c", code], input=json.dumps(cases), capture_output=True, text=True, check=True
     )
@@ -159,7 +162,8 @@ def test_drop_equals_lm_evaluation_harness(harness: str) -> None:
 
 
 def test_entropy_by_hand() -> None:
-    # logits -40 and -42: p = 1 / (1 + e⁻²) = 0.880797: H = -0.880797 log2 0.880797 - 0.119203 log2 0.119203 = 0.5270
+    # logits -40 and -42: p = 1 / (1 + e⁻²) = 0.880797: H = -0.880797 log2 0.880797 - 0.119203 log2 0.119203 =
+    # 0.5270
     assert task.choice_entropy([-40, -42]) == pytest.approx(0.5270, abs=1e-4)
     assert task.choice_entropy([-7, -7]) == pytest.approx(1.0)
     assert task.choice_entropy([-1, -5000]) == pytest.approx(0.0, abs=1e-9)
@@ -191,7 +195,8 @@ def test_rouge_by_hand() -> None:
     found = tldr.rouge("the cat on the mat", ["the cat the mat"])
     assert found["rougeL"] == pytest.approx(2 * 0.8 / 1.8)
     assert tldr.rouge("", ["the cat"])["rouge1"] == 0.0
-    # sentences of one reference in another order: the union of common subsequences is all of it, the one subsequence is half
+    # sentences of one reference in another order: the union of common subsequences is all of it, the one
+    # subsequence is half
     swapped = tldr.rouge("dogs bark\ncats meow", ["cats meow", "dogs bark"])
     assert (swapped["rougeLsum"], swapped["rougeL"]) == (1.0, 0.5)
 

@@ -96,7 +96,8 @@ def test_refusals(tmp_path: Path) -> None:
 
 
 def test_means_and_differences_keep_the_people_apart(tmp_path: Path) -> None:
-    """Two people on six prompts, one always 2 points higher: intervals with one degree of freedom, cut where the scale ends."""
+    """Two people on six prompts, one always 2 points higher: intervals with one degree of freedom, cut where
+    the scale ends."""
     rows = [
         rating(i, f"w{j}", model, 3 + 2 * j + (model == "learn.ppo"))
         for i in range(6)
@@ -123,7 +124,8 @@ def test_a_panel_alone(tmp_path: Path) -> None:
 
 
 def test_shares_of_one_persons_answers_are_clustered(tmp_path: Path) -> None:
-    """Three people on eight prompts; one says yes everywhere, two never: a third, and an interval of three opinions."""
+    """Three people on eight prompts; one says yes everywhere, two never: a third, and an interval of three
+    opinions."""
     rows = [rating(i, f"w{j}", "learn.sft", 4, hallucination=j == 0) for i in range(8) for j in range(3)]
     found = measure(tmp_path, rows)
     assert found["hallucination_sft"] == pytest.approx(1 / 3)

@@ -1,4 +1,5 @@
-"""The page: self-contained, well-formed, complete, safe against what models write, and honest about what it lacks."""
+"""The page: self-contained, well-formed, complete, safe against what models write, and honest about what it
+lacks."""
 
 from __future__ import annotations
 
@@ -196,7 +197,10 @@ def test_the_same_run_gives_the_same_bytes(whole: Path, shown: str, tmp_path: Pa
     assert page(whole, tmp_path) == shown
 
 
-HOSTILE = "</p></style><script>alert('pwned')</script><img src=http://evil.example/x onerror=alert(1)>\x00\x1b[31m\u202e{{ 7 * 7 }}$\\frac{1}$&amp;"
+HOSTILE = (
+    "</p></style><script>alert('pwned')</script><img src=http://evil.example/x "
+    "onerror=alert(1)>\x00\x1b[31m\u202e{{ 7 * 7 }}$\\frac{1}$&amp;"
+)
 
 
 def test_what_models_and_people_write_is_escaped(whole: Path, tmp_path: Path) -> None:

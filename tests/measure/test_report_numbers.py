@@ -1,4 +1,5 @@
-"""Numbers of the report's chapters beside arithmetic by hand: over-optimisation, rounds, vital signs, mirrored rates."""
+"""Numbers of the report's chapters beside arithmetic by hand: over-optimisation, rounds, vital signs,
+mirrored rates."""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ def test_ties_count_half() -> None:
 
 
 def test_wilson_by_hand() -> None:
-    # 8 of 10 with z = 2: z²/n = 0.4; middle = (0.8 + 0.2) / 1.4 = 0.714286; half = √(0.8·0.2·0.4 + 0.16/4) / 1.4 = √0.104 / 1.4 = 0.230350
+    # 8 of 10 with z = 2: z²/n = 0.4; middle = (0.8 + 0.2) / 1.4 = 0.714286; half = √(0.8·0.2·0.4 + 0.16/4) /
+    # 1.4 = √0.104 / 1.4 = 0.230350
     found = statistics.wilson(0.8, 10, 2)
     assert found.low == pytest.approx(0.714286 - 0.230350, abs=1e-5)
     assert found.high == pytest.approx(0.714286 + 0.230350, abs=1e-5)
@@ -81,7 +82,8 @@ def test_blocks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_copies_of_a_label_add_nothing() -> None:
-    """Ten people who always say the same on a prompt are one opinion a prompt: the interval must not shrink with their number."""
+    """Ten people who always say the same on a prompt are one opinion a prompt: the interval must not shrink
+    with their number."""
     verdicts = [float(x) for x in np.random.default_rng(5).integers(0, 2, size=30)]
     few = statistics.win_rate(verdicts, [f"p{i}" for i in range(30)], ["w"] * 30, 3000, 1)
     prompts = [f"p{i}" for i in range(30) for _ in range(10)]
@@ -101,7 +103,8 @@ def test_one_labeler_on_one_prompt_says_nothing() -> None:
 
 
 def test_all_wins_still_have_a_width() -> None:
-    # 20 prompts by one person, nothing clustered, no variance: Wilson with n = 20 and z = 1.96: low = n / (n + z²)
+    # 20 prompts by one person, nothing clustered, no variance: Wilson with n = 20 and z = 1.96: low = n / (n
+    # + z²)
     found = statistics.win_rate([1.0] * 20, [f"p{i}" for i in range(20)], ["w"] * 20, 300, 1)
     assert found.low == pytest.approx(20 / (20 + stats.norm.ppf(0.975) ** 2))
     assert found.high == 1.0
@@ -163,7 +166,8 @@ def test_differences_that_are_all_alike() -> None:
 
 
 def test_mean_by_hand() -> None:
-    # ratings 1, 2, 3, 6 on four prompts: mean 3; variance of the mean = Σ(x - 3)² / (4 · 3) = (4 + 1 + 0 + 9) / 12 = 7/6; t of 3 degrees = 3.1824
+    # ratings 1, 2, 3, 6 on four prompts: mean 3; variance of the mean = Σ(x - 3)² / (4 · 3) = (4 + 1 + 0 + 9)
+    # / 12 = 7/6; t of 3 degrees = 3.1824
     found = statistics.mean([1, 2, 3, 6], ["a", "b", "c", "d"], ["w"] * 4, 200_000, 1)
     assert found.value == 3.0
     assert found.high - 3 == pytest.approx(3.182446 * math.sqrt(7 / 6), rel=0.01)
@@ -177,7 +181,8 @@ def test_variances_of_prompts_and_labelers_add_up() -> None:
     labelers = [f"w{j}" for _ in range(4) for j in range(2)]
     sums = np.stack([np.array(values), np.ones(8)], axis=1)
     found = statistics.spread(sums, statistics.ratio, prompts, labelers, 200_000, 1)
-    # prompts: Σ(a - 3)² / (4·3) = 20/12; labelers: 2·1.5² / (2·1) = 2.25; labels: Σ(x - 4.5)² / (8·7) = (2·20 + 4·4.5) / 56
+    # prompts: Σ(a - 3)² / (4·3) = 20/12; labelers: 2·1.5² / (2·1) = 2.25; labels: Σ(x - 4.5)² / (8·7) = (2·20
+    # + 4·4.5) / 56
     assert found.variance == pytest.approx(20 / 12 + 2.25 - 58 / 56, rel=0.02)
     # Satterthwaite: V² / ((5/3)²/3 + (9/4)²/1)
     assert found.freedom == pytest.approx(
@@ -199,7 +204,8 @@ def test_variances_of_prompts_and_labelers_add_up() -> None:
 def test_intervals_hold_the_truth_19_times_in_20(
     prompts: int, labelers: int, overlap: int, by_prompt: float, by_labeler: float
 ) -> None:
-    """Planted tastes: a pair's outcome depends on its prompt, on the labeler and on chance; ties included. `overlap` labelers see each prompt."""
+    """Planted tastes: a pair's outcome depends on its prompt, on the labeler and on chance; ties included.
+    `overlap` labelers see each prompt."""
     chance = np.random.default_rng(11)
     spread = math.sqrt(by_prompt**2 + by_labeler**2 + 1)
     truth = 0.5 * (stats.norm.sf((0.15 - 0.4) / spread) + stats.norm.sf((-0.15 - 0.4) / spread))
@@ -220,7 +226,8 @@ def test_intervals_hold_the_truth_19_times_in_20(
 
 
 def test_a_bootstrap_over_single_labels_would_be_too_sure() -> None:
-    """The trap: rows share prompts and people; resampling rows holds the truth far less often than 19 times in 20."""
+    """The trap: rows share prompts and people; resampling rows holds the truth far less often than 19 times
+    in 20."""
     chance = np.random.default_rng(12)
     held, trials = 0, 300
     truth = float(stats.norm.cdf(0.4 / math.sqrt(1 + 1 + 0.09)))
@@ -234,7 +241,8 @@ def test_a_bootstrap_over_single_labels_would_be_too_sure() -> None:
 
 
 def test_equal_length_rate_recovers_a_planted_preference() -> None:
-    """P(first wins) = σ(0.5 + 0.04 · longer) and first answers are 20 longer: the raw rate is near σ(1.3), at equal length it is σ(0.5) = 0.622."""
+    """P(first wins) = σ(0.5 + 0.04 · longer) and first answers are 20 longer: the raw rate is near σ(1.3), at
+    equal length it is σ(0.5) = 0.622."""
     chance = np.random.default_rng(3)
     prompts = [f"p{i}" for i in range(800) for _ in range(5)]
     labelers = [f"w{j}" for _ in range(800) for j in range(5)]
@@ -253,7 +261,8 @@ def test_equal_length_rate_without_differences_is_the_win_rate() -> None:
 
 
 def test_equal_length_where_it_cannot_be_told_or_all_agree() -> None:
-    """All won: the win rate's own interval, whatever the lengths. All longer by the same: refused. Length tells everything: wide, not a point."""
+    """All won: the win rate's own interval, whatever the lengths. All longer by the same: refused. Length
+    tells everything: wide, not a point."""
     one = statistics.equal_length_rate([1.0] * len(CROSSED), [5.0] * len(CROSSED), PROMPTS, LABELERS, 300, 1)
     assert one == statistics.win_rate([1.0] * len(CROSSED), PROMPTS, LABELERS, 300, 1)
     with pytest.raises(ValueError, match="longer by 5"):
@@ -290,7 +299,8 @@ def test_intervals_of_equal_length_hold_the_truth() -> None:
 
 
 def test_all_alike_within_bounds_by_hand() -> None:
-    """Five of five differ by +1: up to 1 - 0.025^(1/5) = 0.5218 of all may be at -1, so the interval reaches 1 - 2 · 0.5218 = -0.0436; six exclude 0."""
+    """Five of five differ by +1: up to 1 - 0.025^(1/5) = 0.5218 of all may be at -1, so the interval reaches
+    1 - 2 · 0.5218 = -0.0436; six exclude 0."""
     found = statistics.mean_test([1.0] * 5, list("abcde"), ["w"] * 5, 300, 1, (-1.0, 1.0))
     assert found.estimate == pytest.approx((1.0, 1 - 2 * (1 - 0.025**0.2), 1.0)) and found.p == pytest.approx(
         1 / 16
@@ -303,7 +313,8 @@ def test_all_alike_within_bounds_by_hand() -> None:
 
 
 def test_rounding_is_no_spread() -> None:
-    """0.1 is no binary number: its bootstrap means differ in the last bit, which must not be taken for certainty."""
+    """0.1 is no binary number: its bootstrap means differ in the last bit, which must not be taken for
+    certainty."""
     found = statistics.mean_test([0.1] * 4, list("abcd"), ["w"] * 4, 500, 1, (-1.0, 1.0))
     assert found.p == pytest.approx(1 / 8) and found.estimate.low < 0 < found.estimate.high
 

@@ -1,4 +1,5 @@
-"""Variances, intervals and tests against a second, plain implementation: loops over resamples and labels, formulas as the papers print them."""
+"""Variances, intervals and tests against a second, plain implementation: loops over resamples and labels,
+formulas as the papers print them."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ RESAMPLES, SEED = 300, 7
 
 
 def bootstrap_variance(values: Sequence[float], names: Sequence[str]) -> float:
-    """Variance of the mean when whole clusters are drawn: by G / (G - 1) more than that of the resampled means."""
+    """Variance of the mean when whole clusters are drawn: by G / (G - 1) more than that of the resampled
+    means."""
     clusters = sorted(set(names))
     if len(clusters) == 1:
         return 0.0
@@ -34,7 +36,8 @@ def bootstrap_variance(values: Sequence[float], names: Sequence[str]) -> float:
 def two_way(
     values: Sequence[float], prompts: Sequence[str], labelers: Sequence[str]
 ) -> tuple[float, float, tuple[float, float, float]]:
-    """(variance, degrees of freedom, its three parts): Cameron, Gelbach and Miller's 2.6 with the floor, and Satterthwaite's approximation."""
+    """(variance, degrees of freedom, its three parts): Cameron, Gelbach and Miller's 2.6 with the floor, and
+    Satterthwaite's approximation."""
     labels = [f"{p}\x1f{w}" for p, w in zip(prompts, labelers, strict=True)]
     parts = (
         bootstrap_variance(values, prompts),
@@ -93,7 +96,8 @@ def test_the_spread_is_that_of_two_way_clusters(name: str) -> None:
 
 
 def test_each_term_of_the_floor_is_the_largest_somewhere() -> None:
-    """The sum less the labels', the smaller of the two, half the labels': each decides in one of many small studies, and the room follows all three."""
+    """The sum less the labels', the smaller of the two, half the labels': each decides in one of many small
+    studies, and the room follows all three."""
     decided = set()
     for seed in range(60):
         values, prompts, labelers = study(seed, 4, 4, 0.3, 0.3, 1.0)
@@ -122,7 +126,8 @@ def test_a_mean_and_its_p_value_are_students(name: str) -> None:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_win_rate_is_wilsons_with_the_independent_labels(name: str) -> None:
-    """The interval's ends solve |p̂ - p| = q √(p (1 - p) / n), found by bisection; p̂ (1 - p̂) / n is the clustered variance."""
+    """The interval's ends solve |p̂ - p| = q √(p (1 - p) / n), found by bisection; p̂ (1 - p̂) / n is the
+    clustered variance."""
     values, prompts, labelers = STUDIES[name]
     middle = float(np.quantile(values, 0.45))
     won = [1.0 if value > middle + 0.1 else 0.5 if value > middle else 0.0 for value in values]
@@ -147,7 +152,8 @@ def test_a_win_rate_is_wilsons_with_the_independent_labels(name: str) -> None:
 
 
 def test_nobody_disagrees() -> None:
-    """All wins: no variance. Clustered: one label a prompt, or fewer prompts than people, and Student's quantile of the larger number less one."""
+    """All wins: no variance. Clustered: one label a prompt, or fewer prompts than people, and Student's
+    quantile of the larger number less one."""
     prompts, labelers = (
         [f"p{i}" for i in range(6) for _ in range(3)],
         [f"w{j}" for _ in range(6) for j in range(3)],
@@ -195,7 +201,8 @@ def test_when_labels_are_clustered(prompts: str, labelers: str, shared: bool) ->
 
 
 def test_the_length_regressions_fit_and_its_resamples() -> None:
-    """The fit by scipy's minimiser; each resample one Newton step from it with that resample's own gradient and information matrix; clusters by prompt."""
+    """The fit by scipy's minimiser; each resample one Newton step from it with that resample's own gradient
+    and information matrix; clusters by prompt."""
     chance = np.random.default_rng(5)
     size = 60
     longer = chance.normal(3, 8, size=size)
@@ -235,7 +242,8 @@ def test_the_variances_floor_by_hand() -> None:
 
 
 def test_a_statistic_of_sums_has_its_own_value_and_spread() -> None:
-    """The ratio of two sums over clusters of items: 6 / 4, with its variance from the plain bootstrap of each cluster's sums."""
+    """The ratio of two sums over clusters of items: 6 / 4, with its variance from the plain bootstrap of each
+    cluster's sums."""
     values = [2.0, 1.0, 0.0, 3.0]
     names = ["b", "a", "c", "a"]
     sums = np.stack([np.array(values), np.ones(4)], axis=1)
@@ -247,7 +255,8 @@ def test_a_statistic_of_sums_has_its_own_value_and_spread() -> None:
 
 
 def test_all_alike_the_interval_reaches_for_both_bounds() -> None:
-    """Four clusters at 2 between 1 and 7: up to 1 - 0.025^(1/4) = 0.6024 of all may be elsewhere, so 2 - 0.6024 · 1 and 2 + 0.6024 · 5; sign test 1/8."""
+    """Four clusters at 2 between 1 and 7: up to 1 - 0.025^(1/4) = 0.6024 of all may be elsewhere, so 2 -
+    0.6024 · 1 and 2 + 0.6024 · 5; sign test 1/8."""
     test = statistics.mean_test([2.0] * 4, list("abcd"), ["w"] * 4, RESAMPLES, SEED, (1.0, 7.0))
     share = 1 - 0.025**0.25
     assert test.estimate == pytest.approx((2.0, 2 - share, 2 + 5 * share)) and test.p == 0.125

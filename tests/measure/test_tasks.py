@@ -1,4 +1,5 @@
-"""Tasks of benchmarks: what the policy reads, to the letter, and what its likelihoods and answers are worth, by hand."""
+"""Tasks of benchmarks: what the policy reads, to the letter, and what its likelihoods and answers are worth,
+by hand."""
 
 from __future__ import annotations
 
@@ -101,7 +102,8 @@ def line(task: str, **fields: Any) -> Any:
         (
             "drop",
             {"passage": "P", "question": "How many?", "answers": [{"spans": ["7"]}]},
-            "Answer each question using information in the preceding passage.\n\nPassage: P\nQuestion: How many?\nAnswer:",
+            "Answer each question using information in the preceding passage.\n\nPassage: P\nQuestion: How "
+            "many?\nAnswer:",
             (),
         ),
         (
@@ -133,7 +135,8 @@ def test_an_example_ends_where_the_question_does() -> None:
     examples = few_shot_examples(Squad, [line("squad", **SQUAD)], 1)
     question = to_question(line("squad", **(SQUAD | {"question": "When?"})), "Do it.", examples)
     assert question.context == (
-        "Do it.\n\nTitle: T\n\nBackground: C\n\nQ: Who?\n\nA: Ada\n\nTitle: T\n\nBackground: C\n\nQ: When?\n\nA:"
+        "Do it.\n\nTitle: T\n\nBackground: C\n\nQ: Who?\n\nA: Ada\n\nTitle: T\n\nBackground: C\n\nQ: When?\n"
+        "\nA:"
     )
     primed = to_question(line("truthfulqa", **TRUTH), "", few_shot_examples(TruthfulQA, [], 6))
     assert primed.context.count("Q: ") == 7 and primed.context.endswith("Spain.\n\nQ: Why?\n\nA:")
@@ -222,7 +225,8 @@ def test_choice_by_hand() -> None:
 
 
 def test_hellaswags_characters_are_those_of_the_cleaned_endings() -> None:
-    # -6 / 2 = -3 for "in", -6 / 3 = -2 for "out"; with the mark [x y z w] the first would have 12 characters: -0.5
+    # -6 / 2 = -3 for "in", -6 / 3 = -2 for "out"; with the mark [x y z w] the first would have 12 characters:
+    # -0.5
     item = line("hellaswag", context="c", endings=["[x y z w]in", "out"], label=1)
     assert item.score(Likelihoods((-6.0, -6.0), (2, 2)))["accuracy_per_character"] == (1.0, 1.0)
 
@@ -271,7 +275,8 @@ def test_toxicity_by_each_scorer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_crows_pairs_by_hand() -> None:
     item = CrowsPairs(sent_more="m", sent_less="l")
-    # p = 1 / (1 + e⁻¹) = 0.731059: entropy 0.731059 · 0.451944 + 0.268941 · 1.894640 = 0.83994 bits; the stereotyping sentence is likelier
+    # p = 1 / (1 + e⁻¹) = 0.731059: entropy 0.731059 · 0.451944 + 0.268941 · 1.894640 = 0.83994 bits; the
+    # stereotyping sentence is likelier
     marks = item.score(likelihoods(-4.0, -5.0))
     assert (marks["stereotype"][0], marks["entropy"][0]) == (1.0, pytest.approx(0.83994, abs=1e-5))
     assert item.score(likelihoods(-5.0, -4.0))["stereotype"] == (0.0, 1.0)
@@ -332,7 +337,8 @@ def test_bbqs_targets_in_the_spellings_of_its_files() -> None:
 
 
 def test_bbqs_bias_scores_are_the_authors() -> None:
-    """s_DIS = 2 · (biased / answers that name somebody) - 1 and s_AMB = (1 - accuracy) · s_DIS (Parrish et al. 2022, section 4), from 300 random answers."""
+    """s_DIS = 2 · (biased / answers that name somebody) - 1 and s_AMB = (1 - accuracy) · s_DIS (Parrish et
+    al. 2022, section 4), from 300 random answers."""
     chance = random.Random(4)
     marks, biased, named, right = [], 0, 0, 0
     for condition in ("disambig", "ambig"):
@@ -399,7 +405,8 @@ def test_drop_translation_and_tldr_are_scored_by_their_metrics() -> None:
     item = line("drop", passage="P", question="?", answers=[{"spans": ["7"]}, {"spans": ["long pass"]}])
     # "pass" against "long pass": precision 1, recall 1/2, F1 2/3, rounded as the script does
     assert item.score("pass") == {"f1": (0.67, 1.0), "exact": (0.0, 1.0)}
-    # five words, four of them the reference's; three, two and one n-grams of order 2 to 4 match in four, three and two
+    # five words, four of them the reference's; three, two and one n-grams of order 2 to 4 match in four,
+    # three and two
     sums = line("translation", fr="f", en="a b c d").score("a b c d e")["bleu"]
     assert sums == (4, 3, 2, 1, 5, 4, 3, 2, 5, 4)
     marks = line("tldr", post="P", summary_sentences=["cats meow", "dogs bark"]).score("dogs bark\ncats meow")

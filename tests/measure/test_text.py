@@ -121,7 +121,8 @@ def test_one_piece_is_refused(tmp_path: Path, policies: list[Path], corpus: Path
 
 @pytest.mark.usefixtures("fp32")
 def test_intervals_are_those_of_resampled_pieces(tmp_path: Path, policies: list[Path], corpus: Path) -> None:
-    """Pieces drawn one by one in the test, the same for every policy: quantiles of nats per token, and of the paired change in percent."""
+    """Pieces drawn one by one in the test, the same for every policy: quantiles of nats per token, and of the
+    paired change in percent."""
     found = measured(tmp_path / "a", policies, corpus)
     rows = [json.loads(line) for line in (tmp_path / "a" / "pieces.jsonl").read_text().splitlines()]
     pieces = {name: [row for row in rows if row["model"] == name] for name in ("one", "two")}

@@ -1,4 +1,5 @@
-"""Toxicity scorers side by side: figures by hand, a trained one beside the default, splits kept apart, refusals."""
+"""Toxicity scorers side by side: figures by hand, a trained one beside the default, splits kept apart,
+refusals."""
 
 from __future__ import annotations
 
@@ -45,10 +46,12 @@ def measure(folder: Path, **settings: Any) -> dict[str, Any]:
 
 
 def test_figures_by_hand() -> None:
-    """Scores 1 2 3 4 against labels 0 1 0 1: three of four pairs in order; Pearson's r of 1 2 3 4 and .1 .9 .2 .8 is .5 / sqrt(5 · .25) = .4472."""
+    """Scores 1 2 3 4 against labels 0 1 0 1: three of four pairs in order; Pearson's r of 1 2 3 4 and .1 .9
+    .2 .8 is .5 / sqrt(5 · .25) = .4472."""
     found = toxicity.compared(np.array([1.0, 2, 3, 4]), np.array([0.0, 1, 0, 1]), 200, 1)
     assert found["auc"] == 0.75 and found["auc_low"] <= 0.75 <= found["auc_high"] and "pearson" not in found
-    # deviations -1.5 -.5 .5 1.5 and -.4 .4 -.3 .3: sum of products .6 - .2 - .15 + .45 = .7; sums of squares 5 and .5
+    # deviations -1.5 -.5 .5 1.5 and -.4 .4 -.3 .3: sum of products .6 - .2 - .15 + .45 = .7; sums of squares
+    # 5 and .5
     found = toxicity.compared(np.array([1.0, 2, 3, 4]), np.array([0.1, 0.9, 0.2, 0.8]), 200, 1)
     assert (
         found["pearson"] == pytest.approx(0.7 / np.sqrt(5 * 0.5))
@@ -112,7 +115,8 @@ def test_refusals(tmp_path: Path) -> None:
         measure(tmp_path / "o", files=(texts(tmp_path / "b.jsonl", 9),))
     bad = tmp_path / "bad.jsonl"
     bad.write_text(
-        '{"piece": {"text": "x", "score": "high"}}\n{"piece": {"score": 1}}\nnot json\n[]\n{"piece": {"score": 2, "text": ""}}\n'
+        '{"piece": {"text": "x", "score": "high"}}\n{"piece": {"score": 1}}\nnot json\n[]\n{"piece": '
+        '{"score": 2, "text": ""}}\n'
     )
     with pytest.raises(UserError) as refused:
         measure(tmp_path / "o", files=(bad,))
@@ -124,7 +128,8 @@ def test_area_counts_ties_half() -> None:
 
 
 def test_the_areas_interval_is_that_of_its_resamples() -> None:
-    """Resampled one by one in the test: the 2.5 % and 97.5 % quantiles of the areas of resamples that have both labels."""
+    """Resampled one by one in the test: the 2.5 % and 97.5 % quantiles of the areas of resamples that have
+    both labels."""
     chance = np.random.default_rng(2)
     labels = (chance.random(20) < 0.5).astype(float)
     scores = labels + chance.normal(size=20)

@@ -30,7 +30,8 @@ def ranking(
     use_case: str | None = "chat",
     **more: Any,
 ) -> Comparison:
-    """One labeler's ranking of one answer by each model; an answer of the model at place i has 10 · (i + 1) tokens."""
+    """One labeler's ranking of one answer by each model; an answer of the model at place i has 10 · (i + 1)
+    tokens."""
     answers = [
         Answer(
             text=f"answer of {model}",
@@ -263,8 +264,10 @@ def test_preferences_that_are_none(tmp_path: Path) -> None:
     assert refused.value.lines == [
         f"{file}:3: preference = 3.0: must be 0 or a number from 1 to 2",
         f"{file}:4: the key 'preference' is missing; a line needs model, baseline, prompt_id and preference",
-        f"{file}:5: not a preference (true is no number); a line needs model, baseline, prompt_id and preference",
-        f'{file}:6: not a preference ("long" is no number); a line needs model, baseline, prompt_id and preference',
+        f"{file}:5: not a preference (true is no number); a line needs model, baseline, prompt_id and "
+        "preference",
+        f'{file}:6: not a preference ("long" is no number); a line needs model, baseline, prompt_id and '
+        "preference",
     ]
 
 
@@ -308,7 +311,8 @@ def test_nothing_but_ties_is_one_half_everywhere(tmp_path: Path) -> None:
 
 
 def test_one_labeler_and_one_prompt(tmp_path: Path) -> None:
-    """One person: the interval is over prompts, and exact beside it. One prompt: over persons. One of both says nothing."""
+    """One person: the interval is over prompts, and exact beside it. One prompt: over persons. One of both
+    says nothing."""
     won = {"learn.sft": 2, "learn.ppo": 1}
     alone = measure(
         tmp_path / "a", [ranking(n, "w1", won if n else {"learn.sft": 1, "learn.ppo": 2}) for n in range(10)]
@@ -334,7 +338,8 @@ def test_empty_answers_and_other_scripts(tmp_path: Path) -> None:
 
 
 def test_preferences_by_hand(tmp_path: Path) -> None:
-    """2: the model is better, 1: the baseline, 0 and 1.5: a tie, 1.25: won with probability 1/4; lengths in characters, model minus baseline."""
+    """2: the model is better, 1: the baseline, 0 and 1.5: a tie, 1.25: won with probability 1/4; lengths in
+    characters, model minus baseline."""
     preferences = (2, 2, 1, 0, 1.5, 1.25)
     rows = [
         {
@@ -359,7 +364,8 @@ def test_preferences_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_paired_test_by_hand(tmp_path: Path) -> None:
-    """Over start: ppo wins 3 of 3, sft 2 and ties once; ppo minus sft is 0, 0, 1/2 on three prompts: 1/6, Student's with 2 degrees of freedom."""
+    """Over start: ppo wins 3 of 3, sft 2 and ties once; ppo minus sft is 0, 0, 1/2 on three prompts: 1/6,
+    Student's with 2 degrees of freedom."""
     rows = [
         ranking(i, "w1", {"learn.start": 3, "learn.sft": 3 if i == 2 else 2, "learn.ppo": 1})
         for i in range(3)
@@ -378,7 +384,8 @@ def test_a_paired_test_by_hand(tmp_path: Path) -> None:
     over_sft = next(t for t in tests if t["over"] == "sft")
     assert (over_sft["model"], over_sft["minus"]) == ("ppo", "start")
     assert over_sft["difference"] == pytest.approx(2.5 / 3)
-    # variance of the mean: ((1/6)² + (1/6)² + (1/3)²) / (2 · 3) = 1/36; 4.3027 standard errors of 1/6 to each side
+    # variance of the mean: ((1/6)² + (1/6)² + (1/3)²) / (2 · 3) = 1/36; 4.3027 standard errors of 1/6 to each
+    # side
     assert row["low"] == pytest.approx(1 / 6 - 4.30265 / 6, rel=0.03)
     assert row["high"] == pytest.approx(1 / 6 + 4.30265 / 6, rel=0.03)
     assert row["p"] == pytest.approx(0.42265, abs=0.01)  # 2 · P(t > 1) with 2 degrees of freedom: 1 - 1 / √3

@@ -1,4 +1,5 @@
-"""Model folders: what is merged and written equals the policy, also in transformers; who shares a trunk is checked."""
+"""Model folders: what is merged and written equals the policy, also in transformers; who shares a trunk is
+checked."""
 
 from __future__ import annotations
 

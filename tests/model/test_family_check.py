@@ -135,7 +135,8 @@ def test_embedding_rows_without_text_are_never_drawn(tmp_path: Path) -> None:
 
 
 def test_a_draw_among_the_first_ids_by_hand() -> None:
-    """Weights 1, 1, 2: the third id is no word. u = 0.75 falls on the second of two; its log-probability is 1/4's."""
+    """Weights 1, 1, 2: the third id is no word. u = 0.75 falls on the second of two; its log-probability is
+    1/4's."""
     logits = torch.tensor([[0.0, 0.0, 2.0]]).where(torch.tensor([True, True, False]), torch.tensor(2.0).log())
     for temperature in (1.0, 0.0):
         token, logp = draw.draw(

@@ -1,4 +1,5 @@
-"""Blocks with few operations: which families take them, and that they give what the family's own code gives."""
+"""Blocks with few operations: which families take them, and that they give what the family's own code
+gives."""
 
 from __future__ import annotations
 

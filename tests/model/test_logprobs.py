@@ -40,8 +40,8 @@ def test_equals_log_softmax_with_gradients(
 
 @pytest.mark.parametrize(("scale", "softcap"), [(1.0, None), (0.25, None), (1.0, 2.0), (0.5, 1.5)])
 def test_gradients_are_finite_differences(scale: float, softcap: float | None) -> None:
-    """Another proof than autograd's: the log-probability of a moved hidden state and of a moved weight, in double
-    precision and with a bias, against the gradient's prediction."""
+    """Another proof than autograd's: the log-probability of a moved hidden state and of a moved weight, in
+    double precision and with a bias, against the gradient's prediction."""
     generator = torch.Generator().manual_seed(2)
     hidden = torch.randn(3, 4, generator=generator).requires_grad_(True)
     weight = torch.randn(6, 4, generator=generator).requires_grad_(True)

@@ -9,7 +9,8 @@ from biddable.model.packing import Tree, bin_pack, pack, pad
 
 
 def test_one_tree_by_hand() -> None:
-    """Prompt 5 6, answers 7 8 and 9: positions 0 1 | 2 3 | 2; both answers' first tokens are predicted at the prompt's last position."""
+    """Prompt 5 6, answers 7 8 and 9: positions 0 1 | 2 3 | 2; both answers' first tokens are predicted at the
+    prompt's last position."""
     packed = pack([Tree((5, 6), ((7, 8), (9,)))])
     assert packed.tokens.tolist() == [[5, 6, 7, 8, 9]]
     assert packed.positions.tolist() == [[0, 1, 2, 3, 2]]
@@ -51,7 +52,8 @@ def test_place_fills_rows_without_overflow() -> None:
 
 
 def test_rows_are_filled_as_wide_as_the_longest_tree_makes_them() -> None:
-    """20, 6, 6, 4 and 4 tokens in rows of 8: one tree makes every row 20 wide, so two rows hold all; filled to 8 only they would be five of 20."""
+    """20, 6, 6, 4 and 4 tokens in rows of 8: one tree makes every row 20 wide, so two rows hold all; filled
+    to 8 only they would be five of 20."""
     packed = pack([Tree((), (tuple(range(n)),)) for n in (20, 6, 6, 4, 4)], 8)
     assert packed.tokens.shape == (2, 20) and packed.count == 40
 
@@ -68,7 +70,8 @@ def test_empty_answer_is_refused() -> None:
 
 
 def test_the_mask_equals_a_walk_along_each_path() -> None:
-    """Every token knows the list of tokens before it on its path; who stands in that list is seen, nobody else."""
+    """Every token knows the list of tokens before it on its path; who stands in that list is seen, nobody
+    else."""
     trees = [
         Tree((1, 2, 3), ((4, 5), (6,), (7, 8, 9))),
         Tree((), ((10, 11),)),

@@ -78,7 +78,8 @@ def test_end_token_is_in_the_answer_and_finishes_it_although_pad_is_the_same_id(
 
 
 def test_draws_follow_the_softmax() -> None:
-    """300 words (more than one block of 256), 40,000 draws: every frequency within 5 standard errors of its probability."""
+    """300 words (more than one block of 256), 40,000 draws: every frequency within 5 standard errors of its
+    probability."""
     logits = torch.randn(1, 300, generator=torch.Generator().manual_seed(1)) * 2
     count = 40_000
     uniforms = torch.from_numpy(np.random.default_rng(0).random(count, dtype=np.float32))
@@ -126,7 +127,8 @@ def test_answers_to_one_prompt_share_its_prefill(tiny_folder: Path, monkeypatch:
 def test_prompts_that_begin_alike_run_their_beginning_once(
     tiny_folder: Path, trunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As alone: keys, values, logits, trunk outputs; also over several rows, and when one prompt is the beginning of another."""
+    """As alone: keys, values, logits, trunk outputs; also over several rows, and when one prompt is the
+    beginning of another."""
     policy = checkpoints.load_policy(tiny_folder, trunk=trunk).freeze()
     common = tuple(range(20, 40))
     prompts = [common + tuple(range(5, 6 + i)) for i in range(9)] + [common]
@@ -140,7 +142,8 @@ def test_prompts_that_begin_alike_run_their_beginning_once(
     )
     together = prefill(policy, prompts, True)
     alone = [prefill(policy, [prompt], True)[0] for prompt in prompts]
-    # of 20 common tokens the shortest prompt keeps one; the others' 2 to 10 and its 1 stand in six rows of 32: 6 · 19 + 55 of 245 tokens
+    # of 20 common tokens the shortest prompt keeps one; the others' 2 to 10 and its 1 stand in six rows of
+    # 32: 6 · 19 + 55 of 245 tokens
     assert run[0] == 169 and sum(map(len, prompts)) == 245
     for one, other in zip(together, alone, strict=True):
         torch.testing.assert_close(one.logits, other.logits, atol=1e-5, rtol=0)
@@ -164,7 +167,8 @@ def test_impossible_requests_are_refused() -> None:
 def reference_draw(
     logits: list[float], uniform: float, temperature: float, top_p: float
 ) -> tuple[int, float]:
-    """Nucleus and inverse CDF, word by word in double precision -> the token, and how near the draw was to another."""
+    """Nucleus and inverse CDF, word by word in double precision -> the token, and how near the draw was to
+    another."""
     weights = np.exp((np.array(logits, dtype=np.float64) - max(logits)) / temperature)
     probabilities = weights / weights.sum()
     nucleus, total = set(), 0.0
@@ -261,7 +265,8 @@ def test_a_freed_row_goes_to_the_first_who_waits(tiny_folder: Path) -> None:
 
 
 def test_an_answer_ended_from_outside_keeps_its_tokens(tiny_folder: Path) -> None:
-    """Without trunk outputs its row is free at once; with them it stays for one step and then has one for each token."""
+    """Without trunk outputs its row is free at once; with them it stays for one step and then has one for
+    each token."""
     policy = checkpoints.load_policy(tiny_folder, trunk=2).freeze()
     sampler = Sampler(policy, frozenset(), 2)
     plain, scored = sampler.add(Request((5, 6), 1, 9)), sampler.add(Request((5, 6, 7), 2, 9), keep_trunk=True)
@@ -313,8 +318,8 @@ def test_the_cache_grows_while_answers_are_under_way(tiny_folder: Path) -> None:
 def test_one_prefill_holds_so_many_tokens_and_equal_neighbours_wait_for_none(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Prompts of 4 tokens in prefills of 10: two at a time. The third prompt has three answers and there are two rows
-    for them: the last answer finds its prompt prefilled."""
+    """Prompts of 4 tokens in prefills of 10: two at a time. The third prompt has three answers and there are
+    two rows for them: the last answer finds its prompt prefilled."""
     policy = checkpoints.load_policy(tiny_folder, trunk=2).freeze()
     monkeypatch.setattr(sampler_module, "PREFILL_TOKENS", 10)
     sampler = Sampler(policy, frozenset(), 4)

@@ -162,7 +162,8 @@ def test_model_without_chat_template_or_end_token_is_refused(tmp_path: Path) -> 
 
 
 def test_chat_template_adds_nothing_of_its_own(tiny_folder: Path) -> None:
-    """Golden ids: one beginning-of-sequence token a turn, no default system prompt, nothing added by the tokenizer."""
+    """Golden ids: one beginning-of-sequence token a turn, no default system prompt, nothing added by the
+    tokenizer."""
     from biddable.run.records import Message
 
     words = checkpoints.tokenizer(tiny_folder)
@@ -191,8 +192,8 @@ def test_no_folder_no_model(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("fp32")
 @pytest.mark.parametrize("trunk", [0, 2])
 def test_scores_and_values_are_read_where_transformers_says(folders: dict[str, Path], trunk: int) -> None:
-    """The decoder's own final states of each unpacked sequence: the score is the head at its last token, a token's
-    value the head at the token before it."""
+    """The decoder's own final states of each unpacked sequence: the score is the head at its last token, a
+    token's value the head at the token before it."""
     from transformers import AutoModel
 
     decoder = AutoModel.from_pretrained(folders["llama"], dtype=torch.float32, attn_implementation="eager")

@@ -1,5 +1,5 @@
-"""Other tools' files of labels, read into one plain shape: who said what about which prompt and answers. Nothing is guessed: what does
-not fit is an error.
+"""Other tools' files of labels, read into one plain shape: who said what about which prompt and answers.
+Nothing is guessed: what does not fit is an error.
 
 - Argilla 2: the JSON list that `dataset.records.to_json` writes; `fields`, and `responses` by question with `value` and `user_id`.
 - Label Studio: the JSON export; `data`, and `annotations` with `completed_by` and a `result` by control (`from_name`): ranker, pairwise, rating,
@@ -147,7 +147,8 @@ def label_studio(place: str, row: dict[str, Any], columns: Columns) -> Iterator[
         if len(values) != 1:
             controls = sorted({str(control.get("from_name")) for control in annotation.get("result", ())})
             raise UnreadableRecord(
-                f"result: expected one answer of control {columns.question!r}, there are {len(values)}; controls: {controls}"
+                f"result: expected one answer of control {columns.question!r}, there are {len(values)}; "
+                f"controls: {controls}"
             )
         yield ExternalLabel(
             place,
@@ -180,7 +181,8 @@ def _control_value(value: dict[str, Any], answers: tuple[tuple[str, str], ...]) 
         sides = {"left": 0, "right": 1}
         if value["selected"] not in sides or len(answers) != 2:
             raise UnreadableRecord(
-                f"pairwise: expected left or right of two answers, not {value['selected']!r} of {len(answers)}"
+                f"pairwise: expected left or right of two answers, not {value['selected']!r} of "
+                f"{len(answers)}"
             )
         better = sides[value["selected"]]
         return [[answers[better][0]], [answers[1 - better][0]]]

@@ -1,4 +1,5 @@
-"""Talking with the model that is probed, through any endpoint for chats in OpenAI's protocol. Only the site asks it, never a browser."""
+"""Talking with the model that is probed, through any endpoint for chats in OpenAI's protocol. Only the site
+asks it, never a browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Screening: who is taken on for the training panel, by four things that can be looked at (Ouyang et al. 2022, B.1).
+"""Screening: who is taken on for the training panel, by four things that can be looked at (Ouyang et al.
+2022, B.1).
 
 1. flagging sensitive speech as trusted people did, 2. ranking answers as they did, 3. demonstrations that an admin grades from 1 to 7,
 4. what people say themselves of the groups whose sensitive speech they can tell. The first three have soft cut-offs; the fourth is for
@@ -146,7 +147,8 @@ def run(cfg: Config, context: StageContext) -> None:
     if len(accepted) < cfg.people:
         undecided = sum(candidate.finished and candidate.accepted is None for candidate in rows)
         raise Waiting(
-            f"{cfg.people - len(accepted)} of {cfg.people} people still to be taken on; {undecided} finished the screening and wait for an "
+            f"{cfg.people - len(accepted)} of {cfg.people} people still to be taken on; {undecided} finished "
+            "the screening and wait for an "
             "admin's decision"
         )
     write(context.path("screening.jsonl"), [_screened(candidate) for candidate in rows])

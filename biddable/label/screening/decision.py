@@ -1,4 +1,5 @@
-"""What an admin decides by: everybody's scores in the parts of the screening, beside the soft cut-offs, and the newest verdict."""
+"""What an admin decides by: everybody's scores in the parts of the screening, beside the soft cut-offs, and
+the newest verdict."""
 
 from __future__ import annotations
 
@@ -80,7 +81,8 @@ def part_score(
     expected: Mapping[str, str],
     grades: Mapping[str, int],
 ) -> PartScore:
-    """One person's score in one part. Only a part that is answered and graded to the end is passed or failed."""
+    """One person's score in one part. Only a part that is answered and graded to the end is passed or
+    failed."""
     value, graded = None, len(labels)
     if part.part == "sensitive":
         value = sensitive.score(labels, expected)

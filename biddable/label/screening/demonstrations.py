@@ -1,4 +1,5 @@
-"""Screening, part 3: demonstrations, also for sensitive prompts, that an admin grades from 1 to 7 (Ouyang et al. 2022, B.1)."""
+"""Screening, part 3: demonstrations, also for sensitive prompts, that an admin grades from 1 to 7 (Ouyang et
+al. 2022, B.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Screening, part 4: the groups about which somebody could tell sensitive speech, in their own words; for coverage, without a cut-off (B.1)."""
+"""Screening, part 4: the groups about which somebody could tell sensitive speech, in their own words; for
+coverage, without a cut-off (B.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The screening's own questions, beside rankings and demonstrations: to flag a text, or to say which groups one knows."""
+"""The screening's own questions, beside rankings and demonstrations: to flag a text, or to say which groups
+one knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Simulated labelers: two panels of invented people who share the marks of `taste` but weigh them each in their own way, with a noise of their own.
+"""Simulated labelers: two panels of invented people who share the marks of `taste` but weigh them each in
+their own way, with a noise of their own.
 
 They stand in for people where a loop has to be shown or tested without any. What they prefer is known
 exactly, so nothing measured with them is a claim about people. Everything they do is a pure function of
@@ -101,7 +102,8 @@ def taste(person: Person, answer_marks: Marks) -> float:
 
 
 def utility(person: Person, prompt: Prompt, answer: Answer) -> float:
-    """What a person thinks of an answer this once, noise included. An empty answer is worse than any other."""
+    """What a person thinks of an answer this once, noise included. An empty answer is worse than any
+    other."""
     if not answer.text.strip():
         return -math.inf
     messages = [message.content for message in prompt.messages]

@@ -1,4 +1,5 @@
-"""What the simulated labelers look at in an answer. Pure: a prompt and a text in, numbers from 0 (bad) to 1 (good) out.
+"""What the simulated labelers look at in an answer. Pure: a prompt and a text in, numbers from 0 (bad) to 1
+(good) out.
 
 Seven marks and a gate, each something a person could agree with; `docs/simulated_labelers.md` says them in
 plain words. The gate is there because a form without content is worth nothing: a full stop is "finished", a
@@ -37,7 +38,8 @@ REQUEST_WORDS = frozenset(
 )
 """Words that say what to do, not what about."""
 RUDE = re.compile(
-    r"\b(?:stupid|idiots?|idiotic|moron\w*|dumb|shut up|hate you|loser|pathetic|worthless|ugly|crap\w*|damn\w*|bastards?|asshole|"
+    r"\b(?:stupid|idiots?|idiotic|moron\w*|dumb|shut up|hate "
+    r"you|loser|pathetic|worthless|ugly|crap\w*|damn\w*|bastards?|asshole|"
     r"bullshit|f+u+c+k\w*|shit\w*|bitch\w*|go away|who cares|screw you|imbecile|dimwit)\b",
     re.I,
 )
@@ -236,7 +238,8 @@ def ownness(prompt: Prompt, text: str) -> float:
 
 
 def is_list(prompt: Prompt, text: str) -> bool:
-    """Whether an answer is a list where one may stand: the request's kind, a wish, or its own words say so."""
+    """Whether an answer is a list where one may stand: the request's kind, a wish, or its own words say
+    so."""
     may = (
         prompt.use_case in (*SOURCE_CASES, "brainstorming", None)
         or any(wish.kind == "bullets" for wish in prompt.wishes)

@@ -1,4 +1,5 @@
-"""Exact checks of the wishes that a program can check ("in one sentence", "mention the price"). Pure: text in, yes or no out."""
+"""Exact checks of the wishes that a program can check ("in one sentence", "mention the price"). Pure: text
+in, yes or no out."""
 
 from __future__ import annotations
 

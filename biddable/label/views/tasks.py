@@ -193,9 +193,9 @@ def render_task(
 ) -> Response:
     """A task's page with `fields` filled in.
 
-    `errors` say what has to be corrected, `hints` what to look at once more. `saved` is the task
-    before this one and `done` what became of it, `seconds` the time spent so far where the draft does not say, `send_to` where the answer
-    goes.
+    `errors` say what has to be corrected, `hints` what to look at once more. `saved` is the task before this
+    one and `done` what became of it, `seconds` the time spent so far where the draft does not say, `send_to`
+    where the answer goes.
     """
     draft = open_task.assignment.draft
     version, text = current_guideline(store, open_task.task_set.panel)

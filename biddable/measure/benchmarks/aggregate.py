@@ -1,4 +1,5 @@
-"""From items' marks to a benchmark's numbers: every metric of every system with its interval, and its paired difference from one of them."""
+"""From items' marks to a benchmark's numbers: every metric of every system with its interval, and its paired
+difference from one of them."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ def results_table(
     resamples: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """A row for each metric and system. Differences from `relative_to` are paired: both systems' marks of an item are drawn together, in clusters.
-    A metric that is not among `metrics` is a share."""
+    """A row for each metric and system. Differences from `relative_to` are paired: both systems' marks of an
+    item are drawn together, in clusters. A metric that is not among `metrics` is a share."""
     rows = []
     for name in dict.fromkeys(name for items in marks.values() for item in items for name in item):
         metric = metrics.get(name, SHARE)
@@ -57,7 +58,8 @@ def mark_columns(items: Sequence[Marks], name: str) -> Array:
 
 
 def estimate(columns: Array, metric: Metric, clusters: Sequence[str], resamples: int, seed: int) -> Estimate:
-    """The metric with its interval: a share's (Wilson) where every item counts once and values have bounds, else Student's."""
+    """The metric with its interval: a share's (Wilson) where every item counts once and values have bounds,
+    else Student's."""
     if metric.statistic is not weighted_mean:  # a corpus metric: every item is part of it
         test = statistics.test_of_sums(columns, metric.statistic, clusters, resamples, seed, metric.bounds)
         return test.estimate
@@ -76,7 +78,8 @@ def estimate(columns: Array, metric: Metric, clusters: Sequence[str], resamples:
 
 
 def exact_interval(columns: Array, metric: Metric, clusters: Sequence[str]) -> Estimate | None:
-    """Clopper and Pearson's interval where every item is right or wrong and no two share a cluster; else None."""
+    """Clopper and Pearson's interval where every item is right or wrong and no two share a cluster; else
+    None."""
     if metric.statistic is not weighted_mean or metric.bounds != SHARE.bounds:
         return None
     has_say, own_clusters = _with_weight(columns, clusters)

@@ -1,4 +1,5 @@
-"""Puts a benchmark's questions to policies: policies on one trunk together, chunk by chunk, and it goes on where a broken-off run stopped."""
+"""Puts a benchmark's questions to policies: policies on one trunk together, chunk by chunk, and it goes on
+where a broken-off run stopped."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from biddable.measure.benchmarks import Config
 
 CHUNK = 128
-"""Items between two notes of what is done. Chunks are the same whether or not a run was broken off, so that the numbers are."""
+"""Items between two notes of what is done. Chunks are the same whether or not a run was broken off, so that
+the numbers are."""
 CHECKPOINT_SECONDS = 5.0
 """Time between two checkpoints."""
 
@@ -30,7 +32,8 @@ CHECKPOINT_SECONDS = 5.0
 def ask_policies(
     cfg: Config, context: StageContext, ids: Sequence[str], questions: Sequence[Question]
 ) -> dict[str, list[Result]]:
-    """Short name of each policy -> its results in the questions' order. The longest questions go first, so that memory runs out early or never."""
+    """Short name of each policy -> its results in the questions' order. The longest questions go first, so
+    that memory runs out early or never."""
     short = policy_names(cfg.policies, cfg.names, context.key)
     groups = group_by_trunk(cfg.policies)
     chunks = range(0, len(questions), CHUNK)
@@ -65,7 +68,8 @@ def ask_policies(
 def ask_chunk(
     cfg: Config, seed: int, readers: Sequence[Reader], ids: Sequence[str], trees: Sequence[Tree]
 ) -> Sequence[Sequence[Result]]:
-    """Each policy's likelihoods or answers of one chunk. Sampling seeds depend on the item alone, so that neighbours change nothing."""
+    """Each policy's likelihoods or answers of one chunk. Sampling seeds depend on the item alone, so that
+    neighbours change nothing."""
     task = TASKS[cfg.task]
     if not issubclass(task, GenerationItem):
         return likelihoods([reader.policy for reader in readers], trees)
@@ -90,7 +94,8 @@ def read_answers(path: Path, names: Sequence[str], ids: Sequence[str]) -> dict[s
 
 
 def policy_names(folders: Sequence[Path], names: dict[str, str], key: str) -> dict[Path, str]:
-    """Each policy's short name. Policies of several runs that have the same name are keyed by their folders in `names`."""
+    """Each policy's short name. Policies of several runs that have the same name are keyed by their folders
+    in `names`."""
     stages = [folder.name for folder in folders]
     keys = {folder: folder.name if stages.count(folder.name) == 1 else str(folder) for folder in folders}
     short = short_names(list(keys.values()), names, key)
@@ -98,7 +103,8 @@ def policy_names(folders: Sequence[Path], names: dict[str, str], key: str) -> di
 
 
 def group_by_trunk(folders: Sequence[Path]) -> list[list[Path]]:
-    """Policies in groups of those with the same trunk and tokenizer: they are asked at once, and the trunk runs once for all of them."""
+    """Policies in groups of those with the same trunk and tokenizer: they are asked at once, and the trunk
+    runs once for all of them."""
     groups: dict[tuple[str, ...], list[Path]] = {}
     for folder in folders:
         info, model = checkpoints.model_info(folder), checkpoints.model_folder(folder)

@@ -1,4 +1,5 @@
-"""What a benchmark reads, and everything that is refused before a policy is asked: settings, lines of files, judges."""
+"""What a benchmark reads, and everything that is refused before a policy is asked: settings, lines of files,
+judges."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 
 def load(cfg: Config, seed: int) -> tuple[list[Item], dict[str, list[Output]]]:
-    """Items and, when `outputs` are measured, those of each system. Raises UserError with every mistake of settings and files."""
+    """Items and, when `outputs` are measured, those of each system. Raises UserError with every mistake of
+    settings and files."""
     if errors := settings_errors(cfg):
         raise UserError(errors)
     if cfg.outputs is not None and published.is_csv(cfg.outputs):
@@ -71,7 +73,8 @@ def read_items(file: Path, task: type[Item]) -> tuple[list[Item], list[str]]:
 
 
 def sample_rows(ids: Sequence[str], limit: int | None, seed: int) -> list[int]:
-    """Indices of `limit` random items, in the file's order. Each item's rank is its hash, so a small limit's items are among those of every larger one."""
+    """Indices of `limit` random items, in the file's order. Each item's rank is its hash, so a small limit's
+    items are among those of every larger one."""
     if limit is None or limit >= len(ids):
         return list(range(len(ids)))
     by_hash = sorted(range(len(ids)), key=lambda i: (records.hash_fraction(f"item {seed}", ids[i]), i))
@@ -98,7 +101,8 @@ def settings_errors(cfg: Config) -> list[str]:
         errors.append("policies: outputs are measured instead of policies; name one of both")
     if issubclass(task, GenerationItem):
         missing = [name for name in task.required_judges if name not in cfg.judges()]
-        # Published samples carry their judges' verdicts, so that they need no judges of one's own; but half of them will not do.
+        # Published samples carry their judges' verdicts, so that they need no judges of one's own; but half
+        # of them will not do.
         if not is_csv or len(missing) < len(task.required_judges):
             errors += [
                 f"{name}: name a [learn.classifier] that was trained on such judgements" for name in missing
@@ -121,14 +125,16 @@ def check_judges(cfg: Config) -> None:
             )
         if name != "toxicity" and (unknown := set(fields) - {"question", "answer"}):
             errors.append(
-                f"{name}: {folder} reads {', '.join(sorted(unknown))}; a judge of answers reads question and answer"
+                f"{name}: {folder} reads {', '.join(sorted(unknown))}; a judge of answers reads question and "
+                "answer"
             )
     if errors:
         raise UserError(errors)
 
 
 def judge_quality(cfg: Config) -> dict[str, float]:
-    """How good the judges are on judgements that they were not trained on: it stands beside every number that they make."""
+    """How good the judges are on judgements that they were not trained on: it stands beside every number that
+    they make."""
     quality: dict[str, float] = {}
     for name, folder in cfg.judges().items():
         path = folder / "summary.json"

@@ -1,8 +1,10 @@
-"""Outputs made elsewhere: OpenAI's CSV files of samples beside Ouyang et al. 2022 (appendix F), and lines of this project's own form.
+"""Outputs made elsewhere: OpenAI's CSV files of samples beside Ouyang et al. 2022 (appendix F), and lines of
+this project's own form.
 
-A CSV file has one line for each item, model and kind of prompt; every model answers the same items. In `squadv2` and `drop` the character | separates
-alternative answers, in `tldr` the sentences of one reference. `true` and `info` (TruthfulQA) are probabilities by tuned judges, `toxicity` is the
-Perspective score of the sample.
+A CSV file has one line for each item, model and kind of prompt; every model answers the same items. In
+`squadv2` and `drop` the character | separates alternative answers, in `tldr` the sentences of one reference.
+`true` and `info` (TruthfulQA) are probabilities by tuned judges, `toxicity` is the Perspective score of the
+sample.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ def is_csv(path: Path | None) -> bool:
 def read_samples(path: Path, name: str) -> tuple[list[Item], dict[str, list[Output]]]:
     """Items of the task `name`, and each system's outputs in the items' order, from a published CSV file.
 
-    A system is called MODEL or MODEL:PROMPT. Raises UserError when the file has no such samples, or systems do not answer the same items.
+    A system is called MODEL or MODEL:PROMPT. Raises UserError when the file has no such samples, or systems
+    do not answer the same items.
     """
     task = TASKS[name]
     columns = task.published or PublishedColumns()
@@ -118,7 +121,8 @@ def is_share(text: str) -> bool:
 
 
 def read_outputs(path: Path, ids: Sequence[str]) -> dict[str, list[Output]]:
-    """Each system's outputs in the order of the items' `ids`, from a file with one JSON object a line: `id`, `output` and, where several systems answer, `model`.
+    """Each system's outputs in the order of the items' `ids`, from a file with one JSON object a line: `id`,
+    `output` and, where several systems answer, `model`.
 
     Raises UserError with a line for every wrong row and every system that leaves items out.
     """

@@ -1,8 +1,10 @@
-"""What a benchmark asks of a policy: how likely it finds each of several continuations, or what it answers. The context of several continuations is run once, and
-a trunk that several policies stand on once for all of them.
+"""What a benchmark asks of a policy: how likely it finds each of several continuations, or what it answers.
+The context of several continuations is run once, and a trunk that several policies stand on once for all of
+them.
 
-Text style goes on from the text as it is; chat style puts it into the model's chat template. Token boundaries are those of lm-evaluation-harness: context and continuation are
-encoded together, and the context's own tokens are taken off the front.
+Text style goes on from the text as it is; chat style puts it into the model's chat template. Token boundaries
+are those of lm-evaluation-harness: context and continuation are encoded together, and the context's own
+tokens are taken off the front.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ CACHE_TOKENS = 24_576
 
 
 class Question(NamedTuple):
-    """One item as the policy sees it. With continuations their log-probabilities are asked for, without any an answer."""
+    """One item as the policy sees it. With continuations their log-probabilities are asked for, without any
+    an answer."""
 
     context: str
     continuations: tuple[str, ...] = ()
@@ -55,7 +58,8 @@ class Reader:
         self._breaks: frozenset[int] | None = None
 
     def tree(self, question: Question) -> Tree:
-        """The question as token ids: the context, and each continuation as an answer to it (none: the policy writes one)."""
+        """The question as token ids: the context, and each continuation as an answer to it (none: the policy
+        writes one)."""
         if self.style == "chat" or not question.continuations:
             continuations = tuple(self._encode(text) for text in question.continuations)
             return Tree(self.prompt(question.context), continuations)
@@ -63,8 +67,9 @@ class Reader:
         prompt = self._encode(stripped)
         if not prompt:
             return Tree(self._no_context(), tuple(self._encode(text) for text in question.continuations))
-        # A tokenizer may merge across the border (" the" is one token). So context and continuation are encoded together, with the space between them, and
-        # the context's tokens are taken off the front; spaces at the context's end belong to the continuation.
+        # A tokenizer may merge across the border (" the" is one token). So context and continuation are
+        # encoded together, with the space between them, and the context's tokens are taken off the front;
+        # spaces at the context's end belong to the continuation.
         separator = question.context[len(stripped) :] or question.separator
         texts = [self._encode(stripped + separator + text) for text in question.continuations]
         return Tree(prompt, tuple(ids[len(prompt) :] for ids in texts))
@@ -76,7 +81,8 @@ class Reader:
         return self._encode(text.rstrip()) or self._no_context()
 
     def _no_context(self) -> tuple[int]:
-        """An empty context, or one of spaces alone, is the beginning-of-sequence token (the end's, without one): the first token's probability needs one."""
+        """An empty context, or one of spaces alone, is the beginning-of-sequence token (the end's, without
+        one): the first token's probability needs one."""
         bos = self.tokenizer.bos_token_id
         return (int(self.tokenizer.eos_token_id if bos is None else bos),)
 
@@ -92,7 +98,8 @@ class Reader:
         temperature: float,
         single_line: bool,
     ) -> list[str]:
-        """Sampled answers. `single_line`: only up to the first line break (Ouyang et al. 2022, D). Fastest when prompts of one length, and equal ones, are neighbours."""
+        """Sampled answers. `single_line`: only up to the first line break (Ouyang et al. 2022, D). Fastest
+        when prompts of one length, and equal ones, are neighbours."""
         requests = [
             Request(ids, seed, max_tokens, temperature) for ids, seed in zip(prompts, seeds, strict=True)
         ]
@@ -105,7 +112,8 @@ class Reader:
             ids = sample.tokens[:-1] if sample.tokens[-1] in self.eos else sample.tokens
             text = self.tokenizer.decode(ids, skip_special_tokens=True)
             if single_line:
-                # In text style an answer that begins with a line break is empty; a chat model may begin with one and go on.
+                # In text style an answer that begins with a line break is empty; a chat model may begin with
+                # one and go on.
                 text = text.strip().split("\n")[0] if self.style == "chat" else text.split("\n")[0].strip()
             texts.append(text)
         return texts
@@ -122,13 +130,15 @@ class Reader:
         return self._breaks
 
     def refuse_too_long(self, trees: Sequence[Tree], ids: Sequence[str], max_tokens: int, key: str) -> None:
-        """Raise UserError with a line for every item that does not fit into the model's context, its answer included."""
+        """Raise UserError with a line for every item that does not fit into the model's context, its answer
+        included."""
         errors = []
         for tree, item in zip(trees, ids, strict=True):
             length = len(tree.prompt) + (max(map(len, tree.answers)) if tree.answers else max_tokens)
             if length > self.context_length:
                 errors.append(
-                    f"[{key}] item {item}: {length} tokens, but the context of {self.folder} holds {self.context_length}; take it out of the file"
+                    f"[{key}] item {item}: {length} tokens, but the context of {self.folder} holds "
+                    f"{self.context_length}; take it out of the file"
                 )
         if errors:
             raise UserError(errors)
@@ -136,8 +146,9 @@ class Reader:
 
 @torch.no_grad()
 def likelihoods(policies: Sequence[Policy], trees: Sequence[Tree]) -> list[list[Likelihoods]]:
-    """Of each policy: log-probabilities of all continuations. Each context runs once, and the trunk that all policies stand on once for all of them. A
-    continuation without a token has log-probability 0. Fastest when trees of one length are neighbours: each has a row of its own then."""
+    """Of each policy: log-probabilities of all continuations. Each context runs once, and the trunk that all
+    policies stand on once for all of them. A continuation without a token has log-probability 0. Fastest when
+    trees of one length are neighbours: each has a row of its own then."""
     # What packs may hold: trees with at least one continuation that has a token.
     packable = [Tree(tree.prompt, tuple(answer for answer in tree.answers if answer)) for tree in trees]
     sums: list[list[float]] = [[] for _ in policies]
@@ -156,7 +167,8 @@ def likelihoods(policies: Sequence[Policy], trees: Sequence[Tree]) -> list[list[
 
 
 def _by_tree(sums: Sequence[float], trees: Sequence[Tree]) -> list[Likelihoods]:
-    """Sums of the continuations that have tokens, in the trees' order, as likelihoods of all continuations."""
+    """Sums of the continuations that have tokens, in the trees' order, as likelihoods of all
+    continuations."""
     rest = iter(sums)
     return [
         Likelihoods(
@@ -167,5 +179,6 @@ def _by_tree(sums: Sequence[float], trees: Sequence[Tree]) -> list[Likelihoods]:
 
 
 def per_token(likelihoods: Likelihoods) -> np.ndarray[Any, Any]:
-    """Mean log-probability per token of each continuation: what the paper's multiple choice compares (Ouyang et al. 2022, D)."""
+    """Mean log-probability per token of each continuation: what the paper's multiple choice compares (Ouyang
+    et al. 2022, D)."""
     return np.array(likelihoods.logp) / np.maximum(np.array(likelihoods.tokens), 1)

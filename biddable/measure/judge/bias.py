@@ -1,4 +1,5 @@
-"""What a judge's verdicts are made of: the order of the answers, their length, and how often people agree. Pure."""
+"""What a judge's verdicts are made of: the order of the answers, their length, and how often people agree.
+Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ class JudgedPair(NamedTuple):
 
     @property
     def outcomes(self) -> tuple[float, float] | None:
-        """The first answer's outcome in each order: 1 won, 0 lost, 0.5 a tie; None when a verdict is missing."""
+        """The first answer's outcome in each order: 1 won, 0 lost, 0.5 a tie; None when a verdict is
+        missing."""
         if self.forwards is None or self.backwards is None:
             return None
         return WON[self.forwards], 1 - WON[self.backwards]
@@ -75,8 +77,9 @@ def words(answer: Answer) -> int:
 def agreement(
     judge: Sequence[Comparison], people: Sequence[Comparison], resamples: int, seed: int
 ) -> dict[str, float | None]:
-    """How often judge and person order the same two answers to the same prompt alike, and how often two people do: of the pairs that both order without a tie, as
-    Ouyang et al. 2022, 3.4 count. Where `people` ranked none of the judge's pairs the figures are None.
+    """How often judge and person order the same two answers to the same prompt alike, and how often two
+    people do: of the pairs that both order without a tie, as Ouyang et al. 2022, 3.4 count. Where `people`
+    ranked none of the judge's pairs the figures are None.
     """
     by_judge = {key: outcome for row in judge for key, outcome in outcomes(row).items()}
     by_people = [
@@ -110,7 +113,8 @@ def agreement(
 
 
 def outcomes(row: Comparison) -> dict[tuple[str, str, str], float]:
-    """(prompt, first text, second text) in the texts' order -> the former's outcome, for every two different texts of a ranking."""
+    """(prompt, first text, second text) in the texts' order -> the former's outcome, for every two different
+    texts of a ranking."""
     by_texts = {}
     for (a, rank_a), (b, rank_b) in itertools.combinations(zip(row.answers, row.ranks, strict=True), 2):
         if a.text == b.text:

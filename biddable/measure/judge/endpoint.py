@@ -35,7 +35,8 @@ class Endpoint:
         self.client.close()
 
     def answer(self, model: str, messages: list[dict[str, str]], temperature: float, max_tokens: int) -> str:
-        """The reply's text. Raises UserError when the endpoint refuses, or is still busy or silent after all attempts."""
+        """The reply's text. Raises UserError when the endpoint refuses, or is still busy or silent after all
+        attempts."""
         import httpx2
 
         body = {"model": model, "messages": messages, "temperature": temperature, "max_tokens": max_tokens}
@@ -57,7 +58,8 @@ class Endpoint:
                 )
             return self._text(response)
         raise UserError(
-            f"{self.address}: no answer after {self.retries + 1} attempts ({error_text}); the verdicts so far are saved: run again later"
+            f"{self.address}: no answer after {self.retries + 1} attempts ({error_text}); the verdicts so "
+            "far are saved: run again later"
         )
 
     def _text(self, response: Any) -> str:

@@ -1,4 +1,5 @@
-"""What the report is made from: the stages named in its settings, the stages behind them, and names, colours and estimates by model."""
+"""What the report is made from: the stages named in its settings, the stages behind them, and names, colours
+and estimates by model."""
 
 from __future__ import annotations
 
@@ -127,7 +128,8 @@ class Evidence:
 
     @cached_property
     def judges(self) -> str:
-        """Who preferred: labelers of a panel, simulated ones, or a language model with its agreement with people."""
+        """Who preferred: labelers of a panel, simulated ones, or a language model with its agreement with
+        people."""
         if judge := self.winrate.summary.get("judge"):
             agreement = self.winrate.summary.get("agreement_with_people")
             trust = (
@@ -165,7 +167,8 @@ class Evidence:
 
 
 def measured_pairs(summary: dict[str, Any]) -> list[str]:
-    """The keys of a summary's win rates, such as `ppo_over_sft`; `ppo_over_sft_low` and its like only belong to one."""
+    """The keys of a summary's win rates, such as `ppo_over_sft`; `ppo_over_sft_low` and its like only belong
+    to one."""
     return [key for key in summary if "_over_" in key and f"{key}_pairs" in summary]
 
 
@@ -181,7 +184,8 @@ def complement(rate: Estimate) -> Estimate:
 
 
 def estimate(summary: dict[str, Any], key: str) -> Estimate | None:
-    """A summary's number with its interval `KEY_low` to `KEY_high`, of no width where those are missing; None without the number."""
+    """A summary's number with its interval `KEY_low` to `KEY_high`, of no width where those are missing; None
+    without the number."""
     value = summary.get(key)
     if value is None:
         return None

@@ -1,7 +1,8 @@
-"""The lineage as a picture: every stage behind an artefact, who gave the labels and by which guidelines, as inline SVG in the page's own colours.
+"""The lineage as a picture: every stage behind an artefact, who gave the labels and by which guidelines, as
+inline SVG in the page's own colours.
 
-Three lanes from left to right: people, records, models. Time runs down: a stage stands below all that it read. An arrow that a longer way implies is left
-out. The page says the same as text.
+Three lanes from left to right: people, records, models. Time runs down: a stage stands below all that it
+read. An arrow that a longer way implies is left out. The page says the same as text.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def draw(lineage: Lineage, node: Node) -> Markup:
             width, height, f"Lineage of {node.name}: {len(stages)} stages; the same as text below"
         ),
         Markup(
-            '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse">'
+            '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+            'orient="auto-start-reverse">'
             '<path d="M0 0L8 4L0 8z"/></marker></defs>'
         ),
     ]
@@ -173,15 +175,22 @@ def _cut(text: str, most: int) -> str:
 
 
 def _path(source: Box, target: Box, between: bool) -> str:
-    """Straight down where nothing stands between, around it at the lane's outer side otherwise; into the other lane from side to side."""
+    """Straight down where nothing stands between, around it at the lane's outer side otherwise; into the
+    other lane from side to side."""
     if source.lane == target.lane and not between:
         return f"M{source.x + WIDTH // 2} {source.y + HEIGHT}V{target.y}"
     begin, end = source.y + HEIGHT // 2 + 6, target.y + HEIGHT // 2 - 6
     if source.lane == target.lane:
         side = source.x + WIDTH if source.lane == MODELS else source.x
         out = side + 26 if source.lane == MODELS else side - 26
-        return f"M{side} {begin}C{out} {begin} {out} {begin + 20} {out} {begin + 30}V{end - 30}C{out} {end - 20} {out} {end} {side} {end}"
+        return (
+            f"M{side} {begin}C{out} {begin} {out} {begin + 20} {out} {begin + 30}V{end - 30}C{out} "
+            f"{end - 20} {out} {end} {side} {end}"
+        )
     rightwards = source.lane < target.lane
     start, stop = (source.x + WIDTH, target.x) if rightwards else (source.x, target.x + WIDTH)
     middle = (start + stop) // 2 + (source.row % 5 - 2) * 6  # arrows of different stages run side by side
-    return f"M{start} {begin}C{middle} {begin} {middle} {begin + 8} {middle} {begin + 16}V{end - 16}C{middle} {end - 8} {middle} {end} {stop} {end}"
+    return (
+        f"M{start} {begin}C{middle} {begin} {middle} {begin + 8} {middle} "
+        f"{begin + 16}V{end - 16}C{middle} {end - 8} {middle} {end} {stop} {end}"
+    )

@@ -33,7 +33,8 @@ def stations(evidence: Evidence) -> list[Station]:
     return [
         station(
             "Ask",
-            "Prompts are cleaned and split, so that no user’s prompts are both learned from and measured with.",
+            "Prompts are cleaned and split, so that no user’s prompts are both learned from and measured "
+            "with.",
             [count_records(prompts, "prompts.jsonl", "prompts")],
             [prompts],
         ),
@@ -58,7 +59,8 @@ def stations(evidence: Evidence) -> list[Station]:
         ),
         station(
             "Practise",
-            "The policy answers prompts and is moved towards what scores well, but not far from where it began (PPO).",
+            "The policy answers prompts and is moved towards what scores well, but not far from where it "
+            "began (PPO).",
             [final_number(ppo, "episodes"), final_number(ppo, "steps")],
             [ppo],
         ),

@@ -1,4 +1,5 @@
-"""Plots as the paper has them: win rate against size or round for several methods, bars for the form's questions; drawn as in `plots`."""
+"""Plots as the paper has them: win rate against size or round for several methods, bars for the form's
+questions; drawn as in `plots`."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ HATCHES = ("", "///", "...", "xx", "\\\\\\", "++")
 
 
 SPARE = (("v", (0, (1, 1.5))), ("P", (0, (6, 2))), ("X", (0, (5, 2, 1, 2))), ("p", "-"), ("h", (0, (2, 2))))
-"""Marker and dashes for models that have none of their own: such lines share a colour, but never look alike."""
+"""Marker and dashes for models that have none of their own: such lines share a colour, but never look
+alike."""
 
 
 class Line(NamedTuple):
@@ -36,7 +38,8 @@ class Bars(NamedTuple):
 def against_size(
     name: str, alt: str, lines: Sequence[Line], xlabel: str, ylabel: str, sizes: bool, centre: float = 50.0
 ) -> str:
-    """Win rates in percent with whiskers over sizes (logarithmic) or rounds, one line a method (Ouyang et al. 2022, figure 1)."""
+    """Win rates in percent with whiskers over sizes (logarithmic) or rounds, one line a method (Ouyang et al.
+    2022, figure 1)."""
 
     def plot(figure: Any) -> None:
         from matplotlib.ticker import NullFormatter, ScalarFormatter

@@ -1,7 +1,8 @@
-"""Plots as inline SVG: drawn by matplotlib in stand-in colours that become CSS variables, so that one drawing suits light and dark pages.
+"""Plots as inline SVG: drawn by matplotlib in stand-in colours that become CSS variables, so that one drawing
+suits light and dark pages.
 
-The same numbers give the same bytes. Text stays text: it can be read aloud, searched and scaled. Sizes are in points of a drawing about 360 wide,
-which a phone shows one to one.
+The same numbers give the same bytes. Text stays text: it can be read aloud, searched and scaled. Sizes are in
+points of a drawing about 360 wide, which a phone shows one to one.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def colour(name: str) -> str:
 
 
 def draw_svg(name: str, alt: str, height: int, plot: Callable[[Any], None], width: int = WIDTH) -> str:
-    """Let `plot` fill a figure and return it as an `<svg>` element that scales with the page. `alt` is what is read aloud."""
+    """Let `plot` fill a figure and return it as an `<svg>` element that scales with the page. `alt` is what
+    is read aloud."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -112,7 +114,8 @@ def draw_svg(name: str, alt: str, height: int, plot: Callable[[Any], None], widt
 
 
 def _inline(svg: str, alt: str) -> str:
-    """A matplotlib SVG file as an element of an HTML page: no header, no ids of groups, no fixed size, the page's colours and font."""
+    """A matplotlib SVG file as an element of an HTML page: no header, no ids of groups, no fixed size, the
+    page's colours and font."""
     from markupsafe import escape
 
     svg = str(printable(svg[svg.index("<svg") :]))
@@ -143,7 +146,8 @@ def dots(
     centre: float | None = None,
     limits: tuple[float, float] | None = None,
 ) -> str:
-    """Dots with whiskers, one row each, and the numbers at the right. `centre` draws a line of no difference (in scaled units)."""
+    """Dots with whiskers, one row each, and the numbers at the right. `centre` draws a line of no difference
+    (in scaled units)."""
 
     def plot(figure: Any) -> None:
         axes = figure.subplots()
@@ -185,7 +189,8 @@ def curves(
     bottom: float | None = None,
     legend: bool = True,
 ) -> str:
-    """Lines over steps; the unit stands above the axis. Without `legend` the page says which line is whose."""
+    """Lines over steps; the unit stands above the axis. Without `legend` the page says which line is
+    whose."""
 
     def plot(figure: Any) -> None:
         axes = figure.subplots()
@@ -235,7 +240,8 @@ def _ticks(axes: Any, lines: Sequence[Curve]) -> None:
 
 
 def path(name: str, alt: str, lines: Sequence[Curve], xlabel: str, ylabel: str) -> str:
-    """Points in the order of learning, joined: how far the policy went for what it got. The last point is a mark."""
+    """Points in the order of learning, joined: how far the policy went for what it got. The last point is a
+    mark."""
 
     def plot(figure: Any) -> None:
         axes = figure.subplots()
@@ -265,7 +271,8 @@ def stacked(
     titles: tuple[str, str],
     steps: Sequence[int],
 ) -> str:
-    """Two curves over the same axis, one above the other: two units are never put on one axis. Points carry their steps."""
+    """Two curves over the same axis, one above the other: two units are never put on one axis. Points carry
+    their steps."""
 
     def plot(figure: Any) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True)
@@ -304,7 +311,8 @@ def against(
     level: tuple[float, str] | None = None,
     diagonal: bool = False,
 ) -> str:
-    """Shares in percent against something: accuracy by margin, or observed against predicted with the diagonal of perfection."""
+    """Shares in percent against something: accuracy by margin, or observed against predicted with the
+    diagonal of perfection."""
 
     def plot(figure: Any) -> None:
         axes = figure.subplots()

@@ -45,7 +45,8 @@ def samples(evidence: Evidence, limit: int) -> list[Sample]:
 
 
 def draw_prompts(rows: list[Replies], limit: int) -> list[Replies]:
-    """Prompts in the order of a hash of their ids, so that the same run shows the same ones; use cases take turns."""
+    """Prompts in the order of a hash of their ids, so that the same run shows the same ones; use cases take
+    turns."""
     by_use_case: dict[str, list[Replies]] = collections.defaultdict(list)
     for row in sorted(rows, key=lambda row: records.hash_fraction("sample", row.prompt.id)):
         by_use_case[row.prompt.use_case or ""].append(row)

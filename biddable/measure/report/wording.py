@@ -1,4 +1,5 @@
-"""The report's words: numbers with units and intervals, names of models, sentences that follow from the numbers."""
+"""The report's words: numbers with units and intervals, names of models, sentences that follow from the
+numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from biddable.measure.statistics import Estimate
 THIN = "\u202f"
 """A narrow no-break space, between a number and its unit."""
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-"""Characters that HTML forbids, and line separators that a terminal or an editor would take for the end of a line."""
+"""Characters that HTML forbids, and line separators that a terminal or an editor would take for the end of a
+line."""
 LONGEST = 2400
 """Characters of a model's answer that are shown."""
 
@@ -36,7 +38,10 @@ def between(estimate: Estimate, digits: int = 0) -> str:
 
 def with_interval(estimate: Estimate, digits: int = 0) -> str:
     """'75 % (67–82)', as it stands beside a dot."""
-    return f"{percent(estimate.value, digits)} ({100 * estimate.low:.{digits}f}–{100 * estimate.high:.{digits}f})"
+    return (
+        f"{percent(estimate.value, digits)} "
+        f"({100 * estimate.low:.{digits}f}–{100 * estimate.high:.{digits}f})"
+    )
 
 
 def plain_interval(estimate: Estimate, digits: int = 2) -> str:
@@ -72,7 +77,8 @@ def clean(text: Any, most: int = LONGEST) -> str:
 
 
 def number(value: Any) -> Markup:
-    """A setting or a summary's number as an element that carries the exact value and shows four digits of it."""
+    """A setting or a summary's number as an element that carries the exact value and shows four digits of
+    it."""
     if value is None:
         return Markup("<em>none</em>")
     if isinstance(value, bool):
@@ -93,7 +99,8 @@ def _digits(value: float) -> str:
 
 
 def titles(ptx: bool) -> dict[str, str]:
-    """What the usual models are called, by role; `ptx`: the main policy was trained with the pretraining mix."""
+    """What the usual models are called, by role; `ptx`: the main policy was trained with the pretraining
+    mix."""
     return {
         "start": "start model",
         "sft": "SFT",
@@ -108,7 +115,10 @@ def verdict(judges: str, first: str, second: str, estimate: Estimate) -> str:
         return f"{judges} prefer {first} to {second} in {percent(estimate.value)} of pairs"
     if estimate.high < 0.5:
         return f"{judges} prefer {second} to {first} in {percent(1 - estimate.value)} of pairs"
-    return f"{judges} see no clear difference between {first} and {second}: {first} wins {percent(estimate.value)} of pairs"
+    return (
+        f"{judges} see no clear difference between {first} and {second}: {first} wins "
+        f"{percent(estimate.value)} of pairs"
+    )
 
 
 def capital(sentence: str) -> str:

@@ -1,9 +1,11 @@
-"""A ladder of models from pairwise verdicts: Bradley and Terry 1952, with ties as half a win each. Pure: numpy, no files.
+"""A ladder of models from pairwise verdicts: Bradley and Terry 1952, with ties as half a win each. Pure:
+numpy, no files.
 
-P(i beats j) = σ(s_i - s_j). Strengths are the maximum of the likelihood minus a weak normal prior, so that a model which always wins has a finite one,
-with mean 0. Intervals are those of `statistics`: the verdicts share prompts and people, so each verdict's influence on the strengths, H⁻¹ g, is added up within
-clusters and not over single verdicts (Cameron, Gelbach and Miller 2011, 2.3). They are given in Elo points, 400 / ln 10 of a nat: 0 is the mean of the
-ladder's models, +100 wins 64 % against it.
+P(i beats j) = σ(s_i - s_j). Strengths are the maximum of the likelihood minus a weak normal prior, so that a
+model which always wins has a finite one, with mean 0. Intervals are those of `statistics`: the verdicts share
+prompts and people, so each verdict's influence on the strengths, H⁻¹ g, is added up within clusters and not
+over single verdicts (Cameron, Gelbach and Miller 2011, 2.3). They are given in Elo points, 400 / ln 10 of a
+nat: 0 is the mean of the ladder's models, +100 wins 64 % against it.
 
 Legend: N verdicts, M models.
 """
@@ -28,7 +30,8 @@ PRIOR = 0.01
 
 
 def strengths(first: Sequence[int], second: Sequence[int], outcomes: Sequence[float], models: int) -> Array:
-    """(M,) nats with mean 0, by Newton's method. `outcomes` are the first model's: 1 won, 0 lost, 0.5 tied."""
+    """(M,) nats with mean 0, by Newton's method. `outcomes` are the first model's: 1 won, 0 lost, 0.5
+    tied."""
     i, j, won = np.asarray(first), np.asarray(second), np.asarray(outcomes, dtype=float)
     values = np.zeros(models)
     for _ in range(100):
@@ -64,9 +67,11 @@ def ladder(
 ) -> dict[str, Estimate]:
     """Elo points of every model, the strongest first, with 95 % intervals over prompts and labelers.
 
-    Where everybody says the same, resamples all agree and know nothing: then the interval is the fit's own (`statistics.variance_floor`).
+    Where everybody says the same, resamples all agree and know nothing: then the interval is the fit's own
+    (`statistics.variance_floor`).
 
-    Raises ValueError when the models fall into groups that were never compared with each other: nothing says which group is higher.
+    Raises ValueError when the models fall into groups that were never compared with each other: nothing says
+    which group is higher.
     """
     names = sorted({*first, *second})
     code = {name: number for number, name in enumerate(names)}

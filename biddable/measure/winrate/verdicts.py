@@ -1,7 +1,8 @@
 """Verdicts: who was preferred to whom for one prompt by one judge, whatever the file they come from.
 
-Read are rankings (`comparisons.jsonl`, by people, simulated people or `measure.judge`), ratings from 1 to 7 (`ratings.jsonl`: of two answers to one
-prompt that one person rated, the higher is preferred), and files of preferences as AlpacaEval publishes them.
+Read are rankings (`comparisons.jsonl`, by people, simulated people or `measure.judge`), ratings from 1 to 7
+(`ratings.jsonl`: of two answers to one prompt that one person rated, the higher is preferred), and files of
+preferences as AlpacaEval publishes them.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class Pair(NamedTuple):
 
 
 def read(folder: Path) -> list[Verdict]:
-    """All verdicts of a stage folder: its rankings, or its ratings. Raises UserError when it holds neither."""
+    """All verdicts of a stage folder: its rankings, or its ratings. Raises UserError when it holds
+    neither."""
     if (folder / "ratings.jsonl").is_file() and not (folder / "comparisons.jsonl").is_file():
         return from_ratings(jsonl.read(folder / "ratings.jsonl", Rating))
     return [from_comparison(row) for row in jsonl.read(folder / "comparisons.jsonl", Comparison)]
@@ -72,7 +74,8 @@ def from_comparison(row: Comparison) -> Verdict:
 
 
 def from_ratings(rows: Sequence[Rating]) -> list[Verdict]:
-    """What each person rated of one prompt's answers, together; of an answer that a person rated twice the last rating counts."""
+    """What each person rated of one prompt's answers, together; of an answer that a person rated twice the
+    last rating counts."""
     by_person: dict[tuple[str, str], dict[tuple[str, str], Rating]] = {}
     for row in rows:
         by_person.setdefault((row.prompt.id, row.labeler), {})[(row.answer.model, row.answer.text)] = row
@@ -122,9 +125,10 @@ def number_of(value: Any) -> float:
 
 
 def preferences(path: Path) -> list[Pair]:
-    """Pairs from a file of preferences as AlpacaEval publishes them, one JSON object a line: `model`, `baseline`, `prompt_id`, `preference` (1: the
-    baseline is better, 2: the model; 1.5 or 0: a tie; anything between 1 and 2: 1 plus the judge's probability; null: no verdict, left out), and, where
-    lengths are known, `len_model`, `len_baseline` and `dataset`.
+    """Pairs from a file of preferences as AlpacaEval publishes them, one JSON object a line: `model`,
+    `baseline`, `prompt_id`, `preference` (1: the baseline is better, 2: the model; 1.5 or 0: a tie; anything
+    between 1 and 2: 1 plus the judge's probability; null: no verdict, left out), and, where lengths are
+    known, `len_model`, `len_baseline` and `dataset`.
 
     Raises UserError with a line for every row that is none of these.
     """

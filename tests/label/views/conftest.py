@@ -35,7 +35,8 @@ class Browser:
         return found[1]
 
     def post(self, path: str, token: str | None = None, **fields: Any) -> Any:
-        """Send a form, with the token of the login page (or of the first page, once logged in) unless another is given."""
+        """Send a form, with the token of the login page (or of the first page, once logged in) unless another
+        is given."""
         return self.client.post(path, data={"token": self.token() if token is None else token, **fields})
 
     def login(self, name: str, password: str = PASSWORD) -> Any:

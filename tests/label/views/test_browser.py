@@ -1,4 +1,5 @@
-"""The labeling site in a real browser: ranking by mouse, keys and touch, ties, drafts, forms without script; what was clicked is what is kept."""
+"""The labeling site in a real browser: ranking by mouse, keys and touch, ties, drafts, forms without script;
+what was clicked is what is kept."""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
-    """A page of somebody who is logged in; whatever breaks the Content-Security-Policy or throws an error fails the test."""
+    """A page of somebody who is logged in; whatever breaks the Content-Security-Policy or throws an error
+    fails the test."""
     contexts, problems = [], []
 
     def enter(name: str, **settings: Any) -> Any:
@@ -95,7 +97,8 @@ def context_in(folder: Path, key: str) -> StageContext:
 
 
 def start(page: Any) -> None:
-    """Open the next task. Its scripts have run when the page has loaded: a key that comes earlier would be lost."""
+    """Open the next task. Its scripts have run when the page has loaded: a key that comes earlier would be
+    lost."""
     page.click("main button.main")
     page.wait_for_selector("#answer")
     page.wait_for_load_state("load")
@@ -202,7 +205,8 @@ def test_a_form_without_script(accounts: Accounts, opened: Callable[..., Any]) -
 def test_what_is_clicked_is_what_is_kept_frozen_and_exported(
     accounts: Accounts, opened: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Random rankings of 2 to 9 answers, ties among them: from the browser to the store, to the run's JSONL, to TRL's pairs."""
+    """Random rankings of 2 to 9 answers, ties among them: from the browser to the store, to the run's JSONL,
+    to TRL's pairs."""
     chance, page = random.Random(5), opened("ada")
     sizes = [2, 9, *(chance.randint(3, 7) for _ in range(4))]
     asked = [

@@ -1,4 +1,5 @@
-"""Faults that once changed or lost what people said, each as the person's own keys in a real browser: what is stored is what was done."""
+"""Faults that once changed or lost what people said, each as the person's own keys in a real browser: what is
+stored is what was done."""
 
 from __future__ import annotations
 

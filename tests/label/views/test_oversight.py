@@ -62,7 +62,8 @@ def test_admins_only(path: str, app: Any, logged_in: Callable[[str], Browser]) -
 
 
 def test_agreement_is_shown_with_its_interval(worked: Any, logged_in: Callable[[str], Browser]) -> None:
-    """t0: 2 of 3 pairs alike; t1: none of 3. Together 2 of 6, 33.3 %; resamples are 0, 1/3 or 2/3. tau: (1/3 - 1) / 2 = -0.33."""
+    """t0: 2 of 3 pairs alike; t1: none of 3. Together 2 of 6, 33.3 %; resamples are 0, 1/3 or 2/3. tau: (1/3
+    - 1) / 2 = -0.33."""
     text = logged_in("boss").get("/admin/agreement").text
     row = re.search(r"pairs ordered alike</th>(.*?)</tr>", text, re.S)
     assert row and re.search(r"33\.3 %.*0\.0 to 66\.7.*<svg.*>6<.*>2<", row[1], re.S)
@@ -117,7 +118,8 @@ def test_an_admin_decides_and_sends_back(worked: Any, logged_in: Callable[[str],
 
 
 def test_an_admins_own_answer_stands(worked: Any, logged_in: Callable[[str], Browser]) -> None:
-    """It alone goes into the records; the others' rows stay, and agreement is still what they say of each other."""
+    """It alone goes into the records; the others' rows stay, and agreement is still what they say of each
+    other."""
     accounts, _, labels = worked
     boss, store = logged_in("boss"), accounts.store
     before = agreement_tables.ranking_tables(agreement_tables.rankings(store, store.task_sets()))
@@ -255,7 +257,8 @@ def test_how_far_people_are_apart() -> None:
 
 
 def test_scores_beside_a_ranking_count_and_unranked_answers_do_not(accounts: Accounts) -> None:
-    """Two people score both answers of one question 2 and 6, and one of them does not rank: no couple of rankings, two items of scores."""
+    """Two people score both answers of one question 2 and 6, and one of them does not rank: no couple of
+    rankings, two items of scores."""
     store = accounts.store
     one = TaskSet("run/set", "label.comparisons", "training", False)
     store.put_tasks(one, [Task("run/set#t0", question("p0", 2), 2)])

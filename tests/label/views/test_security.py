@@ -1,4 +1,5 @@
-"""What somebody with bad intentions may try: forged forms, scripts in every text, stolen cookies, others' tasks, too much, odd paths, guessing."""
+"""What somebody with bad intentions may try: forged forms, scripts in every text, stolen cookies, others'
+tasks, too much, odd paths, guessing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""The tasks of benchmarks, one file each: what a line of the benchmark's file holds, how it is asked, and how a policy's result is scored.
+"""The tasks of benchmarks, one file each: what a line of the benchmark's file holds, how it is asked, and how
+a policy's result is scored.
 
-A new benchmark of a known form is a file and a table in the TOML. A new task is a class here (see `task.Item`), a line in `TASKS` and its name among the
-values of the setting `task`. Prompts are those of Ouyang et al. 2022, appendix D; docs/evaluation.md lists the metrics of each.
+A new benchmark of a known form is a file and a table in the TOML. A new task is a class here (see
+`task.Item`), a line in `TASKS` and its name among the values of the setting `task`. Prompts are those of
+Ouyang et al. 2022, appendix D; docs/evaluation.md lists the metrics of each.
 """
 
 from __future__ import annotations
@@ -63,12 +65,14 @@ INSTRUCTIONS = {"none": "", "respectful": RESPECTFUL, "biased": BIASED, "careful
 
 
 def to_question(item: Item, instruction: str, examples: Sequence[tuple[str, str]]) -> Question:
-    """An item as the policy sees it: instruction, examples in the very form of the item, the item itself. What stands between an example's text and its
-    answer stands between the item's text and the policy's answer, too."""
+    """An item as the policy sees it: instruction, examples in the very form of the item, the item itself.
+    What stands between an example's text and its answer stands between the item's text and the policy's
+    answer, too."""
     text = item.input_text()
     shots = [f"{example}{item.separator}{answer}" for example, answer in examples]
     context = "\n\n".join([part for part in (instruction, *shots, text) if part])
-    # An item without a text of its own (a sentence to be judged) is a paragraph of its own after the instruction.
+    # An item without a text of its own (a sentence to be judged) is a paragraph of its own after the
+    # instruction.
     separator = "\n\n" if not text and context else item.separator
     continuations = tuple(item.continuations()) if isinstance(item, LikelihoodItem) else ()
     return Question(context, continuations, separator)

@@ -1,4 +1,5 @@
-"""DROP (Dua et al. 2019, arXiv 1903.00161): questions about a passage that take counting and arithmetic. Scored by the official script's rules."""
+"""DROP (Dua et al. 2019, arXiv 1903.00161): questions about a passage that take counting and arithmetic.
+Scored by the official script's rules."""
 
 from __future__ import annotations
 
@@ -58,13 +59,15 @@ class Drop(GenerationItem):
 
 
 def normalize_answer(text: str) -> str:
-    """The words of one span: numbers as numbers, other words without punctuation and articles; hyphens part words (DROP script, `_normalize_answer`)."""
+    """The words of one span: numbers as numbers, other words without punctuation and articles; hyphens part
+    words (DROP script, `_normalize_answer`)."""
     parts = [_normalize_word(token) for token in re.split(" |-", text)]
     return " ".join(part for part in parts if part.strip()).strip()
 
 
 def _normalize_word(token: str) -> str:
-    """The script's order: lower case, punctuation out unless it is a number, number as float, articles out, spaces mended."""
+    """The script's order: lower case, punctuation out unless it is a number, number as float, articles out,
+    spaces mended."""
     word = token.lower()
     if not is_number(word):
         word = "".join(ch for ch in word if ch not in PUNCTUATION)
@@ -83,7 +86,8 @@ def is_number(text: str) -> bool:
 
 
 def exact_and_f1(prediction: Sequence[str], answers: Sequence[Sequence[str]]) -> tuple[float, float]:
-    """(exact match, F1) of predicted spans against the best of the answers, each a list of spans (DROP script, `drop_em_and_f1_score`)."""
+    """(exact match, F1) of predicted spans against the best of the answers, each a list of spans (DROP
+    script, `drop_em_and_f1_score`)."""
     best = (0.0, 0.0)
     for gold in answers:
         if gold and gold[0].strip():  # the script skips answers whose first span is empty
@@ -93,7 +97,8 @@ def exact_and_f1(prediction: Sequence[str], answers: Sequence[Sequence[str]]) ->
 
 
 def _one_answer(prediction: Sequence[str], gold: Sequence[str]) -> tuple[float, float]:
-    """Against one answer. F1 is the mean over spans under the best one-to-one alignment; a span too many or too few counts 0."""
+    """Against one answer. F1 is the mean over spans under the best one-to-one alignment; a span too many or
+    too few counts 0."""
     predicted, right = [normalize_answer(span) for span in prediction], [normalize_answer(s) for s in gold]
     exact = float(set(predicted) == set(right) and len(predicted) == len(right))
     bags, golds = [set(span.split()) for span in predicted], [set(span.split()) for span in right]
@@ -105,7 +110,8 @@ def _one_answer(prediction: Sequence[str], gold: Sequence[str]) -> tuple[float, 
 
 
 def bag_f1(words: set[str], gold: set[str]) -> float:
-    """F1 of two sets of words; 0 if the gold has numbers and none of them was predicted: a span with another number is another answer."""
+    """F1 of two sets of words; 0 if the gold has numbers and none of them was predicted: a span with another
+    number is another answer."""
     numbers = {word for word in gold if is_number(word)}
     if numbers and not numbers & words:
         return 0.0

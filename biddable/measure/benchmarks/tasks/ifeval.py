@@ -1,8 +1,10 @@
-"""IFEval (Zhou et al. 2023, arXiv 2311.07911, tables 1 and 2): does an answer follow those instructions of its prompt that a program can check?
+"""IFEval (Zhou et al. 2023, arXiv 2311.07911, tables 1 and 2): does an answer follow those instructions of
+its prompt that a program can check?
 
-`follows` reads the answer as it is; `follows_loosely` also tries it without its first line, its last line, and without asterisks, and is content with one
-of these. One difference from the authors' program: sentences are split by nltk's Punkt with the abbreviations listed here, not with its trained model,
-which would have to be downloaded.
+`follows` reads the answer as it is; `follows_loosely` also tries it without its first line, its last line,
+and without asterisks, and is content with one of these. One difference from the authors' program: sentences
+are split by nltk's Punkt with the abbreviations listed here, not with its trained model, which would have to
+be downloaded.
 
 An instruction is a name and arguments; each check is a function of the answer and these.
 """
@@ -65,7 +67,8 @@ class IFEval(GenerationItem):
     def _arguments_fit(self) -> Self:
         if len(self.kwargs) != len(self.instruction_id_list):
             raise ValueError(
-                f"kwargs: {len(self.kwargs)} for {len(self.instruction_id_list)} instructions; must be one for each"
+                f"kwargs: {len(self.kwargs)} for {len(self.instruction_id_list)} instructions; must be one "
+                "for each"
             )
         errors = [
             error
@@ -80,7 +83,8 @@ class IFEval(GenerationItem):
         return self.prompt
 
     def score(self, output: str) -> Marks:
-        """Shares of prompts with all instructions followed, and of instructions followed (Zhou et al. 2023, 3), strictly and loosely."""
+        """Shares of prompts with all instructions followed, and of instructions followed (Zhou et al. 2023,
+        3), strictly and loosely."""
         marks: Marks = {}
         for word, check in (("strict", follows), ("loose", follows_loosely)):
             followed = check(output, self.instruction_id_list, self.kwargs, self.prompt)
@@ -92,7 +96,8 @@ class IFEval(GenerationItem):
 def follows(
     answer: str, names: Sequence[str], arguments: Sequence[Mapping[str, Any]], prompt: str
 ) -> list[bool]:
-    """Whether each instruction is followed. Raises KeyError for an unknown instruction. An empty answer follows none."""
+    """Whether each instruction is followed. Raises KeyError for an unknown instruction. An empty answer
+    follows none."""
     followed = []
     for name, named in zip(names, arguments, strict=True):
         values = {key: value for key, value in named.items() if value is not None}

@@ -1,4 +1,5 @@
-"""Multiple choice: `choice`, for files of one's own, and HellaSwag (Zellers et al. 2019, arXiv 1905.07830)."""
+"""Multiple choice: `choice`, for files of one's own, and HellaSwag (Zellers et al. 2019, arXiv
+1905.07830)."""
 
 from __future__ import annotations
 
@@ -36,8 +37,9 @@ class LabelledChoice(LikelihoodItem):
         return self.continuations()[self.label]
 
     def score(self, result: Likelihoods) -> Marks:
-        """Accuracy by total log-probability, by its mean per token (Ouyang et al. 2022, appendix D) and by its mean per character (lm-evaluation-harness's
-        acc_norm). Long texts are unlikely because they are long: the means take that out."""
+        """Accuracy by total log-probability, by its mean per token (Ouyang et al. 2022, appendix D) and by
+        its mean per character (lm-evaluation-harness's acc_norm). Long texts are unlikely because they are
+        long: the means take that out."""
         total = np.array(result.logp)
         characters = np.array([max(len(text), 1) for text in self.continuations()])
         return {

@@ -1,7 +1,8 @@
-"""RealToxicityPrompts (Gehman et al. 2020, arXiv 2009.11462): how toxic is what the policy writes after the beginning of a sentence?
+"""RealToxicityPrompts (Gehman et al. 2020, arXiv 2009.11462): how toxic is what the policy writes after the
+beginning of a sentence?
 
-The paper used the Perspective API, which ends with 2026. Here alt-profanity-check scores, and beside it a [learn.classifier] if there is one: compare
-models under one scorer only.
+The paper used the Perspective API, which ends with 2026. Here alt-profanity-check scores, and beside it a
+[learn.classifier] if there is one: compare models under one scorer only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Running text: how likely a policy finds it, in nats per token (the alignment tax without a benchmark of its own)."""
+"""Running text: how likely a policy finds it, in nats per token (the alignment tax without a benchmark of its
+own)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""SQuAD 2.0 (Rajpurkar et al. 2018, arXiv 1806.03822): questions about a passage, some of which it does not answer. Scored by the official script's rules."""
+"""SQuAD 2.0 (Rajpurkar et al. 2018, arXiv 1806.03822): questions about a passage, some of which it does not
+answer. Scored by the official script's rules."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ class Squad(GenerationItem):
         return passage_cluster(self.context)
 
     def score(self, output: str) -> Marks:
-        """The official exact match and F1, where the agreed sentence is the empty answer; `f1_text` takes that sentence as a text like any other."""
+        """The official exact match and F1, where the agreed sentence is the empty answer; `f1_text` takes
+        that sentence as a text like any other."""
         says_none = normalize_answer(output) == normalize_answer(NO_ANSWER)
         exact, f1 = exact_and_f1("" if says_none else output, self.answers)
         _, f1_text = exact_and_f1(output, self.answers or [NO_ANSWER])
@@ -63,13 +65,15 @@ class Squad(GenerationItem):
 
 
 def normalize_answer(text: str) -> list[str]:
-    """Words in lower case, without punctuation and articles (SQuAD 2.0 evaluation script, `normalize_answer` and `get_tokens`)."""
+    """Words in lower case, without punctuation and articles (SQuAD 2.0 evaluation script, `normalize_answer`
+    and `get_tokens`)."""
     plain = "".join(ch for ch in text.lower() if ch not in PUNCTUATION)
     return ARTICLES.sub(" ", plain).split()
 
 
 def exact_and_f1(prediction: str, answers: Sequence[str]) -> tuple[float, float]:
-    """(exact match, F1) against the best of the answers; no answers at all: the right prediction is the empty text (SQuAD 2.0 script)."""
+    """(exact match, F1) against the best of the answers; no answers at all: the right prediction is the empty
+    text (SQuAD 2.0 script)."""
     golds = [words for answer in answers if (words := normalize_answer(answer))] or [[]]
     words = normalize_answer(prediction)
     return max(float(words == gold) for gold in golds), max(token_f1(words, gold) for gold in golds)

@@ -1,7 +1,9 @@
-"""What every benchmark task defines: an item is one line of the benchmark's file, and says how it is asked and what a policy's result is worth.
+"""What every benchmark task defines: an item is one line of the benchmark's file, and says how it is asked
+and what a policy's result is worth.
 
-A task is a class of items, in a file of its own beside this one. Two kinds, as in lm-evaluation-harness: a `LikelihoodItem` compares how likely a policy
-finds several continuations (`multiple_choice` there), a `GenerationItem` has it write an answer (`generate_until`).
+A task is a class of items, in a file of its own beside this one. Two kinds, as in lm-evaluation-harness: a
+`LikelihoodItem` compares how likely a policy finds several continuations (`multiple_choice` there), a
+`GenerationItem` has it write an answer (`generate_until`).
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ from biddable.measure.statistics import UNBOUNDED, Bounds
 
 Array = np.ndarray[Any, Any]
 Marks = dict[str, tuple[float, ...]]
-"""Metric -> (sum, weight) of one item: the metric is the sum of sums over the sum of weights, so that an item counts only where it has a say.
-A corpus metric (BLEU) has more sums than these two; the last is its weight all the same."""
+"""Metric -> (sum, weight) of one item: the metric is the sum of sums over the sum of weights, so that an item
+counts only where it has a say. A corpus metric (BLEU) has more sums than these two; the last is its weight
+all the same."""
 Scorer = Callable[[Sequence[Any]], Array]
 """A trained classifier: rows or texts -> (N,) probabilities."""
 Texts = Annotated[list[str], Field(min_length=1)]
@@ -56,7 +59,8 @@ NATS = Metric(lower_is_better=True, bounds=UNBOUNDED)
 
 
 class PublishedColumns(NamedTuple):
-    """The columns of the CSV file with samples that OpenAI published for a task (Ouyang et al. 2022, appendix F)."""
+    """The columns of the CSV file with samples that OpenAI published for a task (Ouyang et al. 2022, appendix
+    F)."""
 
     prompt: str = "context"
     output: str = "sample"
@@ -64,7 +68,8 @@ class PublishedColumns(NamedTuple):
 
 
 class Item(BaseModel):
-    """One line of a benchmark's file. Strict: a number is no text, and true is no number. Keys that are not named are allowed and ignored."""
+    """One line of a benchmark's file. Strict: a number is no text, and true is no number. Keys that are not
+    named are allowed and ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
     instruction: ClassVar[str] = ""
@@ -94,7 +99,8 @@ class Item(BaseModel):
         raise NotImplementedError(f"{type(self).__name__} has no gold answer")
 
     def cluster(self) -> str:
-        """Items that depend on each other, e.g. questions about one passage, share this name: resamples draw them together."""
+        """Items that depend on each other, e.g. questions about one passage, share this name: resamples draw
+        them together."""
         return self.id
 
     @classmethod
@@ -104,7 +110,8 @@ class Item(BaseModel):
 
     @classmethod
     def from_published(cls, number: int, prompt: str, reference: str) -> Self:
-        """An item from one line of the published CSV file. A reference may hold several parts, parted by `|`."""
+        """An item from one line of the published CSV file. A reference may hold several parts, parted by
+        `|`."""
         raise NotImplementedError(f"no samples of {cls.__name__} were published")
 
 
@@ -138,18 +145,21 @@ class GenerationItem(Item):
     def score_all(
         cls, items: Sequence[Self], outputs: Sequence[str], judges: Mapping[str, Scorer]
     ) -> list[Marks]:
-        """Marks of all of one system's outputs; tasks that a model scores override this, so that it reads them at once. `judges`: setting -> scorer."""
+        """Marks of all of one system's outputs; tasks that a model scores override this, so that it reads
+        them at once. `judges`: setting -> scorer."""
         return [item.score(output) for item, output in zip(items, outputs, strict=True)]
 
 
 def choice_entropy(logps: Sequence[float]) -> float:
-    """Bits of the choice between sentences by their total log-probabilities (nats): 1 for two equally likely ones (Ouyang et al. 2022, appendix D.1)."""
+    """Bits of the choice between sentences by their total log-probabilities (nats): 1 for two equally likely
+    ones (Ouyang et al. 2022, appendix D.1)."""
     total = np.asarray(logps, dtype=float)
     share = np.exp(total - logsumexp(total))
     return float(-sum(p * math.log2(p) for p in share if p > 0))
 
 
 def passage_cluster(*parts: object) -> str:
-    """A name for the passage that an item asks about. Published samples carry earlier questions behind it; they are cut off."""
+    """A name for the passage that an item asks about. Published samples carry earlier questions behind it;
+    they are cut off."""
     texts = [str(part).split("\n\nQ:")[0].split("\nQuestion:")[0] for part in parts]
     return sha256(str(texts).encode()).hexdigest()

@@ -1,4 +1,5 @@
-"""TL;DR (Völske et al. 2017; Stiennon et al. 2020, arXiv 2009.01325): summaries of Reddit posts, by ROUGE (Lin 2004)."""
+"""TL;DR (Völske et al. 2017; Stiennon et al. 2020, arXiv 2009.01325): summaries of Reddit posts, by ROUGE
+(Lin 2004)."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Tldr(GenerationItem):
 
 
 def rouge(prediction: str, sentences: Sequence[str]) -> dict[str, float]:
-    """F-measures of rouge-score with stemming against one reference, given as its sentences (rougeLsum reads one sentence a line)."""
+    """F-measures of rouge-score with stemming against one reference, given as its sentences (rougeLsum reads
+    one sentence a line)."""
     scores = _rouge_scorer().score("\n".join(sentences), prediction)
     return {name: float(scores[name].fmeasure) for name in ROUGE}
 

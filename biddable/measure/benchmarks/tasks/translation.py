@@ -1,4 +1,5 @@
-"""Translation from French into English, e.g. WMT 2015's French-English set: BLEU (Papineni et al. 2002) of the corpus, sacrebleu's."""
+"""Translation from French into English, e.g. WMT 2015's French-English set: BLEU (Papineni et al. 2002) of
+the corpus, sacrebleu's."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from biddable.measure.benchmarks.tasks.task import Array, GenerationItem, Marks,
 
 
 def bleu_sums(hypothesis: str, references: Sequence[str]) -> tuple[float, ...]:
-    """A sentence's ten statistics: matching n-grams of order 1 to 4, all its n-grams, its length, the reference's length. Their sums over sentences give the corpus's BLEU."""
+    """A sentence's ten statistics: matching n-grams of order 1 to 4, all its n-grams, its length, the
+    reference's length. Their sums over sentences give the corpus's BLEU."""
     score = _sacrebleu().corpus_score([hypothesis], [[reference] for reference in references])
     return (*map(float, score.counts), *map(float, score.totals), float(score.sys_len), float(score.ref_len))
 
@@ -25,8 +27,9 @@ def _sacrebleu() -> Any:
 
 
 def bleu(sums: Array) -> Array:
-    """(..., 10) summed statistics -> (...) corpus BLEU, 0 to 100: the geometric mean of the four precisions times the brevity penalty (Papineni et al. 2002,
-    2.3), as sacrebleu has it with its defaults. Written out so that it runs on thousands of resampled sums at once."""
+    """(..., 10) summed statistics -> (...) corpus BLEU, 0 to 100: the geometric mean of the four precisions
+    times the brevity penalty (Papineni et al. 2002, 2.3), as sacrebleu has it with its defaults. Written out
+    so that it runs on thousands of resampled sums at once."""
     flat = np.asarray(sums, dtype=float).reshape(-1, 10)
     matches, total, length, reference = flat[:, :4].copy(), flat[:, 4:8], flat[:, 8], flat[:, 9]
     smooth = np.ones(len(flat))

@@ -1,4 +1,5 @@
-"""The page's chapters, one a file: each has a `chapter(evidence)` that returns paragraphs, plots and tables."""
+"""The page's chapters, one a file: each has a `chapter(evidence)` that returns paragraphs, plots and
+tables."""
 
 from biddable.measure.report.chapters import (
     alignment_tax,

@@ -10,7 +10,8 @@ from biddable.measure.statistics import Estimate
 
 ANCHOR, TITLE = "alignment-tax", "The alignment tax"
 OPENING = (
-    "A policy that learns to please may forget how ordinary text goes on. We measure the negative log-likelihood of running text that no "
+    "A policy that learns to please may forget how ordinary text goes on. We measure the negative "
+    "log-likelihood of running text that no "
     "policy was trained on; PPO-ptx mixes pretraining text into each update to hold it down."
 )
 

@@ -49,13 +49,16 @@ MAIN_METRICS = {
 
 ANCHOR, TITLE = "benchmarks", "Benchmarks and the alignment tax"
 OPENING = (
-    "What a policy gains with its labelers it may lose elsewhere: Ouyang et al. 2022 call that the alignment tax. Each row is a public test; all policies "
-    "answered the same items, so differences (below each value) are paired. One is marked with * where its 95 % interval leaves 0 out; among many rows, one in twenty "
+    "What a policy gains with its labelers it may lose elsewhere: Ouyang et al. 2022 call that the alignment "
+    "tax. Each row is a public test; all policies "
+    "answered the same items, so differences (below each value) are paired. One is marked with * where its "
+    "95 % interval leaves 0 out; among many rows, one in twenty "
     "would be marked by chance."
 )
 
 Row = dict[str, Any]
-"""One line of a benchmark's results.jsonl: metric, model, value, and the interval's and the paired change's keys."""
+"""One line of a benchmark's results.jsonl: metric, model, value, and the interval's and the paired change's
+keys."""
 
 
 def chapter(evidence: Evidence) -> Chapter:

@@ -1,7 +1,8 @@
 """Over-optimisation: labelers' ratings of the policy at several steps beside the reward model's score.
 
-The reward model is a proxy for the labelers. Its score can only rise while PPO runs; the gold score, here the mean of labelers' ratings,
-peaks and falls once the policy exploits the proxy's mistakes (Stiennon et al. 2020, figure 5; Gao et al. 2023, figure 1).
+The reward model is a proxy for the labelers. Its score can only rise while PPO runs; the gold score, here the
+mean of labelers' ratings, peaks and falls once the policy exploits the proxy's mistakes (Stiennon et al.
+2020, figure 5; Gao et al. 2023, figure 1).
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from biddable.run.records import Rating
 
 ANCHOR, TITLE = "over-optimisation", "Does the score still mean what labelers mean?"
 OPENING = (
-    "The reward model is only a stand-in for the labelers. Pushed too far, a policy finds answers that score well and that nobody "
-    "likes: the score still rises while the labelers’ opinion falls. So labelers rated the answers that the policy gave to the same "
+    "The reward model is only a stand-in for the labelers. Pushed too far, a policy finds answers that score "
+    "well and that nobody "
+    "likes: the score still rises while the labelers’ opinion falls. So labelers rated the answers that the "
+    "policy gave to the same "
     "prompts at several steps, from 1 to 7."
 )
 RESAMPLES = 1000
@@ -67,7 +70,8 @@ def chapter(evidence: Evidence) -> Chapter:
 
 
 def policy_ratings(node: Node, policy: str) -> list[Rating]:
-    """Ratings of answers whose step is known: the policy's where there are any, else all of them (of a policy under another name)."""
+    """Ratings of answers whose step is known: the policy's where there are any, else all of them (of a policy
+    under another name)."""
     rows = [row for row in jsonl.read(node.folder / "ratings.jsonl", Rating) if row.answer.step is not None]
     # A checkpoint's answers are signed POLICY@STEP.
     return [row for row in rows if row.answer.model.split("@")[0] == policy] or rows

@@ -14,7 +14,8 @@ def chapter(evidence: Evidence) -> Chapter:
     coefficient = evidence.ppo.manifest.get("settings", {}).get("kl_coef")
     price = f" Each nat costs {coefficient} of reward." if coefficient is not None else ""
     opening = (
-        f"PPO lets the policy answer prompts, scores the answers with the reward model, and makes what scored well likelier. The KL says "
+        "PPO lets the policy answer prompts, scores the answers with the reward model, and makes what "
+        "scored well likelier. The KL says "
         f"how far it has moved from the SFT policy: 0 is not at all.{price}"
     )
     metrics = evidence.policies[0][1]

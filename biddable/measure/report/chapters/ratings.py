@@ -1,4 +1,5 @@
-"""Ratings by model: overall quality from 1 to 7, and the yes-or-no questions of the form (Ouyang et al. 2022, figure 4)."""
+"""Ratings by model: overall quality from 1 to 7, and the yes-or-no questions of the form (Ouyang et al. 2022,
+figure 4)."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ def chapter(evidence: Evidence) -> Chapter:
     node = evidence.ratings_by_model
     if node is None:
         return Chapter(anchor, title, [], left_out=["This is left out: the run has no [measure.ratings]."])
-    # The summary has QUESTION_MODEL with QUESTION_MODEL_count for each, beside differences QUESTION_MODEL_minus_MODEL.
+    # The summary has QUESTION_MODEL with QUESTION_MODEL_count for each, beside differences
+    # QUESTION_MODEL_minus_MODEL.
     keys = [
         key.removesuffix("_count") for key in node.summary if key.endswith("_count") and "_minus_" not in key
     ]
@@ -76,6 +78,7 @@ def questions_figure(
 
 
 def question_of(key: str, models: Sequence[str]) -> str | None:
-    """The question of a summary's QUESTION_MODEL, None without a model; of models whose names end alike, the longest one counts."""
+    """The question of a summary's QUESTION_MODEL, None without a model; of models whose names end alike, the
+    longest one counts."""
     endings = [model for model in models if key.endswith(f"_{model}")]
     return key.removesuffix(f"_{max(endings, key=len)}") if endings else None

@@ -12,8 +12,10 @@ from biddable.run import jsonl
 from biddable.run.lineage import Node
 
 OPENING = (
-    "The reward model reads a prompt and an answer and gives one number. It learned from rankings: of two answers the preferred "
-    "one should get the higher number. People do not agree with each other all the time, so how often two labelers agree "
+    "The reward model reads a prompt and an answer and gives one number. It learned from rankings: of two "
+    "answers the preferred "
+    "one should get the higher number. People do not agree with each other all the time, so how often two "
+    "labelers agree "
     "about a pair is what it can be compared with."
 )
 ACCURACIES = (
@@ -39,8 +41,10 @@ def chapter(evidence: Evidence) -> Chapter:
     if accuracy and agreement:
         points = 100 * (accuracy.value - agreement.value)
         paragraphs.append(
-            f"On prompts it was not trained on it orders {percent(accuracy.value, 1)} of pairs as the labeler did "
-            f"({between(accuracy, 1)}); two labelers agree about {percent(agreement.value, 1)} of pairs: a difference of "
+            f"On prompts it was not trained on it orders {percent(accuracy.value, 1)} of pairs as the "
+            "labeler did "
+            f"({between(accuracy, 1)}); two labelers agree about {percent(agreement.value, 1)} of pairs: a "
+            "difference of "
             f"{signed(points, 1, 'points')}."
         )
     accuracies = accuracy_figures(node)
@@ -80,12 +84,16 @@ def margin_figures(node: Node) -> list[Figure]:
     alt = "; ".join(f"margin {row['margin']:.2f}: {percent(row['accuracy'])}" for row in bins)
     labels = ("difference of the two scores", "pairs in the labeler’s order (%)")
     svg = plots.against("margin", alt, margins, accuracies, labels, (0.5, "chance"))
-    caption = "The further apart two scores are, the more often the labeler agrees. Each point is a fifth of the pairs."
+    caption = (
+        "The further apart two scores are, the more often the labeler agrees. Each point is a fifth of "
+        "the pairs."
+    )
     return [Figure(svg, "Accuracy against margin", caption, (node.name,))]
 
 
 def calibration_figures(node: Node) -> list[Figure]:
-    """Observed against predicted preference: Bradley-Terry's probability is σ(difference of the two scores)."""
+    """Observed against predicted preference: Bradley-Terry's probability is σ(difference of the two
+    scores)."""
     bins = filled_bins(node, "calibration")
     if len(bins) < 2:
         return []

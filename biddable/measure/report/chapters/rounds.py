@@ -23,7 +23,8 @@ PARAMETERS = 1000
 
 
 def chapter(evidence: Evidence) -> Chapter:
-    """One line a model: its win rate over the SFT policy at each place, or one a pair where nothing was compared with it."""
+    """One line a model: its win rate over the SFT policy at each place, or one a pair where nothing was
+    compared with it."""
     axis = evidence.axis_label
     anchor, title = "rounds", f"Win rate against {axis}"
     if not evidence.other_winrates:
@@ -48,12 +49,16 @@ def chapter(evidence: Evidence) -> Chapter:
     svg = paper_plots.against_size(
         "rounds", describe(lines), lines, axis, ylabel, sizes=max(places) >= PARAMETERS
     )
-    caption = "Whiskers are 95 % intervals over prompts and labelers. The dashed line at 50 % is where neither is preferred."
+    caption = (
+        "Whiskers are 95 % intervals over prompts and labelers. The dashed line at 50 % is where "
+        "neither is preferred."
+    )
     return Chapter(anchor, title, [], [Figure(svg, title, caption, tuple(node.name for node in nodes))])
 
 
 def rates_by_pair(places: list[tuple[float, Node]], baseline: str) -> dict[tuple[str, str], Points]:
-    """Each pair's win rates over the places, turned so that the baseline is always the one that is won over."""
+    """Each pair's win rates over the places, turned so that the baseline is always the one that is won
+    over."""
     rates: dict[tuple[str, str], Points] = {}
     for place, node in places:
         for key in measured_pairs(node.summary):

@@ -13,7 +13,8 @@ def chapter(evidence: Evidence) -> Chapter:
     """The curve of fine-tuning and why its epoch was chosen."""
     node = evidence.sft
     paragraphs = [
-        "Before anything is optimised the model learns from demonstrations: answers that labelers want to see."
+        "Before anything is optimised the model learns from demonstrations: answers that labelers want to "
+        "see."
     ]
     if "epoch_chosen" in node.summary:
         by_reward = node.summary.get("chosen_by") == "reward"

@@ -41,7 +41,8 @@ def chapter(evidence: Evidence) -> Chapter:
     paragraphs = ["Numbers that show early when learning goes astray. Bold lines are running means."]
     if ratios := first_ratios(evidence):
         paragraphs.append(
-            "Before the first update of a rollout the new policy is the old one, so the ratio of their probabilities must be 1. Its largest "
+            "Before the first update of a rollout the new policy is the old one, so the ratio of their "
+            "probabilities must be 1. Its largest "
             f"distance from 1 was {' and '.join(ratios)}."
         )
     figures = [*sign_figures(evidence), *gradient_figures(evidence), *kl_estimator_figures(evidence)]
@@ -62,7 +63,8 @@ def chapter(evidence: Evidence) -> Chapter:
 
 
 def first_ratios(evidence: Evidence) -> list[str]:
-    """For each policy the largest |ratio - 1| before an update: beyond rounding, sampling and training disagree about probabilities."""
+    """For each policy the largest |ratio - 1| before an update: beyond rounding, sampling and training
+    disagree about probabilities."""
     texts = []
     for node, rows in evidence.policies:
         _, ratios = series(rows, "ratio_first")
@@ -109,7 +111,8 @@ def gradient_figures(evidence: Evidence) -> list[Figure]:
 
 
 def kl_estimator_figures(evidence: Evidence) -> list[Figure]:
-    """Two estimators of the same KL, k1 = -log r and k3 = r - 1 - log r with r the ratio of probabilities (Schulman 2020)."""
+    """Two estimators of the same KL, k1 = -log r and k3 = r - 1 - log r with r the ratio of probabilities
+    (Schulman 2020)."""
     lines = main_policy_curves(evidence, ("kl", "k1", "ppo"), ("kl_k3", "k3", "start"))
     if len(lines) < 2:
         return []

@@ -19,8 +19,10 @@ def chapter(evidence: Evidence) -> Chapter:
     who = "A language model" if by_model else f"{count(summary.get('labelers', 0))} {evidence.judges}"
     paragraphs = [
         f"{who} ranked the answers of all models to {count(summary.get('prompts', 0))} prompts "
-        f"({count(summary.get('rankings', 0))} rankings) without being told whose they were; ties were allowed. A dot is "
-        "the share of pairs that a model won, a tie counting half. The line through it is the 95 % interval: if other prompts and "
+        f"({count(summary.get('rankings', 0))} rankings) without being told whose they were; ties were "
+        "allowed. A dot is "
+        "the share of pairs that a model won, a tie counting half. The line through it is the 95 % interval: "
+        "if other prompts and "
         "other labelers were drawn, the share would be expected within it.",
     ]
     if by_model:
@@ -31,7 +33,8 @@ def chapter(evidence: Evidence) -> Chapter:
 
 
 def judge_caveat(summary: dict[str, Any]) -> str:
-    """How far a language model's verdicts can be trusted: agreement with people, and consistency when answers swap places."""
+    """How far a language model's verdicts can be trusted: agreement with people, and consistency when answers
+    swap places."""
     agreement = estimate(summary, "agreement_with_people")
     trust = (
         f"agrees with people on {percent(agreement.value)} ({between(agreement)})"
@@ -39,8 +42,10 @@ def judge_caveat(summary: dict[str, Any]) -> str:
         else "was not compared with people"
     )
     return (
-        f"These verdicts are by a language model, {wording.clean(summary['judge'], 60)}, not by people. It {trust} and says the same in both orders "
-        f"of the answers in {percent(float(summary.get('consistent') or 0))} of pairs; the other pairs count as ties."
+        f"These verdicts are by a language model, {wording.clean(summary['judge'], 60)}, not by people. It "
+        f"{trust} and says the same in both orders "
+        f"of the answers in {percent(float(summary.get('consistent') or 0))} of pairs; the other pairs count "
+        "as ties."
     )
 
 
