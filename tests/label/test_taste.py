@@ -142,3 +142,34 @@ def test_wishes_narrow_the_words_that_a_request_calls_for() -> None:
     assert taste.band(prompt("Tell me about the sea.", Wish(kind="sentences", count=1))) == (5, 30)
     assert taste.band(prompt("Tell me about the sea.", Wish(kind="bullets", count=3))) == (6, 60)
     assert taste.band(prompt("Tell me about the sea.", Wish(kind="max_words", count=30))) == (10, 30)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        # by hand, one for each branch of the rule
+        ("gardens", "garden"),
+        ("gardening", "garden"),
+        ("Gardened", "garden"),
+        ("garden's", "garden"),
+        ("happiest", "happi"),
+        ("happier", "happi"),
+        ("parties", "parti"),
+        ("tried", "tri"),  # five letters, "ied" and two more: too short for the first rule
+        ("seemingly", "seem"),
+        ("joyfully", "joi"),  # and a last y becomes i, as in happy
+        ("running", "run"),  # a doubled consonant goes,
+        ("falling", "fall"),  # but not l, s or z
+        ("kindness", "kindness"),  # words in -ss keep their endings
+        ("boxes", "box"),
+        ("quickly", "quick"),
+        ("as", "as"),
+        ("bed", "bed"),  # fewer than three letters would be left
+        ("like", "lik"),
+        ("the", "the"),
+        ("happy", "happi"),
+        ("by", "by"),
+    ],
+)
+def test_the_stem_of_a_word(word: str, expected: str) -> None:
+    assert taste.stem(word) == expected

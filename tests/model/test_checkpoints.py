@@ -11,7 +11,7 @@ import torch
 
 from biddable.model import checkpoints, random_model
 from biddable.model.packing import Tree, pack
-from biddable.model.trunk import Policy, Scorer
+from biddable.model.trunk import Policy, Scorer, scorer_from
 from biddable.run.config import UserError
 
 pytestmark = pytest.mark.usefixtures("fp32")
@@ -124,3 +124,76 @@ def test_import_reports_sizes(tmp_path: Path) -> None:
     assert (facts["blocks"], facts["hidden"], facts["tied"], facts["trunk"]) == (4, 64, False, 1)
     with pytest.raises(UserError, match="no model there"):
         checkpoints.import_model(str(tmp_path / "nothing"), tmp_path / "again" / "model", 1)
+
+
+def test_what_a_start_model_says_of_itself(tmp_path: Path) -> None:
+    """The facts of learn.start's summary against a count by hand: 4 blocks of a llama with d = 64, d_ff = 96, 4 heads, 2 key heads."""
+    tokenizer = random_model.tokenizer()
+    vocabulary = len(tokenizer)
+    source = random_model.save_random_model(tmp_path / "source")
+    facts = checkpoints.import_model(str(source), tmp_path / "start" / "model", 1)
+    block = 64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 96 + 2 * 64  # q and o, k and v, the MLP, two norms
+    assert (
+        facts["parameters"] == vocabulary * 64 + 4 * block + 64
+    )  # tied embeddings, the blocks, the last norm
+    expected = {
+        "kind": "policy",
+        "trunk": 1,
+        "blocks": 4,
+        "hidden": 64,
+        "vocabulary": vocabulary,
+        "tied": True,
+    }
+    assert facts.items() >= expected.items()
+    info = json.loads((tmp_path / "start" / "model" / "biddable.json").read_text(encoding="utf-8"))
+    assert info == {"kind": "policy", "trunk": 1, "fingerprint": facts["fingerprint"]}
+
+
+def test_context_length_is_the_models_own_and_endless_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = random_model.save_random_model(tmp_path / "source")
+    assert checkpoints.context_length(source) == 512  # random_model.SHAPE
+    import transformers
+
+    class NoLimit:
+        max_position_embeddings = None
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda folder: NoLimit())
+    assert checkpoints.context_length(source) == 2147483648
+
+
+def test_a_saved_scorer_is_the_bare_decoder_with_its_head(tmp_path: Path) -> None:
+    """In transformers' own eyes: no language-model head, and final state · weight + bias at the answer's last token is the score."""
+    from safetensors.torch import load_file
+    from transformers import AutoModel
+
+    policy = checkpoints.load_policy(start(tmp_path, 2, True))
+    scorer = scorer_from(policy, torch.Generator().manual_seed(3), deviation=0.5)
+    with torch.no_grad():
+        scorer.bias.fill_(0.25)
+    checkpoints.save_scorer(scorer, tmp_path / "scorer" / "model", tmp_path / "start")
+    folder = tmp_path / "scorer" / "model"
+    assert "LlamaModel" in json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"]
+    head = load_file(folder / "head.safetensors")
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        states = model(torch.tensor([[*PROMPT, *ANSWER]])).last_hidden_state[0, -1]
+        expected = states @ head["weight"] + head["bias"]
+        scores = scorer.scores(pack([Tree(PROMPT, (ANSWER,))]))
+    torch.testing.assert_close(scores[0], expected, atol=2e-5, rtol=0)
+    info = checkpoints.model_info(tmp_path / "scorer")
+    assert info == {"kind": "scorer", "trunk": 2, "fingerprint": policy.trunk.fingerprint}
+
+
+def test_a_new_scorers_head_has_the_deviation_asked_for_and_no_bias(tmp_path: Path) -> None:
+    policy = checkpoints.load_policy(start(tmp_path, 0, True))
+    draws = torch.randn(64, generator=torch.Generator().manual_seed(5))
+    for deviation, scale in ((0.5, 0.5), (None, 65**-0.5)):
+        scorer = scorer_from(policy, torch.Generator().manual_seed(5), deviation)
+        torch.testing.assert_close(scorer.weight.detach(), draws * scale)
+        assert scorer.bias.item() == 0.0
+    branch = next(scorer.branch.parameters())
+    with torch.no_grad():
+        branch += 1.0  # a copy: the policy it came from stays as it was
+    assert not torch.equal(branch, next(policy.branch.parameters()))
