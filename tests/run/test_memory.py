@@ -59,3 +59,26 @@ def test_peak_is_measured_from_when_it_was_forgotten() -> None:
     del block
     memory.reset_peak()
     assert memory.peak_gb() < high - 0.1
+
+
+def test_sizes_are_read_under_each_familys_names() -> None:
+    """GPT-2's config.json (124M) names everything in its own way and leaves out the MLP's width, 4 * 768."""
+    gpt2 = {
+        "n_embd": 768,
+        "n_layer": 12,
+        "n_head": 12,
+        "vocab_size": 50257,
+        "n_positions": 1024,
+        "n_inner": None,
+    }
+    assert memory.Shape.of(gpt2) == (768, 12, 3072, 50257, 12, 12)
+    llama = {
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "intermediate_size": 96,
+        "vocab_size": 384,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    assert memory.Shape.of(llama) == (64, 4, 96, 384, 4, 2)
+    assert memory.Shape.of({"vocab_size": 384, "d_inner": 3}) is None  # unknown names: no estimate, no error
