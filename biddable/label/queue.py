@@ -115,8 +115,8 @@ def submit(
     """Keep a person's answer with the order shown; returns the label's id. The same answer sent twice is kept
     once.
 
-    A correction names in `replaces` the label it takes the place of. Raises Lapsed without a live lease, and
-    UserError for another answer to a task that this person answered before.
+    A correction names in `replaces` the label it takes the place of. Raises LeaseExpired without a live
+    lease, and UserError for another answer to a task that this person answered before.
     """
     text = json.dumps({"answer": answer.model_dump(mode="json"), "shown": task.shown}, ensure_ascii=False)
     return store.add_label(task.id, person, text, guideline, seconds, replaces)

@@ -149,7 +149,7 @@ def _read_export(path: Path, cfg: Config, seed: int, errors: list[str]) -> list[
 
 
 def _record(label: ExternalLabel, cfg: Config, seed: int) -> ImportedLabel:
-    """One label as a record. Raises Wrong, or ValidationError."""
+    """One label as a record. Raises UnreadableRecord, or ValidationError."""
     if cfg.labelers and label.labeler not in cfg.labelers:
         raise UnreadableRecord(_unknown_labeler(label.labeler, list(cfg.labelers)))
     labeler = cfg.labelers.get(label.labeler) or f"imported-{_hash(str(seed), label.labeler)[:8]}"

@@ -74,7 +74,7 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def argilla(place: str, row: dict[str, Any], columns: Columns) -> Iterator[ExternalLabel]:
-    """What people said of one Argilla record. Raises Wrong with the reason."""
+    """What people said of one Argilla record. Raises UnreadableRecord with the reason."""
     fields, responses = _object_field(row, "fields"), _object_field(row, "responses")
     if columns.question not in responses:
         if responses:
@@ -126,7 +126,7 @@ def _group_by_rank(entries: list[tuple[int | None, str]]) -> list[list[str]]:
 
 
 def label_studio(place: str, row: dict[str, Any], columns: Columns) -> Iterator[ExternalLabel]:
-    """What people said of one Label Studio task. Raises Wrong with the reason."""
+    """What people said of one Label Studio task. Raises UnreadableRecord with the reason."""
     data = _object_field(row, "data")
     answers = _label_studio_answers(data, columns)
     annotations = row.get("annotations")
