@@ -48,6 +48,7 @@ class RewardSettings(OptimizerSettings):
     reference_answers: int = Field(default=256, ge=8)
     """Answers of the first policy on which terms are standardised and their range is measured, where a term
     asks for it; measured once, before the first step."""
+
     @property
     def terms(self) -> tuple[RewardTerm, ...]:
         """The terms, also of the short form."""
