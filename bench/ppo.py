@@ -91,6 +91,8 @@ def ours(model: str, batch: int, trunk: int, updates: int = 4) -> dict[str, floa
 
     from biddable.learn import ppo, rollout
     from biddable.learn.optimizer import Ema, Optimizer
+    from biddable.learn.reward_sources import reward_of
+    from biddable.learn.reward_terms import Episode
     from biddable.model import checkpoints
     from biddable.model.sampler import Request
     from biddable.model.trunk import scorer_from
@@ -99,7 +101,7 @@ def ours(model: str, batch: int, trunk: int, updates: int = 4) -> dict[str, floa
     policy = checkpoints.load_policy(common.brought(model, trunk))
     generator = torch.Generator().manual_seed(1)
     reward, value = scorer_from(policy, generator).freeze(), scorer_from(policy, generator)
-    m = rollout.Models(policy, policy.copy().requires_grad_(False), value, reward)
+    m = rollout.Models(policy, policy.copy().requires_grad_(False), value, reward_of(reward))
     policy_adam, value_adam = Optimizer(policy.parameters()), Optimizer(value.parameters())
     average = Ema(policy_adam.masters, cfg.ema_decay)
     asked = common.prompts(batch * (updates + 1), PROMPT)
@@ -110,9 +112,9 @@ def ours(model: str, batch: int, trunk: int, updates: int = 4) -> dict[str, floa
         got, trees = rollout.sample_episodes(
             policy, requests, frozenset(), cfg.slots
         )  # no end token: full length
-        part = rollout.make_experience(
-            m, trees, [g.finish for g in got], None, cfg.microbatch_tokens, keep_graph=True
-        )
+        episodes = [Episode((), tree, "", g.finish) for g, tree in zip(got, trees, strict=True)]
+        scores = m.reward.score(episodes).rewards
+        part = rollout.make_experience(m, trees, scores, cfg.microbatch_tokens, keep_graph=True)
         (target,) = rollout.compute_advantages([part], cfg.kl_coef, cfg.gamma, cfg.gae_lambda, False)
         ppo.accumulate_gradients(cfg, m, part, target, first_pass=True)
         policy_adam.step(1e-6, cfg.clip_norm)

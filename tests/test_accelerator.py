@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from biddable.learn import batches, optimizer, ppo, ppo_metrics, reward, rollout, sft, training
+from biddable.learn.reward_sources import reward_of
+from biddable.learn.reward_terms import Episode
 from biddable.model import checkpoints, classifier, hardware, random_model
 from biddable.model import trunk as lm
 from biddable.model.packing import Tree, pack
@@ -116,7 +118,9 @@ def test_ppo(start: Path, tmp_path: Path) -> None:
     def work() -> Any:
         policy = checkpoints.load_policy(start)
         value = lm.scorer_from(policy, torch.Generator().manual_seed(0))
-        m = rollout.Models(policy, policy.copy().requires_grad_(False), value, value.freeze())
+        m = rollout.Models(
+            policy, policy.copy().requires_grad_(False), value, reward_of(value.freeze(), -1.0)
+        )
         adam, value_adam = (
             optimizer.Optimizer(m.policy.parameters()),
             optimizer.Optimizer(m.value.parameters()),
@@ -126,7 +130,8 @@ def test_ppo(start: Path, tmp_path: Path) -> None:
         got, trees = rollout.sample_episodes(
             m.policy, [one for one in REQUESTS if one.temperature == 1], frozenset({2}), 4
         )
-        part = rollout.make_experience(m, trees, [one.finish for one in got], -1.0, 4096, keep_graph=True)
+        episodes = [Episode((), tree, "", s.finish) for s, tree in zip(got, trees, strict=True)]
+        part = rollout.make_experience(m, trees, m.reward.score(episodes).rewards, 4096, keep_graph=True)
         (target,) = rollout.compute_advantages([part], 0.1, 1.0, 0.95, True)
         seen = ppo.accumulate_gradients(cfg, m, part, target, True)
         gradient = home(adam.gradient())

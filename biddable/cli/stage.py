@@ -58,6 +58,11 @@ def describe_stage(key: str, name: str, summary: str) -> str:
         default = format_toml("none" if setting.default is None else setting.default)
         switch = ' (or "none")' if setting.optional and setting.default is not None else ""
         lines += [f"  {setting.name} = {default}{switch}", f"      {' '.join(setting.description.split())}"]
+        if setting.table:
+            lines.append(f"      or tables [[{key}.{setting.name}]], each with:")
+        for field in setting.table:
+            value = format_toml("none" if field.default is None else field.default)
+            lines += [f"        {field.name} = {value}", f"            {' '.join(field.description.split())}"]
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,24 +20,26 @@ import torch
 from pydantic import Field
 
 from biddable.learn import losses, ptx, rollout
-from biddable.learn.batches import prompt_ids, text_trees
-from biddable.learn.optimizer import Ema, Optimizer, OptimizerSettings, Schedule
-from biddable.learn.ppo_metrics import answer_kl, check_finite, log_samples, summarise
-from biddable.learn.replies import sampled_answer
-from biddable.learn.training import Resumable, derive_seed, epoch_order, shuffled_indices, updates
+from biddable.learn.batches import text_trees
+from biddable.learn.evaluation import evaluate
+from biddable.learn.optimizer import Ema, Optimizer, Schedule
+from biddable.learn.ppo_metrics import check_finite, log_samples, summarise
+from biddable.learn.rl_prompts import (
+    EncodedPrompt,
+    draw_prompts,
+    read_prompts,
+    reference_requests,
+    rollout_requests,
+)
+from biddable.learn.rollout import RewardSettings
+from biddable.learn.training import Resumable, derive_seed, epoch_order, updates
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
-from biddable.model.sampler import Request, SampledAnswer
-from biddable.run import jsonl
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
-from biddable.run.records import Answer, Prompt, Replies
-
-EncodedPrompt = tuple[Prompt, tuple[int, ...]]
-"""A prompt and its token ids."""
 
 
-class Config(OptimizerSettings):
+class Config(RewardSettings):
     runtime_settings = frozenset({"checkpoint_seconds"})
     renamed: ClassVar[dict[str, str]] = {
         "discount": "gamma",
@@ -50,8 +53,6 @@ class Config(OptimizerSettings):
     }
     policy: Input = Path("learn.sft")
     """First weights, and the frozen reference of the KL term."""
-    reward: Input = Path("learn.reward")
-    """The reward model; also the value function's first weights (C.4)."""
     prompts: Input = Path("curate.prompts")
     """Prompts of the split `train` make episodes; those of `valid` are answered now and then to look at."""
     text: Input | None = Path("collect.text")
@@ -98,9 +99,6 @@ class Config(OptimizerSettings):
     """lambda of generalised advantage estimation (Stiennon et al. 2020, B.1: 0.95)."""
     whiten_rewards: bool = False
     """Scale rewards to variance 1 without moving their mean (Huang et al. 2024, detail 13)."""
-    missing_eos_score: float | None = -1.0
-    """An answer cut off before its end-of-sequence token scores at most this: the missing-EOS penalty (Huang
-    et al. 2024: -1); none: whatever the reward model says."""
     ema_decay: float = Field(default=0.992, ge=0, lt=1)
     """Decay of the average that is saved, per update (C.4: 0.992); 0 saves the last weights."""
     slots: int = Field(default=64, ge=1)
@@ -136,9 +134,9 @@ class KLCoefficient:
 
 def run(cfg: Config, context: StageContext) -> None:
     check_settings(cfg, context)
-    models, tokenizer = load_models(cfg)
+    models, tokenizer = rollout.load_models(cfg, cfg.policy), checkpoints.tokenizer(cfg.policy)
     eos = checkpoints.eos_ids(cfg.policy, tokenizer)
-    train, valid = read_prompts(cfg, tokenizer, context)
+    train, valid = read_prompts(cfg.prompts, cfg.policy, cfg.max_tokens, cfg.eval_prompts, tokenizer, context)
     text = text_trees(tokenizer, cfg.text, cfg.ptx_tokens) if cfg.text and cfg.ptx_coef else []
     policy_adam, value_adam = cfg.adamw(models.policy.parameters()), cfg.adamw(models.value.parameters())
     ema = Ema(policy_adam.masters, cfg.ema_decay)
@@ -148,18 +146,26 @@ def run(cfg: Config, context: StageContext) -> None:
         "value": value_adam,
         "average": ema,
         "kl_coef": kl_coef,
+        "reward": models.reward,
     }
     steps = -(-cfg.episodes // cfg.batch)
+    look = partial(
+        evaluate, models, valid, eos, cfg.max_tokens, cfg.slots, cfg.microbatch_tokens, tokenizer, context
+    )
     for step in updates(context, steps, parts, cfg.checkpoint_seconds):
         if step == 0:
-            evaluate(cfg, models, valid, eos, tokenizer, context, 0)
+            measure_reward(cfg, models, train, eos, tokenizer, context)
+            look(0)
         started = time.perf_counter()
         # 1. Rollout: one answer to each of `batch` prompts, from the current policy.
-        requests = rollout_requests(cfg, train, step, context)
+        prompts = draw_prompts(train, cfg.batch, step, context.seed)
+        requests = rollout_requests(prompts, cfg.max_tokens, step, context)
         samples, trees = rollout.sample_episodes(models.policy, requests, eos, cfg.slots)
-        # 2. Experience: log-probabilities, values and scores, before anything is updated.
+        # 2. Experience: scores, log-probabilities and values, before anything is updated.
+        episodes = rollout.make_episodes([prompt for prompt, _ in prompts], samples, trees, tokenizer)
+        scored = models.reward.score(episodes)
         minibatches = minibatch_indices(cfg, step, context.seed)
-        experiences = minibatch_experiences(cfg, models, samples, trees, minibatches)
+        experiences = minibatch_experiences(cfg, models, trees, scored.rewards, minibatches)
         # 3. Rewards and advantages.
         targets = rollout.compute_advantages(
             experiences, kl_coef.value, cfg.gamma, cfg.gae_lambda, cfg.whiten_rewards
@@ -183,6 +189,8 @@ def run(cfg: Config, context: StageContext) -> None:
                 statistics.append(numbers)
         # 5. Metrics, samples to read, and answers to the same validation prompts now and then.
         metrics = summarise(experiences, targets, statistics, samples, kl_coef.value)
+        metrics |= models.reward.metrics(scored)
+        models.reward.update_budgets(scored)
         metrics |= {"episodes": (step + 1) * cfg.batch, "kl_coef": kl_coef.value, "learning_rate": rate}
         check_finite(metrics, step + 1)
         kl_coef.update(metrics["kl"], len(trees))
@@ -194,13 +202,14 @@ def run(cfg: Config, context: StageContext) -> None:
             step + 1, steps, reward=metrics["reward"], kl=metrics["kl"], length=metrics["length"]
         )
         if (step + 1) % cfg.eval_every == 0 or step + 1 == steps:
-            evaluate(cfg, models, valid, eos, tokenizer, context, step + 1)
+            look(step + 1)
     save_average(cfg, models, policy_adam, ema, context)
     context.summary |= {
         "steps": steps,
         "episodes": steps * cfg.batch,
         "text_pieces": steps * updates_per_rollout(cfg) * text_pieces_per_update(cfg) if text else 0,
         "prompts": len(train),
+        **models.reward.summary(),
     }
 
 
@@ -218,48 +227,19 @@ def check_settings(cfg: Config, context: StageContext) -> None:
         raise UserError([f"[{context.key}] {line}" for line in errors])
 
 
-def load_models(cfg: Config) -> tuple[rollout.Models, Any]:
-    """Policy, reference, value and reward on one trunk, and the tokenizer. The value function begins as the
-    reward model (C.4)."""
-    policy = checkpoints.load_policy(cfg.policy)
-    reward = checkpoints.load_scorer(cfg.reward, policy.trunk).freeze()
-    value = checkpoints.load_scorer(cfg.reward, policy.trunk)
-    # A copy and not a frozen copy: it runs the policy's own operations, so the first KL is exactly 0.
-    reference = policy.copy().requires_grad_(False)
-    return rollout.Models(policy, reference, value, reward), checkpoints.tokenizer(cfg.policy)
-
-
-def read_prompts(
-    cfg: Config, tokenizer: Any, context: StageContext
-) -> tuple[list[EncodedPrompt], list[EncodedPrompt]]:
-    """Training prompts, and the first validation prompts. Raises UserError when one is too long or a split is
-    empty."""
-    rows = jsonl.read(cfg.prompts / "prompts.jsonl", Prompt)
-    errors: list[str] = []
-    limit = checkpoints.context_length(cfg.policy) - cfg.max_tokens
-    prompts = {
-        split: [(p, prompt_ids(tokenizer, p.messages, limit, p.id, errors)) for p in rows if p.split == split]
-        for split in ("train", "valid")
-    }
-    errors += [f"prompts: none belongs to the split {split}" for split, part in prompts.items() if not part]
-    if errors:
-        raise UserError([f"[{context.key}] {line}" for line in errors])
-    return prompts["train"], prompts["valid"][: cfg.eval_prompts]
-
-
-def rollout_requests(
-    cfg: Config, train: Sequence[EncodedPrompt], step: int, context: StageContext
-) -> list[Request]:
-    """One rollout's requests. All prompts are answered once before any is again, each round in its own order;
-    the cursor is the step number, so a resumed run goes on where it was. Temperature 1 and no top-p (C.4):
-    the ratio needs samples of the policy itself."""
-    order = shuffled_indices(len(train), context.seed, step * cfg.batch)
-    return [
-        Request(
-            train[next(order)][1], derive_seed("rollout", context.seed, context.key, step, i), cfg.max_tokens
-        )
-        for i in range(cfg.batch)
-    ]
+def measure_reward(
+    cfg: Config,
+    models: rollout.Models,
+    train: Sequence[EncodedPrompt],
+    eos: frozenset[int],
+    tokenizer: Any,
+    context: StageContext,
+) -> None:
+    """Measure the reward's terms on answers of the first policy, where one of them asks for it."""
+    if models.reward.needs_reference:
+        prompts, requests = reference_requests(train, cfg.reference_answers, cfg.max_tokens, context)
+        samples, trees = rollout.sample_episodes(models.policy, requests, eos, cfg.slots)
+        models.reward.measure(rollout.make_episodes([p for p, _ in prompts], samples, trees, tokenizer))
 
 
 def minibatch_indices(cfg: Config, step: int, seed: int) -> list[list[int]]:
@@ -271,8 +251,8 @@ def minibatch_indices(cfg: Config, step: int, seed: int) -> list[list[int]]:
 def minibatch_experiences(
     cfg: Config,
     models: rollout.Models,
-    samples: Sequence[SampledAnswer],
     trees: Sequence[Tree],
+    scores: torch.Tensor,
     minibatches: Sequence[Sequence[int]],
 ) -> list[rollout.Experience]:
     """Each minibatch's experience. The first keeps its graph: it alone trains at the weights that sampled."""
@@ -280,8 +260,7 @@ def minibatch_experiences(
         rollout.make_experience(
             models,
             [trees[i] for i in indices],
-            [samples[i].finish for i in indices],
-            cfg.missing_eos_score,
+            scores[list(indices)],
             cfg.microbatch_tokens,
             keep_graph=number == 0,
         )
@@ -335,34 +314,6 @@ def updates_per_rollout(cfg: Config) -> int:
 def text_pieces_per_update(cfg: Config) -> int:
     """Pieces of running text that go with a minibatch."""
     return round(cfg.ptx_per_episode * cfg.minibatch)
-
-
-def evaluate(
-    cfg: Config,
-    models: rollout.Models,
-    prompts: Sequence[EncodedPrompt],
-    eos: frozenset[int],
-    tokenizer: Any,
-    context: StageContext,
-    step: int,
-) -> None:
-    """Answer the same validation prompts with the same draws and write the answers with their score and KL to
-    replies.jsonl: people or benchmarks may judge them later (gold score against KL)."""
-    requests = [Request(ids, derive_seed("look", context.seed, p.id), cfg.max_tokens) for p, ids in prompts]
-    samples, trees = rollout.sample_episodes(models.policy, requests, eos, cfg.slots)
-    with torch.no_grad():
-        finishes = [sampled.finish for sampled in samples]
-        experience = rollout.make_experience(
-            models, trees, finishes, cfg.missing_eos_score, cfg.microbatch_tokens, keep_graph=False
-        )
-    kls = answer_kl(experience).tolist()
-    for (prompt, _), sampled, score, kl in zip(
-        prompts, samples, experience.scores.tolist(), kls, strict=True
-    ):
-        answer = sampled_answer(tokenizer, sampled, f"{context.key}@{step}", step)
-        scored = Answer(**{**answer.model_dump(), "score": score, "kl": kl})
-        row = Replies(prompt=prompt, answers=(scored,))
-        context.append("replies.jsonl", row.model_dump(exclude_none=True))
 
 
 def save_average(

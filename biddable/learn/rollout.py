@@ -8,33 +8,67 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from pydantic import Discriminator, Field, Tag
 
 from biddable.learn import losses
 from biddable.learn.batches import microbatches
+from biddable.learn.optimizer import OptimizerSettings
+from biddable.learn.replies import sampled_answer
+from biddable.learn.reward_sources import FROZEN_TOKENS, load_reward
+from biddable.learn.reward_terms import Episode, Reward, RewardTerm
+from biddable.model import checkpoints
 from biddable.model.packing import PackedBatch, Tree, pad
 from biddable.model.sampler import Request, SampledAnswer, sample
-from biddable.model.trunk import Policy, Scorer
-from biddable.run.records import Finish
+from biddable.model.trunk import Policy, Scorer, scorer_from
+from biddable.run.config import TABLES, Input
+from biddable.run.records import Prompt
 
-FROZEN_TOKENS = 2048
-"""Tokens per forward of the models that do not learn: more are not faster, fewer take less memory."""
+
+def _kind_of_reward(value: Any) -> str:
+    return TABLES if isinstance(value, list | tuple) else "path"
+
+
+class RewardSettings(OptimizerSettings):
+    """What stages that train on a reward share: its terms, and what the value function makes of them."""
+
+    reward: Annotated[
+        Annotated[Input, Tag("path")] | Annotated[tuple[RewardTerm, ...], Tag(TABLES)],
+        Discriminator(_kind_of_reward),
+    ] = Path("learn.reward")
+    """The reward model; or tables `[[learn.ppo.reward]]`, one for each term of a sum. The value function's
+    first weights are the first reward model among them (Ouyang et al. 2022, C.4), else the policy's."""
+    missing_eos_score: float | None = -1.0
+    """A reward model's score of an answer cut off before its end-of-sequence token is at most this: the
+    missing-EOS penalty (Huang et al. 2024: -1); none: whatever the reward model says. Of a standardised term
+    it is in standard deviations."""
+    reference_answers: int = Field(default=256, ge=8)
+    """Answers of the first policy on which terms are standardised and their range is measured, where a term
+    asks for it; measured once, before the first step."""
+
+    @property
+    def terms(self) -> tuple[RewardTerm, ...]:
+        """The terms, also of the short form."""
+        if isinstance(self.reward, Path):
+            return (RewardTerm(scorer=self.reward),)
+        return self.reward
 
 
 @dataclass(frozen=True)
 class Models:
-    """The four models of PPO, on one trunk. Only policy and value train."""
+    """The networks of reinforcement learning, on one trunk. Only policy and value train."""
 
     policy: Policy
     reference: Policy
     value: Scorer
-    reward: Scorer
+    reward: Reward
 
 
 class Experience(NamedTuple):
-    """What the four models say about one minibatch's episodes before it trains.
+    """What the networks say about one minibatch's episodes before it trains.
 
     The old log-probabilities come from the training forward over the same rows, not from the sampler: so the
     first ratio is exactly 1 (Huang et al. 2024 name the other way as a source of trouble).
@@ -45,7 +79,7 @@ class Experience(NamedTuple):
     logp_reference: torch.Tensor  # (N,) log pi_ref
     values: torch.Tensor  # (N,) V_old before each token
     entropy: torch.Tensor  # (N,)
-    scores: torch.Tensor  # (A,) what the reward model says, after the missing-EOS penalty
+    scores: torch.Tensor  # (A,) the reward of each answer, without the KL penalty
     answer: torch.Tensor  # (N,) which answer of this minibatch a token belongs to
     first_forward: tuple[torch.Tensor, torch.Tensor] | None  # (N,), (N,) logp and values with their graph
 
@@ -71,34 +105,46 @@ def sample_episodes(
     return samples, trees
 
 
-def penalize_missing_eos(
-    scores: torch.Tensor, finishes: Sequence[Finish], highest: float | None
-) -> torch.Tensor:
-    """Scores (A,) where answers that were cut off score at most `highest`; None changes nothing.
+def load_models(cfg: RewardSettings, folder: Path) -> Models:
+    """Policy (from `folder`), reference, value and reward on one trunk."""
+    policy = checkpoints.load_policy(folder)
+    reward = load_reward(cfg.terms, cfg.missing_eos_score, policy.trunk)
+    # A copy and not a frozen copy: it runs the policy's own operations, so the first KL is exactly 0.
+    reference = policy.copy().requires_grad_(False)
+    return Models(policy, reference, first_value(cfg, policy), reward)
 
-    The reward model was trained on finished answers, so its score of a cut one means nothing (the EOS trick,
-    Huang et al. 2024). At most and not exactly: else an unfinished answer could pay more than a bad finished
-    one. After the reward model, before the KL penalty.
-    """
-    if highest is None:
-        return scores
-    cut_off = torch.tensor([finish == "length" for finish in finishes], device=scores.device)
-    return torch.where(cut_off, scores.clamp(max=highest), scores)
+
+def first_value(cfg: RewardSettings, policy: Policy) -> Scorer:
+    """The value function before it trains: the first reward model among the terms (Ouyang et al. 2022, C.4),
+    else the policy's branch with a head of zeros."""
+    for term in cfg.terms:
+        for folder in (*([term.scorer] if term.scorer else []), *term.ensemble):
+            return checkpoints.load_scorer(folder, policy.trunk)
+    return scorer_from(policy, torch.Generator(), deviation=0.0)
+
+
+def make_episodes(
+    prompts: Sequence[Prompt], samples: Sequence[SampledAnswer], trees: Sequence[Tree], tokenizer: Any
+) -> list[Episode]:
+    """Sampled answers as the reward's terms read them."""
+    special = frozenset(tokenizer.all_special_ids)
+    return [
+        Episode(
+            tuple(prompt.messages), tree, sampled_answer(tokenizer, sampled, "").text, sampled.finish, special
+        )
+        for prompt, sampled, tree in zip(prompts, samples, trees, strict=True)
+    ]
 
 
 def make_experience(
-    models: Models,
-    trees: Sequence[Tree],
-    finishes: Sequence[Finish],
-    missing_eos_score: float | None,
-    tokens: int,
-    keep_graph: bool,
+    models: Models, trees: Sequence[Tree], scores: torch.Tensor, tokens: int, keep_graph: bool
 ) -> Experience:
-    """Run all four models over a minibatch. With `keep_graph`, and if it is one microbatch, policy and value
-    keep theirs: the first update is at the very weights that sampled and needs no second forward."""
+    """Run policy, value and reference over a minibatch whose answers were paid `scores` (A,). With
+    `keep_graph`, and if it is one microbatch, policy and value keep theirs: the first update is at the very
+    weights that sampled and needs no second forward."""
     packed = tuple(rows for _, rows in microbatches(trees, tokens))
     keep_graph = keep_graph and len(packed) == 1
-    logp, entropy, values, logp_reference, scores, answer = [], [], [], [], [], []
+    logp, entropy, values, logp_reference, answer = [], [], [], [], []
     first_forward = None
     answers = 0
     for rows in packed:
@@ -114,7 +160,6 @@ def make_experience(
             same_trees = trees[answers : answers + len(rows.last)]
             for _, part in microbatches(same_trees, min(tokens, FROZEN_TOKENS)):
                 logp_reference.append(models.reference.logp(part)[0])
-                scores.append(models.reward.scores(part))
         answer.append(rows.answer + answers)
         answers += len(rows.last)
     return Experience(
@@ -123,7 +168,7 @@ def make_experience(
         logp_reference=torch.cat(logp_reference),
         values=torch.cat(values),
         entropy=torch.cat(entropy),
-        scores=penalize_missing_eos(torch.cat(scores), finishes, missing_eos_score),
+        scores=scores,
         answer=torch.cat(answer),
         first_forward=first_forward,
     )

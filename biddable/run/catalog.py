@@ -32,7 +32,8 @@ class Setting:
     default: Any  # as a TOML file would hold it; None: none
     description: str
     optional: bool  # "none" switches it off
-    is_input: bool  # an arrow to another stage's folder
+    is_input: bool  # an arrow to another stage's folder, or tables that hold some
+    table: tuple[Setting, ...] = ()  # of a setting that may be an array of tables: what such a table may say
 
 
 def stage_names() -> dict[str, str]:
@@ -63,9 +64,13 @@ def is_site(name: str) -> bool:
 def settings(name: str) -> list[Setting]:
     """A stage's own settings, then those that its Config inherits: what is special to the stage is read first
     in help and new files."""
+    return _settings(source_file(name), "Config")
+
+
+def _settings(file: Path, class_name: str) -> list[Setting]:
     fields: dict[str, Setting] = {}
-    for node in reversed(list(_class_chain(source_file(name), "Config"))):
-        for setting in _fields(node):
+    for source, node in reversed(list(_class_chain(file, class_name))):
+        for setting in _fields(source, node):
             fields.setdefault(setting.name, setting)
     return list(fields.values())
 
@@ -74,7 +79,7 @@ def settings(name: str) -> list[Setting]:
 def renamed_settings(name: str) -> dict[str, str]:
     """Former name of a stage's setting -> today's name; empty for a stage that no longer exists."""
     names: dict[str, str] = {}
-    for node in _class_chain(source_file(name), "Config") if source_file(name).is_file() else ():
+    for _, node in _class_chain(source_file(name), "Config") if source_file(name).is_file() else ():
         for statement in node.body:
             if (
                 isinstance(statement, ast.AnnAssign | ast.Assign)
@@ -115,17 +120,10 @@ def extra_of(package: str) -> str:
     return "all"
 
 
-def _class_chain(file: Path, name: str) -> Iterator[ast.ClassDef]:
-    """The source of a class's bases, then its own. Bases that are not ours, and `Settings` itself, are left
-    out."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    imports = {
-        alias.asname or alias.name: (str(node.module), alias.name)
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
+def _class_chain(file: Path, name: str) -> Iterator[tuple[Path, ast.ClassDef]]:
+    """The source of a class's bases, then its own, each with its file. Bases that are not ours, and
+    `Settings` itself, are left out."""
+    classes, imports = _names(file)
     if name not in classes:
         return
     for base in reversed(classes[name].bases):  # pydantic's order: fields of a later base come first
@@ -135,10 +133,35 @@ def _class_chain(file: Path, name: str) -> Iterator[ast.ClassDef]:
             yield from _class_chain(file, word)
         elif module.startswith("biddable.") and original != "Settings":
             yield from _class_chain(source_file(module.removeprefix("biddable.")), original)
-    yield classes[name]
+    yield file, classes[name]
 
 
-def _fields(node: ast.ClassDef) -> Iterator[Setting]:
+def _names(file: Path) -> tuple[dict[str, ast.ClassDef], dict[str, tuple[str, str]]]:
+    """The classes that a file defines, and what its names stand for that it imports: (module, name)."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    imports = {
+        alias.asname or alias.name: (str(node.module), alias.name)
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    return classes, imports
+
+
+def _table(file: Path, annotation: str) -> tuple[Setting, ...]:
+    """The settings of the tables that a setting `tuple[NAME, ...]` may hold; empty where it holds none."""
+    classes, imports = _names(file)
+    for word in re.findall(r"\btuple\[(\w+), \.\.\.\]", annotation):
+        module, original = imports.get(word, ("", word))
+        if word in classes:
+            return tuple(_settings(file, word))
+        if module.startswith("biddable.") and original != "Input":
+            return tuple(_settings(source_file(module.removeprefix("biddable.")), original))
+    return ()
+
+
+def _fields(file: Path, node: ast.ClassDef) -> Iterator[Setting]:
     """The fields that a class declares itself: `name: type = default`, below it the docstring."""
     for statement, following in zip(node.body, [*node.body[1:], ast.Pass()], strict=True):
         if not isinstance(statement, ast.AnnAssign):
@@ -153,6 +176,7 @@ def _fields(node: ast.ClassDef) -> Iterator[Setting]:
             str(docstring.value) if isinstance(docstring, ast.Constant) else "",
             optional=re.search(r"\bNone\b", annotation) is not None,
             is_input=re.search(r"\bInput\b", annotation) is not None,
+            table=_table(file, annotation),
         )
 
 

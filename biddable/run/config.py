@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args
 
@@ -9,7 +10,19 @@ from pydantic import BaseModel, ConfigDict
 
 from biddable.run.errors import UserError, Waiting, suggestion
 
-__all__ = ["Input", "Settings", "UserError", "Waiting", "input_fields", "is_optional", "suggestion"]
+__all__ = [
+    "TABLES",
+    "Input",
+    "Settings",
+    "UserError",
+    "Waiting",
+    "input_fields",
+    "inputs_of",
+    "is_optional",
+    "suggestion",
+    "table_class",
+    "with_inputs",
+]
 
 
 class _InputMark:
@@ -19,6 +32,11 @@ class _InputMark:
 Input = Annotated[Path, _InputMark()]
 """What to read: another stage's name ("learn.sft"), or a path to a folder or a file, which may name
 environment variables ("$BIDDABLE_DATA/eval_drop.jsonl.gz"). Stages receive the resolved path."""
+
+
+TABLES = "tables"
+"""Tag of a setting's array of tables where it may be something else too: no word of a user's file, so error
+lines leave it out."""
 
 
 class Settings(BaseModel):
@@ -34,19 +52,56 @@ class Settings(BaseModel):
     today's; folders made under the former name stay valid."""
 
 
-def input_fields(config: type[Settings]) -> dict[str, bool]:
-    """The fields that are arrows -> whether the field holds several."""
-    fields = {}
-    for name, info in config.model_fields.items():
-        if any(isinstance(mark, _InputMark) for mark in info.metadata):
-            fields[name] = False
-        elif _is_input(info.annotation):  # Input | None, tuple[Input, ...]
-            fields[name] = "tuple" in str(info.annotation)
-    return fields
+def input_fields(config: type[Settings]) -> frozenset[str]:
+    """The fields that are arrows, or tables with arrows in them (`[[learn.ppo.reward]]`)."""
+    return frozenset(
+        name
+        for name, info in config.model_fields.items()
+        if any(isinstance(mark, _InputMark) for mark in info.metadata) or _is_input(info.annotation)
+    )
 
 
 def _is_input(annotation: Any) -> bool:
+    """Whether a type is or holds an `Input`: Input | None, tuple[Input, ...], a table with such a field."""
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return bool(input_fields(annotation))
     return any(isinstance(part, _InputMark) or _is_input(part) for part in get_args(annotation))
+
+
+def inputs_of(value: Any) -> Iterator[Path]:
+    """Every arrow in the value of a field that is one: a path, a tuple of them, or tables that name some."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from inputs_of(part)
+    elif isinstance(value, Settings):
+        for name in type(value).model_fields:
+            if name in input_fields(type(value)):
+                yield from inputs_of(getattr(value, name))
+
+
+def with_inputs(value: Any, folder: Callable[[Path], Path]) -> Any:
+    """The same value with `folder(arrow)` in place of every arrow."""
+    if isinstance(value, Path):
+        return folder(value)
+    if isinstance(value, tuple):
+        return tuple(with_inputs(part, folder) for part in value)
+    if isinstance(value, Settings):
+        names = input_fields(type(value))
+        return value.model_copy(update={name: with_inputs(getattr(value, name), folder) for name in names})
+    return value
+
+
+def table_class(config: type[Settings], name: str) -> type[Settings] | None:
+    """The class of a setting that may be an array of tables; None for any other."""
+    return _table_class(config.model_fields[name].annotation)
+
+
+def _table_class(annotation: Any) -> type[Settings] | None:
+    if isinstance(annotation, type):
+        return annotation if issubclass(annotation, Settings) else None
+    return next((table for part in get_args(annotation) if (table := _table_class(part))), None)
 
 
 def is_optional(config: type[Settings], name: str) -> bool:

@@ -105,6 +105,7 @@ def estimate(plan: Plan, stage: Stage) -> float | None:
     above = shape.num_hidden_layers - trunk
     branch = above * block + (embedding if trunk == 0 else 0)
     trained, frozen = COPIES[stage.name]
+    frozen += max(0, len(stage.inputs.get("reward", ())) - 1)  # more terms of a reward: a model each
     weights = branch * (trained * TRAINED_BYTES + frozen * FROZEN_BYTES)
     weights += (trunk * block + embedding) * FROZEN_BYTES  # the trunk is shared by all copies
     tokens = stage.settings.get("microbatch_tokens", 2048)

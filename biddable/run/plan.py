@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from biddable.run import catalog
-from biddable.run.config import Settings, input_fields, is_optional
+from biddable.run.config import (
+    TABLES,
+    Settings,
+    input_fields,
+    inputs_of,
+    is_optional,
+    table_class,
+    with_inputs,
+)
 from biddable.run.errors import MissingPackage, UserError, suggestion
 from biddable.run.run_file import RunFile, check_name, read_run_file
 
@@ -124,16 +133,15 @@ class _StageReader:
         parsed = self._validate(key, values, config)
         if parsed is None:
             return None
-        fields = input_fields(config)
         inputs = {
-            word: self._resolve(key, word, getattr(parsed, word))
-            for word in fields
-            if getattr(parsed, word) is not None
+            word: self._resolve(key, word, inputs_of(getattr(parsed, word)))
+            for word in config.model_fields
+            if word in input_fields(config) and getattr(parsed, word) is not None
         }
         if len(self.file.errors) > errors_before:
             return None
-        paths = {word: tuple(path for _, path in arrows) for word, arrows in inputs.items()}
-        update = {word: path if fields[word] else path[0] for word, path in paths.items()}
+        folders = {Path(name): path for arrows in inputs.values() for name, path in arrows}
+        update = {word: with_inputs(getattr(parsed, word), folders.__getitem__) for word in inputs}
         settings = json.loads(parsed.model_dump_json())
         return Stage(key, settings, parsed.model_copy(update=update), inputs)
 
@@ -145,7 +153,7 @@ class _StageReader:
         filled: dict[str, Any] = {word: setting.default for word, setting in settings.items()} | values
         filled = {word: None if value == NONE else value for word, value in filled.items()}
         inputs = {
-            word: self._resolve(key, word, filled[word])
+            word: self._resolve(key, word, _written_inputs(setting, filled[word]))
             for word, setting in settings.items()
             if setting.is_input and filled[word] is not None
         }
@@ -160,25 +168,19 @@ class _StageReader:
 
     def _validate(self, key: str, values: dict[str, Any], config: type[Settings]) -> Settings | None:
         """The Config of a table; None when a value is wrong. Unknown names have been reported already."""
-        # TOML has no null: the text "none" switches off a setting that may be none, and is a plain text
-        # elsewhere
-        values = {
-            word: None if value == NONE and is_optional(config, word) else value
-            for word, value in values.items()
-            if word in config.model_fields
-        }
+        values = {word: value for word, value in values.items() if word in config.model_fields}
+        text = json.dumps(_switch_off(values, config), default=str)
         try:
-            return config.model_validate_json(json.dumps(values, default=str), strict=True)
+            return config.model_validate_json(text, strict=True)
         except ValidationError as error:
             for mistake in error.errors(include_url=False):
-                word = ".".join(str(part) for part in mistake["loc"]) or "settings"
+                word = ".".join(str(part) for part in mistake["loc"] if part != TABLES) or "settings"
                 self.file.error(f"[{key}] {word}", mistake.get("input"), mistake["msg"])
             return None
 
-    def _resolve(self, key: str, word: str, value: Any) -> list[tuple[str, Path]]:
+    def _resolve(self, key: str, word: str, names: Iterable[Path | str]) -> list[tuple[str, Path]]:
         """The folders that a setting names: stages of this file, or folders and files that exist."""
-        names = [str(name) for name in (value if isinstance(value, tuple | list) else [value])]
-        return [(name, self._resolve_name(key, word, name)) for name in names]
+        return [(str(name), self._resolve_name(key, word, str(name))) for name in names]
 
     def _resolve_name(self, key: str, word: str, name: str) -> Path:
         if name in self.keys:
@@ -193,6 +195,33 @@ class _StageReader:
             f"file{hint}"
         )
         return self.file.folder / name
+
+
+def _switch_off(values: dict[str, Any], config: type[Settings]) -> dict[str, Any]:
+    """The settings of a table, or of tables within it, with null for "none". TOML has no null: the text
+    "none" switches off a setting that may be none, and is a plain text elsewhere."""
+    out: dict[str, Any] = {}
+    for word, value in values.items():
+        table = table_class(config, word) if word in config.model_fields else None
+        if value == NONE and word in config.model_fields and is_optional(config, word):
+            value = None
+        elif table and isinstance(value, list):
+            value = [_switch_off(row, table) if isinstance(row, dict) else row for row in value]
+        out[word] = value
+    return out
+
+
+def _written_inputs(setting: catalog.Setting, value: Any) -> Iterator[str]:
+    """The arrows in a setting as a TOML file holds it."""
+    if isinstance(value, tuple | list):
+        for part in value:
+            yield from _written_inputs(setting, part)
+    elif isinstance(value, dict):
+        for field in setting.table:
+            if field.is_input and value.get(field.name) not in (None, NONE):
+                yield from _written_inputs(field, value[field.name])
+    else:
+        yield str(value)
 
 
 def _hint(name: str) -> str:

@@ -55,6 +55,8 @@ def read_run_file(path: Path) -> RunFile:
     # headers as written tell [learn.ppo.plain], a second PPO, from a setting of [learn.ppo] that holds an
     # inline table
     headers = set(re.findall(r"^\s*\[\s*([\w.-]+)\s*\]", text, re.M))
+    # [[learn.ppo.plain.reward]]: a table in a setting of [learn.ppo.plain], whose own header may be left out
+    headers |= {name.rpartition(".")[0] for name in re.findall(r"^\s*\[\[\s*([\w.-]+)\s*\]\]", text, re.M)}
     for room in ROOMS:
         _read_room(file, room, content.get(room, {}), headers)
     file.misspelt = _misspelt_stages(content)

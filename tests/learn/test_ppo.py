@@ -11,6 +11,8 @@ import torch
 
 from biddable.learn import ppo, ppo_metrics, ptx, rollout, sft
 from biddable.learn.optimizer import Optimizer
+from biddable.learn.reward_sources import reward_of
+from biddable.learn.reward_terms import Episode, penalize_missing_eos
 from biddable.learn.training import derive_seed
 from biddable.model import checkpoints, random_model
 from biddable.model import trunk as lm
@@ -34,7 +36,15 @@ def four(tmp_path: Path, start: Path, trunk: int, scorer: Any = None) -> rollout
     policy = checkpoints.load_policy(tmp_path / "start")
     value = lm.scorer_from(policy, torch.Generator().manual_seed(0))
     reward = scorer(policy.trunk, value.branch, value.weight, value.bias) if scorer else value.freeze()
-    return rollout.Models(policy, policy.copy().requires_grad_(False), value, reward)
+    return rollout.Models(policy, policy.copy().requires_grad_(False), value, reward_of(reward))
+
+
+def experience(
+    m: rollout.Models, samples: Any, trees: list[Tree], tokens: int, graph: bool
+) -> rollout.Experience:
+    """A minibatch's experience; the answers' texts don't matter to a scorer."""
+    episodes = [Episode((), tree, "", s.finish) for s, tree in zip(samples, trees, strict=True)]
+    return rollout.make_experience(m, trees, m.reward.score(episodes).rewards, tokens, graph)
 
 
 def requests(count: int, tokens: int, step: int = 0) -> list[Request]:
@@ -49,7 +59,7 @@ def test_first_ratio_is_one_and_first_kl_is_zero(
     m = four(tmp_path, tiny_folder, trunk)
     cfg = ppo.Config(policy=tmp_path, reward=tmp_path)
     samples, trees = rollout.sample_episodes(m.policy, requests(8, 6), frozenset({2}), 4)
-    part = rollout.make_experience(m, trees, [g.finish for g in samples], None, 40, graph)
+    part = experience(m, samples, trees, 40, graph)
     assert torch.equal(part.logp, part.logp_reference)
     (target,) = rollout.compute_advantages([part], 0.1, 1.0, 0.95, False)
     assert ppo.accumulate_gradients(cfg, m, part, target, True)["ratio_first"] == pytest.approx(1.0, abs=1e-6)
@@ -65,7 +75,7 @@ def test_kept_graph_and_second_forward_give_the_same_gradient(tmp_path: Path, ti
         m = four(tmp_path, tiny_folder, 2)
         adam = Optimizer(m.policy.parameters())
         samples, trees = rollout.sample_episodes(m.policy, requests(8, 6), frozenset({2}), 4)
-        part = rollout.make_experience(m, trees, [g.finish for g in samples], None, 4096, graph)
+        part = experience(m, samples, trees, 4096, graph)
         (target,) = rollout.compute_advantages([part], 0.1, 1.0, 0.95, False)
         ppo.accumulate_gradients(ppo.Config(policy=tmp_path, reward=tmp_path), m, part, target, True)
         gradients.append(adam.gradient())
@@ -80,7 +90,7 @@ def test_bandit_reaches_the_known_optimum(tmp_path: Path, monkeypatch: pytest.Mo
     policy = lm.Policy(lm.Trunk(below, ""), above, network.lm_head.weight, None, network.config)
     value = lm.scorer_from(policy, torch.Generator().manual_seed(0))
     reward = ByToken(policy.trunk, value.branch, value.weight, value.bias)
-    m = rollout.Models(policy, policy.copy().requires_grad_(False), value, reward)
+    m = rollout.Models(policy, policy.copy().requires_grad_(False), value, reward_of(reward))
     beta, prompt = 0.5, (1, 2, 3)
     cfg = ppo.Config(policy=tmp_path, reward=tmp_path, kl_coef=beta)
     policy_adam, value_adam = Optimizer(policy.parameters()), Optimizer(value.parameters())
@@ -88,7 +98,7 @@ def test_bandit_reaches_the_known_optimum(tmp_path: Path, monkeypatch: pytest.Mo
         samples, trees = rollout.sample_episodes(
             policy, [Request(prompt, derive_seed(step, i), 1) for i in range(64)], frozenset(), 64
         )
-        part = rollout.make_experience(m, trees, [g.finish for g in samples], None, 4096, True)
+        part = experience(m, samples, trees, 4096, True)
         targets = rollout.compute_advantages([part], beta, 1.0, 0.95, False)
         ppo.accumulate_gradients(cfg, m, part, targets[0], True)
         rate = 3e-3 * (1 - step / 120)
@@ -108,9 +118,9 @@ def test_bandit_reaches_the_known_optimum(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_missing_end_is_held_down_but_never_raised() -> None:
-    score = rollout.penalize_missing_eos(torch.tensor([2.0, 2.0, -3.0]), ["stop", "length", "length"], -1.0)
+    score = penalize_missing_eos(torch.tensor([2.0, 2.0, -3.0]), ["stop", "length", "length"], -1.0)
     assert score.tolist() == [2.0, -1.0, -3.0]
-    assert rollout.penalize_missing_eos(torch.tensor([2.0]), ["length"], None).tolist() == [2.0]
+    assert penalize_missing_eos(torch.tensor([2.0]), ["length"], None).tolist() == [2.0]
 
 
 @pytest.mark.parametrize("coefficient", [0.0, 1.0, 2.0])

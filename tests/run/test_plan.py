@@ -225,3 +225,54 @@ def test_a_former_name_is_one_line(folder: Path) -> None:
     assert mistakes(ppo + "smoothing = 0.9\n") == [
         "my.toml: [learn.ppo] smoothing = 0.9: unknown key; it is called gae_lambda now"
     ]
+
+
+START = '[learn.start]\nmodel = "tiny"\n[curate.prompts]\n' + FILES
+PPO = '[learn.ppo.plain]\npolicy = "learn.start"\nptx_coef = 0\ntext = "none"\n'
+
+
+def test_arrows_in_an_array_of_tables(folder: Path) -> None:
+    """They count as inputs of the setting, are resolved where they stand, and order the stages."""
+    (folder / "other").mkdir()
+    terms = (
+        '[[learn.ppo.plain.reward]]\nscorer = "learn.start"\nweight = 0.5\nrules_file = "none"\n'
+        '[[learn.ppo.plain.reward]]\nensemble = ["other", "learn.start"]\n[[learn.ppo.plain.reward]]\nlength = true\n'
+    )
+    stage = plan(PPO + terms + START).stage("learn.ppo.plain")
+    start, other = Path("runs/my/learn.start"), Path("other")
+    assert stage.inputs["reward"] == [("learn.start", start), ("other", other), ("learn.start", start)]
+    first, second, third = stage.config.reward
+    assert (first.scorer, first.weight, first.rules_file) == (start, 0.5, None)
+    assert second.ensemble == (other, start) and third.length
+    assert stage.settings["reward"][0]["scorer"] == "learn.start"  # names are kept, paths are resolved
+    assert [s.key for s in plan(PPO + terms + START).stages][-1] == "learn.ppo.plain"
+
+
+def test_the_short_form_stays_a_text(folder: Path) -> None:
+    stage = plan(PPO + 'reward = "learn.start"\n' + START).stage("learn.ppo.plain")
+    assert stage.settings["reward"] == "learn.start"
+    assert stage.config.reward == Path("runs/my/learn.start")
+
+
+@pytest.mark.parametrize(
+    ("term", "line"),
+    [
+        ('scorer = "learn.strat"', '[learn.ppo.plain] reward = "learn.strat": neither a table'),
+        (
+            "length = true\nweigth = 1",
+            "[learn.ppo.plain] reward.0.weigth = 1: Extra inputs are not permitted",
+        ),
+        (
+            'length = true\nweight = "much"',
+            '[learn.ppo.plain] reward.0.weight = "much": Input should be a valid number',
+        ),
+        (
+            "length = true\nweight = nan",
+            "[learn.ppo.plain] reward.0.weight = NaN: Input should be a finite number",
+        ),
+        ("weight = 1.0", "must name exactly one of scorer, ensemble, rules"),
+    ],
+)
+def test_mistakes_in_an_array_of_tables(folder: Path, term: str, line: str) -> None:
+    errors = mistakes(PPO + f"[[learn.ppo.plain.reward]]\n{term}\n" + START)
+    assert len(errors) == 1 and line in errors[0], errors
