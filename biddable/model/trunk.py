@@ -14,34 +14,31 @@ its own embeddings.
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from biddable.model.fused import FusedBlocks, PrepackedLinear, has_fusable_shape, matches_reference, packable
+from biddable.model.attention import additive_mask
+from biddable.model.fused import (
+    FusedBlocks,
+    PrepackedLinear,
+    frozen_copy,
+    has_fusable_shape,
+    matches_reference,
+    packable,
+)
 from biddable.model.logprobs import LMHead, token_logprobs
 from biddable.model.packing import PackedBatch, Tree, pack
 from biddable.run.config import UserError
 
 NORMS = ("norm", "final_layer_norm", "final_layernorm", "ln_f")
 """What families call the norm after the last block."""
-
-
-def frozen_copy(module: nn.Module) -> nn.Module:
-    """A copy of the module for use without gradients. It shares the parameters, except that bf16 linear
-    layers on a CPU are prepacked."""
-    frozen = copy.copy(module)
-    frozen._parameters = dict(module._parameters)
-    frozen._modules = {}
-    for name, child in module._modules.items():
-        if type(child) is nn.Linear and packable(child.weight):
-            frozen._modules[name] = PrepackedLinear(child.weight, child.bias)
-        else:
-            frozen._modules[name] = None if child is None else frozen_copy(child)
-    return frozen
 
 
 class DecoderBlocks(nn.Module):
@@ -54,22 +51,38 @@ class DecoderBlocks(nn.Module):
         self.fused: FusedBlocks | None = None
         self.fusable: bool | None = None  # None: not tried yet
         self.not_fused: str | None = None  # why not, once tried
+        self.checkpointing = False  # gradient checkpointing: memory for time
 
     def forward(
         self, states: torch.Tensor, positions: torch.Tensor, masks: Any, cache: Any = None
     ) -> torch.Tensor:
         """(R, T, d) -> (R, T, d)."""
+        masks = additive_mask(masks, states.dtype)  # here once: every block would convert it
         if self.fused is not None:
             return self.fused(states, positions, masks, cache)
-        out = self.model(
-            inputs_embeds=states,
-            attention_mask=masks,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-        )
+        with self._recomputed() if self.checkpointing and torch.is_grad_enabled() else nullcontext():
+            out = self.model(
+                inputs_embeds=states,
+                attention_mask=masks,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
         result: torch.Tensor = out.last_hidden_state
         return result
+
+    @contextmanager
+    def _recomputed(self) -> Iterator[None]:
+        """Inside, a block keeps its input alone for the backward pass and runs its forward again there (Chen
+        et al. 2016)."""
+        blocks: Any = getattr(self.model, blocks_name(self.model))
+        for block in blocks:
+            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+        try:
+            yield
+        finally:
+            for block in blocks:
+                del block.forward  # the class's own is there again
 
     def freeze(self) -> DecoderBlocks:
         """The same blocks for use without gradients, faster on a CPU. Later changes of this one's weights do
@@ -384,14 +397,3 @@ def scorer_from(policy: Policy, generator: torch.Generator, deviation: float | N
     deviation = (size + 1) ** -0.5 if deviation is None else deviation
     weight = (torch.randn(size, generator=generator) * deviation).to(policy.weight.device)
     return Scorer(policy.trunk, branch, weight, weight.new_zeros(()))
-
-
-def switch_off_dropout(network: torch.nn.Module) -> None:
-    """A model's own dropout (`attention_dropout`, `resid_pdrop`, ...) would act wherever a stage trains,
-    beside the stage's own setting and unseen. Its config.json keeps it."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        for name, value in vars(module).items():
-            if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
-                setattr(module, name, 0.0)
