@@ -14,21 +14,19 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 
 from biddable.learn import losses, ptx, rollout
 from biddable.learn.batches import text_trees
-from biddable.learn.evaluation import evaluate
+from biddable.learn.evaluation import evaluate, measure_reward
 from biddable.learn.optimizer import Ema, Optimizer, Schedule
 from biddable.learn.ppo_metrics import check_finite, log_samples, summarise
 from biddable.learn.rl_prompts import (
-    EncodedPrompt,
     draw_prompts,
     read_prompts,
-    reference_requests,
     rollout_requests,
 )
 from biddable.learn.rollout import RewardSettings
@@ -99,6 +97,8 @@ class Config(RewardSettings):
     """lambda of generalised advantage estimation (Stiennon et al. 2020, B.1: 0.95)."""
     whiten_rewards: bool = False
     """Scale rewards to variance 1 without moving their mean (Huang et al. 2024, detail 13)."""
+    whiten_advantages: bool = True
+    """Bring a rollout's advantages to mean 0 and variance 1 (detail 19)."""
     ema_decay: float = Field(default=0.992, ge=0, lt=1)
     """Decay of the average that is saved, per update (C.4: 0.992); 0 saves the last weights."""
     slots: int = Field(default=64, ge=1)
@@ -154,7 +154,9 @@ def run(cfg: Config, context: StageContext) -> None:
     )
     for step in updates(context, steps, parts, cfg.checkpoint_seconds):
         if step == 0:
-            measure_reward(cfg, models, train, eos, tokenizer, context)
+            measure_reward(
+                models, train, cfg.reference_answers, cfg.max_tokens, cfg.slots, eos, tokenizer, context
+            )
             look(0)
         started = time.perf_counter()
         # 1. Rollout: one answer to each of `batch` prompts, from the current policy.
@@ -165,10 +167,15 @@ def run(cfg: Config, context: StageContext) -> None:
         episodes = rollout.make_episodes([prompt for prompt, _ in prompts], samples, trees, tokenizer)
         scored = models.reward.score(episodes)
         minibatches = minibatch_indices(cfg, step, context.seed)
-        experiences = minibatch_experiences(cfg, models, trees, scored.rewards, minibatches)
+        experiences = minibatch_experiences(cfg, models, trees, scored.terms, minibatches)
         # 3. Rewards and advantages.
         targets = rollout.compute_advantages(
-            experiences, kl_coef.value, cfg.gamma, cfg.gae_lambda, cfg.whiten_rewards
+            experiences,
+            kl_coef.value,
+            cfg.gamma,
+            cfg.gae_lambda,
+            cfg.whiten_rewards,
+            cfg.whiten_advantages,
         )
         # 4. Updates: policy and value, each minibatch once per PPO epoch, with its share of running text.
         rate = cfg.rate_at(step, steps, cfg.learning_rate)
@@ -188,7 +195,7 @@ def run(cfg: Config, context: StageContext) -> None:
                 ema.update(policy_adam.masters)
                 statistics.append(numbers)
         # 5. Metrics, samples to read, and answers to the same validation prompts now and then.
-        metrics = summarise(experiences, targets, statistics, samples, kl_coef.value)
+        metrics = summarise(experiences, targets, statistics, samples, kl_coef.value, models.reward.names)
         metrics |= models.reward.metrics(scored)
         models.reward.update_budgets(scored)
         metrics |= {"episodes": (step + 1) * cfg.batch, "kl_coef": kl_coef.value, "learning_rate": rate}
@@ -223,23 +230,12 @@ def check_settings(cfg: Config, context: StageContext) -> None:
             f"ptx_coef = {cfg.ptx_coef}: needs text and at least one piece of it per update; "
             "set text and ptx_per_episode, or ptx_coef = 0"
         )
+    if cfg.whiten_rewards and cfg.value_per_term:
+        errors.append(
+            "whiten_rewards and value_per_term: one scale for all terms is no term's; set one of them"
+        )
     if errors:
         raise UserError([f"[{context.key}] {line}" for line in errors])
-
-
-def measure_reward(
-    cfg: Config,
-    models: rollout.Models,
-    train: Sequence[EncodedPrompt],
-    eos: frozenset[int],
-    tokenizer: Any,
-    context: StageContext,
-) -> None:
-    """Measure the reward's terms on answers of the first policy, where one of them asks for it."""
-    if models.reward.needs_reference:
-        prompts, requests = reference_requests(train, cfg.reference_answers, cfg.max_tokens, context)
-        samples, trees = rollout.sample_episodes(models.policy, requests, eos, cfg.slots)
-        models.reward.measure(rollout.make_episodes([p for p, _ in prompts], samples, trees, tokenizer))
 
 
 def minibatch_indices(cfg: Config, step: int, seed: int) -> list[list[int]]:
@@ -252,7 +248,7 @@ def minibatch_experiences(
     cfg: Config,
     models: rollout.Models,
     trees: Sequence[Tree],
-    scores: torch.Tensor,
+    terms: torch.Tensor,
     minibatches: Sequence[Sequence[int]],
 ) -> list[rollout.Experience]:
     """Each minibatch's experience. The first keeps its graph: it alone trains at the weights that sampled."""
@@ -260,7 +256,7 @@ def minibatch_experiences(
         rollout.make_experience(
             models,
             [trees[i] for i in indices],
-            scores[list(indices)],
+            terms[list(indices)],
             cfg.microbatch_tokens,
             keep_graph=number == 0,
         )

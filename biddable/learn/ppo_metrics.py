@@ -25,9 +25,10 @@ def summarise(
     statistics: Sequence[dict[str, float]],
     samples: Sequence[SampledAnswer],
     kl_coef: float,
+    terms: Sequence[str] = (),
 ) -> dict[str, float]:
-    """One rollout's metrics; each name is explained in docs/flow.md. `statistics` has one entry per
-    update."""
+    """One rollout's metrics; each name is explained in docs/flow.md. `statistics` has one entry per update;
+    `terms` names the value function's heads where it has one for each term."""
     k1 = torch.cat([answer_kl(e) for e in experiences])  # (A,) of the whole rollout, as all of these
     k3 = torch.cat(
         [sum_by_answer(losses.kl_k3(e.logp, e.logp_reference), e.answer, len(e.scores)) for e in experiences]
@@ -35,8 +36,9 @@ def summarise(
     length = torch.cat([torch.bincount(e.answer, minlength=len(e.scores)) for e in experiences])
     score = torch.cat([e.scores for e in experiences])
     means = {name: sum(numbers[name] for numbers in statistics) / len(statistics) for name in statistics[0]}
+    if "ratio_first" in means:
+        means["ratio_first"] = statistics[0]["ratio_first"]
     return means | {
-        "ratio_first": statistics[0]["ratio_first"],
         "reward": float(score.mean()),
         "reward_with_kl": float((score - kl_coef * k1).mean()),
         "kl": float(k1.mean()),
@@ -44,12 +46,25 @@ def summarise(
         "entropy": float(torch.cat([e.entropy for e in experiences]).mean()),
         "length": float(length.float().mean()),
         "finished": sum(sampled.finish == "stop" for sampled in samples) / len(samples),
-        "explained_variance": losses.explained_variance(
-            torch.cat([e.values for e in experiences]), torch.cat([t.returns for t in targets])
-        ),
+        **explained_variances(experiences, targets, terms),
         "length_reward_correlation": correlation(length, score),
         "distinct_2": distinct_ngrams([sampled.tokens for sampled in samples]),
     }
+
+
+def explained_variances(
+    experiences: Sequence[Experience], targets: Sequence[Advantages], terms: Sequence[str]
+) -> dict[str, float]:
+    """How much of the returns the value function knew: in all, and by head where it has one for each term
+    and for the KL."""
+    values = torch.cat([e.values for e in experiences])
+    returns = torch.cat([t.returns for t in targets])
+    if values.dim() == 1:
+        return {"explained_variance": losses.explained_variance(values, returns)}
+    numbers = {"explained_variance": losses.explained_variance(values.sum(1), returns.sum(1))}
+    for i, name in enumerate((*terms, "kl")):
+        numbers[f"explained_variance_{name}"] = losses.explained_variance(values[:, i], returns[:, i])
+    return numbers
 
 
 def answer_kl(experience: Experience) -> torch.Tensor:

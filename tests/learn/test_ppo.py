@@ -44,7 +44,7 @@ def experience(
 ) -> rollout.Experience:
     """A minibatch's experience; the answers' texts don't matter to a scorer."""
     episodes = [Episode((), tree, "", s.finish) for s, tree in zip(samples, trees, strict=True)]
-    return rollout.make_experience(m, trees, m.reward.score(episodes).rewards, tokens, graph)
+    return rollout.make_experience(m, trees, m.reward.score(episodes).terms, tokens, graph)
 
 
 def requests(count: int, tokens: int, step: int = 0) -> list[Request]:
