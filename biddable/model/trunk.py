@@ -267,7 +267,7 @@ def branch_states(branch: DecoderBlocks, packed: PackedBatch, hidden: torch.Tens
 
 class Policy(nn.Module):
     """A branch with the language-model head. With tied embeddings and trunk > 0 the head is the trunk's and
-    does not train."""
+    does not train; its bias, in families that have one, always does."""
 
     def __init__(
         self,
@@ -281,12 +281,14 @@ class Policy(nn.Module):
         self.trunk, self.branch = trunk, branch
         self.weight, self.bias = weight, bias
         self.tokens: int | None = None  # ids from here on have no text and are never drawn; None: all have
+        self.gaps: tuple[int, ...] = ()  # ids below that the tokenizer skips: never drawn either
         self.scale = float(
             getattr(config, "logit_scale", None)
             or 1.0 / float(getattr(config, "logits_scaling", None) or 1.0)
         )
         self.softcap = getattr(config, "final_logit_softcapping", None)
-        frozen = packable(weight) and not weight.requires_grad
+        trains = weight.requires_grad or (bias is not None and bias.requires_grad)
+        frozen = packable(weight) and not trains
         self.packed = (
             PrepackedLinear(weight, bias) if frozen else None
         )  # a head that does not train is packed once, for all copies
@@ -318,6 +320,7 @@ class Policy(nn.Module):
             pairs = zip(embeddings(self.branch), embeddings(branch), strict=True)
             tied = [copied.weight for original, copied in pairs if original.weight is self.weight]
             policy.weight = tied[0] if tied else copy.deepcopy(self.weight)
+        policy.bias = copy.deepcopy(self.bias)
         return policy
 
     def copy(self) -> Policy:
