@@ -388,14 +388,3 @@ def scorer_from(policy: Policy, generator: torch.Generator, deviation: float | N
     deviation = (size + 1) ** -0.5 if deviation is None else deviation
     weight = (torch.randn(size, generator=generator) * deviation).to(policy.weight.device)
     return Scorer(policy.trunk, branch, weight, weight.new_zeros(()))
-
-
-def switch_off_dropout(network: torch.nn.Module) -> None:
-    """A model's own dropout (`attention_dropout`, `resid_pdrop`, ...) would act wherever a stage trains,
-    beside the stage's own setting and unseen. Its config.json keeps it."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        for name, value in vars(module).items():
-            if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
-                setattr(module, name, 0.0)
