@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
@@ -139,12 +139,12 @@ def run(cfg: Config, context: StageContext) -> None:
     train, valid = read_prompts(cfg.prompts, cfg.policy, cfg.max_tokens, cfg.eval_prompts, tokenizer, context)
     text = text_trees(tokenizer, cfg.text, cfg.ptx_tokens) if cfg.text and cfg.ptx_coef else []
     policy_adam, value_adam = cfg.adamw(models.policy.parameters()), cfg.adamw(models.value.parameters())
-    ema = Ema(policy_adam.masters, cfg.ema_decay)
+    optimizers = Optimizers(policy_adam, value_adam, Ema(policy_adam.masters, cfg.ema_decay))
     kl_coef = KLCoefficient(cfg.kl_coef, cfg.kl_target, cfg.kl_horizon)
     parts: dict[str, Resumable] = {
         "policy": policy_adam,
         "value": value_adam,
-        "average": ema,
+        "average": optimizers.ema,
         "kl_coef": kl_coef,
         "reward": models.reward,
     }
@@ -180,20 +180,9 @@ def run(cfg: Config, context: StageContext) -> None:
         # 4. Updates: policy and value, each minibatch once per PPO epoch, with its share of running text.
         rate = cfg.rate_at(step, steps, cfg.learning_rate)
         value_rate = cfg.rate_at(step, steps, cfg.value_learning_rate)
-        statistics: list[dict[str, float]] = []
-        for ppo_epoch in range(cfg.ppo_epochs):
-            for experience, target in zip(experiences, targets, strict=True):
-                numbers = accumulate_gradients(cfg, models, experience, target, first_pass=ppo_epoch == 0)
-                if text:
-                    update = step * updates_per_rollout(cfg) + len(statistics)
-                    pieces = ptx.text_pieces(text, text_pieces_per_update(cfg), update, context.seed)
-                    numbers |= ptx.accumulate_gradient(
-                        models.policy, pieces, cfg.ptx_coef, cfg.microbatch_tokens, policy_adam
-                    )
-                numbers["grad_norm_policy"] = policy_adam.step(rate, cfg.clip_norm)
-                numbers["grad_norm_value"] = value_adam.step(value_rate, cfg.clip_norm)
-                ema.update(policy_adam.masters)
-                statistics.append(numbers)
+        statistics = update_networks(
+            cfg, models, experiences, targets, text, step, context.seed, (rate, value_rate), optimizers
+        )
         # 5. Metrics, samples to read, and answers to the same validation prompts now and then.
         ordered = [samples[i] for indices in minibatches for i in indices]
         metrics = summarise(experiences, targets, statistics, ordered, kl_coef.value, models.reward.names)
@@ -211,7 +200,7 @@ def run(cfg: Config, context: StageContext) -> None:
         )
         if (step + 1) % cfg.eval_every == 0 or step + 1 == steps:
             look(step + 1)
-    save_average(cfg, models, policy_adam, ema, context)
+    save_average(cfg, models, optimizers, context)
     context.summary |= {
         "steps": steps,
         "episodes": steps * cfg.batch,
@@ -219,6 +208,43 @@ def run(cfg: Config, context: StageContext) -> None:
         "prompts": len(train),
         **models.reward.summary(),
     }
+
+
+class Optimizers(NamedTuple):
+    """What a checkpoint holds of the two networks that train, and the policy's moving average."""
+
+    policy: Optimizer
+    value: Optimizer
+    ema: Ema
+
+
+def update_networks(
+    cfg: Config,
+    models: rollout.Models,
+    experiences: Sequence[rollout.Experience],
+    targets: Sequence[rollout.Advantages],
+    text: Sequence[Tree],
+    step: int,
+    seed: int,
+    rates: tuple[float, float],
+    optimizers: Optimizers,
+) -> list[dict[str, float]]:
+    """One update of policy and value for each minibatch and PPO epoch; what each says of itself."""
+    statistics: list[dict[str, float]] = []
+    for ppo_epoch in range(cfg.ppo_epochs):
+        for experience, target in zip(experiences, targets, strict=True):
+            numbers = accumulate_gradients(cfg, models, experience, target, first_pass=ppo_epoch == 0)
+            if text:
+                update = step * updates_per_rollout(cfg) + len(statistics)
+                pieces = ptx.text_pieces(text, text_pieces_per_update(cfg), update, seed)
+                numbers |= ptx.accumulate_gradient(
+                    models.policy, pieces, cfg.ptx_coef, cfg.microbatch_tokens, optimizers.policy
+                )
+            numbers["grad_norm_policy"] = optimizers.policy.step(rates[0], cfg.clip_norm)
+            numbers["grad_norm_value"] = optimizers.value.step(rates[1], cfg.clip_norm)
+            optimizers.ema.update(optimizers.policy.masters)
+            statistics.append(numbers)
+    return statistics
 
 
 def check_settings(cfg: Config, context: StageContext) -> None:
@@ -320,9 +346,7 @@ def text_pieces_per_update(cfg: Config) -> int:
     return round(cfg.ptx_per_episode * cfg.minibatch)
 
 
-def save_average(
-    cfg: Config, models: rollout.Models, adam: Optimizer, ema: Ema, context: StageContext
-) -> None:
+def save_average(cfg: Config, models: rollout.Models, optimizers: Optimizers, context: StageContext) -> None:
     """Save the moving average of the weights, not the last ones, as a plain policy folder (C.4)."""
-    adam.set_masters(ema.values)
+    optimizers.policy.set_masters(optimizers.ema.values)
     checkpoints.save_policy(models.policy, context.path("model"), cfg.policy)

@@ -89,10 +89,11 @@ def token_logprobs(
     that only scales it. So it is worked out while the logits exist, and (N, d) is kept. For a head that
     trains the logits are computed a second time in the backward pass.
     """
-    if not torch.is_grad_enabled() or not (hidden.requires_grad or head.weight.requires_grad):
+    trains = head.weight.requires_grad or (head.bias is not None and head.bias.requires_grad)
+    if not torch.is_grad_enabled() or not (hidden.requires_grad or trains):
         parts = [_forward(h, t, head) for h, t in zip(hidden.split(CHUNK), target.split(CHUNK), strict=True)]
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
-    logp, entropy = _TokenLogp.apply(hidden, target, head.weight, head)
+    logp, entropy = _TokenLogp.apply(hidden, target, head.weight, head.bias, head)
     return logp, entropy
 
 
@@ -117,7 +118,12 @@ class _TokenLogp(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, head: LMHead
+        ctx: Any,
+        hidden: torch.Tensor,
+        target: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        head: LMHead,
     ) -> Any:
         logps, entropies, directions = [], [], []
         for h, t in zip(hidden.split(CHUNK), target.split(CHUNK), strict=True):
@@ -137,14 +143,22 @@ class _TokenLogp(torch.autograd.Function):
         hidden, target, weight, directions = ctx.saved_tensors
         head: LMHead = ctx.head
         for_hidden = None if directions is None else (gradient[:, None] * directions.float()).to(hidden.dtype)
-        for_weight = None
-        if ctx.needs_input_grad[2]:
-            for_weight = torch.zeros_like(weight, dtype=torch.float32)
+        for_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[2] else None
+        for_bias = weight.new_zeros(len(weight), dtype=torch.float32) if ctx.needs_input_grad[3] else None
+        if for_weight is not None or for_bias is not None:
             for h, t, g in zip(hidden.split(CHUNK), target.split(CHUNK), gradient.split(CHUNK), strict=True):
                 rows = _by_raw_logits(h, t, _forward(h, t, head)[2], head) * g[:, None]
-                for_weight += rows.to(weight.dtype).T @ h
-            for_weight = for_weight.to(weight.dtype)
-        return for_hidden, None, for_weight, None
+                if for_weight is not None:
+                    for_weight += rows.to(weight.dtype).T @ h
+                if for_bias is not None:
+                    for_bias += rows.sum(dim=0)
+        return (
+            for_hidden,
+            None,
+            None if for_weight is None else for_weight.to(weight.dtype),
+            None if for_bias is None else for_bias.to(weight.dtype),
+            None,
+        )
 
 
 def _by_raw_logits(

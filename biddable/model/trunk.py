@@ -267,7 +267,7 @@ def branch_states(branch: DecoderBlocks, packed: PackedBatch, hidden: torch.Tens
 
 class Policy(nn.Module):
     """A branch with the language-model head. With tied embeddings and trunk > 0 the head is the trunk's and
-    does not train."""
+    does not train; its bias, in families that have one, always does."""
 
     def __init__(
         self,
@@ -281,12 +281,14 @@ class Policy(nn.Module):
         self.trunk, self.branch = trunk, branch
         self.weight, self.bias = weight, bias
         self.tokens: int | None = None  # ids from here on have no text and are never drawn; None: all have
+        self.gaps: tuple[int, ...] = ()  # ids below that the tokenizer skips: never drawn either
         self.scale = float(
             getattr(config, "logit_scale", None)
             or 1.0 / float(getattr(config, "logits_scaling", None) or 1.0)
         )
         self.softcap = getattr(config, "final_logit_softcapping", None)
-        frozen = packable(weight) and not weight.requires_grad
+        trains = weight.requires_grad or (bias is not None and bias.requires_grad)
+        frozen = packable(weight) and not trains
         self.packed = (
             PrepackedLinear(weight, bias) if frozen else None
         )  # a head that does not train is packed once, for all copies
@@ -318,6 +320,7 @@ class Policy(nn.Module):
             pairs = zip(embeddings(self.branch), embeddings(branch), strict=True)
             tied = [copied.weight for original, copied in pairs if original.weight is self.weight]
             policy.weight = tied[0] if tied else copy.deepcopy(self.weight)
+        policy.bias = copy.deepcopy(self.bias)
         return policy
 
     def copy(self) -> Policy:
@@ -385,14 +388,3 @@ def scorer_from(policy: Policy, generator: torch.Generator, deviation: float | N
     deviation = (size + 1) ** -0.5 if deviation is None else deviation
     weight = (torch.randn(size, generator=generator) * deviation).to(policy.weight.device)
     return Scorer(policy.trunk, branch, weight, weight.new_zeros(()))
-
-
-def switch_off_dropout(network: torch.nn.Module) -> None:
-    """A model's own dropout (`attention_dropout`, `resid_pdrop`, ...) would act wherever a stage trains,
-    beside the stage's own setting and unseen. Its config.json keeps it."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        for name, value in vars(module).items():
-            if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
-                setattr(module, name, 0.0)
