@@ -317,8 +317,11 @@ class Policy(nn.Module):
     def logp(self, packed: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probability of every answer token, and the entropy of the distribution it was drawn from: (N,),
         (N,) fp32, nats. The head runs at these positions only."""
-        states = branch_states(self.branch, packed, self.trunk(packed))
-        return token_logprobs(states[packed.source], packed.target, self.head)
+        return token_logprobs(self.states(packed), packed.target, self.head)
+
+    def states(self, packed: PackedBatch) -> torch.Tensor:
+        """(N, d): the branch's final state before each answer token, which the head reads."""
+        return branch_states(self.branch, packed, self.trunk(packed))[packed.source]
 
     def _with_branch(self, branch: DecoderBlocks) -> Policy:
         """The same policy on a copy of its branch. A head that trains, or is tied to the branch's embeddings,
@@ -353,18 +356,19 @@ def embeddings(branch: DecoderBlocks) -> list[nn.Embedding]:
 
 
 class Scorer(nn.Module):
-    """A branch with a scalar head in fp32. A reward model is read at an answer's last token, a value function
-    before each."""
+    """A branch with a scalar head in fp32, or with several on the same states. A reward model is read at an
+    answer's last token, a value function before each."""
 
     def __init__(self, trunk: Trunk, branch: DecoderBlocks, weight: torch.Tensor, bias: torch.Tensor) -> None:
         super().__init__()
         self.trunk, self.branch = trunk, branch
-        self.weight = nn.Parameter(weight.float())  # (d,)
-        self.bias = nn.Parameter(bias.float())  # ()
+        self.weight = nn.Parameter(weight.float())  # (d,), or (K, d) for K heads
+        self.bias = nn.Parameter(bias.float())  # (), or (K,)
 
     def _read(self, packed: PackedBatch, positions: torch.Tensor) -> torch.Tensor:
         states = branch_states(self.branch, packed, self.trunk(packed))
-        return states[positions].float() @ self.weight + self.bias
+        weight = self.weight if self.weight.dim() == 1 else self.weight.T
+        return states[positions].float() @ weight + self.bias
 
     def scores(self, packed: PackedBatch) -> torch.Tensor:
         """(A,) fp32: the score at each answer's last real token (Ouyang et al. 2022, 3.5; never at
@@ -372,7 +376,7 @@ class Scorer(nn.Module):
         return self._read(packed, packed.last)
 
     def values(self, packed: PackedBatch) -> torch.Tensor:
-        """(N,) fp32: the value of the state before each answer token."""
+        """(N,) fp32: the value of the state before each answer token; (N, K) of K heads."""
         return self._read(packed, packed.source)
 
     def freeze(self) -> Scorer:
