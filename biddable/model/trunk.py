@@ -14,15 +14,12 @@ its own embeddings.
 from __future__ import annotations
 
 import copy
-import functools
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from biddable.model.attention import additive_mask
 from biddable.model.fused import (
@@ -33,6 +30,7 @@ from biddable.model.fused import (
     matches_reference,
     packable,
 )
+from biddable.model.gradient_checkpointing import recomputed
 from biddable.model.logprobs import LMHead, token_logprobs
 from biddable.model.packing import PackedBatch, Tree, pack
 from biddable.run.config import UserError
@@ -60,7 +58,9 @@ class DecoderBlocks(nn.Module):
         masks = additive_mask(masks, states.dtype)  # here once: every block would convert it
         if self.fused is not None:
             return self.fused(states, positions, masks, cache)
-        with self._recomputed() if self.checkpointing and torch.is_grad_enabled() else nullcontext():
+        checkpointed = self.checkpointing and torch.is_grad_enabled()
+        blocks: Any = getattr(self.model, blocks_name(self.model)) if checkpointed else []
+        with recomputed(blocks):
             out = self.model(
                 inputs_embeds=states,
                 attention_mask=masks,
@@ -70,19 +70,6 @@ class DecoderBlocks(nn.Module):
             )
         result: torch.Tensor = out.last_hidden_state
         return result
-
-    @contextmanager
-    def _recomputed(self) -> Iterator[None]:
-        """Inside, a block keeps its input alone for the backward pass and runs its forward again there (Chen
-        et al. 2016)."""
-        blocks: Any = getattr(self.model, blocks_name(self.model))
-        for block in blocks:
-            block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
-        try:
-            yield
-        finally:
-            for block in blocks:
-                del block.forward  # the class's own is there again
 
     def freeze(self) -> DecoderBlocks:
         """The same blocks for use without gradients, faster on a CPU. Later changes of this one's weights do
