@@ -30,7 +30,6 @@ from biddable.model.trunk import (
     family,
     fingerprint,
     split_model,
-    switch_off_dropout,
 )
 from biddable.run.config import UserError
 
@@ -122,6 +121,17 @@ def _network(where: Path, dtype: torch.dtype, causal: bool, config: Any = None) 
     network = kind.from_pretrained(where, dtype=dtype, attn_implementation=attention.NAME, **extra)
     switch_off_dropout(network)
     return network.eval()
+
+
+def switch_off_dropout(network: torch.nn.Module) -> None:
+    """A model's own dropout (`attention_dropout`, `resid_pdrop`, ...) would act wherever a stage trains,
+    beside the stage's own setting and unseen. Its config.json keeps it."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
+                setattr(module, name, 0.0)
 
 
 def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = None) -> Policy:
