@@ -184,7 +184,8 @@ def run(cfg: Config, context: StageContext) -> None:
             cfg, models, experiences, targets, text, step, context.seed, (rate, value_rate), optimizers
         )
         # 5. Metrics, samples to read, and answers to the same validation prompts now and then.
-        metrics = summarise(experiences, targets, statistics, samples, kl_coef.value, models.reward.names)
+        ordered = [samples[i] for indices in minibatches for i in indices]
+        metrics = summarise(experiences, targets, statistics, ordered, kl_coef.value, models.reward.names)
         metrics |= models.reward.metrics(scored)
         models.reward.update_budgets(scored)
         metrics |= {"episodes": (step + 1) * cfg.batch, "kl_coef": kl_coef.value, "learning_rate": rate}
@@ -300,10 +301,12 @@ def accumulate_gradients(
     """Add one minibatch's gradients of the policy's and the value's loss, means over its tokens; two
     networks, two backward passes.
 
-    On the first pass the experience's own forward is used where its graph was kept.
+    On the first pass the experience's own forward is used where its graph was kept. The ratio of the first
+    microbatch is then measured by a forward of its own: against itself it would always be 1.
     """
     count, start = len(experience.logp), 0
-    numbers = {"policy_loss": 0.0, "value_loss": 0.0, "clip_fraction": 0.0, "ratio_first": 1.0}
+    names = ("policy_loss", "value_loss", "clip_fraction", "value_clip_fraction", "approx_kl", "ratio_first")
+    numbers = dict.fromkeys(names, 0.0)
     for packed in experience.packed:
         tokens = slice(
             start, start := start + len(packed.target)
@@ -312,19 +315,24 @@ def accumulate_gradients(
             logp, values = experience.first_forward
         else:
             logp, values = models.policy.logp(packed)[0], models.value.values(packed)
+        old_logp, new_logp = experience.logp[tokens], logp.detach()
         if tokens.start == 0:
-            numbers["ratio_first"] = float(torch.exp(logp.detach() - experience.logp[tokens]).mean())
-        policy_loss, clipped = losses.policy_loss(
-            logp, experience.logp[tokens], target.advantages[tokens], cfg.clip
-        )
-        value_loss = losses.value_loss(
-            values, experience.values[tokens], target.returns[tokens], cfg.value_clip
-        )
+            if first_pass and experience.first_forward is not None:
+                with torch.no_grad():
+                    new_logp = models.policy.logp(packed)[0]
+            numbers["ratio_first"] = float(torch.exp(new_logp - old_logp).mean())
+        policy_loss, clipped = losses.policy_loss(logp, old_logp, target.advantages[tokens], cfg.clip)
+        old_values, returns = experience.values[tokens], target.returns[tokens]
+        value_loss = losses.value_loss(values, old_values, returns, cfg.value_clip)
+        values_clipped = losses.value_clipped(values.detach(), old_values, returns, cfg.value_clip)
         (policy_loss / count).backward()
         (value_loss / count).backward()
         numbers["policy_loss"] += policy_loss.item() / count
         numbers["value_loss"] += value_loss.item() / count
         numbers["clip_fraction"] += clipped.item() / count
+        numbers["value_clip_fraction"] += values_clipped.item() / experience.values.numel()
+        # KL(old, new) of tokens drawn from old: k3 with the new policy in the reference's place
+        numbers["approx_kl"] += float(losses.kl_k3(old_logp, new_logp).sum()) / count
     return numbers
 
 

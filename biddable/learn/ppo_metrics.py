@@ -27,8 +27,9 @@ def summarise(
     kl_coef: float,
     terms: Sequence[str] = (),
 ) -> dict[str, float]:
-    """One rollout's metrics; each name is explained in docs/flow.md. `statistics` has one entry per update;
-    `terms` names the value function's heads where it has one for each term."""
+    """One rollout's metrics; each name is explained in docs/flow.md. `samples` stand in the experiences'
+    order; `statistics` has one entry per update; `terms` names the value function's heads where it has one
+    for each term."""
     k1 = torch.cat([answer_kl(e) for e in experiences])  # (A,) of the whole rollout, as all of these
     k3 = torch.cat(
         [sum_by_answer(losses.kl_k3(e.logp, e.logp_reference), e.answer, len(e.scores)) for e in experiences]
@@ -46,10 +47,29 @@ def summarise(
         "entropy": float(torch.cat([e.entropy for e in experiences]).mean()),
         "length": float(length.float().mean()),
         "finished": sum(sampled.finish == "stop" for sampled in samples) / len(samples),
+        "score_std": float(score.std(unbiased=False)),
+        "value_start": float(torch.cat([first_values(e) for e in experiences]).mean()),
+        "kl_sampler": sampler_kl(experiences, samples),
         **explained_variances(experiences, targets, terms),
         "length_reward_correlation": correlation(length, score),
         "distinct_2": distinct_ngrams([sampled.tokens for sampled in samples]),
     }
+
+
+def first_values(experience: Experience) -> torch.Tensor:
+    """(A,) V(s_0): what the value function expects before each answer's first token. It is 0 at the start of
+    a standardised reward, and far from the mean score when the value function lags behind."""
+    values = experience.values if experience.values.dim() == 1 else experience.values.sum(1)
+    first = experience.answer.diff(prepend=experience.answer.new_tensor([-1])) > 0
+    return values[first]
+
+
+def sampler_kl(experiences: Sequence[Experience], samples: Sequence[SampledAnswer]) -> float:
+    """KL of what the sampler drew from to what trains, k3 in nats per answer: in fp32 next to 0, in bf16 what
+    cached decoding rounds otherwise. The ratio assumes that it is 0."""
+    logp = torch.cat([e.logp for e in experiences])
+    drawn = logp.new_tensor([number for sampled in samples for number in sampled.logp])
+    return float(losses.kl_k3(drawn, logp).sum()) / len(samples)
 
 
 def explained_variances(

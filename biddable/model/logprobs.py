@@ -24,15 +24,54 @@ class LMHead(NamedTuple):
         None  # the product h Wᵀ + b of a head that does not train, faster
     )
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., d) -> (..., V) in fp32 (the product itself runs in the weights' dtype)."""
+    def logits(self, hidden: torch.Tensor, target: torch.Tensor | None = None) -> torch.Tensor:
+        """(..., d) -> (..., V) in fp32. `target` (...) ids whose logits are needed exactly.
+
+        The product runs in the weights' dtype, and in bf16 its result is rounded to 8 bits: a logit of 20 is
+        off by up to 1/16, and so is a log-probability. So the few that decide are worked out again in fp32:
+        the target's, and the largest, on which the normaliser hangs. What many small ones are off averages
+        out.
+        """
         out = self.packed(hidden) if self.packed else F.linear(hidden, self.weight, self.bias)
         logits = out.float()
+        if out.dtype != torch.float32:
+            flat, states = logits.flatten(0, -2), hidden.flatten(0, -2)
+            ids = _largest(flat) if target is None else torch.cat([_largest(flat), target.view(-1, 1)], 1)
+            flat.scatter_(1, ids, self._exact(states, ids))
         if self.scale != 1.0:
             logits = logits * self.scale
         if self.softcap is not None:
             logits = torch.tanh(logits / self.softcap) * self.softcap
         return logits
+
+    def _exact(self, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """hidden (n, d), ids (n, k) -> h W^T + b (n, k) of these ids only, as an fp32 product."""
+        rows = self.weight[ids].float()  # (n, k, d)
+        exact = torch.bmm(rows, hidden.float()[:, :, None])[:, :, 0]
+        return exact if self.bias is None else exact + self.bias[ids].float()
+
+
+EXACT = 16
+"""How many of the largest logits of a position are worked out in fp32 when the product is not."""
+BLOCK = 256
+"""Words whose maximum is looked at first: the largest EXACT logits lie in the EXACT blocks with the largest
+maxima, and looking there takes half of the time of a sort over all words."""
+
+
+def _largest(logits: torch.Tensor) -> torch.Tensor:
+    """(n, V) -> ids (n, k) of the largest logits (of what the last incomplete block holds, the largest)."""
+    vocabulary = logits.shape[1]
+    if vocabulary < EXACT * BLOCK:
+        return logits.topk(min(EXACT, vocabulary)).indices
+    whole_blocks = vocabulary // BLOCK * BLOCK
+    tiles = logits[:, :whole_blocks].unflatten(1, (-1, BLOCK))
+    block = tiles.amax(dim=-1).topk(EXACT).indices  # (n, k)
+    candidates = tiles.gather(1, block[:, :, None].expand(-1, -1, BLOCK)).flatten(1)  # (n, k * BLOCK)
+    place = candidates.topk(EXACT).indices
+    ids = block.gather(1, place // BLOCK) * BLOCK + place % BLOCK
+    if whole_blocks == vocabulary:
+        return ids
+    return torch.cat([ids, logits[:, whole_blocks:].argmax(dim=-1, keepdim=True) + whole_blocks], dim=1)
 
 
 CHUNK = 128
@@ -62,7 +101,7 @@ def _forward(
     hidden: torch.Tensor, target: torch.Tensor, head: LMHead
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(n, d), (n,) -> log-probability (n,), entropy (n,), probabilities (n, V); all fp32."""
-    logits = head.logits(hidden)
+    logits = head.logits(hidden, target)
     probabilities = logits.softmax(dim=-1)
     # logsumexp without another pass of exp over V: log p_max = logit_max - normaliser, and p_max >= 1/V is
     # far from 0, so its logarithm is exact where that of a small probability would not be

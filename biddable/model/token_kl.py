@@ -44,9 +44,9 @@ def _forward(
     hidden: torch.Tensor, reference: torch.Tensor, target: torch.Tensor, head: LMHead, head_reference: LMHead
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """KL (n,), log pi_ref of the target (n,), and the derivative of the KL by the policy's logits (n, V)."""
-    log_q = _log_probabilities(head_reference.logits(reference))[0]
+    log_q = _log_probabilities(head_reference.logits(reference, target))[0]
     logp_reference = log_q.gather(1, target[:, None])[:, 0]
-    log_p, p = _log_probabilities(head.logits(hidden))
+    log_p, p = _log_probabilities(head.logits(hidden, target))
     difference = log_p - log_q
     kl = torch.linalg.vecdot(p, difference)
     return kl, logp_reference, difference.sub_(kl[:, None]).mul_(p)

@@ -68,6 +68,28 @@ def test_gradients_are_finite_differences(scale: float, softcap: float | None) -
             assert float(tensor.grad.flatten()[place]) == pytest.approx((up - down) / 2e-5, abs=2e-4)
 
 
+@pytest.mark.parametrize("vocabulary", [40, 4096, 5001])
+@pytest.mark.parametrize("bias", [False, True])
+def test_bf16_logprobs_are_those_of_an_fp32_product(vocabulary: int, bias: bool) -> None:
+    """The same bf16 states and weights multiplied in double precision. Rounding every logit to bf16 loses
+    0.05 nats at logits of 30; here nothing of that is left, neither at likely targets nor at rare ones."""
+    generator = torch.Generator().manual_seed(4)
+    hidden = torch.randn(200, 64, generator=generator).bfloat16()
+    weight = (torch.randn(vocabulary, 64, generator=generator) * 1.2).bfloat16()
+    offset = torch.randn(vocabulary, generator=generator).bfloat16() if bias else None
+    exact = hidden.double() @ weight.double().T + (0 if offset is None else offset.double())
+    full = exact.log_softmax(-1)
+    likeliest, rare = exact.argmax(-1), torch.randint(0, vocabulary, (200,), generator=generator)
+    rounded = exact.bfloat16().float().log_softmax(-1)
+    head = LMHead(weight, offset, 1.0, None)
+    for target in (likeliest, rare):
+        here = target[:, None]
+        logp, _ = token_logprobs(hidden, target, head)
+        assert (logp - full.gather(1, here)[:, 0]).abs().max() < 0.006
+        assert (rounded - full).gather(1, here).abs().max() > 0.03
+    assert (head.logits(hidden).argmax(-1) == likeliest).all()
+
+
 def test_a_bias_trains_where_the_weight_does_not() -> None:
     """d log p(target) / d bias is onehot - p: logits log 1, log 2, log 5 and target 1."""
     bias = torch.tensor([1.0, 2.0, 5.0]).log().requires_grad_(True)
