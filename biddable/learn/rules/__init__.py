@@ -31,7 +31,7 @@ from biddable.learn.rules.measures import rule_summary
 from biddable.learn.training import batches_per_epoch, derive_seed, epochs
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
-from biddable.model.rule_model import TEMPLATE, RuleModel, TrainedRule, rule_model_from
+from biddable.model.rule_model import RuleModel, TrainedRule, rule_model_from
 from biddable.model.trunk import Scorer
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
@@ -55,7 +55,7 @@ class Config(OptimizerSettings):
     """What the level `unsure` does: `drop` (Glaese et al. 2022), or `half`: it trains towards one half."""
     valid_share: float = Field(default=0.1, ge=0, lt=1)
     """Share of dialogues without a split that measure."""
-    template: str = TEMPLATE
+    template: str = "Rule: {text}\nQuestion: {question}\nAnswer yes or no."
     """What is asked behind a dialogue; {text} and {question} are the rule's. Rules and statements without a
     question have a general one."""
     max_tokens: int | None = Field(default=512, ge=16)
