@@ -113,8 +113,8 @@ def ours(model: str, batch: int, trunk: int, updates: int = 4) -> dict[str, floa
             policy, requests, frozenset(), cfg.slots
         )  # no end token: full length
         episodes = [Episode((), tree, "", g.finish) for g, tree in zip(got, trees, strict=True)]
-        scores = m.reward.score(episodes).rewards
-        part = rollout.make_experience(m, trees, scores, cfg.microbatch_tokens, keep_graph=True)
+        terms = m.reward.score(episodes).terms
+        part = rollout.make_experience(m, trees, terms, cfg.microbatch_tokens, keep_graph=True)
         (target,) = rollout.compute_advantages([part], cfg.kl_coef, cfg.gamma, cfg.gae_lambda, False)
         ppo.accumulate_gradients(cfg, m, part, target, first_pass=True)
         policy_adam.step(1e-6, cfg.clip_norm)

@@ -131,7 +131,7 @@ def test_ppo(start: Path, tmp_path: Path) -> None:
             m.policy, [one for one in REQUESTS if one.temperature == 1], frozenset({2}), 4
         )
         episodes = [Episode((), tree, "", s.finish) for s, tree in zip(got, trees, strict=True)]
-        part = rollout.make_experience(m, trees, m.reward.score(episodes).rewards, 4096, keep_graph=True)
+        part = rollout.make_experience(m, trees, m.reward.score(episodes).terms, 4096, keep_graph=True)
         (target,) = rollout.compute_advantages([part], 0.1, 1.0, 0.95, True)
         seen = ppo.accumulate_gradients(cfg, m, part, target, True)
         gradient = home(adam.gradient())

@@ -45,7 +45,9 @@ def results(folder: Path) -> tuple[dict[str, str], list[dict[str, float]]]:
     return {name: one["sha256"] for name, one in files.items() if name != "metrics.jsonl"}, metrics
 
 
-@pytest.mark.parametrize("stage", ["label.comparisons", "learn.sft", "learn.reward", "learn.ppo"])
+@pytest.mark.parametrize(
+    "stage", ["label.comparisons", "learn.sft", "learn.reward", "learn.ppo", "learn.a2c"]
+)
 def test_killed_stages_end_the_same(tiny_run: Path, stage: str) -> None:
     seed = int(os.environ.get("BIDDABLE_KILL_SEED") or random.randrange(2**32))
     print(

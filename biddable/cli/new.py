@@ -31,6 +31,7 @@ COMMENTED_OUT = {
     "label.prompts",
     "label.rulechecks",
     "label.screening",
+    "learn.a2c",
     "learn.classifier",
     "measure.benchmarks",
     "measure.judge",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from biddable.model.checkpoints import encode_chat
+from biddable.model.encoding import encode_chat, encode_text
 from biddable.model.packing import PackedBatch, Tree, pack
 from biddable.model.trunk import Trunk
 from biddable.run import jsonl
@@ -31,8 +31,12 @@ def prompt_ids(
     tokenizer: Any, messages: Sequence[Message], limit: int, name: str, errors: list[str]
 ) -> tuple[int, ...]:
     """A prompt's token ids up to where the assistant begins to speak; a line goes to `errors` when they are
-    more than `limit`."""
-    ids = encode_chat(tokenizer, messages)
+    more than `limit`, or when the model's chat template refuses them."""
+    try:
+        ids = encode_chat(tokenizer, messages)
+    except UserError as error:
+        errors += [f"prompt {name}: {line}; drop it in [curate.prompts]" for line in error.lines]
+        return ()
     if len(ids) > limit:
         errors.append(
             f"prompt {name}: {len(ids)} tokens, but {limit} fit beside its answer; shorten it or drop it in "
@@ -42,10 +46,10 @@ def prompt_ids(
 
 
 def text_trees(tokenizer: Any, folder: Path, tokens: int, split: str = "train") -> list[Tree]:
-    """Running text as trees without a prompt and without a chat template: every token but the first is
-    predicted and counts."""
+    """Running text as trees without a prompt and without a chat template: every token but the first (the
+    tokenizer's own beginning-of-sequence token, where it has one) is predicted and counts."""
     rows = [row for row in jsonl.read(folder / "text.jsonl", Text) if row.split == split]
-    pieces = [tuple(tokenizer.encode(row.text, add_special_tokens=False)[:tokens]) for row in rows]
+    pieces = [encode_text(tokenizer, row.text)[:tokens] for row in rows]
     trees = [Tree((), (piece,)) for piece in pieces if len(piece) > 1]
     if not trees:
         raise UserError(f"{folder / 'text.jsonl'}: holds no text of the split {split}")

@@ -11,7 +11,7 @@ import torch
 from biddable.learn import rollout
 from biddable.learn.ppo_metrics import answer_kl
 from biddable.learn.replies import sampled_answer
-from biddable.learn.rl_prompts import EncodedPrompt
+from biddable.learn.rl_prompts import EncodedPrompt, reference_requests
 from biddable.learn.training import derive_seed
 from biddable.model.sampler import Request
 from biddable.run.context import StageContext
@@ -34,12 +34,29 @@ def evaluate(
     requests = [Request(ids, derive_seed("look", context.seed, p.id), max_tokens) for p, ids in prompts]
     samples, trees = rollout.sample_episodes(models.policy, requests, eos, slots)
     episodes = rollout.make_episodes([prompt for prompt, _ in prompts], samples, trees, tokenizer)
-    scores = models.reward.score(episodes).rewards
+    scored = models.reward.score(episodes)
     with torch.no_grad():
-        experience = rollout.make_experience(models, trees, scores, microbatch_tokens, keep_graph=False)
+        experience = rollout.make_experience(models, trees, scored.terms, microbatch_tokens, keep_graph=False)
     kls = answer_kl(experience).tolist()
-    for (prompt, _), sampled, score, kl in zip(prompts, samples, scores.tolist(), kls, strict=True):
+    for (prompt, _), sampled, score, kl in zip(prompts, samples, scored.rewards.tolist(), kls, strict=True):
         answer = sampled_answer(tokenizer, sampled, f"{context.key}@{step}", step)
-        scored = Answer(**{**answer.model_dump(), "score": score, "kl": kl})
-        row = Replies(prompt=prompt, answers=(scored,))
+        with_numbers = Answer(**{**answer.model_dump(), "score": score, "kl": kl})
+        row = Replies(prompt=prompt, answers=(with_numbers,))
         context.append("replies.jsonl", row.model_dump(exclude_none=True))
+
+
+def measure_reward(
+    models: rollout.Models,
+    train: Sequence[EncodedPrompt],
+    answers: int,
+    max_tokens: int,
+    slots: int,
+    eos: frozenset[int],
+    tokenizer: Any,
+    context: StageContext,
+) -> None:
+    """Measure the reward's terms on so many answers of the first policy, where one of them asks for it."""
+    if models.reward.needs_reference:
+        prompts, requests = reference_requests(train, answers, max_tokens, context)
+        samples, trees = rollout.sample_episodes(models.policy, requests, eos, slots)
+        models.reward.measure(rollout.make_episodes([p for p, _ in prompts], samples, trees, tokenizer))

@@ -24,13 +24,13 @@ def whiten(values: torch.Tensor, mask: torch.Tensor, shift_mean: bool = True) ->
     """Scale to variance 1 over counted places; `shift_mean` also takes the mean away (without it the mean
     stays as it was).
 
-    Advantages are shifted, rewards are not (Huang et al. 2024, details 13 and 19). Population variance.
-    Raises ValueError for fewer than 8 counted values, where a variance means nothing.
+    Advantages are shifted, rewards are not (Huang et al. 2024, details 13 and 19). Population variance. A
+    single value has none and stays as it is.
     """
     _check_shapes(values=values, mask=mask)
     counted = values[mask]
-    if counted.numel() < 8:
-        raise ValueError(f"whitening {counted.numel()} values; at least 8 are needed")
+    if counted.numel() < 2:
+        return torch.where(mask, values, torch.zeros_like(values))
     mean = counted.mean()
     scaled = (values - mean) * torch.rsqrt(counted.var(unbiased=False) + 1e-8)
     return torch.where(mask, scaled if shift_mean else scaled + mean, torch.zeros_like(values))
@@ -98,6 +98,15 @@ def value_loss(
     _check_shapes(values=values, values_old=values_old, returns=returns)
     clipped = values_old + (values - values_old).clamp(-clip, clip)
     return 0.5 * torch.maximum((values - returns) ** 2, (clipped - returns) ** 2).sum()
+
+
+def value_clipped(
+    values: torch.Tensor, values_old: torch.Tensor, returns: torch.Tensor, clip: float
+) -> torch.Tensor:
+    """How many values the clip of `value_loss` holds: they get no gradient, however far they are off."""
+    _check_shapes(values=values, values_old=values_old, returns=returns)
+    clipped = values_old + (values - values_old).clamp(-clip, clip)
+    return ((clipped - returns) ** 2 > (values - returns) ** 2).sum()
 
 
 def kl_k1(logp: torch.Tensor, logp_reference: torch.Tensor) -> torch.Tensor:

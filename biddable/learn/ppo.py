@@ -14,21 +14,19 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
 
 from biddable.learn import losses, ptx, rollout
 from biddable.learn.batches import text_trees
-from biddable.learn.evaluation import evaluate
+from biddable.learn.evaluation import evaluate, measure_reward
 from biddable.learn.optimizer import Ema, Optimizer, Schedule
 from biddable.learn.ppo_metrics import check_finite, log_samples, summarise
 from biddable.learn.rl_prompts import (
-    EncodedPrompt,
     draw_prompts,
     read_prompts,
-    reference_requests,
     rollout_requests,
 )
 from biddable.learn.rollout import RewardSettings
@@ -99,6 +97,8 @@ class Config(RewardSettings):
     """lambda of generalised advantage estimation (Stiennon et al. 2020, B.1: 0.95)."""
     whiten_rewards: bool = False
     """Scale rewards to variance 1 without moving their mean (Huang et al. 2024, detail 13)."""
+    whiten_advantages: bool = True
+    """Bring a rollout's advantages to mean 0 and variance 1 (detail 19)."""
     ema_decay: float = Field(default=0.992, ge=0, lt=1)
     """Decay of the average that is saved, per update (C.4: 0.992); 0 saves the last weights."""
     slots: int = Field(default=64, ge=1)
@@ -139,12 +139,12 @@ def run(cfg: Config, context: StageContext) -> None:
     train, valid = read_prompts(cfg.prompts, cfg.policy, cfg.max_tokens, cfg.eval_prompts, tokenizer, context)
     text = text_trees(tokenizer, cfg.text, cfg.ptx_tokens) if cfg.text and cfg.ptx_coef else []
     policy_adam, value_adam = cfg.adamw(models.policy.parameters()), cfg.adamw(models.value.parameters())
-    ema = Ema(policy_adam.masters, cfg.ema_decay)
+    optimizers = Optimizers(policy_adam, value_adam, Ema(policy_adam.masters, cfg.ema_decay))
     kl_coef = KLCoefficient(cfg.kl_coef, cfg.kl_target, cfg.kl_horizon)
     parts: dict[str, Resumable] = {
         "policy": policy_adam,
         "value": value_adam,
-        "average": ema,
+        "average": optimizers.ema,
         "kl_coef": kl_coef,
         "reward": models.reward,
     }
@@ -154,7 +154,9 @@ def run(cfg: Config, context: StageContext) -> None:
     )
     for step in updates(context, steps, parts, cfg.checkpoint_seconds):
         if step == 0:
-            measure_reward(cfg, models, train, eos, tokenizer, context)
+            measure_reward(
+                models, train, cfg.reference_answers, cfg.max_tokens, cfg.slots, eos, tokenizer, context
+            )
             look(0)
         started = time.perf_counter()
         # 1. Rollout: one answer to each of `batch` prompts, from the current policy.
@@ -165,30 +167,25 @@ def run(cfg: Config, context: StageContext) -> None:
         episodes = rollout.make_episodes([prompt for prompt, _ in prompts], samples, trees, tokenizer)
         scored = models.reward.score(episodes)
         minibatches = minibatch_indices(cfg, step, context.seed)
-        experiences = minibatch_experiences(cfg, models, trees, scored.rewards, minibatches)
+        experiences = minibatch_experiences(cfg, models, trees, scored.terms, minibatches)
         # 3. Rewards and advantages.
         targets = rollout.compute_advantages(
-            experiences, kl_coef.value, cfg.gamma, cfg.gae_lambda, cfg.whiten_rewards
+            experiences,
+            kl_coef.value,
+            cfg.gamma,
+            cfg.gae_lambda,
+            cfg.whiten_rewards,
+            cfg.whiten_advantages,
         )
         # 4. Updates: policy and value, each minibatch once per PPO epoch, with its share of running text.
         rate = cfg.rate_at(step, steps, cfg.learning_rate)
         value_rate = cfg.rate_at(step, steps, cfg.value_learning_rate)
-        statistics: list[dict[str, float]] = []
-        for ppo_epoch in range(cfg.ppo_epochs):
-            for experience, target in zip(experiences, targets, strict=True):
-                numbers = accumulate_gradients(cfg, models, experience, target, first_pass=ppo_epoch == 0)
-                if text:
-                    update = step * updates_per_rollout(cfg) + len(statistics)
-                    pieces = ptx.text_pieces(text, text_pieces_per_update(cfg), update, context.seed)
-                    numbers |= ptx.accumulate_gradient(
-                        models.policy, pieces, cfg.ptx_coef, cfg.microbatch_tokens, policy_adam
-                    )
-                numbers["grad_norm_policy"] = policy_adam.step(rate, cfg.clip_norm)
-                numbers["grad_norm_value"] = value_adam.step(value_rate, cfg.clip_norm)
-                ema.update(policy_adam.masters)
-                statistics.append(numbers)
+        statistics = update_networks(
+            cfg, models, experiences, targets, text, step, context.seed, (rate, value_rate), optimizers
+        )
         # 5. Metrics, samples to read, and answers to the same validation prompts now and then.
-        metrics = summarise(experiences, targets, statistics, samples, kl_coef.value)
+        ordered = [samples[i] for indices in minibatches for i in indices]
+        metrics = summarise(experiences, targets, statistics, ordered, kl_coef.value, models.reward.names)
         metrics |= models.reward.metrics(scored)
         models.reward.update_budgets(scored)
         metrics |= {"episodes": (step + 1) * cfg.batch, "kl_coef": kl_coef.value, "learning_rate": rate}
@@ -203,7 +200,7 @@ def run(cfg: Config, context: StageContext) -> None:
         )
         if (step + 1) % cfg.eval_every == 0 or step + 1 == steps:
             look(step + 1)
-    save_average(cfg, models, policy_adam, ema, context)
+    save_average(cfg, models, optimizers, context)
     context.summary |= {
         "steps": steps,
         "episodes": steps * cfg.batch,
@@ -211,6 +208,43 @@ def run(cfg: Config, context: StageContext) -> None:
         "prompts": len(train),
         **models.reward.summary(),
     }
+
+
+class Optimizers(NamedTuple):
+    """What a checkpoint holds of the two networks that train, and the policy's moving average."""
+
+    policy: Optimizer
+    value: Optimizer
+    ema: Ema
+
+
+def update_networks(
+    cfg: Config,
+    models: rollout.Models,
+    experiences: Sequence[rollout.Experience],
+    targets: Sequence[rollout.Advantages],
+    text: Sequence[Tree],
+    step: int,
+    seed: int,
+    rates: tuple[float, float],
+    optimizers: Optimizers,
+) -> list[dict[str, float]]:
+    """One update of policy and value for each minibatch and PPO epoch; what each says of itself."""
+    statistics: list[dict[str, float]] = []
+    for ppo_epoch in range(cfg.ppo_epochs):
+        for experience, target in zip(experiences, targets, strict=True):
+            numbers = accumulate_gradients(cfg, models, experience, target, first_pass=ppo_epoch == 0)
+            if text:
+                update = step * updates_per_rollout(cfg) + len(statistics)
+                pieces = ptx.text_pieces(text, text_pieces_per_update(cfg), update, seed)
+                numbers |= ptx.accumulate_gradient(
+                    models.policy, pieces, cfg.ptx_coef, cfg.microbatch_tokens, optimizers.policy
+                )
+            numbers["grad_norm_policy"] = optimizers.policy.step(rates[0], cfg.clip_norm)
+            numbers["grad_norm_value"] = optimizers.value.step(rates[1], cfg.clip_norm)
+            optimizers.ema.update(optimizers.policy.masters)
+            statistics.append(numbers)
+    return statistics
 
 
 def check_settings(cfg: Config, context: StageContext) -> None:
@@ -223,23 +257,12 @@ def check_settings(cfg: Config, context: StageContext) -> None:
             f"ptx_coef = {cfg.ptx_coef}: needs text and at least one piece of it per update; "
             "set text and ptx_per_episode, or ptx_coef = 0"
         )
+    if cfg.whiten_rewards and cfg.value_per_term:
+        errors.append(
+            "whiten_rewards and value_per_term: one scale for all terms is no term's; set one of them"
+        )
     if errors:
         raise UserError([f"[{context.key}] {line}" for line in errors])
-
-
-def measure_reward(
-    cfg: Config,
-    models: rollout.Models,
-    train: Sequence[EncodedPrompt],
-    eos: frozenset[int],
-    tokenizer: Any,
-    context: StageContext,
-) -> None:
-    """Measure the reward's terms on answers of the first policy, where one of them asks for it."""
-    if models.reward.needs_reference:
-        prompts, requests = reference_requests(train, cfg.reference_answers, cfg.max_tokens, context)
-        samples, trees = rollout.sample_episodes(models.policy, requests, eos, cfg.slots)
-        models.reward.measure(rollout.make_episodes([p for p, _ in prompts], samples, trees, tokenizer))
 
 
 def minibatch_indices(cfg: Config, step: int, seed: int) -> list[list[int]]:
@@ -252,7 +275,7 @@ def minibatch_experiences(
     cfg: Config,
     models: rollout.Models,
     trees: Sequence[Tree],
-    scores: torch.Tensor,
+    terms: torch.Tensor,
     minibatches: Sequence[Sequence[int]],
 ) -> list[rollout.Experience]:
     """Each minibatch's experience. The first keeps its graph: it alone trains at the weights that sampled."""
@@ -260,7 +283,7 @@ def minibatch_experiences(
         rollout.make_experience(
             models,
             [trees[i] for i in indices],
-            scores[list(indices)],
+            terms[list(indices)],
             cfg.microbatch_tokens,
             keep_graph=number == 0,
         )
@@ -278,10 +301,12 @@ def accumulate_gradients(
     """Add one minibatch's gradients of the policy's and the value's loss, means over its tokens; two
     networks, two backward passes.
 
-    On the first pass the experience's own forward is used where its graph was kept.
+    On the first pass the experience's own forward is used where its graph was kept. The ratio of the first
+    microbatch is then measured by a forward of its own: against itself it would always be 1.
     """
     count, start = len(experience.logp), 0
-    numbers = {"policy_loss": 0.0, "value_loss": 0.0, "clip_fraction": 0.0, "ratio_first": 1.0}
+    names = ("policy_loss", "value_loss", "clip_fraction", "value_clip_fraction", "approx_kl", "ratio_first")
+    numbers = dict.fromkeys(names, 0.0)
     for packed in experience.packed:
         tokens = slice(
             start, start := start + len(packed.target)
@@ -290,19 +315,24 @@ def accumulate_gradients(
             logp, values = experience.first_forward
         else:
             logp, values = models.policy.logp(packed)[0], models.value.values(packed)
+        old_logp, new_logp = experience.logp[tokens], logp.detach()
         if tokens.start == 0:
-            numbers["ratio_first"] = float(torch.exp(logp.detach() - experience.logp[tokens]).mean())
-        policy_loss, clipped = losses.policy_loss(
-            logp, experience.logp[tokens], target.advantages[tokens], cfg.clip
-        )
-        value_loss = losses.value_loss(
-            values, experience.values[tokens], target.returns[tokens], cfg.value_clip
-        )
+            if first_pass and experience.first_forward is not None:
+                with torch.no_grad():
+                    new_logp = models.policy.logp(packed)[0]
+            numbers["ratio_first"] = float(torch.exp(new_logp - old_logp).mean())
+        policy_loss, clipped = losses.policy_loss(logp, old_logp, target.advantages[tokens], cfg.clip)
+        old_values, returns = experience.values[tokens], target.returns[tokens]
+        value_loss = losses.value_loss(values, old_values, returns, cfg.value_clip)
+        values_clipped = losses.value_clipped(values.detach(), old_values, returns, cfg.value_clip)
         (policy_loss / count).backward()
         (value_loss / count).backward()
         numbers["policy_loss"] += policy_loss.item() / count
         numbers["value_loss"] += value_loss.item() / count
         numbers["clip_fraction"] += clipped.item() / count
+        numbers["value_clip_fraction"] += values_clipped.item() / experience.values.numel()
+        # KL(old, new) of tokens drawn from old: k3 with the new policy in the reference's place
+        numbers["approx_kl"] += float(losses.kl_k3(old_logp, new_logp).sum()) / count
     return numbers
 
 
@@ -316,9 +346,7 @@ def text_pieces_per_update(cfg: Config) -> int:
     return round(cfg.ptx_per_episode * cfg.minibatch)
 
 
-def save_average(
-    cfg: Config, models: rollout.Models, adam: Optimizer, ema: Ema, context: StageContext
-) -> None:
+def save_average(cfg: Config, models: rollout.Models, optimizers: Optimizers, context: StageContext) -> None:
     """Save the moving average of the weights, not the last ones, as a plain policy folder (C.4)."""
-    adam.set_masters(ema.values)
+    optimizers.policy.set_masters(optimizers.ema.values)
     checkpoints.save_policy(models.policy, context.path("model"), cfg.policy)

@@ -23,6 +23,7 @@ from biddable.learn.reward_terms import (
     RewardTerm,
     reduce_ensemble,
 )
+from biddable.learn.rule_budget import RuleBudget
 from biddable.model import checkpoints, hardware
 from biddable.model.trunk import Scorer, Trunk
 from biddable.run.config import UserError
@@ -121,8 +122,23 @@ def is_invalid(episode: Episode) -> bool:
 
 
 def load_rules(settings: RewardTerm, trunk: Trunk) -> LoadedTerm:
-    """A rule model with the rules it is to watch over."""
-    raise UserError("reward rules: no rule model can be loaded yet")
+    """A rule model with the rules that it was trained on. Raises UserError when it names none."""
+    assert settings.rules is not None
+    model = checkpoints.load_rule_model(settings.rules, trunk).freeze()
+    if not model.rules:
+        raise UserError(
+            f"reward rules = {settings.rules}: this folder names no rules; train one by [learn.rules]"
+        )
+    ids = tuple(rule.id for rule in model.rules)
+    budget = None
+    if settings.budget is not None:
+        budget = RuleBudget(len(ids), settings.budget, settings.multiplier_rate, settings.multiplier_cap)
+
+    def read(episodes: Sequence[Episode]) -> torch.Tensor:
+        dialogues = [(*episode.tree.prompt, *episode.tokens) for episode in episodes]
+        return model.p_break(dialogues, model.rules)
+
+    return LoadedTerm(settings, read, budget, ids)
 
 
 def import_function(name: str) -> Callable[..., Any]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -40,8 +39,6 @@ class RewardTerm(Settings):
     """What an ensemble pays: the mean of its scores, or the lowest (Coste et al. 2024: harder to game)."""
     rules: Input | None = None
     """A rule model (learn.rules): the probability that each rule is kept, p_keep = 1 - p_break."""
-    rules_file: Path | None = None
-    """A TOML file with the rules to keep; none: those that the rule model's folder names."""
     rule_reduction: Literal["mean", "sum"] = "mean"
     """R = 1/n sum p_keep, or the sum alone."""
     budget: float | None = Field(default=None, gt=0, lt=1)

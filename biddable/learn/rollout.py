@@ -18,7 +18,7 @@ from biddable.learn import losses
 from biddable.learn.batches import microbatches
 from biddable.learn.optimizer import OptimizerSettings
 from biddable.learn.replies import sampled_answer
-from biddable.learn.reward_sources import FROZEN_TOKENS, load_reward
+from biddable.learn.reward_sources import load_reward
 from biddable.learn.reward_terms import Episode, Reward, RewardTerm
 from biddable.model import checkpoints
 from biddable.model.packing import PackedBatch, Tree, pad
@@ -49,6 +49,10 @@ class RewardSettings(OptimizerSettings):
     """Answers of the first policy on which terms are standardised and their range is measured, where a term
     asks for it; measured once, before the first step."""
 
+    value_per_term: bool = False
+    """A value head for each term of the reward, and one for the KL penalty, on one branch; the advantage is
+    the sum of theirs."""
+
     @property
     def terms(self) -> tuple[RewardTerm, ...]:
         """The terms, also of the short form."""
@@ -77,18 +81,23 @@ class Experience(NamedTuple):
     packed: tuple[PackedBatch, ...]  # microbatches
     logp: torch.Tensor  # (N,) log pi_old of each token drawn
     logp_reference: torch.Tensor  # (N,) log pi_ref
-    values: torch.Tensor  # (N,) V_old before each token
+    values: torch.Tensor  # (N,) V_old before each token; with a head per term (N, K + 1), the last the KL's
     entropy: torch.Tensor  # (N,)
-    scores: torch.Tensor  # (A,) the reward of each answer, without the KL penalty
+    terms: torch.Tensor  # (A, K) each term's share of the reward, without the KL penalty
     answer: torch.Tensor  # (N,) which answer of this minibatch a token belongs to
-    first_forward: tuple[torch.Tensor, torch.Tensor] | None  # (N,), (N,) logp and values with their graph
+    first_forward: tuple[torch.Tensor, torch.Tensor] | None  # logp and values with their graph
+
+    @property
+    def scores(self) -> torch.Tensor:
+        """(A,) the reward of each answer, without the KL penalty."""
+        return self.terms.sum(1)
 
 
 class Advantages(NamedTuple):
     """What PPO's losses need beside the old log-probabilities and values, flat over a minibatch's tokens."""
 
     advantages: torch.Tensor  # (N,)
-    returns: torch.Tensor  # (N,)
+    returns: torch.Tensor  # (N,), or (N, K + 1) for a value function with a head per term
 
 
 def sample_episodes(
@@ -116,11 +125,25 @@ def load_models(cfg: RewardSettings, folder: Path) -> Models:
 
 def first_value(cfg: RewardSettings, policy: Policy) -> Scorer:
     """The value function before it trains: the first reward model among the terms (Ouyang et al. 2022, C.4),
-    else the policy's branch with a head of zeros."""
-    for term in cfg.terms:
+    else the policy's branch with a head of zeros. With a head per term the others begin as zeros."""
+    for number, term in enumerate(cfg.terms):
         for folder in (*([term.scorer] if term.scorer else []), *term.ensemble):
-            return checkpoints.load_scorer(folder, policy.trunk)
-    return scorer_from(policy, torch.Generator(), deviation=0.0)
+            scorer = checkpoints.load_scorer(folder, policy.trunk)
+            return (
+                head_per_term(scorer, number, term.weight, len(cfg.terms)) if cfg.value_per_term else scorer
+            )
+    scorer = scorer_from(policy, torch.Generator(), deviation=0.0)
+    return head_per_term(scorer, 0, 1.0, len(cfg.terms)) if cfg.value_per_term else scorer
+
+
+def head_per_term(scorer: Scorer, number: int, weight: float, terms: int) -> Scorer:
+    """The scorer's branch with a head for each term and, as the last, one for the KL penalty. The scorer's
+    own, times its term's weight, is head `number`; the others are zeros."""
+    heads = scorer.weight.new_zeros(terms + 1, len(scorer.weight))
+    bias = scorer.bias.new_zeros(terms + 1)
+    with torch.no_grad():
+        heads[number], bias[number] = weight * scorer.weight, weight * scorer.bias
+    return Scorer(scorer.trunk, scorer.branch, heads, bias)
 
 
 def make_episodes(
@@ -137,9 +160,9 @@ def make_episodes(
 
 
 def make_experience(
-    models: Models, trees: Sequence[Tree], scores: torch.Tensor, tokens: int, keep_graph: bool
+    models: Models, trees: Sequence[Tree], terms: torch.Tensor, tokens: int, keep_graph: bool
 ) -> Experience:
-    """Run policy, value and reference over a minibatch whose answers were paid `scores` (A,). With
+    """Run policy, value and reference over a minibatch whose answers were paid `terms` (A, K). With
     `keep_graph`, and if it is one microbatch, policy and value keep theirs: the first update is at the very
     weights that sampled and needs no second forward."""
     packed = tuple(rows for _, rows in microbatches(trees, tokens))
@@ -157,9 +180,8 @@ def make_experience(
         values.append(new_values.detach())
         entropy.append(new_entropy)
         with torch.no_grad():
-            same_trees = trees[answers : answers + len(rows.last)]
-            for _, part in microbatches(same_trees, min(tokens, FROZEN_TOKENS)):
-                logp_reference.append(models.reference.logp(part)[0])
+            # the policy's very rows: others are rounded otherwise, in bf16 by up to 0.15 nats at a token
+            logp_reference.append(models.reference.logp(rows)[0])
         answer.append(rows.answer + answers)
         answers += len(rows.last)
     return Experience(
@@ -168,7 +190,7 @@ def make_experience(
         logp_reference=torch.cat(logp_reference),
         values=torch.cat(values),
         entropy=torch.cat(entropy),
-        scores=scores,
+        terms=terms,
         answer=torch.cat(answer),
         first_forward=first_forward,
     )
@@ -180,29 +202,43 @@ def compute_advantages(
     gamma: float,
     gae_lambda: float,
     whiten_rewards: bool,
+    whiten_advantages: bool = True,
 ) -> list[Advantages]:
     """KL penalty at every token and the score at the last one, GAE, whitened advantages; for a rollout's
     minibatches together.
 
-    Advantages are whitened over the whole rollout's tokens (detail 19 whitens each minibatch's: the same in
-    expectation, and here minibatches are compared with each other). Returns are not: the value function
-    predicts real rewards.
+    With a value head per term each term has returns of its own, and the advantage is the sum of theirs: GAE
+    is linear, so equal values would give equal advantages. Advantages are whitened over the whole rollout's
+    tokens (detail 19 whitens each minibatch's: the same in expectation, and here minibatches are compared
+    with each other). Returns are not: the value function predicts real rewards.
     """
-    rewards, values, masks = [], [], []
-    for e in experiences:
-        logp, mask = pad(e.logp, e.answer, len(e.scores))  # (A, T) each
-        logp_reference, _ = pad(e.logp_reference, e.answer, len(e.scores))
-        rewards.append(losses.token_rewards(logp, logp_reference, e.scores, mask, kl_coef))
-        values.append(pad(e.values, e.answer, len(e.scores))[0])
-        masks.append(mask)
+    masks = [pad(e.logp, e.answer, len(e.terms))[1] for e in experiences]
+    rewards = [_reward_grids(e, kl_coef) for e in experiences]
     if whiten_rewards:
-        rewards = _whiten_together(rewards, masks, shift_mean=False)
-    estimates = [
-        losses.gae(r, v, m, gamma, gae_lambda) for r, v, m in zip(rewards, values, masks, strict=True)
-    ]
-    advantages = _whiten_together([advantage for advantage, _ in estimates], masks, shift_mean=True)
-    returns = [estimate for _, estimate in estimates]
-    return [Advantages(a[m], r[m]) for a, r, m in zip(advantages, returns, masks, strict=True)]
+        grids = _whiten_together([grid for (grid,) in rewards], masks, shift_mean=False)
+        rewards = [[grid] for grid in grids]
+    advantages, returns = [], []
+    for e, channels, mask in zip(experiences, rewards, masks, strict=True):
+        columns = [e.values] if e.values.dim() == 1 else list(e.values.unbind(1))
+        values = [pad(column, e.answer, len(e.terms))[0] for column in columns]
+        estimates = [losses.gae(r, v, mask, gamma, gae_lambda) for r, v in zip(channels, values, strict=True)]
+        advantages.append(torch.stack([advantage for advantage, _ in estimates]).sum(0))
+        flat = [estimate[mask] for _, estimate in estimates]
+        returns.append(flat[0] if e.values.dim() == 1 else torch.stack(flat, 1))
+    if whiten_advantages:
+        advantages = _whiten_together(advantages, masks, shift_mean=True)
+    return [Advantages(a[m], r) for a, r, m in zip(advantages, returns, masks, strict=True)]
+
+
+def _reward_grids(e: Experience, kl_coef: float) -> list[torch.Tensor]:
+    """(A, T) rewards: one grid of all together, or, with a value head per term, one for each and then the KL
+    penalty's."""
+    logp, mask = pad(e.logp, e.answer, len(e.terms))
+    logp_reference, _ = pad(e.logp_reference, e.answer, len(e.terms))
+    if e.values.dim() == 1:
+        return [losses.token_rewards(logp, logp_reference, e.scores, mask, kl_coef)]
+    paid = [losses.token_rewards(logp, logp_reference, term, mask, 0.0) for term in e.terms.unbind(1)]
+    return [*paid, losses.token_rewards(logp, logp_reference, torch.zeros_like(e.scores), mask, kl_coef)]
 
 
 def _whiten_together(

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 
 from biddable.model import checkpoints
+from biddable.model.encoding import encode_text
 from biddable.model.packing import PackedBatch, Tree, pack
 from biddable.model.trunk import Trunk
 from biddable.run import jsonl
@@ -80,7 +81,7 @@ def likelihoods(
         policy = checkpoints.load_policy(folder, shared=shared).freeze()
         shared = shared or policy.trunk
         tokenizer = checkpoints.tokenizer(folder)
-        pieces = [tuple(tokenizer.encode(text, add_special_tokens=False)[: cfg.tokens]) for text in texts]
+        pieces = [encode_text(tokenizer, text)[: cfg.tokens] for text in texts]
         if (
             pieces != packed_pieces
         ):  # the first policy, or another tokenizer; the trunk's outputs are the same for all policies

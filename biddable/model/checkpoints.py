@@ -13,7 +13,6 @@ import copy
 import json
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,8 @@ from biddable.model.trunk import (
     family,
     fingerprint,
     split_model,
-    switch_off_dropout,
 )
 from biddable.run.config import UserError
-from biddable.run.records import Message
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights are files here; nothing is looked up on a network
 
@@ -84,15 +81,6 @@ def tokenizer(folder: Path) -> Any:
     return loaded
 
 
-def encode_chat(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
-    """A dialogue as token ids by the model's chat template, up to where the assistant's answer begins. The
-    template alone decides about a beginning-of-sequence token and a default system prompt: nothing is added
-    to it."""
-    plain = [{"role": message.role, "content": message.content} for message in messages]
-    out = tokenizer.apply_chat_template(plain, add_generation_prompt=True, tokenize=True, return_dict=True)
-    return tuple(out["input_ids"])
-
-
 def eos_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
     """Every token that ends an answer: the tokenizer's, and those the folder's generation settings name."""
     ids = {int(tokenizer.eos_token_id)}
@@ -135,6 +123,17 @@ def _network(where: Path, dtype: torch.dtype, causal: bool, config: Any = None) 
     return network.eval()
 
 
+def switch_off_dropout(network: torch.nn.Module) -> None:
+    """A model's own dropout (`attention_dropout`, `resid_pdrop`, ...) would act wherever a stage trains,
+    beside the stage's own setting and unseen. Its config.json keeps it."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
+                setattr(module, name, 0.0)
+
+
 def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = None) -> Policy:
     """A policy folder, cut where its `biddable.json` says (or at `trunk`). With `shared` the policy stands on
     that trunk, and its own, which must be equal, is dropped.
@@ -143,17 +142,17 @@ def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = N
     differ.
     """
     where = model_folder(folder)
-    tokens = None
+    tokens, gaps = None, ()
     if trunk is None:
         facts = model_info(folder)
         if facts["kind"] != "policy":
             raise UserError(
                 f"{folder}: is a {facts['kind']}; expected a policy (a model that generates text)"
             )
-        trunk, tokens = int(facts["trunk"]), facts.get("tokens")
+        trunk, tokens, gaps = int(facts["trunk"]), facts.get("tokens"), tuple(facts.get("gaps", ()))
     model = _decoder(where, hardware.compute_dtype(), causal=True).to(hardware.device())
     policy = _cut(model, trunk, shared, folder)
-    policy.tokens = tokens
+    policy.tokens, policy.gaps = tokens, gaps
     return policy
 
 
@@ -165,7 +164,10 @@ def _cut(model: Any, trunk: int, shared: Trunk | None, folder: Path) -> Policy:
     trunk_of_policy = _check_trunk(folder, below, shared)
     above.requires_grad_(True)
     head.weight.requires_grad_(trunk == 0 or not tied)
-    return Policy(trunk_of_policy, above, head.weight, getattr(head, "bias", None), model.config)
+    bias = getattr(head, "bias", None)
+    if bias is not None:  # no trunk holds it, so it trains even where the weight is the trunk's
+        bias.requires_grad_(True)
+    return Policy(trunk_of_policy, above, head.weight, bias, model.config)
 
 
 def load_scorer(folder: Path, shared: Trunk | None = None) -> Scorer:
@@ -275,13 +277,20 @@ def save_policy(policy: Policy, target: Path, source: Path) -> None:
     """Write the merged policy as a plain transformers folder. `source` is any folder with the same trunk; its
     tokenizer is copied."""
     model = _merged(source, policy.branch, policy.trunk.depth, causal=True)
-    if policy.weight.requires_grad:
-        with torch.no_grad():
-            model.get_output_embeddings().weight.copy_(policy.weight)
+    head = model.get_output_embeddings()
+    with torch.no_grad():
+        if policy.weight.requires_grad:
+            head.weight.copy_(policy.weight)
+        if policy.bias is not None:
+            head.bias.copy_(policy.bias)
     facts = {"kind": "policy", "trunk": policy.trunk.depth, "fingerprint": policy.trunk.fingerprint}
-    if policy.tokens is not None:
-        facts["tokens"] = policy.tokens
+    facts |= _ids_without_text(policy.tokens, policy.gaps)
     _write_info_and_rename(_save_beside(model, tokenizer(source), target), target, facts)
+
+
+def _ids_without_text(tokens: int | None, gaps: tuple[int, ...]) -> dict[str, Any]:
+    """The entries of `biddable.json` about ids that are never drawn; none for a vocabulary without holes."""
+    return ({} if tokens is None else {"tokens": tokens}) | ({"gaps": list(gaps)} if gaps else {})
 
 
 def save_rule_model(model: RuleModel, target: Path, source: Path) -> None:
@@ -323,9 +332,7 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
             f"{model}: its tokenizer has no {missing}; give an instruct model, or [learn.start] "
             'chat_template = "FILE"'
         )
-    tokens = family_check.tokens_with_text(network, source_tokenizer, model)
-    has_bias = getattr(network.get_output_embeddings(), "bias", None) is not None
-    family_name = str(network.config.model_type)
+    tokens, gaps = family_check.ids_with_text(network, source_tokenizer, model)
     sizes = {
         "blocks": int(network.config.num_hidden_layers),
         "hidden": int(network.config.hidden_size),
@@ -337,12 +344,6 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
     del network  # before two more are loaded, one after the other
     try:
         checked = _compare_with_transformers(side, trunk, tokens, model)
-        if has_bias:
-            raise UserError(
-                f"{model}: the model family {family_name} is refused: its language-model head has a bias, "
-                "which biddable "
-                "does not train"
-            )
         below, _ = split_model(
             _decoder(side, hardware.compute_dtype(), True).base_model.to(hardware.device()), trunk
         )
@@ -350,8 +351,7 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
         shutil.rmtree(side)
         raise
     facts = {"kind": "policy", "trunk": trunk, "fingerprint": fingerprint(below)}
-    if tokens is not None:
-        facts["tokens"] = tokens
+    facts |= _ids_without_text(tokens, gaps)
     _write_info_and_rename(side, target, facts)
     return {**facts, **sizes, **checked}
 

@@ -19,10 +19,11 @@ def draw(
     temperature: torch.Tensor,
     top_p: torch.Tensor,
     words: int | None = None,
+    gaps: Sequence[int] = (),
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw by inverse CDF: logits (n, V) fp32, the rest (n,) -> tokens (n,) and their log-probabilities at
-    temperature 1 (n,). Of V ids only the first `words` are drawn; the log-probability counts all V, as
-    training does.
+    temperature 1 (n,). Of V ids only the first `words` without the `gaps` are drawn; the log-probability
+    counts all V, as training does.
 
     The cumulative sum runs over blocks of words first and then inside one block: over all 49k words at once
     it costs more than the network's last blocks.
@@ -33,8 +34,10 @@ def draw(
     normaliser = (
         weights.sum(dim=-1, keepdim=True).log() + top
     )  # logsumexp; what follows may replace the weights
-    logits = logits[:, :words]
+    logits = _without_gaps(logits[:, :words], gaps)
     weights, vocabulary = weights[:, :words], logits.shape[1]
+    if gaps:
+        weights[:, list(gaps)] = 0.0
     if bool((temperature != 1).any()):
         divisor = torch.where(temperature > 0, temperature, torch.ones_like(temperature))[:, None]
         weights = ((logits - top) / divisor).exp_()
@@ -67,15 +70,22 @@ def _nucleus(weights: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(weights).scatter(1, index, ordered * (before < top_p[:, None]))
 
 
+def _without_gaps(logits: torch.Tensor, gaps: Sequence[int]) -> torch.Tensor:
+    """Logits of minus infinity for ids that no token has."""
+    if not gaps:
+        return logits
+    return logits.index_fill(1, torch.tensor(gaps, device=logits.device), float("-inf"))
+
+
 def likeliest(
-    logits: torch.Tensor, counts: Sequence[int], words: int | None = None
+    logits: torch.Tensor, counts: Sequence[int], words: int | None = None, gaps: Sequence[int] = ()
 ) -> list[tuple[tuple[int, float], ...]]:
-    """For each row of logits (n, V) its `count` likeliest of the first `words` tokens with their
-    log-probabilities, the likeliest first."""
+    """For each row of logits (n, V) its `count` likeliest of the first `words` tokens without the `gaps`,
+    with their log-probabilities, the likeliest first."""
     most = max(counts, default=0)
     if most == 0:
         return [()] * len(counts)
-    values, ids = logits.log_softmax(dim=-1)[:, :words].topk(most, dim=-1)
+    values, ids = _without_gaps(logits.log_softmax(dim=-1)[:, :words], gaps).topk(most, dim=-1)
     return [
         tuple(zip(row_ids[:count], row_values[:count], strict=True))
         for row_ids, row_values, count in zip(ids.tolist(), values.tolist(), counts, strict=True)

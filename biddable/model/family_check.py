@@ -189,15 +189,17 @@ def failure(family: str, error: Exception, where: str) -> UserError:
     )
 
 
-def tokens_with_text(network: Any, tokenizer: Any, model: str) -> int | None:
-    """How many ids have text, when there are embedding rows beyond them; else None. Many models round their
-    rows up, and what stands there was never trained. Raises UserError when the tokenizer has more ids than
-    there are rows."""
+def ids_with_text(network: Any, tokenizer: Any, model: str) -> tuple[int | None, tuple[int, ...]]:
+    """Which embedding rows stand for text: how many ids there are, when rows stand beyond them (else None),
+    and the gaps below, ids that the tokenizer skips. Many models round their rows up or leave places free,
+    and what stands there was never trained. Raises UserError when the tokenizer has more ids than there are
+    rows."""
     rows = int(network.get_input_embeddings().weight.shape[0])
-    tokens = max(tokenizer.get_vocab().values()) + 1
+    ids = set(tokenizer.get_vocab().values())
+    tokens = max(ids) + 1
     if tokens > rows:
         raise UserError(
             f"{model}: its tokenizer has {tokens} ids, but the model has {rows} embedding rows; they do not "
             "belong together"
         )
-    return tokens if tokens < rows else None
+    return (tokens if tokens < rows else None), tuple(sorted(set(range(tokens)) - ids))

@@ -298,9 +298,9 @@ class Sampler:
         uniforms, temperature, top_p = torch.tensor(
             settings, dtype=torch.float32, device=logits.device
         ).unbind(1)
-        words = self.policy.tokens
-        tops = likeliest(logits, [generation.top_logprobs for generation in generations], words)
-        tokens, logp = draw(logits, uniforms, temperature, top_p, words)
+        words, gaps = self.policy.tokens, self.policy.gaps
+        tops = likeliest(logits, [generation.top_logprobs for generation in generations], words, gaps)
+        tokens, logp = draw(logits, uniforms, temperature, top_p, words, gaps)
         draws = list(map(Draw, generations, tokens.tolist(), logp.tolist(), tops))
         for generation, token, token_logp, _ in draws:
             generation.tokens.append(token)

@@ -267,7 +267,7 @@ def branch_states(branch: DecoderBlocks, packed: PackedBatch, hidden: torch.Tens
 
 class Policy(nn.Module):
     """A branch with the language-model head. With tied embeddings and trunk > 0 the head is the trunk's and
-    does not train."""
+    does not train; its bias, in families that have one, always does."""
 
     def __init__(
         self,
@@ -281,12 +281,14 @@ class Policy(nn.Module):
         self.trunk, self.branch = trunk, branch
         self.weight, self.bias = weight, bias
         self.tokens: int | None = None  # ids from here on have no text and are never drawn; None: all have
+        self.gaps: tuple[int, ...] = ()  # ids below that the tokenizer skips: never drawn either
         self.scale = float(
             getattr(config, "logit_scale", None)
             or 1.0 / float(getattr(config, "logits_scaling", None) or 1.0)
         )
         self.softcap = getattr(config, "final_logit_softcapping", None)
-        frozen = packable(weight) and not weight.requires_grad
+        trains = weight.requires_grad or (bias is not None and bias.requires_grad)
+        frozen = packable(weight) and not trains
         self.packed = (
             PrepackedLinear(weight, bias) if frozen else None
         )  # a head that does not train is packed once, for all copies
@@ -302,8 +304,11 @@ class Policy(nn.Module):
     def logp(self, packed: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probability of every answer token, and the entropy of the distribution it was drawn from: (N,),
         (N,) fp32, nats. The head runs at these positions only."""
-        states = branch_states(self.branch, packed, self.trunk(packed))
-        return token_logprobs(states[packed.source], packed.target, self.head)
+        return token_logprobs(self.states(packed), packed.target, self.head)
+
+    def states(self, packed: PackedBatch) -> torch.Tensor:
+        """(N, d): the branch's final state before each answer token, which the head reads."""
+        return branch_states(self.branch, packed, self.trunk(packed))[packed.source]
 
     def _with_branch(self, branch: DecoderBlocks) -> Policy:
         """The same policy on a copy of its branch. A head that trains, or is tied to the branch's embeddings,
@@ -315,6 +320,7 @@ class Policy(nn.Module):
             pairs = zip(embeddings(self.branch), embeddings(branch), strict=True)
             tied = [copied.weight for original, copied in pairs if original.weight is self.weight]
             policy.weight = tied[0] if tied else copy.deepcopy(self.weight)
+        policy.bias = copy.deepcopy(self.bias)
         return policy
 
     def copy(self) -> Policy:
@@ -337,18 +343,19 @@ def embeddings(branch: DecoderBlocks) -> list[nn.Embedding]:
 
 
 class Scorer(nn.Module):
-    """A branch with a scalar head in fp32. A reward model is read at an answer's last token, a value function
-    before each."""
+    """A branch with a scalar head in fp32, or with several on the same states. A reward model is read at an
+    answer's last token, a value function before each."""
 
     def __init__(self, trunk: Trunk, branch: DecoderBlocks, weight: torch.Tensor, bias: torch.Tensor) -> None:
         super().__init__()
         self.trunk, self.branch = trunk, branch
-        self.weight = nn.Parameter(weight.float())  # (d,)
-        self.bias = nn.Parameter(bias.float())  # ()
+        self.weight = nn.Parameter(weight.float())  # (d,), or (K, d) for K heads
+        self.bias = nn.Parameter(bias.float())  # (), or (K,)
 
     def _read(self, packed: PackedBatch, positions: torch.Tensor) -> torch.Tensor:
         states = branch_states(self.branch, packed, self.trunk(packed))
-        return states[positions].float() @ self.weight + self.bias
+        weight = self.weight if self.weight.dim() == 1 else self.weight.T
+        return states[positions].float() @ weight + self.bias
 
     def scores(self, packed: PackedBatch) -> torch.Tensor:
         """(A,) fp32: the score at each answer's last real token (Ouyang et al. 2022, 3.5; never at
@@ -356,7 +363,7 @@ class Scorer(nn.Module):
         return self._read(packed, packed.last)
 
     def values(self, packed: PackedBatch) -> torch.Tensor:
-        """(N,) fp32: the value of the state before each answer token."""
+        """(N,) fp32: the value of the state before each answer token; (N, K) of K heads."""
         return self._read(packed, packed.source)
 
     def freeze(self) -> Scorer:
@@ -381,14 +388,3 @@ def scorer_from(policy: Policy, generator: torch.Generator, deviation: float | N
     deviation = (size + 1) ** -0.5 if deviation is None else deviation
     weight = (torch.randn(size, generator=generator) * deviation).to(policy.weight.device)
     return Scorer(policy.trunk, branch, weight, weight.new_zeros(()))
-
-
-def switch_off_dropout(network: torch.nn.Module) -> None:
-    """A model's own dropout (`attention_dropout`, `resid_pdrop`, ...) would act wherever a stage trains,
-    beside the stage's own setting and unseen. Its config.json keeps it."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        for name, value in vars(module).items():
-            if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
-                setattr(module, name, 0.0)

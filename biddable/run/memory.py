@@ -28,6 +28,7 @@ COPIES = {
     "learn.sft": (1, 0),
     "learn.reward": (1, 0),
     "learn.ppo": (2, 2),  # policy and value; reward model and the frozen SFT policy of the KL
+    "learn.a2c": (2, 2),
     "learn.replies": (0, 1),
     "learn.classifier": (1, 0),
     "measure.text": (0, 1),

@@ -127,6 +127,9 @@ def test_help_and_new_import_neither_torch_nor_a_stage(tmp_path: Path) -> None:
             "except SystemExit as end: assert not end.code, end.code\n"
             "assert not {'torch', 'transformers', 'biddable.learn.ppo'} & set(sys.modules)"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        # in a folder of its own: `new` writes example prompts where it is run
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "my.toml").is_file()

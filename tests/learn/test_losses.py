@@ -90,8 +90,23 @@ def test_whitening_counts_only_what_counts() -> None:
     assert white[:, 4].tolist() == [0, 0]
     unshifted = losses.whiten(values, mask, shift_mean=False)
     assert unshifted[mask].mean().item() == pytest.approx(4.5, abs=1e-6)
-    with pytest.raises(ValueError, match="at least 8"):
-        losses.whiten(values[:, :1], mask[:, :1])
+
+
+def test_whitening_of_few_values() -> None:
+    """2 and 6 have mean 4 and deviation 2; a single value has no deviation and stays."""
+    mask = torch.tensor([[True, True, False]])
+    values = torch.tensor([[2.0, 6.0, 9.0]])
+    assert losses.whiten(values, mask)[0].tolist() == pytest.approx([-1, 1, 0], abs=1e-6)
+    assert losses.whiten(values, mask, shift_mean=False)[0].tolist() == pytest.approx([3, 5, 0], abs=1e-6)
+    alone = torch.tensor([[False, True, False]])
+    assert losses.whiten(values, alone)[0].tolist() == [0, 6, 0]
+
+
+def test_values_that_the_clip_holds() -> None:
+    """Old value 0, clip 0.2, return 1. V = 0.5: clipped to 0.2, 0.64 > 0.25: held. V = 0.1: not clipped. V =
+    -0.5: clipped to -0.2, 1.44 < 2.25: free, its error is the larger."""
+    values, zeros, ones = torch.tensor([0.5, 0.1, -0.5]), torch.zeros(3), torch.ones(3)
+    assert losses.value_clipped(values, zeros, ones, 0.2).item() == 1
 
 
 def test_ppo_by_hand() -> None:

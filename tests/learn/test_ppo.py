@@ -11,10 +11,10 @@ import torch
 
 from biddable.learn import ppo, ppo_metrics, ptx, rollout, sft
 from biddable.learn.optimizer import Optimizer
-from biddable.learn.reward_sources import reward_of
+from biddable.learn.reward_sources import FROZEN_TOKENS, reward_of
 from biddable.learn.reward_terms import Episode, penalize_missing_eos
 from biddable.learn.training import derive_seed
-from biddable.model import checkpoints, random_model
+from biddable.model import checkpoints, hardware, random_model
 from biddable.model import trunk as lm
 from biddable.model.packing import PackedBatch, Tree
 from biddable.model.sampler import Request
@@ -44,7 +44,7 @@ def experience(
 ) -> rollout.Experience:
     """A minibatch's experience; the answers' texts don't matter to a scorer."""
     episodes = [Episode((), tree, "", s.finish) for s, tree in zip(samples, trees, strict=True)]
-    return rollout.make_experience(m, trees, m.reward.score(episodes).rewards, tokens, graph)
+    return rollout.make_experience(m, trees, m.reward.score(episodes).terms, tokens, graph)
 
 
 def requests(count: int, tokens: int, step: int = 0) -> list[Request]:
@@ -67,6 +67,57 @@ def test_first_ratio_is_one_and_first_kl_is_zero(
     torch.testing.assert_close(
         torch.tensor([v for g in samples for v in g.logp]), part.logp, atol=1e-5, rtol=0
     )
+
+
+@pytest.mark.parametrize("trunk", [0, 6])
+def test_first_kl_is_zero_in_bf16_for_a_deep_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trunk: int
+) -> None:
+    """At the default settings, with more tokens than one forward of the frozen models takes: rows that are
+    packed otherwise would be rounded otherwise."""
+    monkeypatch.setattr(hardware, "compute_dtype", lambda: torch.bfloat16)
+    source = random_model.save_random_model(tmp_path / "deep", layers=12)
+    m = four(tmp_path, source, trunk)
+    cfg = ppo.Config(policy=tmp_path, reward=tmp_path)
+    prompts = [tuple(3 + (i * j) % 90 for j in range(1, 70)) for i in range(48)]
+    asked = [Request(ids, derive_seed("deep", i), 8) for i, ids in enumerate(prompts)]
+    samples, trees = rollout.sample_episodes(m.policy, asked, frozenset({2}), 16)
+    assert sum(map(len, trees)) > FROZEN_TOKENS
+    part = experience(m, samples, trees, cfg.microbatch_tokens, True)
+    assert part.logp.dtype == torch.float32 and torch.equal(part.logp, part.logp_reference)
+
+
+def test_first_ratio_is_measured_by_a_forward_of_its_own(tmp_path: Path, tiny_folder: Path) -> None:
+    """Weights that move between rollout and update make another ratio, also where the graph was kept."""
+    m = four(tmp_path, tiny_folder, 2)
+    samples, trees = rollout.sample_episodes(m.policy, requests(8, 6), frozenset({2}), 4)
+    part = experience(m, samples, trees, 4096, True)
+    assert part.first_forward is not None
+    with torch.no_grad():
+        for parameter in m.policy.branch.parameters():
+            parameter.data.mul_(1.05)  # as the graph does not see
+        moved = m.policy.logp(part.packed[0])[0]
+    (target,) = rollout.compute_advantages([part], 0.1, 1.0, 0.95, False)
+    numbers = ppo.accumulate_gradients(ppo.Config(policy=tmp_path, reward=tmp_path), m, part, target, True)
+    difference = moved - part.logp
+    assert numbers["ratio_first"] == pytest.approx(float(difference.exp().mean()), abs=1e-5)
+    assert abs(numbers["ratio_first"] - 1) > 1e-3
+    k3 = (difference.exp() - 1 - difference).mean()
+    assert numbers["approx_kl"] == pytest.approx(float(k3), rel=1e-3) and numbers["approx_kl"] > 1e-5
+
+
+def test_one_token_is_a_rollout(tmp_path: Path, tiny_folder: Path) -> None:
+    """Fewer tokens than a variance likes: two answers of one token each have advantages of 1 and -1."""
+    m = four(tmp_path, tiny_folder, 0)
+    for count, expected in ((1, None), (2, [-1.0, 1.0])):
+        samples, trees = rollout.sample_episodes(m.policy, requests(count, 1), frozenset({2}), 4)
+        part = experience(m, samples, trees, 4096, True)._replace(terms=torch.arange(1.0, count + 1)[:, None])
+        (target,) = rollout.compute_advantages(
+            [part._replace(values=torch.zeros(count))], 0.1, 1.0, 0.95, True
+        )
+        assert target.advantages.isfinite().all()
+        if expected:
+            assert target.advantages.tolist() == pytest.approx(expected, abs=1e-3)
 
 
 def test_kept_graph_and_second_forward_give_the_same_gradient(tmp_path: Path, tiny_folder: Path) -> None:

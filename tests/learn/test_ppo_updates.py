@@ -174,6 +174,9 @@ class Reference:
                 / torch.cat(returns).var(unbiased=False).item(),
                 "learning_rate": 3e-3 * (0.1 + 0.9 * step / 4),
                 "ratio_first": 1.0,
+                "score_std": torch.tensor(scores).std(unbiased=False).item(),
+                "value_start": sum(v[0].item() for v in old_values) / 8,
+                "kl_sampler": 0.0,  # in fp32; what it is in bf16 depends on the machine
             }
         )
         self.beta *= 1 + max(-0.2, min(0.2, kl_sums.mean().item() / 0.01 - 1)) * 8 / 50
@@ -190,6 +193,7 @@ class Reference:
     ) -> dict[str, float]:
         tokens = sum(len(old[i]) for i in indices)
         policy_loss, value_loss, clipped = torch.zeros(()), torch.zeros(()), 0
+        values_held, kl = 0, 0.0
         for i in indices:
             ratio = torch.exp(plain.logps(self.policy, *episodes[i]) - old[i])
             values = self.values(*episodes[i])
@@ -199,6 +203,8 @@ class Reference:
                 clipped += int(clipped_term < ratio[t] * a)
                 policy_loss = policy_loss - torch.min(ratio[t] * a, clipped_term) / tokens
                 near = torch.clamp(v, v_old - 0.05, v_old + 0.05)
+                values_held += int((near - r) ** 2 > (v - r) ** 2)
+                kl += ratio[t].item() - 1 - math.log(ratio[t].item())
                 value_loss = value_loss + torch.max((v - r) ** 2, (near - r) ** 2) / 2 / tokens
         policy_loss.backward()
         alone = math.sqrt(sum(float((p.grad**2).sum()) for p in self.adam.parameters))
@@ -217,6 +223,8 @@ class Reference:
             "policy_loss": policy_loss.item(),
             "value_loss": value_loss.item(),
             "clip_fraction": clipped / tokens,
+            "value_clip_fraction": values_held / tokens,
+            "approx_kl": kl / tokens,
             "ptx_loss": ptx_loss.item(),
             "grad_norm_ppo": alone,
             "grad_norm_policy": norm,

@@ -90,6 +90,68 @@ def test_neighbours_change_nothing(policy: Path) -> None:
 
 
 @pytest.mark.usefixtures("fp32")
+def test_a_choice_that_merges_with_the_context_is_measured_whole(policy: Path) -> None:
+    """ "mention t" + "he sea" holds "the" as one token: the boundary moves back for all choices, so that each
+    choice's sum is that of the whole text behind the same beginning."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    own = reader(policy)
+    question = Question("Write one sentence about t", ("he", "he sea", "wo"), separator="")
+    context, merged = own._encode(question.context), own._encode(question.context + "he")
+    assert merged[: len(context)] != context and len(merged) == len(context)  # nothing of "he" would be left
+    tree = own.tree(question)
+    assert list(tree.prompt) == list(context[:-1])
+    (found,) = likely(own, question)
+    model = AutoModelForCausalLM.from_pretrained(policy / "model", dtype=torch.float32)
+    for number, text in enumerate(question.continuations):
+        ids = own._encode(question.context + text)
+        assert [*tree.prompt, *tree.answers[number]] == list(ids)
+        with torch.no_grad():
+            logits = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        start = len(tree.prompt)
+        alone = sum(float(logits[i - 1, ids[i]]) for i in range(start, len(ids)))
+        assert found.tokens[number] > 0 and found.logp[number] == pytest.approx(alone, abs=1e-3)
+
+
+def test_a_choice_without_tokens_never_wins(tmp_path: Path, policy: Path) -> None:
+    own = reader(policy)
+    questions = [Question("", ("A", "")), Question("Q", ("A", "B")), Question("", ("", "B"))]
+    with pytest.raises(UserError) as refusal:
+        own.trees(questions, ["i1", "i2", "i3"], "measure.benchmarks.x")
+    assert [line.split(" = ")[0] for line in refusal.value.lines] == [
+        "[measure.benchmarks.x] item i1: choice 2",
+        "[measure.benchmarks.x] item i3: choice 1",
+    ]
+
+
+def test_items_that_the_chat_template_refuses_are_told_all_at_once(policy: Path) -> None:
+    own = reader(policy, "chat")
+    own.tokenizer.chat_template = "{{ raise_exception('never') }}"
+    with pytest.raises(UserError) as refusal:
+        own.trees([Question("Q"), Question("R")], ["i1", "i2"], "measure.benchmarks")
+    assert len(refusal.value.lines) == 2 and all("never" in line for line in refusal.value.lines)
+
+
+@pytest.mark.usefixtures("fp32")
+def test_text_stands_behind_the_tokenizers_own_beginning(policy: Path) -> None:
+    """Gemma falls from 0.67 to 0.00 without its <bos>."""
+    from tokenizers.processors import TemplateProcessing
+
+    own = reader(policy)
+    bos = own.tokenizer.bos_token_id
+    own.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", bos)]
+    )
+    tree = own.tree(Question("The cat sat on", ("the mat", "a tree")))
+    for answer, text in zip(tree.answers, ("the mat", "a tree"), strict=True):
+        expected = own.tokenizer.encode(f"The cat sat on {text}", add_special_tokens=True)
+        assert [*tree.prompt, *answer] == expected
+    assert list(own.prompt("The cat")) == own.tokenizer.encode("The cat", add_special_tokens=True)
+    assert own.tree(Question("", ("A.",))).prompt == (bos,)
+
+
+@pytest.mark.usefixtures("fp32")
 def test_answers_end_at_the_line(policy: Path) -> None:
     own = reader(policy)
     got = own.answers(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from biddable.model import checkpoints, random_model
+from biddable.model import checkpoints, encoding, random_model
 from biddable.model import trunk as lm
 from biddable.model.packing import Tree, pack
 from biddable.model.sampler import Request, sample
@@ -167,7 +167,7 @@ def test_chat_template_adds_nothing_of_its_own(tiny_folder: Path) -> None:
     from biddable.run.records import Message
 
     words = checkpoints.tokenizer(tiny_folder)
-    ids = checkpoints.encode_chat(words, [Message(role="user", content="Hi")])
+    ids = encoding.encode_chat(words, [Message(role="user", content="Hi")])
     assert words.decode(ids) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     assert list(ids).count(words.convert_tokens_to_ids("<|im_start|>")) == 2
 

@@ -235,14 +235,14 @@ def test_arrows_in_an_array_of_tables(folder: Path) -> None:
     """They count as inputs of the setting, are resolved where they stand, and order the stages."""
     (folder / "other").mkdir()
     terms = (
-        '[[learn.ppo.plain.reward]]\nscorer = "learn.start"\nweight = 0.5\nrules_file = "none"\n'
+        '[[learn.ppo.plain.reward]]\nscorer = "learn.start"\nweight = 0.5\nbudget = "none"\n'
         '[[learn.ppo.plain.reward]]\nensemble = ["other", "learn.start"]\n[[learn.ppo.plain.reward]]\nlength = true\n'
     )
     stage = plan(PPO + terms + START).stage("learn.ppo.plain")
     start, other = Path("runs/my/learn.start"), Path("other")
     assert stage.inputs["reward"] == [("learn.start", start), ("other", other), ("learn.start", start)]
     first, second, third = stage.config.reward
-    assert (first.scorer, first.weight, first.rules_file) == (start, 0.5, None)
+    assert (first.scorer, first.weight, first.budget) == (start, 0.5, None)
     assert second.ensemble == (other, start) and third.length
     assert stage.settings["reward"][0]["scorer"] == "learn.start"  # names are kept, paths are resolved
     assert [s.key for s in plan(PPO + terms + START).stages][-1] == "learn.ppo.plain"

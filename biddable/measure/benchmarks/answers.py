@@ -43,7 +43,7 @@ def ask_policies(
         if next_step >= (group + 1) * len(chunks):
             continue
         readers = load_readers(folders, cfg.style)
-        trees = [readers[0].tree(question) for question in questions]
+        trees = readers[0].trees(questions, ids, context.key)
         for reader in readers:
             reader.refuse_too_long(trees, ids, cfg.max_tokens, context.key)
         order = sorted(range(len(trees)), key=lambda i: (-len(trees[i]), tuple(trees[i].prompt), i))

@@ -2,9 +2,10 @@
 The context of several continuations is run once, and a trunk that several policies stand on once for all of
 them.
 
-Text style goes on from the text as it is; chat style puts it into the model's chat template. Token boundaries
-are those of lm-evaluation-harness: context and continuation are encoded together, and the context's own
-tokens are taken off the front.
+Text style goes on from the text as it is, behind the tokenizer's own beginning-of-sequence token; chat style
+puts it into the model's chat template. Token boundaries are those of lm-evaluation-harness: context and
+continuation are encoded together, and the context's own tokens are taken off the front. Where a continuation
+merges with the context's last characters that program loses letters; here the boundary moves back.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from biddable.model import checkpoints, sampler
+from biddable.model.encoding import encode_chat, encode_text
 from biddable.model.packing import Ids, Tree, pack
 from biddable.model.sampler import Request
 from biddable.model.trunk import Policy
@@ -64,27 +66,36 @@ class Reader:
             continuations = tuple(self._encode(text) for text in question.continuations)
             return Tree(self.prompt(question.context), continuations)
         stripped = question.context.rstrip()
-        prompt = self._encode(stripped)
-        if not prompt:
+        prompt = self._encode_text(stripped)
+        if not stripped or not prompt:
             return Tree(self._no_context(), tuple(self._encode(text) for text in question.continuations))
         # A tokenizer may merge across the border (" the" is one token). So context and continuation are
         # encoded together, with the space between them, and the context's tokens are taken off the front;
         # spaces at the context's end belong to the continuation.
         separator = question.context[len(stripped) :] or question.separator
-        texts = [self._encode(stripped + separator + text) for text in question.continuations]
+        texts = [self._encode_text(stripped + separator + text) for text in question.continuations]
+        # A continuation may also swallow the context's last characters ("(" and "A" are "(A"). Then the
+        # context ends for all of them where their tokens still agree with its own: every continuation begins
+        # with the same few characters more, which changes no comparison between them.
+        prompt = prompt[: min(_common_prefix(prompt, ids) for ids in texts)]
+        if not prompt:
+            return Tree(self._no_context(), tuple(texts))
         return Tree(prompt, tuple(ids[len(prompt) :] for ids in texts))
 
     def prompt(self, text: str) -> tuple[int, ...]:
         """What an answer follows, as token ids."""
         if self.style == "chat":
-            return checkpoints.encode_chat(self.tokenizer, [Message(role="user", content=text)])
-        return self._encode(text.rstrip()) or self._no_context()
+            return encode_chat(self.tokenizer, [Message(role="user", content=text)])
+        return self._encode_text(text.rstrip()) or self._no_context()
 
     def _no_context(self) -> tuple[int]:
         """An empty context, or one of spaces alone, is the beginning-of-sequence token (the end's, without
         one): the first token's probability needs one."""
         bos = self.tokenizer.bos_token_id
         return (int(self.tokenizer.eos_token_id if bos is None else bos),)
+
+    def _encode_text(self, text: str) -> tuple[int, ...]:
+        return encode_text(self.tokenizer, text)
 
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
@@ -129,6 +140,28 @@ class Reader:
             self._breaks = frozenset(number for number, text in enumerate(texts) if "\n" in text)
         return self._breaks
 
+    def trees(self, questions: Sequence[Question], ids: Sequence[str], key: str) -> list[Tree]:
+        """All questions as token ids. Raises UserError with a line for every item that the chat template
+        refuses, and for every choice without a token: its log-probability would be 0, more than any
+        other's."""
+        trees, errors = [], []
+        for question, item in zip(questions, ids, strict=True):
+            try:
+                tree = self.tree(question)
+            except UserError as error:
+                errors += [f"[{key}] item {item}: {line}; take it out of the file" for line in error.lines]
+                continue
+            errors += [
+                f"[{key}] item {item}: choice {number} = {question.continuations[number - 1]!r} has no token "
+                "to be measured; take it out of the file"
+                for number, answer in enumerate(tree.answers, 1)
+                if not answer
+            ]
+            trees.append(tree)
+        if errors:
+            raise UserError(errors)
+        return trees
+
     def refuse_too_long(self, trees: Sequence[Tree], ids: Sequence[str], max_tokens: int, key: str) -> None:
         """Raise UserError with a line for every item that does not fit into the model's context, its answer
         included."""
@@ -142,6 +175,12 @@ class Reader:
                 )
         if errors:
             raise UserError(errors)
+
+
+def _common_prefix(first: Ids, second: Ids) -> int:
+    """How many tokens two texts begin with alike."""
+    length = min(len(first), len(second))
+    return next((place for place in range(length) if first[place] != second[place]), length)
 
 
 @torch.no_grad()

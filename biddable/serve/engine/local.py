@@ -14,6 +14,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from biddable.model import checkpoints
+from biddable.model.encoding import encode_chat
 from biddable.model.trunk import Scorer, Trunk
 from biddable.run.config import UserError
 from biddable.run.records import Message
@@ -127,16 +128,12 @@ class LocalModel:
         return prompts
 
     def _encode_chat(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
-        from jinja2 import TemplateError
-
         for number, message in enumerate(messages):
             self._refuse_control_tokens(message.content, f"messages.{number}.content")
         try:
-            return checkpoints.encode_chat(self.tokenizer, messages)
-        except TemplateError as error:
-            raise APIError(
-                f"this model's chat template refuses the dialogue: {error}", param="messages"
-            ) from error
+            return encode_chat(self.tokenizer, messages)
+        except UserError as error:
+            raise APIError(str(error), param="messages") from error
 
     def _refuse_control_tokens(self, text: str, where: str) -> None:
         """A control token spelled out in a message would be read as one, and could pass text off as another

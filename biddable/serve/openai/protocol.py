@@ -87,6 +87,9 @@ NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "prediction": (),
     "echo": (False,),
+    "top_k": (0, -1),
+    "min_p": (0,),
+    "repetition_penalty": (1,),
     "suffix": ("",),
     "web_search_options": (),
 }
@@ -114,6 +117,10 @@ def parse_request(kind: type[CompletionBody], data: bytes) -> CompletionBody:
                 param=name,
                 code="unsupported_parameter",
             )
+    if isinstance(body, ChatCompletionRequest) and body.top_logprobs and not body.logprobs:
+        raise APIError(
+            "top_logprobs: needs logprobs = true beside it", param="top_logprobs", code="invalid_value"
+        )
     if len(body.stops) > MAX_STOPS:
         raise APIError(f"stop: at most {MAX_STOPS} stop words, got {len(body.stops)}", param="stop")
     return body

@@ -1,0 +1,76 @@
+"""The exact KL of next-token distributions: value and gradients against plain autograd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from biddable.model import token_kl as module
+from biddable.model.logprobs import LMHead
+from biddable.model.token_kl import token_kl
+
+
+def inputs(seed: int = 0) -> tuple[torch.Tensor, ...]:
+    g = torch.Generator().manual_seed(seed)
+    hidden, reference = torch.randn(7, 5, generator=g), torch.randn(7, 5, generator=g)
+    weight, other = torch.randn(11, 5, generator=g), torch.randn(11, 5, generator=g)
+    return hidden, reference, torch.randint(11, (7,), generator=g), weight, other
+
+
+def plain_logits(
+    hidden: torch.Tensor, weight: torch.Tensor, scale: float, softcap: float | None
+) -> torch.Tensor:
+    logits = hidden @ weight.T * scale
+    return logits if softcap is None else softcap * torch.tanh(logits / softcap)
+
+
+@pytest.mark.parametrize("scale, softcap", [(1.0, None), (0.5, None), (2.0, 3.0)])
+@pytest.mark.parametrize("chunk", [128, 3])
+def test_against_plain_autograd(
+    scale: float, softcap: float | None, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    upstream = torch.arange(1.0, 8.0)
+    results: list[Any] = []
+    for ours in (True, False):
+        hidden, reference, target, weight, other = inputs()
+        hidden.requires_grad_(True)
+        weight.requires_grad_(True)
+        if ours:
+            heads = LMHead(weight, None, scale, softcap), LMHead(other, None, scale, softcap)
+            kl, logp = token_kl(hidden, reference, target, *heads)
+        else:
+            log_p = plain_logits(hidden, weight, scale, softcap).log_softmax(-1)
+            log_q = plain_logits(reference, other, scale, softcap).log_softmax(-1)
+            kl, logp = (log_p.exp() * (log_p - log_q)).sum(-1), log_q[torch.arange(7), target]
+        (kl * upstream).sum().backward()
+        results.append((kl, logp, hidden.grad, weight.grad))
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_by_hand() -> None:
+    """p = (3/4, 1/4), q = (1/2, 1/2): 3/4 ln 3/2 + 1/4 ln 1/2."""
+    head = LMHead(torch.eye(2), None, 1.0, None)
+    kl, logp = token_kl(torch.tensor([[3.0, 1.0]]).log(), torch.zeros(1, 2), torch.tensor([0]), head, head)
+    assert kl.item() == pytest.approx(0.75 * torch.tensor(1.5).log().item() - 0.25 * 0.6931472)
+    assert logp.item() == pytest.approx(-0.6931472)
+
+
+def test_at_the_same_policy_both_are_exactly_zero() -> None:
+    hidden, _, target, weight, _ = inputs()
+    hidden.requires_grad_(True)
+    weight.requires_grad_(True)
+    kl, _ = token_kl(
+        hidden,
+        hidden.detach(),
+        target,
+        LMHead(weight, None, 1.0, None),
+        LMHead(weight.detach(), None, 1.0, None),
+    )
+    kl.sum().backward()
+    assert kl.abs().max() == 0
+    assert hidden.grad is not None and weight.grad is not None
+    assert hidden.grad.abs().max() == 0 and weight.grad.abs().max() == 0
