@@ -17,6 +17,7 @@ from biddable.learn import rules
 from biddable.learn.rules import examples, measures
 from biddable.learn.training import epoch_order
 from biddable.model import checkpoints
+from biddable.model.encoding import encode_chat
 from biddable.model.rule_model import TrainedRule
 from biddable.run.config import UserError
 from biddable.run.records import Message, RuleCheck
@@ -140,7 +141,7 @@ def test_every_update_and_every_measure(tmp_path: Path, models: tuple[Path, Path
     # and the saved rule model reads the same
     model = checkpoints.load_rule_model(tmp_path / "learn.rules")
     assert {rule.id for rule in model.rules} == {"short", "kind"}
-    ids = checkpoints.encode_chat(model.tokenizer, [Message(**m) for m in ROWS[5]["messages"]])
+    ids = encode_chat(model.tokenizer, [Message(**m) for m in ROWS[5]["messages"]])
     reply = model.tokenizer.encode(ROWS[5]["response"], add_special_tokens=False)
     unseen = TrainedRule("sorry", TEXTS["sorry"], examples.HOLDS)
     p = model.p_break([(*ids, *reply)], [*model.rules, unseen])[0]

@@ -30,6 +30,7 @@ from biddable.learn.rules.examples import (
 from biddable.learn.rules.measures import rule_summary
 from biddable.learn.training import batches_per_epoch, derive_seed, epochs
 from biddable.model import checkpoints
+from biddable.model.encoding import encode_chat
 from biddable.model.packing import Tree
 from biddable.model.rule_model import RuleModel, TrainedRule, rule_model_from
 from biddable.model.trunk import Scorer
@@ -98,7 +99,11 @@ def run(cfg: Config, context: StageContext) -> None:
     del policy  # its branch was copied: memory
     examples = build_examples(model, judged, context)
     trees = cache_trunk_outputs(
-        model.scorer.trunk, [example.tree for example in examples], cfg.trunk_cache_gb, context
+        model.scorer.trunk,
+        [example.tree for example in examples],
+        cfg.trunk_cache_gb,
+        cfg.microbatch_tokens,
+        context,
     )
     examples = [e._replace(tree=split_hidden(tree)) for e, tree in zip(examples, trees, strict=True)]
     train = [
@@ -146,9 +151,7 @@ def build_examples(model: RuleModel, judged: Sequence[Judged], context: StageCon
     for number, row in enumerate(judged):
         if row.split == "test":
             continue
-        dialogue = checkpoints.encode_chat(model.tokenizer, row.messages) + answer_ids(
-            model.tokenizer, row.reply
-        )
+        dialogue = encode_chat(model.tokenizer, row.messages) + answer_ids(model.tokenizer, row.reply)
         rules = tuple(row.labels)
         start = 0
         try:
