@@ -96,6 +96,7 @@ def run(cfg: Config, context: StageContext) -> None:
     policy = checkpoints.load_policy(cfg.policy)
     tokenizer, length = checkpoints.tokenizer(cfg.policy), checkpoints.context_length(cfg.policy)
     model = rule_model_from(policy, tokenizer, length, cfg.template, cfg.max_tokens)
+    model.scorer.branch.checkpointing = cfg.gradient_checkpointing
     del policy  # its branch was copied: memory
     examples = build_examples(model, judged, context)
     trees = cache_trunk_outputs(
