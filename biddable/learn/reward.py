@@ -19,12 +19,19 @@ import torch
 from pydantic import Field
 
 from biddable.learn import losses
-from biddable.learn.batches import answer_ids, cache_trunk_outputs, microbatches, prompt_ids
+from biddable.learn.batches import (
+    answer_ids,
+    cache_trunk_outputs,
+    in_order,
+    microbatches,
+    prompt_ids,
+    split_answers,
+)
 from biddable.learn.optimizer import OptimizerSettings
 from biddable.learn.reward_accuracy import accuracy_summary, accuracy_tables, count_in_order, pair_margins
 from biddable.learn.training import batches_per_epoch, derive_seed, epochs
 from biddable.model import checkpoints
-from biddable.model.packing import Tree
+from biddable.model.packing import Tree, pack
 from biddable.model.trunk import Scorer, scorer_from
 from biddable.run import jsonl
 from biddable.run.config import Input, UserError
@@ -58,7 +65,7 @@ class Config(OptimizerSettings):
     ties: losses.Ties = "drop"
     """What ties do: `drop` (C.2), or `even`: a target of one half (Menick et al. 2022, 2.8)."""
     microbatch_tokens: int = Field(default=1024, ge=64)
-    """Tokens per forward: less memory, same result. A prompt's answers are never split."""
+    """Tokens per forward: less memory, same result. A longer ranking is run twice, a part at a time."""
     trunk_cache_gb: float = Field(default=2.0, ge=0)
     """Memory for trunk outputs kept over epochs and measurements, in GB."""
     checkpoint_seconds: float = Field(default=60.0, ge=0)
@@ -70,13 +77,14 @@ def run(cfg: Config, context: StageContext) -> None:
     tokenizer = checkpoints.tokenizer(cfg.policy)
     generator = torch.Generator().manual_seed(derive_seed("head", context.seed))
     scorer = scorer_from(policy, generator, cfg.head_std)
+    scorer.branch.checkpointing = cfg.gradient_checkpointing
     train, valid, held_out = read_rankings(cfg)
     check_rankings(context, train, valid, held_out)
     groups = group_rankings(train)
     ranks = [[row.ranks for row in group] for group in groups]
     trees = comparison_trees([group[0] for group in groups], tokenizer, cfg, context)
     valid_trees, held_out_trees = (comparison_trees(p, tokenizer, cfg, context) for p in (valid, held_out))
-    trees = cache_trunk_outputs(policy.trunk, trees, cfg.trunk_cache_gb, context)
+    trees = cache_trunk_outputs(policy.trunk, trees, cfg.trunk_cache_gb, cfg.microbatch_tokens, context)
     del policy  # its branch was copied: memory
     steps = fit(cfg, context, scorer, trees, ranks)
     frozen = scorer.freeze()
@@ -134,25 +142,42 @@ def accumulate_gradient(
 ) -> tuple[float, float]:
     """Add the gradient of the mean loss over these prompts, each the mean over its rankings; returns that
     mean and the share of pairs scored in the labelled order. `ranks[p]` holds every labeler's ranking of the
-    answers of `trees[p]`."""
-    total, in_order, pairs = 0.0, 0.0, 0
+    answers of `trees[p]`.
+
+    A ranking longer than `tokens` takes two passes: its loss depends on the network through K scores alone,
+    so these come first, without a graph, and then each part of its answers is run again and carries its
+    scores' gradients back.
+    """
+    total, ordered, pairs = 0.0, 0.0, 0
     for indices, packed in microbatches(trees, tokens):
-        by_prompt = scorer.scores(packed).split([len(trees[i].answers) for i in indices])
+        parts = split_answers(trees[indices[0]], tokens) if len(indices) == 1 else []
+        if len(parts) > 1:
+            with torch.no_grad():
+                flat = torch.cat([scorer.scores(pack([part])) for part in parts])
+            flat.requires_grad_()
+        else:
+            flat = scorer.scores(packed)  # (A,)
+        by_prompt = flat.split([len(trees[i].answers) for i in indices])
         prompt_losses = [
             losses.ranking_loss(scores.repeat(len(ranks[i])), ranks[i], ties) / len(ranks[i])
             for scores, i in zip(by_prompt, indices, strict=True)
         ]
         loss = torch.stack(prompt_losses).sum() / len(trees)
         loss.backward()
+        if len(parts) > 1:
+            assert flat.grad is not None
+            gradients = flat.grad.split([len(part.answers) for part in parts])
+            for part, gradient in zip(parts, gradients, strict=True):
+                scorer.scores(pack([part])).backward(gradient)
         total += loss.item()
         for scores, i in zip(by_prompt, indices, strict=True):
             values = scores.detach().cpu().numpy()
             margins = np.concatenate([pair_margins(values, ranking) for ranking in ranks[i]])
-            in_order += count_in_order(margins)
+            ordered += count_in_order(margins)
             pairs += len(margins)
     if not np.isfinite(total):
         raise UserError(f"the loss is {total}; lower learning_rate")
-    return total, in_order / max(pairs, 1)
+    return total, ordered / max(pairs, 1)
 
 
 def read_rankings(cfg: Config) -> tuple[list[Comparison], list[Comparison], list[Comparison]]:
@@ -216,10 +241,11 @@ def score_trees(scorer: Scorer, trees: Sequence[Tree], tokens: int) -> list[np.n
     """Each tree's scores (K,); equal trees, as several labelers rank them, go through the network once."""
     distinct = {(tree.prompt, tree.answers): tree for tree in trees}
     unique = list(distinct.values())
-    scores: list[np.ndarray[Any, Any]] = []
-    for indices, packed in microbatches(unique, tokens):
-        by_tree = scorer.scores(packed).cpu().split([len(unique[i].answers) for i in indices])
-        scores += [part.numpy() for part in by_tree]
+    parts = (
+        (indices, scorer.scores(packed).cpu().split([len(unique[i].answers) for i in indices]))
+        for indices, packed in microbatches(unique, tokens)
+    )
+    scores = [part.numpy() for part in in_order(parts, len(unique))]
     by_key = dict(zip(distinct, scores, strict=True))
     return [by_key[(tree.prompt, tree.answers)] for tree in trees]
 

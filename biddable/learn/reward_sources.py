@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from biddable.learn.batches import microbatches
+from biddable.learn.batches import in_order, microbatches
 from biddable.learn.reward_terms import (
     Episode,
     LoadedTerm,
@@ -92,7 +92,11 @@ def score_with(scorer: Scorer) -> Read:
 
     def read(episodes: Sequence[Episode]) -> torch.Tensor:
         trees = [episode.tree for episode in episodes]
-        return torch.cat([scorer.scores(packed) for _, packed in microbatches(trees, FROZEN_TOKENS)])
+        parts = (
+            (indices, scorer.scores(packed).unbind())
+            for indices, packed in microbatches(trees, FROZEN_TOKENS)
+        )
+        return torch.stack(in_order(parts, len(trees)))
 
     return read
 

@@ -131,7 +131,10 @@ def load_models(cfg: RewardSettings, folder: Path) -> Models:
     reward = load_reward(cfg.terms, cfg.missing_eos_score, policy.trunk)
     # A copy and not a frozen copy: it runs the policy's own operations, so the first KL is exactly 0.
     reference = policy.copy().requires_grad_(False)
-    return Models(policy, reference, first_value(cfg, policy), reward)
+    value = first_value(cfg, policy)
+    for branch in (policy.branch, value.branch):
+        branch.checkpointing = cfg.gradient_checkpointing
+    return Models(policy, reference, value, reward)
 
 
 def first_value(cfg: RewardSettings, policy: Policy) -> Scorer:

@@ -103,10 +103,14 @@ class BestEpoch:
 
 def run(cfg: Config, context: StageContext) -> None:
     policy = checkpoints.load_policy(cfg.start)
+    policy.branch.checkpointing = cfg.gradient_checkpointing
     tokenizer = checkpoints.tokenizer(cfg.start)
     scorer = checkpoints.load_scorer(cfg.reward, policy.trunk).freeze() if cfg.reward else None
     train, valid = demonstration_trees(cfg, tokenizer, context)
-    train, valid = (cache_trunk_outputs(policy.trunk, part, cfg.trunk_cache_gb) for part in (train, valid))
+    train, valid = (
+        cache_trunk_outputs(policy.trunk, part, cfg.trunk_cache_gb, cfg.microbatch_tokens)
+        for part in (train, valid)
+    )
     text = text_trees(tokenizer, cfg.text, cfg.text_tokens) if cfg.text else []
     optimizer, best = cfg.adamw(policy.parameters()), BestEpoch()
     per_epoch = batches_per_epoch(len(train), cfg.batch)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from biddable.learn import reward
+from biddable.learn import batches, reward
 from biddable.learn.reward_accuracy import accuracy_summary, accuracy_tables, share_interval
 from biddable.learn.training import derive_seed, epoch_order
+from biddable.model import checkpoints
 from biddable.model.packing import Tree
 from biddable.run.config import UserError
 from biddable.run.records import Answer
@@ -310,3 +311,28 @@ def test_what_cannot_train_or_measure_is_refused(tmp_path: Path, models: tuple[P
     long = plain.answer(*range(3, 380), *range(3, 150))
     with pytest.raises(UserError, match=r"^\[learn.reward\] prompt p1: \d+ tokens, but -\d+ fit"):
         run(tmp_path, start, [*RANKINGS, plain.comparison(1, "train", [A[0], long], (1, 2))])
+
+
+@pytest.mark.usefixtures("fp32")
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_ranking_longer_than_the_room_gives_the_same_gradient(
+    models: tuple[Path, Path], cached: bool
+) -> None:
+    """Three answers in one forward, or each alone behind its prompt, twice: the loss needs their scores
+    only."""
+    trees = [
+        Tree(tuple(range(3, 13)), (tuple(range(20, 29)), (30, 31, 32), tuple(range(40, 52)))),
+        Tree((7, 8), ((50, 51), (60,))),
+    ]
+    ranks = [[(1, 3, 2), (2, 1, 3)], [(2, 1)]]
+    results = []
+    for tokens in (1000, 20):
+        scorer = checkpoints.load_scorer(models[1])
+        rows = batches.cache_trunk_outputs(scorer.trunk, trees, 1.0) if cached else trees
+        numbers = reward.accumulate_gradient(scorer, rows, ranks, "drop", tokens)
+        gradients = [p.grad.flatten() for p in scorer.parameters() if p.grad is not None]
+        results.append((numbers, torch.cat(gradients)))
+    (numbers, gradient), (parts_numbers, parts_gradient) = results
+    assert parts_numbers == pytest.approx(numbers, abs=1e-6)
+    assert gradient.abs().max() > 1e-3
+    torch.testing.assert_close(parts_gradient, gradient, atol=1e-6, rtol=1e-5)
