@@ -60,3 +60,4 @@ def measure_reward(
         prompts, requests = reference_requests(train, answers, max_tokens, context)
         samples, trees = rollout.sample_episodes(models.policy, requests, eos, slots)
         models.reward.measure(rollout.make_episodes([p for p, _ in prompts], samples, trees, tokenizer))
+        rollout.scale_value(models)

@@ -89,10 +89,10 @@ def run(cfg: Config, context: StageContext) -> None:
     steps = fit(cfg, context, scorer, trees, ranks)
     frozen = scorer.freeze()
     scores = score_trees(frozen, valid_trees, cfg.microbatch_tokens)
-    context.summary |= accuracy_summary(valid, scores, context.seed, "valid")
+    context.summary |= accuracy_summary(valid, scores, "valid")
     if held_out:
         held_out_scores = score_trees(frozen, held_out_trees, cfg.microbatch_tokens)
-        context.summary |= accuracy_summary(held_out, held_out_scores, context.seed, "held_out_labelers")
+        context.summary |= accuracy_summary(held_out, held_out_scores, "held_out_labelers")
     context.summary |= accuracy_tables(valid, scores)
     # A constant changes no comparison; it gives the number a meaning: a demonstration scores 0 on average
     # (3.5).

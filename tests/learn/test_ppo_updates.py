@@ -382,3 +382,44 @@ def test_a_broken_run_goes_on_to_the_same_weights(
     assert ours == theirs
     assert broken.context.summary == straight.context.summary
     assert broken.context.summary["text_pieces"] == (24 if ptx else 0)
+
+
+def test_a_rollout_whose_policy_moved_far_enough_ends_early(
+    tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first minibatch trains at KL 0, the second after a step: with a tiny limit it is the last of four."""
+    result = run(tmp_path, models, monkeypatch, early_stop_kl=1e-9)
+    rows = plain.metrics(result.context)
+    assert [row["updates"] for row in rows] == [2, 2]
+    assert [row["updates"] for row in plain.metrics(run(tmp_path / "all", models, monkeypatch).context)] == [
+        4,
+        4,
+    ]
+
+
+def test_standardised_rewards_have_mean_0_before_training(
+    tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole stage: scores near mean 0 and deviation 1 in the first rollout, and V(s_0) near them."""
+    settings = {"standardise_reward": True, "missing_eos_score": None, "whiten_rewards": False}
+    result = run(tmp_path, models, monkeypatch, **settings, batch=32, minibatch=16, episodes=32, eval_every=9)
+    (row,) = plain.metrics(result.context)
+    assert abs(row["reward"]) < 0.8 and 0.5 < row["score_std"] < 2 and abs(row["value_start"]) < 2
+    moments = result.context.summary["reward_reference"]["scorer"]
+    plainly = run(
+        tmp_path / "off",
+        models,
+        monkeypatch,
+        **(settings | {"standardise_reward": False}),
+        batch=32,
+        minibatch=16,
+        episodes=32,
+        eval_every=9,
+    )
+    (unscaled,) = plain.metrics(plainly.context)
+    assert row["reward"] == pytest.approx(
+        (unscaled["reward"] - moments["mean"]) / moments["deviation"], abs=1e-4
+    )
+    assert row["value_start"] == pytest.approx(
+        (unscaled["value_start"] - moments["mean"]) / moments["deviation"], abs=1e-4
+    )
