@@ -193,8 +193,8 @@ def _triples(text: str) -> list[tuple[str, ...]]:
 
 Judge = Callable[[str, Sequence[Message], str], float]
 JUDGED: dict[str, Judge] = {
-    **{rule: _by_signs for rule in _PATTERNS},
-    **{rule: _by_advice for rule in _TOPICS},
+    **dict.fromkeys(_PATTERNS, _by_signs),
+    **dict.fromkeys(_TOPICS, _by_advice),
     "on-topic": _off_topic,
     "no-repetition": _repeats,
     "makes-sense": _senseless,
