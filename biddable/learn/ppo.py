@@ -88,7 +88,7 @@ class Config(RewardSettings):
     ptx_per_episode: float = Field(default=8.0, ge=0)
     """Pieces of text per episode (C.4: 8)."""
     ptx_tokens: int = Field(default=128, ge=2)
-    """Tokens per piece of text at most."""
+    """Tokens per piece of text; a longer text goes on in the next piece."""
     clip: float = Field(default=0.2, gt=0)
     """The ratio is held in [1 - clip, 1 + clip] (C.4: 0.2)."""
     value_clip: float = Field(default=0.2, gt=0)
