@@ -16,7 +16,6 @@ from pydantic import BaseModel, Field
 from biddable.label import queue
 from biddable.label.kinds import AnyKind
 from biddable.label.queue import CollectedLabel
-from biddable.label.simulated import labelers
 from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError, Waiting
 from biddable.run.context import StageContext
@@ -32,6 +31,7 @@ from biddable.run.records import (
     Split,
     hash_fraction,
 )
+from biddable.simulated import labelers
 from biddable.store import gold as store_gold
 from biddable.store import guidelines as store_guidelines
 from biddable.store.store import Store, open_store

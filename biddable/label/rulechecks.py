@@ -15,10 +15,10 @@ from biddable.label.collection import LabelSettings, PanelSettings, PromptSettin
 from biddable.label.form import Fields, build_answer, number_field, text_field
 from biddable.label.kinds import LabelKind, TaskView
 from biddable.label.queue import CollectedLabel
-from biddable.label.rules import Rule, choose, level_shares, load
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
 from biddable.run.records import Answer, Level, Prompt, Record, Replies, RuleCheck
+from biddable.run.rules import Rule, choose, level_shares, load
 from biddable.store.types import Task
 
 
@@ -27,7 +27,7 @@ class Config(PanelSettings, PromptSettings, LabelSettings):
     """Prompts with answers; each answer is checked by itself."""
     rules: Input | None = None
     """A TOML file of rules, each a table [[rule]] with id, text and question; none: ours
-    (`label/guidelines/rules.toml`)."""
+    (`configs/rules.toml`)."""
     rules_each: int = Field(default=1, ge=1)
     """Rules that each answer is checked for, chosen by hash."""
     overlap: int = Field(default=1, ge=1)

@@ -81,7 +81,10 @@ def run(cfg: Config, context: StageContext) -> None:
     labels = np.array([example.label for example in examples])
     policy = checkpoints.load_policy(cfg.policy)
     scorer = scorer_from(policy, torch.Generator().manual_seed(derive_seed("head", context.seed)))
-    train_trees = cache_trunk_outputs(policy.trunk, [trees[i] for i in train], cfg.trunk_cache_gb, context)
+    scorer.branch.checkpointing = cfg.gradient_checkpointing
+    train_trees = cache_trunk_outputs(
+        policy.trunk, [trees[i] for i in train], cfg.trunk_cache_gb, cfg.microbatch_tokens, context
+    )
     del policy  # its branch was copied: memory
     fit(cfg, context, scorer, train_trees, labels[train])
     scores = classifier.scores(scorer.freeze(), [trees[i] for i in valid], cfg.microbatch_tokens)
@@ -178,7 +181,7 @@ def measures(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict
         "majority": float(max(yes.mean(), 1 - yes.mean())),
     }
     if len(set(labels.tolist())) > 2:
-        numbers["pearson"] = float(stats.pearsonr(1 / (1 + np.exp(-scores)), labels).statistic)
+        numbers["pearson"] = float(stats.pearsonr(np.exp(-np.logaddexp(0, -scores)), labels).statistic)
         numbers["spearman"] = float(stats.spearmanr(scores, labels).statistic)
     return numbers
 

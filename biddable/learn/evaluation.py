@@ -62,3 +62,4 @@ def measure_reward(
         models.reward.measure(
             rollout.make_episodes([p.messages for p, _ in prompts], samples, trees, tokenizer)
         )
+        rollout.scale_value(models)

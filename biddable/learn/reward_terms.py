@@ -41,6 +41,8 @@ class RewardTerm(Settings):
     """What an ensemble pays: the mean of its scores, or the lowest (Coste et al. 2024: harder to game)."""
     rules: Input | None = None
     """A rule model (learn.rules): the probability that each rule is kept, p_keep = 1 - p_break."""
+    rules_file: Input | None = None
+    """A TOML file of rules to ask the rule model about, also new ones; none: those that it was trained on."""
     rule_reduction: Literal["mean", "sum"] = "mean"
     """R = 1/n sum p_keep, or the sum alone."""
     budget: float | None = Field(default=None, gt=0, lt=1)
@@ -82,8 +84,8 @@ class RewardTerm(Settings):
             raise ValueError(
                 f"must name exactly one of {', '.join(SOURCES)} (names {', '.join(named) or 'none'})"
             )
-        if self.budget is not None and not self.rules:
-            raise ValueError("budget: only a term with rules has one")
+        if (self.budget is not None or self.rules_file is not None) and not self.rules:
+            raise ValueError("budget and rules_file: only a term with rules has them")
         if self.cap is not None and self.cap_to_reference:
             raise ValueError("cap and cap_to_reference: set one of the two")
         if self.cap is not None and self.cap[0] >= self.cap[1]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import torch
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from biddable.learn import losses
 from biddable.learn.batches import microbatches
@@ -41,6 +41,11 @@ class RewardSettings(OptimizerSettings):
     ] = Path("learn.reward")
     """The reward model; or tables `[[learn.ppo.reward]]`, one for each term of a sum. The value function's
     first weights are the first reward model among them (Ouyang et al. 2022, C.4), else the policy's."""
+    standardise_reward: bool = False
+    """Shift and scale the reward model's scores so that the first policy's answers have mean 0 and standard
+    deviation 1, and the value function with them (lm-human-preferences, Stiennon et al. 2020). Then
+    missing_eos_score, value_clip and kl_coef mean the same for every reward model. Reward tables have
+    `standardise` for each term."""
     missing_eos_score: float | None = -1.0
     """A reward model's score of an answer cut off before its end-of-sequence token is at most this: the
     missing-EOS penalty (Huang et al. 2024: -1); none: whatever the reward model says. Of a standardised term
@@ -58,11 +63,17 @@ class RewardSettings(OptimizerSettings):
     a buffer, as user or as assistant, and good statements join it (Glaese et al. 2022). Rules don't pay for a
     user's statements."""
 
+    @model_validator(mode="after")
+    def _standardise_one_model(self) -> RewardSettings:
+        if self.standardise_reward and not isinstance(self.reward, Path):
+            raise ValueError("standardise_reward: is for one reward model; set standardise in its tables")
+        return self
+
     @property
     def terms(self) -> tuple[RewardTerm, ...]:
         """The terms, also of the short form."""
         if isinstance(self.reward, Path):
-            return (RewardTerm(scorer=self.reward),)
+            return (RewardTerm(scorer=self.reward, standardise=self.standardise_reward),)
         return self.reward
 
 
@@ -125,7 +136,10 @@ def load_models(cfg: RewardSettings, folder: Path) -> Models:
     reward = load_reward(cfg.terms, cfg.missing_eos_score, policy.trunk)
     # A copy and not a frozen copy: it runs the policy's own operations, so the first KL is exactly 0.
     reference = policy.copy().requires_grad_(False)
-    return Models(policy, reference, first_value(cfg, policy), reward)
+    value = first_value(cfg, policy)
+    for branch in (policy.branch, value.branch):
+        branch.checkpointing = cfg.gradient_checkpointing
+    return Models(policy, reference, value, reward)
 
 
 def first_value(cfg: RewardSettings, policy: Policy) -> Scorer:
@@ -149,6 +163,21 @@ def head_per_term(scorer: Scorer, number: int, weight: float, terms: int) -> Sco
     with torch.no_grad():
         heads[number], bias[number] = weight * scorer.weight, weight * scorer.bias
     return Scorer(scorer.trunk, scorer.branch, heads, bias)
+
+
+def scale_value(models: Models) -> None:
+    """Bring a value function that began as a standardised reward model to the scale of that term: what it
+    says of an answer's end is then what the term pays. To be called once, before training."""
+    for number, term in enumerate(models.reward.terms):
+        if term.settings.source in ("scorer", "ensemble"):
+            if term.moments is not None and term.settings.standardise:
+                head = slice(None) if models.value.weight.dim() == 1 else slice(number, number + 1)
+                paid = term.settings.weight if models.value.weight.dim() > 1 else 1.0  # see head_per_term
+                with torch.no_grad():
+                    models.value.weight[head] /= term.moments.deviation
+                    bias = models.value.bias.view(-1)[head]
+                    bias.copy_((bias - paid * term.moments.mean) / term.moments.deviation)
+            return
 
 
 def make_episodes(

@@ -69,6 +69,20 @@ def test_a_rule_model_in_a_reward(models: tuple[Path, Path], rules: Path) -> Non
     torch.testing.assert_close(scored.rewards, (1 - p_break).sum(1) / 2, atol=1e-5, rtol=1e-4)
 
 
+def test_rules_of_a_file_that_the_model_never_saw(
+    models: tuple[Path, Path], rules: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "rules.toml"
+    row = '[[rule]]\nid = "no-cats"\ntext = "Never speak of cats."\nquestion = "Does it speak of cats?"\n'
+    file.write_text(row, encoding="utf-8")
+    trunk = checkpoints.load_policy(models[0]).trunk
+    reward = load_reward([RewardTerm(rules=rules, rules_file=file)], None, trunk)
+    assert reward.rule_ids == ("no-cats",)
+    cats = [TrainedRule("no-cats", "Never speak of cats.", "Does it speak of cats?")]
+    p_break = checkpoints.load_rule_model(rules, trunk).p_break([(5, 6, 7, 8, 9, 2)], cats)
+    torch.testing.assert_close(reward.score(episodes()[:1]).p_break, p_break, atol=1e-5, rtol=1e-4)
+
+
 def test_a_folder_without_rules_is_refused(models: tuple[Path, Path]) -> None:
     trunk = checkpoints.load_policy(models[0]).trunk
     with pytest.raises(UserError, match="this folder names no rules"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from biddable.learn.selfplay import Buffer, Dialogue, encode_user_turn, statement_text
-from biddable.model import checkpoints
+from biddable.model import encoding
 from biddable.run.records import Message
 
 
@@ -89,7 +89,7 @@ def test_a_user_turn_is_opened_as_the_template_writes_one(tiny_folder: Path) -> 
     text = tokenizer.decode(dialogue.ids(tokenizer))
     assert text.endswith("<|im_start|>assistant\nParis.<|im_end|>\n<|im_start|>user\n")
     assistant = talk("Name three fruits.")
-    assert assistant.ids(tokenizer) == checkpoints.encode_chat(tokenizer, assistant.messages)
+    assert assistant.ids(tokenizer) == encoding.encode_chat(tokenizer, assistant.messages)
 
 
 def test_the_end_token_is_no_part_of_a_statement(tiny_folder: Path) -> None:

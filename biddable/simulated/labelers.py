@@ -17,8 +17,8 @@ from functools import cache
 from statistics import NormalDist, fmean
 from typing import Literal
 
-from biddable.label.simulated.taste import Marks, marks
 from biddable.run.records import Answer, Prompt
+from biddable.simulated.taste import Marks, marks
 
 Panel = Literal["training", "held_out"]
 WEIGHTS = {
