@@ -48,11 +48,18 @@ def prompt_ids(
 
 
 def text_trees(tokenizer: Any, folder: Path, tokens: int, split: str = "train") -> list[Tree]:
-    """Running text as trees without a prompt and without a chat template: every token but the first (the
-    tokenizer's own beginning-of-sequence token, where it has one) is predicted and counts."""
+    """Running text as trees without a prompt and without a chat template, in pieces of at most `tokens`. A
+    text that is longer goes on in the next piece, which begins with the last token of the one before: so every
+    token of a text but its first (the tokenizer's own beginning-of-sequence token, where it has one) is
+    predicted and counts once."""
     rows = [row for row in jsonl.read(folder / "text.jsonl", Text) if row.split == split]
-    pieces = [encode_text(tokenizer, row.text)[:tokens] for row in rows]
-    trees = [Tree((), (piece,)) for piece in pieces if len(piece) > 1]
+    texts = [encode_text(tokenizer, row.text) for row in rows]
+    starts = [range(0, max(len(ids) - 1, 0), tokens - 1) for ids in texts]
+    trees = [
+        Tree((), (ids[start : start + tokens],))
+        for ids, places in zip(texts, starts, strict=True)
+        for start in places
+    ]
     if not trees:
         raise UserError(f"{folder / 'text.jsonl'}: holds no text of the split {split}")
     return trees

@@ -181,7 +181,7 @@ def measures(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict
         "majority": float(max(yes.mean(), 1 - yes.mean())),
     }
     if len(set(labels.tolist())) > 2:
-        numbers["pearson"] = float(stats.pearsonr(1 / (1 + np.exp(-scores)), labels).statistic)
+        numbers["pearson"] = float(stats.pearsonr(np.exp(-np.logaddexp(0, -scores)), labels).statistic)
         numbers["spearman"] = float(stats.spearmanr(scores, labels).statistic)
     return numbers
 

@@ -174,4 +174,4 @@ class Classifier:
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray[Any, Any]:
         """(N,) probabilities. Raises KeyError when a row lacks a field of the template."""
         trees = [tree(self.tokenizer, fill_template(self.template, row), self.longest) for row in rows]
-        return np.asarray(1 / (1 + np.exp(-scores(self.scorer, trees))))
+        return np.asarray(np.exp(-np.logaddexp(0, -scores(self.scorer, trees))))
