@@ -46,6 +46,9 @@ class OptimizerSettings(Settings):
     adam_moments: AdamMoments = "fp32"
     """How AdamW's two averages are kept. `fp32`: 8 bytes a weight. `8bit`: 2, rounded within blocks of 256
     (Dettmers et al. 2022). `factored`: 1, the second by its rows and columns (Shazeer and Stern 2018)."""
+    checkpoint_share: float = Field(default=0.1, gt=0, le=1)
+    """Share of the time that checkpoints may take at most: where one is slow to write, the next waits longer
+    than `checkpoint_seconds`."""
     gradient_checkpointing: bool = False
     """Keep each block's input alone for the backward pass and run its forward again there (Chen et al. 2016):
     the same gradient, about a third more time, a fraction of the memory for activations."""
