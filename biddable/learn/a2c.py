@@ -42,7 +42,7 @@ from biddable.run.context import StageContext
 
 
 class Config(RewardSettings):
-    runtime_settings = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     policy: Input = Path("learn.sft")
     """First weights, and the frozen reference of the KL term."""
     prompts: Input = Path("curate.prompts")
@@ -99,7 +99,7 @@ def run(cfg: Config, context: StageContext) -> None:
     look = partial(
         evaluate, models, valid, eos, cfg.max_tokens, cfg.slots, cfg.microbatch_tokens, tokenizer, context
     )
-    for step in updates(context, steps, parts, cfg.checkpoint_seconds):
+    for step in updates(context, steps, parts, cfg.checkpoint_seconds, cfg.checkpoint_share):
         if step == 0:
             measure_reward(
                 models, train, cfg.reference_answers, cfg.max_tokens, cfg.slots, eos, tokenizer, context

@@ -40,7 +40,7 @@ from biddable.run.context import StageContext
 
 
 class Config(RewardSettings):
-    runtime_settings = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     renamed: ClassVar[dict[str, str]] = {
         "discount": "gamma",
         "smoothing": "gae_lambda",
@@ -161,7 +161,7 @@ def run(cfg: Config, context: StageContext) -> None:
     look = partial(
         evaluate, models, valid, eos, cfg.max_tokens, cfg.slots, cfg.microbatch_tokens, tokenizer, context
     )
-    for step in updates(context, steps, parts, cfg.checkpoint_seconds):
+    for step in updates(context, steps, parts, cfg.checkpoint_seconds, cfg.checkpoint_share):
         if step == 0:
             measure_reward(
                 models, train, cfg.reference_answers, cfg.max_tokens, cfg.slots, eos, tokenizer, context
