@@ -31,6 +31,7 @@ from biddable.learn.negatives import draw_negatives, off_topic_summary
 from biddable.learn.optimizer import OptimizerSettings
 from biddable.learn.reward_accuracy import accuracy_summary, accuracy_tables, count_in_order, pair_margins
 from biddable.learn.training import batches_per_epoch, derive_seed, epochs
+from biddable.learn.tree_store import TreeStore
 from biddable.model import checkpoints
 from biddable.model.packing import Tree, pack
 from biddable.model.trunk import Scorer, scorer_from
@@ -41,7 +42,7 @@ from biddable.run.records import Answer, Comparison, Demonstration
 
 
 class Config(OptimizerSettings):
-    runtime_settings = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     renamed: ClassVar[dict[str, str]] = {"head_deviation": "head_std"}
     policy: Input = Path("learn.sft")
     """The model it starts from (3.5: the SFT model)."""
@@ -149,7 +150,13 @@ def fit(
     head = cfg.adamw([scorer.weight] if weights is None else [scorer.weight, scorer.bias], weight_decay=0.0)
     steps = cfg.epochs * batches_per_epoch(len(trees), cfg.batch)
     for step, batch in epochs(
-        context, len(trees), cfg.batch, cfg.epochs, {"branch": branch, "head": head}, cfg.checkpoint_seconds
+        context,
+        len(trees),
+        cfg.batch,
+        cfg.epochs,
+        {"branch": branch, "head": head},
+        cfg.checkpoint_seconds,
+        cfg.checkpoint_share,
     ):
         loss, accuracy = accumulate_gradient(
             scorer,
@@ -273,7 +280,7 @@ def comparison_trees(
     cfg: Config,
     context: StageContext,
     negatives: Sequence[Sequence[Answer]] = (),
-) -> list[Tree]:
+) -> Sequence[Tree]:
     """A ranking as a tree: the prompt once, then its K answers, then its negatives if there are any. An empty
     answer is its end-of-sequence token."""
     errors: list[str] = []
@@ -285,7 +292,7 @@ def comparison_trees(
         trees.append(Tree(prompt_ids(tokenizer, row.prompt.messages, limit, row.prompt.id, errors), answers))
     if errors:
         raise UserError([f"[{context.key}] {line}" for line in errors])
-    return trees
+    return TreeStore(trees)
 
 
 @torch.no_grad()

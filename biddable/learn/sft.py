@@ -36,6 +36,7 @@ from biddable.learn.training import (
     residual_dropout,
     shuffled_indices,
 )
+from biddable.learn.tree_store import TreeStore
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
 from biddable.model.sampler import Request
@@ -47,7 +48,7 @@ from biddable.run.records import Demonstration
 
 
 class Config(OptimizerSettings):
-    runtime_settings = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     start: Input = Path("learn.start")
     """The policy to begin with."""
     demonstrations: Input = Path("label.demonstrations")
@@ -120,7 +121,9 @@ def run(cfg: Config, context: StageContext) -> None:
     steps = cfg.epochs * per_epoch
     parts: dict[str, Resumable] = {"optimizer": optimizer, "best": best}
     with residual_dropout(policy.branch, cfg.dropout):
-        for step, batch in epochs(context, len(train), cfg.batch, cfg.epochs, parts, cfg.checkpoint_seconds):
+        for step, batch in epochs(
+            context, len(train), cfg.batch, cfg.epochs, parts, cfg.checkpoint_seconds, cfg.checkpoint_share
+        ):
             trees = [train[i] for i in batch]
             trees += mixed_text(text, len(batch), cfg.text_share, step, context.seed)
             loss = accumulate_gradient(policy, trees, cfg.microbatch_tokens)
@@ -152,7 +155,9 @@ def run(cfg: Config, context: StageContext) -> None:
     }
 
 
-def demonstration_trees(cfg: Config, tokenizer: Any, context: StageContext) -> tuple[list[Tree], list[Tree]]:
+def demonstration_trees(
+    cfg: Config, tokenizer: Any, context: StageContext
+) -> tuple[Sequence[Tree], Sequence[Tree]]:
     """Demonstrations as trees, train and valid. Raises UserError when one does not fit the context or a split
     is empty."""
     rows = jsonl.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration)
@@ -170,7 +175,7 @@ def demonstration_trees(cfg: Config, tokenizer: Any, context: StageContext) -> t
     ]
     if errors:
         raise UserError([f"[{context.key}] demonstrations: {line}" for line in errors])
-    return trees["train"], trees["valid"]
+    return TreeStore(trees["train"]), TreeStore(trees["valid"])
 
 
 def mixed_text(text: Sequence[Tree], examples: int, share: float, step: int, seed: int) -> list[Tree]:
