@@ -25,7 +25,7 @@ from biddable.learn.evaluation import evaluate, measure_reward
 from biddable.learn.optimizer import Ema, Optimizer, Schedule
 from biddable.learn.ppo_metrics import check_finite, log_samples, summarise
 from biddable.learn.rl_prompts import (
-    draw_prompts,
+    prompt_stream,
     read_prompts,
     rollout_requests,
 )
@@ -40,7 +40,7 @@ from biddable.run.context import StageContext
 
 
 class Config(RewardSettings):
-    runtime_settings = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     renamed: ClassVar[dict[str, str]] = {
         "discount": "gamma",
         "smoothing": "gae_lambda",
@@ -88,7 +88,7 @@ class Config(RewardSettings):
     ptx_per_episode: float = Field(default=8.0, ge=0)
     """Pieces of text per episode (C.4: 8)."""
     ptx_tokens: int = Field(default=128, ge=2)
-    """Tokens per piece of text at most."""
+    """Tokens per piece of text; a longer text goes on in the next piece."""
     clip: float = Field(default=0.2, gt=0)
     """The ratio is held in [1 - clip, 1 + clip] (C.4: 0.2)."""
     value_clip: float = Field(default=0.2, gt=0)
@@ -147,6 +147,7 @@ def run(cfg: Config, context: StageContext) -> None:
     text = text_trees(tokenizer, cfg.text, cfg.ptx_tokens) if cfg.text and cfg.ptx_coef else []
     policy_adam, value_adam = cfg.adamw(models.policy.parameters()), cfg.adamw(models.value.parameters())
     optimizers = Optimizers(policy_adam, value_adam, Ema(policy_adam.masters, cfg.ema_decay))
+    stream = prompt_stream(cfg.selfplay, train, cfg.policy, cfg.max_tokens, tokenizer, context)
     kl_coef = KLCoefficient(cfg.kl_coef, cfg.kl_target, cfg.kl_horizon)
     parts: dict[str, Resumable] = {
         "policy": policy_adam,
@@ -154,12 +155,13 @@ def run(cfg: Config, context: StageContext) -> None:
         "average": optimizers.ema,
         "kl_coef": kl_coef,
         "reward": models.reward,
+        "prompts": stream,
     }
     steps = -(-cfg.episodes // cfg.batch)
     look = partial(
         evaluate, models, valid, eos, cfg.max_tokens, cfg.slots, cfg.microbatch_tokens, tokenizer, context
     )
-    for step in updates(context, steps, parts, cfg.checkpoint_seconds):
+    for step in updates(context, steps, parts, cfg.checkpoint_seconds, cfg.checkpoint_share):
         if step == 0:
             measure_reward(
                 models, train, cfg.reference_answers, cfg.max_tokens, cfg.slots, eos, tokenizer, context
@@ -167,12 +169,13 @@ def run(cfg: Config, context: StageContext) -> None:
             look(0)
         started = time.perf_counter()
         # 1. Rollout: one answer to each of `batch` prompts, from the current policy.
-        prompts = draw_prompts(train, cfg.batch, step, context.seed)
+        prompts = stream.draw(cfg.batch, step)
         requests = rollout_requests(prompts, cfg.max_tokens, step, context)
         samples, trees = rollout.sample_episodes(models.policy, requests, eos, cfg.slots)
         # 2. Experience: scores, log-probabilities and values, before anything is updated.
-        episodes = rollout.make_episodes([prompt for prompt, _ in prompts], samples, trees, tokenizer)
+        episodes = rollout.make_episodes([messages for messages, _ in prompts], samples, trees, tokenizer)
         scored = models.reward.score(episodes)
+        stream.grow(episodes, scored.rewards)
         minibatches = minibatch_indices(cfg, step, context.seed)
         experiences = minibatch_experiences(cfg, models, trees, scored.terms, minibatches)
         # 3. Rewards and advantages.
@@ -193,7 +196,8 @@ def run(cfg: Config, context: StageContext) -> None:
         # 5. Metrics, samples to read, and answers to the same validation prompts now and then.
         ordered = [samples[i] for indices in minibatches for i in indices]
         metrics = summarise(experiences, targets, statistics, ordered, kl_coef.value, models.reward.names)
-        metrics |= models.reward.metrics(scored) | {"updates": float(len(statistics))}
+        metrics |= models.reward.metrics(scored) | stream.metrics()
+        metrics["updates"] = float(len(statistics))
         models.reward.update_budgets(scored)
         metrics |= {"episodes": (step + 1) * cfg.batch, "kl_coef": kl_coef.value, "learning_rate": rate}
         check_finite(metrics, step + 1)

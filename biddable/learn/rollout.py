@@ -25,7 +25,7 @@ from biddable.model.packing import PackedBatch, Tree, pad
 from biddable.model.sampler import Request, SampledAnswer, sample
 from biddable.model.trunk import Policy, Scorer, scorer_from
 from biddable.run.config import TABLES, Input
-from biddable.run.records import Prompt
+from biddable.run.records import Message
 
 
 def _kind_of_reward(value: Any) -> str:
@@ -57,6 +57,11 @@ class RewardSettings(OptimizerSettings):
     value_per_term: bool = False
     """A value head for each term of the reward, and one for the KL penalty, on one branch; the advantage is
     the sum of theirs."""
+
+    selfplay: float = Field(default=0.0, ge=0, le=1)
+    """Share of each rollout's episodes that are statements of self-play: the policy goes on with a dialogue of
+    a buffer, as user or as assistant, and good statements join it (Glaese et al. 2022). Rules don't pay for a
+    user's statements."""
 
     @model_validator(mode="after")
     def _standardise_one_model(self) -> RewardSettings:
@@ -176,15 +181,16 @@ def scale_value(models: Models) -> None:
 
 
 def make_episodes(
-    prompts: Sequence[Prompt], samples: Sequence[SampledAnswer], trees: Sequence[Tree], tokenizer: Any
+    dialogues: Sequence[Sequence[Message]],
+    samples: Sequence[SampledAnswer],
+    trees: Sequence[Tree],
+    tokenizer: Any,
 ) -> list[Episode]:
     """Sampled answers as the reward's terms read them."""
     special = frozenset(tokenizer.all_special_ids)
     return [
-        Episode(
-            tuple(prompt.messages), tree, sampled_answer(tokenizer, sampled, "").text, sampled.finish, special
-        )
-        for prompt, sampled, tree in zip(prompts, samples, trees, strict=True)
+        Episode(tuple(messages), tree, sampled_answer(tokenizer, sampled, "").text, sampled.finish, special)
+        for messages, sampled, tree in zip(dialogues, samples, trees, strict=True)
     ]
 
 

@@ -110,7 +110,7 @@ class Reference:
         self.value_adam = plain.Adam([*plain.branch(value.network), self.value.weight, self.value.bias])
         self.average = [p.detach().clone() for p in self.adam.parameters]
         self.beta, self.updates, self.rows = 0.3, 0, []
-        self.text = [tokenizer.encode(row.text, add_special_tokens=False)[:8] for row in TEXTS]
+        self.text = plain.pieces([tokenizer.encode(row.text, add_special_tokens=False) for row in TEXTS], 8)
 
     def values(self, prompt: Sequence[int], tokens: Sequence[int]) -> torch.Tensor:
         """V before each token: read at the position in front of it."""
@@ -208,8 +208,8 @@ class Reference:
                 value_loss = value_loss + torch.max((v - r) ** 2, (near - r) ** 2) / 2 / tokens
         policy_loss.backward()
         alone = math.sqrt(sum(float((p.grad**2).sum()) for p in self.adam.parameters))
-        # 3 = 0.75 pieces x 4 episodes an update, one after another through shuffled rounds of the 7
-        queue = [i for e in range(9) for i in epoch_order(7, derive_seed("text", 1), e)]
+        # 3 = 0.75 pieces x 4 episodes an update, one after another through shuffled rounds of all
+        queue = [i for e in range(9) for i in epoch_order(len(self.text), derive_seed("text", 1), e)]
         pieces = [self.text[i] for i in queue[3 * self.updates : 3 * self.updates + 3]]
         ptx_loss = -torch.cat([plain.logps(self.policy, [], piece) for piece in pieces]).mean()
         (0.7 * ptx_loss).backward()

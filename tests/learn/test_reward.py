@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from biddable.learn import batches, reward
+from biddable.learn.negatives import draw_negatives
 from biddable.learn.reward_accuracy import accuracy_summary, accuracy_tables, share_interval
 from biddable.learn.training import derive_seed, epoch_order
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
 from biddable.run.config import UserError
-from biddable.run.records import Answer
+from biddable.run.records import Answer, Message
 from tests.learn import plain
 
 pytestmark = pytest.mark.usefixtures("fp32")
@@ -336,3 +337,101 @@ def test_a_ranking_longer_than_the_room_gives_the_same_gradient(
     assert parts_numbers == pytest.approx(numbers, abs=1e-6)
     assert gradient.abs().max() > 1e-3
     torch.testing.assert_close(parts_gradient, gradient, atol=1e-6, rtol=1e-5)
+
+
+def plain_preference(
+    scores: list[torch.Tensor], ranks: tuple[int, ...], elo: float, weight: float
+) -> torch.Tensor:
+    """Softmax over shown and negatives, pairs with the best, and the squared mean; ties at the top: any."""
+    best = [s for s, rank in zip(scores, ranks, strict=False) if rank == min(ranks)]
+    rest = [s for s, rank in zip(scores, ranks, strict=False) if rank != min(ranks)]
+    total = -(sum(s.exp() for s in best) / sum(s.exp() for s in scores)).log()
+    pairs = [-torch.sigmoid(b - r).log() for b in best for r in rest]
+    total = total + elo * (sum(pairs) / len(pairs) if pairs else 0.0)
+    return total + weight * (sum(scores) / len(scores)) ** 2
+
+
+def test_every_update_of_the_preference_model(tmp_path: Path, models: tuple[Path, Path]) -> None:
+    start, _ = models
+    settings = {"loss": "softmax", "negatives": 2, "elo_weight": 0.5, "centre_weight": 0.1}
+    context = run(tmp_path, start, off_topic_each=3, **settings)
+    groups = reward.group_rankings([row for row in RANKINGS if row.prompt.split == "train"])
+    negatives = draw_negatives([group[0] for group in groups], 2, 1)
+    network = plain.load(start)
+    head = torch.randn(64, generator=torch.Generator().manual_seed(derive_seed("head", 1))) * 0.05
+    head, bias = head.requires_grad_(True), torch.zeros((), requires_grad=True)
+    scorer = plain.PlainScorer(network, head, bias)
+    adam, head_adam = plain.Adam(plain.branch(network), decay=0.1), plain.Adam([head, bias])
+    for step, logged in enumerate(plain.metrics(context)):
+        epoch, at = divmod(step, 2)
+        loss = torch.zeros(())
+        batch = epoch_order(4, 1, epoch)[3 * at : 3 * at + 3]
+        for i in batch:
+            ids = plain.encode(start, groups[i][0].prompt)
+            answers = (*groups[i][0].answers, *negatives[i])
+            scores = [scorer.score(ids, answer.tokens or ()) for answer in answers]
+            for row in groups[i]:
+                part = plain_preference(scores, row.ranks, 0.5, 0.1)
+                loss = loss + part / len(groups[i]) / len(batch)
+        loss.backward()
+        rate = plain.cosine(step, 4, 2e-3) * min(1, (step + 1) / 3)
+        norm = adam.step(rate, 0.3)
+        head_adam.step(5 * rate, 0.3)
+        assert (logged["loss"], logged["grad_norm"]) == pytest.approx((loss.item(), norm), rel=1e-3)
+    saved = plain.load_scorer(tmp_path / "learn.reward")
+    plain.same_weights(saved.network.model, network.model)
+    # the measure: three answers to other dialogues beside each ranking of the split valid
+    valid = [row for row in RANKINGS if row.prompt.split == "valid"]
+    off_topic = draw_negatives(valid, 3, 1)
+    below, shown_scores = [], []
+    for row, others in zip(valid, off_topic, strict=True):
+        ids = plain.encode(start, row.prompt)
+        with torch.no_grad():
+            shown = [saved.score(ids, a.tokens or ()).item() for a in row.answers]
+            below += [saved.score(ids, a.tokens or ()).item() < min(shown) for a in others]
+        shown_scores += shown
+    assert context.summary["off_topic"] == 9
+    assert context.summary["off_topic_below"] == pytest.approx(np.mean(below))
+    trained = context.summary["score_shown"] + context.summary["bias"] - bias.item()
+    assert np.mean(shown_scores) == pytest.approx(trained, abs=1e-4)  # measured before demonstrations are 0
+
+
+def test_demonstrations_or_the_trained_bias_set_the_level(tmp_path: Path, models: tuple[Path, Path]) -> None:
+    context = run(tmp_path, models[0], loss="softmax", centre_weight=5.0, demonstrations=None)
+    assert context.summary["bias"] != 0
+    assert run(tmp_path / "pairs", models[0], demonstrations=None).summary["bias"] == 0
+
+
+def test_negatives_never_come_from_the_same_dialogue() -> None:
+    def turn(number: int, dialogue: str, words: str) -> Any:
+        messages = (
+            Message(role="user", content=dialogue),
+            *(
+                [Message(role="assistant", content="yes"), Message(role="user", content=words)]
+                if words
+                else []
+            ),
+        )
+        row = plain.comparison(
+            number, "train", [Answer(text=f"{dialogue} {number} {k}", model="m") for k in range(3)], (1, 2, 3)
+        )
+        prompt = row.prompt.model_copy(update={"messages": messages})
+        return row.model_copy(update={"prompt": prompt})
+
+    rows = [turn(n, f"d{n // 3}", "" if n % 3 == 0 else f"turn {n}") for n in range(30)]
+    drawn = draw_negatives(rows, 5, 1)
+    for row, answers in zip(rows, drawn, strict=True):
+        assert len({answer.text for answer in answers}) == 5
+        assert all(answer.text.split()[0] != row.prompt.messages[0].content for answer in answers)
+    assert drawn == draw_negatives(rows, 5, 1) != draw_negatives(rows, 5, 2)
+    assert len({answer.text for answers in drawn for answer in answers}) > 30
+    # the same words in another dialogue are no negative
+    same = [rows[0], rows[3].model_copy(update={"answers": rows[0].answers}), rows[6]]
+    assert {a.text.split()[0] for a in draw_negatives(same, 4, 1)[0]} == {"d2"}
+    with pytest.raises(UserError, match="prompt p0 has no answers to other dialogues beside it"):
+        draw_negatives(rows[:3], 1, 1)
+
+
+def test_only_the_softmax_has_negatives(tmp_path: Path, models: tuple[Path, Path]) -> None:
+    with pytest.raises(UserError, match=r'\[learn.reward\] negatives = 2: only loss = "softmax" has them'):
+        run(tmp_path, models[0], negatives=2)

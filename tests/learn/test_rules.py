@@ -222,9 +222,13 @@ def test_levels_count_as_the_paper_says_and_unsure_by_setting() -> None:
         check(2, "probably_breaks", "l1"),
         check(2, "unsure", "l2"),
     ]
-    dropped = examples.judge_checks(rows, "drop", 0.1)
+    dropped = examples.judge_checks(
+        rows, "drop", 0.1, {("kind", TEXTS["kind"]): "Unkind?", ("sorry", "x"): "?"}
+    )
+    questions = {rule.id: rule.question for row in dropped for rule in row.labels}
+    assert questions == {"kind": "Unkind?", "sorry": "Does the answer break this rule?"}
     assert [[sum(v) / len(v) for v in row.labels.values()] for row in dropped] == [[0.5], [0.0], [1.0]]
-    half = examples.judge_checks(rows, "half", 0.1)
+    half = examples.judge_checks(rows, "half", 0.1, {})
     assert [[sum(v) / len(v) for v in row.labels.values()] for row in half] == [[0.5], [0.5, 0.0], [0.75]]
 
 

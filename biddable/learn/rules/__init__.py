@@ -34,12 +34,13 @@ from biddable.model.encoding import encode_chat
 from biddable.model.packing import Tree
 from biddable.model.rule_model import RuleModel, TrainedRule, rule_model_from
 from biddable.model.trunk import Scorer
+from biddable.run import rules as rulebook
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
 
 
 class Config(OptimizerSettings):
-    runtime_settings = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     policy: Input = Path("learn.sft")
     """The model it starts from."""
     rulechecks: Input | None = Path("label.rulechecks")
@@ -47,6 +48,9 @@ class Config(OptimizerSettings):
     files: tuple[Input, ...] = ()
     """JSONL files (also gzipped) of judged replies: {"messages": [...], "response": "...", "rules": [{"id",
     "text", "holds": true}]}, or "broken" in place of "holds"; a "question" and a "split" may stand there."""
+    rules: Input | None = None
+    """A TOML file of rules with their questions, which rule checks don't hold; none: ours. A rule that is not
+    there, or has another text, is asked about in general words."""
     held_out: Input | None = None
     """Rule checks by labelers who gave no training data, to measure; those on the split `train` are left
     out."""
@@ -136,8 +140,9 @@ def read_judged(cfg: Config, context: StageContext) -> list[Judged]:
         raise UserError(
             f"[{context.key}] held_out: labelers {', '.join(sorted(shared))} also gave training data"
         )
-    judged += judge_checks(checks, cfg.unsure, cfg.valid_share)
-    for row in judge_checks(held_out, cfg.unsure, cfg.valid_share):
+    questions = {(rule.id, rule.text): rule.question for rule in rulebook.load(cfg.rules)}
+    judged += judge_checks(checks, cfg.unsure, cfg.valid_share, questions)
+    for row in judge_checks(held_out, cfg.unsure, cfg.valid_share, questions):
         if row.split == "valid":
             row.split = "held_out"
             judged.append(row)
@@ -201,7 +206,13 @@ def fit(cfg: Config, context: StageContext, model: RuleModel, train: Sequence[Ex
     per_epoch = batches_per_epoch(len(train), cfg.batch)
     steps = cfg.epochs * per_epoch
     for step, batch in epochs(
-        context, len(train), cfg.batch, cfg.epochs, {"branch": branch, "head": head}, cfg.checkpoint_seconds
+        context,
+        len(train),
+        cfg.batch,
+        cfg.epochs,
+        {"branch": branch, "head": head},
+        cfg.checkpoint_seconds,
+        cfg.checkpoint_share,
     ):
         drawn = [draw_rules(train[i], cfg.rules_each, context.seed, step // per_epoch, i) for i in batch]
         loss = accumulate_gradient(model, drawn, cfg.microbatch_tokens)

@@ -4,7 +4,7 @@ files of a simple form."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -115,14 +115,20 @@ def read_checks(folder: Path) -> list[RuleCheck]:
     return jsonl.read(folder / "rulechecks.jsonl", RuleCheck)
 
 
-def judge_checks(rows: Sequence[RuleCheck], unsure: Unsure, valid_share: float) -> list[Judged]:
-    """Rule checks by reply. A check of an earlier turn is about the dialogue up to that turn."""
+def judge_checks(
+    rows: Sequence[RuleCheck],
+    unsure: Unsure,
+    valid_share: float,
+    questions: Mapping[tuple[str, str], str],
+) -> list[Judged]:
+    """Rule checks by reply. `questions` by rule id and text. A check of an earlier turn is about the dialogue up to that turn."""
     judged = Collection(valid_share)
     for row in rows:
         if row.level == "unsure" and unsure == "drop":
             continue
         messages, reply = judged_turn(row)
-        rule = TrainedRule(row.rule, row.rule_text, BROKEN)
+        question = questions.get((row.rule, row.rule_text), BROKEN)
+        rule = TrainedRule(row.rule, row.rule_text, question)
         judged.add(messages, reply, row.prompt.split, [(rule, LEVELS[row.level])])
     return judged.rows()
 
