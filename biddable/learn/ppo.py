@@ -143,7 +143,9 @@ def run(cfg: Config, context: StageContext) -> None:
     check_settings(cfg, context)
     models, tokenizer = rollout.load_models(cfg, cfg.policy), checkpoints.tokenizer(cfg.policy)
     eos = checkpoints.eos_ids(cfg.policy, tokenizer)
-    train, valid = read_prompts(cfg.prompts, cfg.policy, cfg.max_tokens, cfg.eval_prompts, tokenizer, context)
+    train, valid = read_prompts(
+        cfg, cfg.prompts, cfg.policy, cfg.max_tokens, cfg.eval_prompts, tokenizer, context
+    )
     text = text_trees(tokenizer, cfg.text, cfg.ptx_tokens) if cfg.text and cfg.ptx_coef else []
     policy_adam, value_adam = cfg.adamw(models.policy.parameters()), cfg.adamw(models.value.parameters())
     optimizers = Optimizers(policy_adam, value_adam, Ema(policy_adam.masters, cfg.ema_decay))
