@@ -182,12 +182,7 @@ def run(cfg: Config, context: StageContext) -> None:
         experiences = minibatch_experiences(cfg, models, trees, scored.terms, minibatches)
         # 3. Rewards and advantages.
         targets = rollout.compute_advantages(
-            experiences,
-            kl_coef.value,
-            cfg.gamma,
-            cfg.gae_lambda,
-            cfg.whiten_rewards,
-            cfg.whiten_advantages,
+            experiences, kl_coef.value, cfg.gamma, cfg.gae_lambda, cfg.whiten_rewards, cfg.whiten_advantages
         )
         # 4. Updates: policy and value, each minibatch once per PPO epoch, with its share of running text.
         rate = cfg.rate_at(step, steps, cfg.learning_rate)
