@@ -39,16 +39,14 @@ class PromptLimits:
         """The prompt's ids up to where the assistant begins to speak, with room for so many tokens behind
         them; None for one that is left out. Lines for those that are refused, and for dialogues that the chat
         template refuses, go to `errors`."""
-        limit = self.context_length - answer_tokens
-        if self.cfg.prompt_tokens is not None:
-            limit = min(limit, self.cfg.prompt_tokens)
-        allowed = limit if self.cfg.too_long == "refuse" else NO_LIMIT
+        cfg, limit = self.cfg, self.context_length - answer_tokens
+        if cfg.prompt_tokens is not None:
+            limit = min(limit, cfg.prompt_tokens)
+        allowed = limit if cfg.too_long == "refuse" else NO_LIMIT
         ids = prompt_ids(self.tokenizer, prompt.messages, allowed, prompt.id, self.errors)
-        if len(ids) <= limit or self.cfg.too_long == "refuse":
+        if len(ids) <= limit or cfg.too_long == "refuse":
             return ids
-        shortened = (
-            cut_dialogue(self.tokenizer, prompt.messages, limit) if self.cfg.too_long == "cut" else None
-        )
+        shortened = cut_dialogue(self.tokenizer, prompt.messages, limit) if cfg.too_long == "cut" else None
         if shortened is None:
             self.dropped += 1
         else:
