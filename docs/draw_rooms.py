@@ -23,9 +23,17 @@ PURPOSE = {
     "web": "what sites share",
     "model": "trunk, sampler (torch)",
     "store": "people's work (SQL)",
+    "simulated": "invented people",
     "run": "settings, records, stages, manifests: files and folders",
 }
-PLACES = {"cli": (2.5, 0), "web": (2, 2), "model": (3.5, 2), "store": (2, 3), "run": (0, 4)} | {
+PLACES = {
+    "cli": (2.5, 0),
+    "web": (2, 2),
+    "model": (3.5, 2),
+    "store": (2, 3),
+    "simulated": (3, 3),
+    "run": (0, 4),
+} | {
     room: (column, 1)
     for column, room in enumerate(("collect", "curate", "label", "learn", "measure", "serve"))
 }

@@ -14,10 +14,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from biddable.label.simulated import labelers
 from biddable.run import jsonl, turn_log
 from biddable.run.manifest import read_manifest
 from biddable.run.records import Feedback, Policy, Replies, Sampling, Turn, hash_fraction
+from biddable.simulated import labelers
 
 CONSENT = "simulated-consent-1"
 

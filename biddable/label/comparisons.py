@@ -24,11 +24,11 @@ from biddable.label.collection import (
 from biddable.label.form import LETTERS, Fields, build_answer, number_field, text_field, yes_no_fields
 from biddable.label.kinds import LabelKind, Score, TaskView, in_stored_order
 from biddable.label.queue import CollectedLabel
-from biddable.label.simulated import labelers
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
 from biddable.run.jsonl import read, write
 from biddable.run.records import Answer, Comparison, Demonstration, Prompt, Record, Replies, hash_fraction
+from biddable.simulated import labelers
 from biddable.store.types import Task
 
 

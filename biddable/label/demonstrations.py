@@ -16,11 +16,11 @@ from biddable.label.collection import LabelerSettings, LabelSettings, PromptSett
 from biddable.label.form import Fields, build_answer, number_field, text_field
 from biddable.label.kinds import LabelKind, TaskView
 from biddable.label.queue import CollectedLabel, id_in_set
-from biddable.label.simulated import labelers
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
 from biddable.run.jsonl import read
 from biddable.run.records import Answer, Demonstration, Prompt, Record
+from biddable.simulated import labelers
 from biddable.store.types import Task
 
 

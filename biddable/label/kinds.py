@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from biddable.label.form import Fields
 from biddable.label.queue import AssignedTask, CollectedLabel
-from biddable.label.simulated.labelers import Person
 from biddable.run import catalog, records
 from biddable.run.config import UserError
 from biddable.run.records import Prompt, Record
+from biddable.simulated.labelers import Person
 from biddable.store.store import Store
 
 StoredTask = TypeVar("StoredTask", bound=Record)

@@ -15,11 +15,11 @@ from biddable.label.collection import GoldSettings, LabelerSettings, LabelSettin
 from biddable.label.form import Fields, build_answer, number_field, yes_no_fields
 from biddable.label.kinds import LabelKind, Score, TaskView
 from biddable.label.queue import CollectedLabel
-from biddable.label.simulated import labelers
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
 from biddable.run.jsonl import read
 from biddable.run.records import Answer, Prompt, Rating, Record, Replies
+from biddable.simulated import labelers
 from biddable.store.types import Task
 
 

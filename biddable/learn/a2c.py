@@ -30,7 +30,7 @@ from biddable.learn.batches import counted_tokens, microbatches
 from biddable.learn.evaluation import evaluate, measure_reward
 from biddable.learn.optimizer import Schedule
 from biddable.learn.ppo_metrics import check_finite, log_samples, summarise
-from biddable.learn.rl_prompts import draw_prompts, read_prompts, rollout_requests
+from biddable.learn.rl_prompts import prompt_stream, read_prompts, rollout_requests
 from biddable.learn.rollout import RewardSettings
 from biddable.learn.training import Resumable, updates
 from biddable.model import checkpoints
@@ -42,7 +42,7 @@ from biddable.run.context import StageContext
 
 
 class Config(RewardSettings):
-    runtime_settings = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     policy: Input = Path("learn.sft")
     """First weights, and the frozen reference of the KL term."""
     prompts: Input = Path("curate.prompts")
@@ -88,12 +88,18 @@ def run(cfg: Config, context: StageContext) -> None:
     eos = checkpoints.eos_ids(cfg.policy, tokenizer)
     train, valid = read_prompts(cfg.prompts, cfg.policy, cfg.max_tokens, cfg.eval_prompts, tokenizer, context)
     policy_adam, value_adam = cfg.adamw(models.policy.parameters()), cfg.adamw(models.value.parameters())
-    parts: dict[str, Resumable] = {"policy": policy_adam, "value": value_adam, "reward": models.reward}
+    stream = prompt_stream(cfg.selfplay, train, cfg.policy, cfg.max_tokens, tokenizer, context)
+    parts: dict[str, Resumable] = {
+        "policy": policy_adam,
+        "value": value_adam,
+        "reward": models.reward,
+        "prompts": stream,
+    }
     steps = -(-cfg.episodes // cfg.batch)
     look = partial(
         evaluate, models, valid, eos, cfg.max_tokens, cfg.slots, cfg.microbatch_tokens, tokenizer, context
     )
-    for step in updates(context, steps, parts, cfg.checkpoint_seconds):
+    for step in updates(context, steps, parts, cfg.checkpoint_seconds, cfg.checkpoint_share):
         if step == 0:
             measure_reward(
                 models, train, cfg.reference_answers, cfg.max_tokens, cfg.slots, eos, tokenizer, context
@@ -101,12 +107,13 @@ def run(cfg: Config, context: StageContext) -> None:
             look(0)
         started = time.perf_counter()
         # 1. Rollout: one answer to each of `batch` prompts, from the current policy.
-        prompts = draw_prompts(train, cfg.batch, step, context.seed)
+        prompts = stream.draw(cfg.batch, step)
         requests = rollout_requests(prompts, cfg.max_tokens, step, context)
         samples, trees = rollout.sample_episodes(models.policy, requests, eos, cfg.slots)
         # 2. What each answer is paid.
-        episodes = rollout.make_episodes([prompt for prompt, _ in prompts], samples, trees, tokenizer)
+        episodes = rollout.make_episodes([messages for messages, _ in prompts], samples, trees, tokenizer)
         scored = models.reward.score(episodes)
+        stream.grow(episodes, scored.rewards)
         # 3. Gradients of all answers, then one step for each network.
         experiences, targets, numbers = accumulate_gradients(cfg, models, trees, scored.terms)
         rate = cfg.rate_at(step, steps, cfg.learning_rate)
@@ -114,9 +121,8 @@ def run(cfg: Config, context: StageContext) -> None:
         value_rate = cfg.rate_at(step, steps, cfg.value_learning_rate)
         numbers["grad_norm_value"] = value_adam.step(value_rate, cfg.clip_norm)
         # 4. Metrics, samples to read, and answers to the same validation prompts now and then.
-        metrics = summarise(
-            experiences, targets, [numbers], samples, kl_penalty(cfg), models.reward.names
-        ) | models.reward.metrics(scored)
+        metrics = summarise(experiences, targets, [numbers], samples, kl_penalty(cfg), models.reward.names)
+        metrics |= models.reward.metrics(scored) | stream.metrics()
         models.reward.update_budgets(scored)
         metrics |= {"episodes": (step + 1) * cfg.batch, "learning_rate": rate}
         check_finite(metrics, step + 1)

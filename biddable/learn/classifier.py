@@ -31,7 +31,7 @@ RESAMPLES = 2000
 
 
 class Config(OptimizerSettings):
-    runtime_settings = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     renamed: ClassVar[dict[str, str]] = {"longest": "max_tokens"}
     policy: Input = Path("learn.start")
     """The model it starts from."""
@@ -81,7 +81,10 @@ def run(cfg: Config, context: StageContext) -> None:
     labels = np.array([example.label for example in examples])
     policy = checkpoints.load_policy(cfg.policy)
     scorer = scorer_from(policy, torch.Generator().manual_seed(derive_seed("head", context.seed)))
-    train_trees = cache_trunk_outputs(policy.trunk, [trees[i] for i in train], cfg.trunk_cache_gb, context)
+    scorer.branch.checkpointing = cfg.gradient_checkpointing
+    train_trees = cache_trunk_outputs(
+        policy.trunk, [trees[i] for i in train], cfg.trunk_cache_gb, cfg.microbatch_tokens, context
+    )
     del policy  # its branch was copied: memory
     fit(cfg, context, scorer, train_trees, labels[train])
     scores = classifier.scores(scorer.freeze(), [trees[i] for i in valid], cfg.microbatch_tokens)
@@ -136,7 +139,13 @@ def fit(
     head = cfg.adamw([scorer.weight, scorer.bias], weight_decay=0.0)
     steps = cfg.epochs * batches_per_epoch(len(trees), cfg.batch)
     for step, batch in epochs(
-        context, len(trees), cfg.batch, cfg.epochs, {"branch": branch, "head": head}, cfg.checkpoint_seconds
+        context,
+        len(trees),
+        cfg.batch,
+        cfg.epochs,
+        {"branch": branch, "head": head},
+        cfg.checkpoint_seconds,
+        cfg.checkpoint_share,
     ):
         loss = accumulate_gradient(scorer, [trees[i] for i in batch], labels[batch], cfg.microbatch_tokens)
         if not np.isfinite(loss):
@@ -178,7 +187,7 @@ def measures(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict
         "majority": float(max(yes.mean(), 1 - yes.mean())),
     }
     if len(set(labels.tolist())) > 2:
-        numbers["pearson"] = float(stats.pearsonr(1 / (1 + np.exp(-scores)), labels).statistic)
+        numbers["pearson"] = float(stats.pearsonr(np.exp(-np.logaddexp(0, -scores)), labels).statistic)
         numbers["spearman"] = float(stats.spearmanr(scores, labels).statistic)
     return numbers
 

@@ -33,7 +33,7 @@ def evaluate(
     and KL to replies.jsonl."""
     requests = [Request(ids, derive_seed("look", context.seed, p.id), max_tokens) for p, ids in prompts]
     samples, trees = rollout.sample_episodes(models.policy, requests, eos, slots)
-    episodes = rollout.make_episodes([prompt for prompt, _ in prompts], samples, trees, tokenizer)
+    episodes = rollout.make_episodes([prompt.messages for prompt, _ in prompts], samples, trees, tokenizer)
     scored = models.reward.score(episodes)
     with torch.no_grad():
         experience = rollout.make_experience(models, trees, scored.terms, microbatch_tokens, keep_graph=False)
@@ -59,4 +59,7 @@ def measure_reward(
     if models.reward.needs_reference:
         prompts, requests = reference_requests(train, answers, max_tokens, context)
         samples, trees = rollout.sample_episodes(models.policy, requests, eos, slots)
-        models.reward.measure(rollout.make_episodes([p for p, _ in prompts], samples, trees, tokenizer))
+        models.reward.measure(
+            rollout.make_episodes([p.messages for p, _ in prompts], samples, trees, tokenizer)
+        )
+        rollout.scale_value(models)

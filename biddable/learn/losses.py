@@ -9,7 +9,7 @@ so that microbatches of unequal sizes add up to the same gradient.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -181,3 +181,67 @@ def ranking_loss(
     margins = scores[better] - scores[worse]
     # softplus(-m) = -log σ(m), which never overflows
     return (torch.nn.functional.softplus(-margins) * margins.new_tensor(weights)).sum()
+
+
+Centre = Literal["mean_squared", "sum_of_squares"]
+
+
+class PreferenceWeights(NamedTuple):
+    """The parts of a preference model's loss beside the softmax. The paper names them and not their weights."""
+
+    elo: float = 1.0
+    centre: float = 0.01
+    centre_form: Centre = "mean_squared"
+
+
+def preference_softmax(scores: torch.Tensor, ranks: Sequence[int], ties: Ties = "drop") -> torch.Tensor:
+    """-log p(the best answer), p the softmax over all `scores` (K + M,): the K shown answers with their
+    `ranks`, then M answers to other dialogues, which the choice is to pass over (Glaese et al. 2022).
+
+    Several best answers: with `drop` any of them will do, -log Σ p; with `even` each has its share of the
+    target, -mean log p (Menick et al. 2022, 2.8: a tie's target is even). With K = 2 and M = 0 it is
+    `ranking_loss`.
+    """
+    if not 0 < len(ranks) <= len(scores):
+        raise ValueError(f"{len(scores)} scores but {len(ranks)} ranks")
+    best = [k for k, rank in enumerate(ranks) if rank == min(ranks)]
+    logp = torch.log_softmax(scores, dim=0)[best]
+    return -logp.mean() if ties == "even" else -torch.logsumexp(logp, dim=0)
+
+
+def elo(scores: torch.Tensor, ranks: Sequence[int], ties: Ties = "drop") -> torch.Tensor:
+    """Mean of -log σ(r_best - r_j) over the shown answers j that are not best: a difference of two scores is
+    the log odds that the one wins, as in Elo's ratings (Glaese et al. 2022). 0 where all tie.
+
+    With `even` several best answers are pairs too, with the target one half. Scores behind the K ranked ones
+    are left alone.
+    """
+    best = [k for k, rank in enumerate(ranks) if rank == min(ranks)]
+    pairs = [(i, j) for i in best for j in range(len(ranks)) if j not in best]
+    if ties == "even":
+        # both directions of a tie, each with half the weight: the mean counts each tie twice
+        pairs = [pair for pair in pairs for _ in range(2)] + [(i, j) for i in best for j in best if i != j]
+    if not pairs:
+        return scores.sum() * 0.0
+    better, worse = ([pair[side] for pair in pairs] for side in (0, 1))
+    return torch.nn.functional.softplus(scores[worse] - scores[better]).mean()
+
+
+def centre(scores: torch.Tensor, form: Centre = "mean_squared") -> torch.Tensor:
+    """What holds a preference model's scores (K + M,) around 0, since no comparison does: (mean r)², which
+    only moves their level, or Σ r², which also pulls them together. The paper does not say which."""
+    return scores.mean() ** 2 if form == "mean_squared" else (scores**2).sum()
+
+
+def preference_loss(
+    scores: torch.Tensor,
+    rankings: Sequence[Sequence[int]],
+    weights: PreferenceWeights,
+    ties: Ties = "drop",
+) -> torch.Tensor:
+    """The preference model's loss of one prompt: softmax + a elo + b centre (Glaese et al. 2022), the mean
+    over its rankings by several labelers. `scores` (K + M,): M answers to other dialogues behind the K."""
+    choices = [
+        preference_softmax(scores, ranks, ties) + weights.elo * elo(scores, ranks, ties) for ranks in rankings
+    ]
+    return torch.stack(choices).mean() + weights.centre * centre(scores, weights.centre_form)

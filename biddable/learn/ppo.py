@@ -4,8 +4,8 @@ With `ptx_coef = 0` it is plain PPO. policy + reward model + prompts (+ text) ->
 answer, a score at its end: a bandit whose actions are tokens. Every token pays -beta log(pi / pi_ref) against
 the policy it began as; a value branch that began as the reward model gives advantages (GAE); the ratio is
 clipped; each update adds the gradient of running text's log-likelihood, in the same optimizer step. The
-weights that are saved are their moving average. Left out: value pretraining, early stopping by KL, an entropy
-bonus (the paper has none of them).
+weights that are saved are their moving average. An entropy bonus and early stopping by KL are settings, off
+as in the paper. Left out: value pretraining.
 """
 
 from __future__ import annotations
@@ -25,20 +25,22 @@ from biddable.learn.evaluation import evaluate, measure_reward
 from biddable.learn.optimizer import Ema, Optimizer, Schedule
 from biddable.learn.ppo_metrics import check_finite, log_samples, summarise
 from biddable.learn.rl_prompts import (
-    draw_prompts,
+    prompt_stream,
     read_prompts,
     rollout_requests,
 )
 from biddable.learn.rollout import RewardSettings
 from biddable.learn.training import Resumable, derive_seed, epoch_order, updates
 from biddable.model import checkpoints
+from biddable.model.logprobs import token_logprobs
 from biddable.model.packing import Tree
+from biddable.model.token_kl import token_entropy
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
 
 
 class Config(RewardSettings):
-    runtime_settings = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     renamed: ClassVar[dict[str, str]] = {
         "discount": "gamma",
         "smoothing": "gae_lambda",
@@ -86,11 +88,16 @@ class Config(RewardSettings):
     ptx_per_episode: float = Field(default=8.0, ge=0)
     """Pieces of text per episode (C.4: 8)."""
     ptx_tokens: int = Field(default=128, ge=2)
-    """Tokens per piece of text at most."""
+    """Tokens per piece of text; a longer text goes on in the next piece."""
     clip: float = Field(default=0.2, gt=0)
     """The ratio is held in [1 - clip, 1 + clip] (C.4: 0.2)."""
     value_clip: float = Field(default=0.2, gt=0)
     """The value moves at most so far from its value at rollout (lm-human-preferences: 0.2)."""
+    early_stop_kl: float | None = Field(default=None, gt=0)
+    """Nats per token of KL(old, new), metric approx_kl, at which an update is the last of its rollout
+    (cleanrl's target_kl); none: all updates are done."""
+    entropy_coef: float = Field(default=0.0, ge=0)
+    """Weight of the mean entropy per token in the policy's objective (cleanrl: 0.01; C.4: none)."""
     gamma: float = Field(default=1.0, gt=0, le=1)
     """Discount of the returns (C.4: none, 1)."""
     gae_lambda: float = Field(default=0.95, ge=0, le=1)
@@ -140,6 +147,7 @@ def run(cfg: Config, context: StageContext) -> None:
     text = text_trees(tokenizer, cfg.text, cfg.ptx_tokens) if cfg.text and cfg.ptx_coef else []
     policy_adam, value_adam = cfg.adamw(models.policy.parameters()), cfg.adamw(models.value.parameters())
     optimizers = Optimizers(policy_adam, value_adam, Ema(policy_adam.masters, cfg.ema_decay))
+    stream = prompt_stream(cfg.selfplay, train, cfg.policy, cfg.max_tokens, tokenizer, context)
     kl_coef = KLCoefficient(cfg.kl_coef, cfg.kl_target, cfg.kl_horizon)
     parts: dict[str, Resumable] = {
         "policy": policy_adam,
@@ -147,12 +155,13 @@ def run(cfg: Config, context: StageContext) -> None:
         "average": optimizers.ema,
         "kl_coef": kl_coef,
         "reward": models.reward,
+        "prompts": stream,
     }
     steps = -(-cfg.episodes // cfg.batch)
     look = partial(
         evaluate, models, valid, eos, cfg.max_tokens, cfg.slots, cfg.microbatch_tokens, tokenizer, context
     )
-    for step in updates(context, steps, parts, cfg.checkpoint_seconds):
+    for step in updates(context, steps, parts, cfg.checkpoint_seconds, cfg.checkpoint_share):
         if step == 0:
             measure_reward(
                 models, train, cfg.reference_answers, cfg.max_tokens, cfg.slots, eos, tokenizer, context
@@ -160,12 +169,13 @@ def run(cfg: Config, context: StageContext) -> None:
             look(0)
         started = time.perf_counter()
         # 1. Rollout: one answer to each of `batch` prompts, from the current policy.
-        prompts = draw_prompts(train, cfg.batch, step, context.seed)
+        prompts = stream.draw(cfg.batch, step)
         requests = rollout_requests(prompts, cfg.max_tokens, step, context)
         samples, trees = rollout.sample_episodes(models.policy, requests, eos, cfg.slots)
         # 2. Experience: scores, log-probabilities and values, before anything is updated.
-        episodes = rollout.make_episodes([prompt for prompt, _ in prompts], samples, trees, tokenizer)
+        episodes = rollout.make_episodes([messages for messages, _ in prompts], samples, trees, tokenizer)
         scored = models.reward.score(episodes)
+        stream.grow(episodes, scored.rewards)
         minibatches = minibatch_indices(cfg, step, context.seed)
         experiences = minibatch_experiences(cfg, models, trees, scored.terms, minibatches)
         # 3. Rewards and advantages.
@@ -186,7 +196,8 @@ def run(cfg: Config, context: StageContext) -> None:
         # 5. Metrics, samples to read, and answers to the same validation prompts now and then.
         ordered = [samples[i] for indices in minibatches for i in indices]
         metrics = summarise(experiences, targets, statistics, ordered, kl_coef.value, models.reward.names)
-        metrics |= models.reward.metrics(scored)
+        metrics |= models.reward.metrics(scored) | stream.metrics()
+        metrics["updates"] = float(len(statistics))
         models.reward.update_budgets(scored)
         metrics |= {"episodes": (step + 1) * cfg.batch, "kl_coef": kl_coef.value, "learning_rate": rate}
         check_finite(metrics, step + 1)
@@ -244,6 +255,8 @@ def update_networks(
             numbers["grad_norm_value"] = optimizers.value.step(rates[1], cfg.clip_norm)
             optimizers.ema.update(optimizers.policy.masters)
             statistics.append(numbers)
+            if cfg.early_stop_kl is not None and numbers["approx_kl"] > cfg.early_stop_kl:
+                return statistics
     return statistics
 
 
@@ -285,7 +298,7 @@ def minibatch_experiences(
             [trees[i] for i in indices],
             terms[list(indices)],
             cfg.microbatch_tokens,
-            keep_graph=number == 0,
+            keep_graph=number == 0 and not cfg.entropy_coef,
         )
         for number, indices in enumerate(minibatches)
     ]
@@ -314,7 +327,8 @@ def accumulate_gradients(
         if first_pass and experience.first_forward is not None:
             logp, values = experience.first_forward
         else:
-            logp, values = models.policy.logp(packed)[0], models.value.values(packed)
+            states, values = models.policy.states(packed), models.value.values(packed)
+            logp, _ = token_logprobs(states, packed.target, models.policy.head)
         old_logp, new_logp = experience.logp[tokens], logp.detach()
         if tokens.start == 0:
             if first_pass and experience.first_forward is not None:
@@ -325,7 +339,11 @@ def accumulate_gradients(
         old_values, returns = experience.values[tokens], target.returns[tokens]
         value_loss = losses.value_loss(values, old_values, returns, cfg.value_clip)
         values_clipped = losses.value_clipped(values.detach(), old_values, returns, cfg.value_clip)
-        (policy_loss / count).backward()
+        objective = policy_loss
+        if cfg.entropy_coef:
+            entropy = token_entropy(states, packed.target, models.policy.head)
+            objective = policy_loss - cfg.entropy_coef * entropy.sum()
+        (objective / count).backward()
         (value_loss / count).backward()
         numbers["policy_loss"] += policy_loss.item() / count
         numbers["value_loss"] += value_loss.item() / count

@@ -12,28 +12,37 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 
 from biddable.learn import losses
-from biddable.learn.batches import answer_ids, cache_trunk_outputs, microbatches, prompt_ids
+from biddable.learn.batches import (
+    answer_ids,
+    cache_trunk_outputs,
+    in_order,
+    microbatches,
+    prompt_ids,
+    split_answers,
+)
+from biddable.learn.negatives import draw_negatives, off_topic_summary
 from biddable.learn.optimizer import OptimizerSettings
 from biddable.learn.reward_accuracy import accuracy_summary, accuracy_tables, count_in_order, pair_margins
 from biddable.learn.training import batches_per_epoch, derive_seed, epochs
+from biddable.learn.tree_store import TreeStore
 from biddable.model import checkpoints
-from biddable.model.packing import Tree
+from biddable.model.packing import Tree, pack
 from biddable.model.trunk import Scorer, scorer_from
 from biddable.run import jsonl
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
-from biddable.run.records import Comparison, Demonstration
+from biddable.run.records import Answer, Comparison, Demonstration
 
 
 class Config(OptimizerSettings):
-    runtime_settings = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     renamed: ClassVar[dict[str, str]] = {"head_deviation": "head_std"}
     policy: Input = Path("learn.sft")
     """The model it starts from (3.5: the SFT model)."""
@@ -57,8 +66,22 @@ class Config(OptimizerSettings):
     where final states are large."""
     ties: losses.Ties = "drop"
     """What ties do: `drop` (C.2), or `even`: a target of one half (Menick et al. 2022, 2.8)."""
+    loss: Literal["pairs", "softmax"] = "pairs"
+    """`pairs`: all pairs of a ranking (Ouyang et al. 2022); `softmax`: the choice of the best among the shown
+    answers and `negatives`, with the two terms below (Glaese et al. 2022)."""
+    negatives: int = Field(default=0, ge=0)
+    """With `softmax`: answers to other dialogues beside each ranking, which must lose. The paper has some."""
+    elo_weight: float = Field(default=1.0, ge=0)
+    """With `softmax`: weight of the pairs of the best answer and each other shown one."""
+    centre_weight: float = Field(default=0.01, ge=0)
+    """With `softmax`: weight of what holds the scores around 0."""
+    centre_form: losses.Centre = "mean_squared"
+    """Which of two forms that has: `mean_squared`, or `sum_of_squares`, which also pulls scores together."""
+    off_topic_each: int = Field(default=0, ge=0)
+    """Answers to other dialogues that each prompt of the split `valid` is measured with: how often they score
+    below all shown ones."""
     microbatch_tokens: int = Field(default=1024, ge=64)
-    """Tokens per forward: less memory, same result. A prompt's answers are never split."""
+    """Tokens per forward: less memory, same result. A longer ranking is run twice, a part at a time."""
     trunk_cache_gb: float = Field(default=2.0, ge=0)
     """Memory for trunk outputs kept over epochs and measurements, in GB."""
     checkpoint_seconds: float = Field(default=60.0, ge=0)
@@ -70,25 +93,36 @@ def run(cfg: Config, context: StageContext) -> None:
     tokenizer = checkpoints.tokenizer(cfg.policy)
     generator = torch.Generator().manual_seed(derive_seed("head", context.seed))
     scorer = scorer_from(policy, generator, cfg.head_std)
+    scorer.branch.checkpointing = cfg.gradient_checkpointing
     train, valid, held_out = read_rankings(cfg)
     check_rankings(context, train, valid, held_out)
     groups = group_rankings(train)
     ranks = [[row.ranks for row in group] for group in groups]
-    trees = comparison_trees([group[0] for group in groups], tokenizer, cfg, context)
+    if cfg.negatives and cfg.loss == "pairs":
+        raise UserError(f'[{context.key}] negatives = {cfg.negatives}: only loss = "softmax" has them')
+    firsts = [group[0] for group in groups]
+    negatives = draw_negatives(firsts, cfg.negatives, context.seed)
+    trees = comparison_trees(firsts, tokenizer, cfg, context, negatives)
     valid_trees, held_out_trees = (comparison_trees(p, tokenizer, cfg, context) for p in (valid, held_out))
-    trees = cache_trunk_outputs(policy.trunk, trees, cfg.trunk_cache_gb, context)
+    trees = cache_trunk_outputs(policy.trunk, trees, cfg.trunk_cache_gb, cfg.microbatch_tokens, context)
     del policy  # its branch was copied: memory
     steps = fit(cfg, context, scorer, trees, ranks)
     frozen = scorer.freeze()
     scores = score_trees(frozen, valid_trees, cfg.microbatch_tokens)
-    context.summary |= accuracy_summary(valid, scores, context.seed, "valid")
+    context.summary |= accuracy_summary(valid, scores, "valid")
     if held_out:
         held_out_scores = score_trees(frozen, held_out_trees, cfg.microbatch_tokens)
-        context.summary |= accuracy_summary(held_out, held_out_scores, context.seed, "held_out_labelers")
+        context.summary |= accuracy_summary(held_out, held_out_scores, "held_out_labelers")
     context.summary |= accuracy_tables(valid, scores)
+    off_topic = draw_negatives(valid, cfg.off_topic_each, context.seed)
+    if cfg.off_topic_each:
+        both = comparison_trees(valid, tokenizer, cfg, context, off_topic)
+        context.summary |= off_topic_summary(valid, score_trees(frozen, both, cfg.microbatch_tokens))
     # A constant changes no comparison; it gives the number a meaning: a demonstration scores 0 on average
     # (3.5).
-    bias = -demonstration_mean(frozen, cfg, tokenizer, context) if cfg.demonstrations else 0.0
+    bias = scorer.bias.item()
+    if cfg.demonstrations:
+        bias -= demonstration_mean(frozen, cfg, tokenizer, context)
     with torch.no_grad():
         scorer.bias.fill_(bias)
     checkpoints.save_scorer(scorer, context.path("model"), cfg.policy)
@@ -107,15 +141,30 @@ def fit(
     trees: Sequence[Tree],
     ranks: Sequence[Sequence[Sequence[int]]],
 ) -> int:
-    """Minimise the ranking loss; returns the number of updates. The bias doesn't train: it cancels in every
-    pair."""
-    branch, head = cfg.adamw(scorer.branch.parameters()), cfg.adamw([scorer.weight], weight_decay=0.0)
+    """Minimise the loss; returns the number of updates. With `pairs` the bias doesn't train: it cancels in
+    every pair."""
+    weights = None
+    if cfg.loss == "softmax":
+        weights = losses.PreferenceWeights(cfg.elo_weight, cfg.centre_weight, cfg.centre_form)
+    branch = cfg.adamw(scorer.branch.parameters())
+    head = cfg.adamw([scorer.weight] if weights is None else [scorer.weight, scorer.bias], weight_decay=0.0)
     steps = cfg.epochs * batches_per_epoch(len(trees), cfg.batch)
     for step, batch in epochs(
-        context, len(trees), cfg.batch, cfg.epochs, {"branch": branch, "head": head}, cfg.checkpoint_seconds
+        context,
+        len(trees),
+        cfg.batch,
+        cfg.epochs,
+        {"branch": branch, "head": head},
+        cfg.checkpoint_seconds,
+        cfg.checkpoint_share,
     ):
         loss, accuracy = accumulate_gradient(
-            scorer, [trees[i] for i in batch], [ranks[i] for i in batch], cfg.ties, cfg.microbatch_tokens
+            scorer,
+            [trees[i] for i in batch],
+            [ranks[i] for i in batch],
+            cfg.ties,
+            cfg.microbatch_tokens,
+            weights,
         )
         rate = cfg.rate_at(step, steps, cfg.learning_rate)
         norm = branch.step(rate, cfg.clip_norm)
@@ -131,28 +180,58 @@ def accumulate_gradient(
     ranks: Sequence[Sequence[Sequence[int]]],
     ties: losses.Ties,
     tokens: int,
+    weights: losses.PreferenceWeights | None = None,
 ) -> tuple[float, float]:
     """Add the gradient of the mean loss over these prompts, each the mean over its rankings; returns that
     mean and the share of pairs scored in the labelled order. `ranks[p]` holds every labeler's ranking of the
-    answers of `trees[p]`."""
-    total, in_order, pairs = 0.0, 0.0, 0
+    answers of `trees[p]`; behind them a tree may hold answers to other dialogues. `weights`: the preference
+    model's loss in place of all pairs.
+
+    A ranking longer than `tokens` takes two passes: its loss depends on the network through K scores alone,
+    so these come first, without a graph, and then each part of its answers is run again and carries its
+    scores' gradients back.
+    """
+    total, ordered, pairs = 0.0, 0.0, 0
     for indices, packed in microbatches(trees, tokens):
-        by_prompt = scorer.scores(packed).split([len(trees[i].answers) for i in indices])
+        parts = split_answers(trees[indices[0]], tokens) if len(indices) == 1 else []
+        if len(parts) > 1:
+            with torch.no_grad():
+                flat = torch.cat([scorer.scores(pack([part])) for part in parts])
+            flat.requires_grad_()
+        else:
+            flat = scorer.scores(packed)  # (A,)
+        by_prompt = flat.split([len(trees[i].answers) for i in indices])
         prompt_losses = [
-            losses.ranking_loss(scores.repeat(len(ranks[i])), ranks[i], ties) / len(ranks[i])
-            for scores, i in zip(by_prompt, indices, strict=True)
+            prompt_loss(scores, ranks[i], ties, weights) for scores, i in zip(by_prompt, indices, strict=True)
         ]
         loss = torch.stack(prompt_losses).sum() / len(trees)
         loss.backward()
+        if len(parts) > 1:
+            assert flat.grad is not None
+            gradients = flat.grad.split([len(part.answers) for part in parts])
+            for part, gradient in zip(parts, gradients, strict=True):
+                scorer.scores(pack([part])).backward(gradient)
         total += loss.item()
         for scores, i in zip(by_prompt, indices, strict=True):
             values = scores.detach().cpu().numpy()
             margins = np.concatenate([pair_margins(values, ranking) for ranking in ranks[i]])
-            in_order += count_in_order(margins)
+            ordered += count_in_order(margins)
             pairs += len(margins)
     if not np.isfinite(total):
         raise UserError(f"the loss is {total}; lower learning_rate")
-    return total, in_order / max(pairs, 1)
+    return total, ordered / max(pairs, 1)
+
+
+def prompt_loss(
+    scores: torch.Tensor,
+    rankings: Sequence[Sequence[int]],
+    ties: losses.Ties,
+    weights: losses.PreferenceWeights | None,
+) -> torch.Tensor:
+    """One prompt's loss, the mean over its rankings."""
+    if weights is not None:
+        return losses.preference_loss(scores, rankings, weights, ties)
+    return losses.ranking_loss(scores.repeat(len(rankings)), rankings, ties) / len(rankings)
 
 
 def read_rankings(cfg: Config) -> tuple[list[Comparison], list[Comparison], list[Comparison]]:
@@ -196,19 +275,24 @@ def group_rankings(rows: Sequence[Comparison]) -> list[list[Comparison]]:
 
 
 def comparison_trees(
-    rows: Sequence[Comparison], tokenizer: Any, cfg: Config, context: StageContext
-) -> list[Tree]:
-    """A ranking as a tree: the prompt once, then its K answers. An empty answer is its end-of-sequence
-    token."""
+    rows: Sequence[Comparison],
+    tokenizer: Any,
+    cfg: Config,
+    context: StageContext,
+    negatives: Sequence[Sequence[Answer]] = (),
+) -> Sequence[Tree]:
+    """A ranking as a tree: the prompt once, then its K answers, then its negatives if there are any. An empty
+    answer is its end-of-sequence token."""
     errors: list[str] = []
     trees = []
-    for row in rows:
-        answers = tuple(answer_ids(tokenizer, a) or (int(tokenizer.eos_token_id),) for a in row.answers)
+    for number, row in enumerate(rows):
+        shown = (*row.answers, *(negatives[number] if negatives else ()))
+        answers = tuple(answer_ids(tokenizer, a) or (int(tokenizer.eos_token_id),) for a in shown)
         limit = checkpoints.context_length(cfg.policy) - max(map(len, answers))
         trees.append(Tree(prompt_ids(tokenizer, row.prompt.messages, limit, row.prompt.id, errors), answers))
     if errors:
         raise UserError([f"[{context.key}] {line}" for line in errors])
-    return trees
+    return TreeStore(trees)
 
 
 @torch.no_grad()
@@ -216,10 +300,11 @@ def score_trees(scorer: Scorer, trees: Sequence[Tree], tokens: int) -> list[np.n
     """Each tree's scores (K,); equal trees, as several labelers rank them, go through the network once."""
     distinct = {(tree.prompt, tree.answers): tree for tree in trees}
     unique = list(distinct.values())
-    scores: list[np.ndarray[Any, Any]] = []
-    for indices, packed in microbatches(unique, tokens):
-        by_tree = scorer.scores(packed).cpu().split([len(unique[i].answers) for i in indices])
-        scores += [part.numpy() for part in by_tree]
+    parts = (
+        (indices, scorer.scores(packed).cpu().split([len(unique[i].answers) for i in indices]))
+        for indices, packed in microbatches(unique, tokens)
+    )
+    scores = [part.numpy() for part in in_order(parts, len(unique))]
     by_key = dict(zip(distinct, scores, strict=True))
     return [by_key[(tree.prompt, tree.answers)] for tree in trees]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from biddable.learn.batches import microbatches
+from biddable.learn.batches import in_order, microbatches
 from biddable.learn.reward_terms import (
     Episode,
     LoadedTerm,
@@ -25,8 +25,10 @@ from biddable.learn.reward_terms import (
 )
 from biddable.learn.rule_budget import RuleBudget
 from biddable.model import checkpoints, hardware
+from biddable.model.rule_model import RuleLike
 from biddable.model.trunk import Scorer, Trunk
 from biddable.run.config import UserError
+from biddable.run.rules import load
 
 FROZEN_TOKENS = 2048
 """Tokens per forward of the models that do not learn: more are not faster, fewer take less memory."""
@@ -92,7 +94,11 @@ def score_with(scorer: Scorer) -> Read:
 
     def read(episodes: Sequence[Episode]) -> torch.Tensor:
         trees = [episode.tree for episode in episodes]
-        return torch.cat([scorer.scores(packed) for _, packed in microbatches(trees, FROZEN_TOKENS)])
+        parts = (
+            (indices, scorer.scores(packed).unbind())
+            for indices, packed in microbatches(trees, FROZEN_TOKENS)
+        )
+        return torch.stack(in_order(parts, len(trees)))
 
     return read
 
@@ -122,21 +128,20 @@ def is_invalid(episode: Episode) -> bool:
 
 
 def load_rules(settings: RewardTerm, trunk: Trunk) -> LoadedTerm:
-    """A rule model with the rules that it was trained on. Raises UserError when it names none."""
+    """A rule model with the rules to ask it about. Raises UserError when there are none."""
     assert settings.rules is not None
     model = checkpoints.load_rule_model(settings.rules, trunk).freeze()
-    if not model.rules:
-        raise UserError(
-            f"reward rules = {settings.rules}: this folder names no rules; train one by [learn.rules]"
-        )
-    ids = tuple(rule.id for rule in model.rules)
+    rules: Sequence[RuleLike] = load(settings.rules_file) if settings.rules_file else model.rules
+    if not rules:
+        raise UserError(f"reward rules = {settings.rules}: this folder names no rules; set rules_file")
+    ids = tuple(rule.id for rule in rules)
     budget = None
     if settings.budget is not None:
         budget = RuleBudget(len(ids), settings.budget, settings.multiplier_rate, settings.multiplier_cap)
 
     def read(episodes: Sequence[Episode]) -> torch.Tensor:
         dialogues = [(*episode.tree.prompt, *episode.tokens) for episode in episodes]
-        return model.p_break(dialogues, model.rules)
+        return model.p_break(dialogues, rules)
 
     return LoadedTerm(settings, read, budget, ids)
 

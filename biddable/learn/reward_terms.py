@@ -10,6 +10,7 @@ Legend: A answers, K terms, R rules.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -18,6 +19,7 @@ import torch
 from pydantic import Field, model_validator
 
 from biddable.learn.rule_budget import RuleBudget
+from biddable.model import hardware
 from biddable.model.packing import Tree
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.records import Finish, Message
@@ -39,6 +41,8 @@ class RewardTerm(Settings):
     """What an ensemble pays: the mean of its scores, or the lowest (Coste et al. 2024: harder to game)."""
     rules: Input | None = None
     """A rule model (learn.rules): the probability that each rule is kept, p_keep = 1 - p_break."""
+    rules_file: Input | None = None
+    """A TOML file of rules to ask the rule model about, also new ones; none: those that it was trained on."""
     rule_reduction: Literal["mean", "sum"] = "mean"
     """R = 1/n sum p_keep, or the sum alone."""
     budget: float | None = Field(default=None, gt=0, lt=1)
@@ -80,8 +84,8 @@ class RewardTerm(Settings):
             raise ValueError(
                 f"must name exactly one of {', '.join(SOURCES)} (names {', '.join(named) or 'none'})"
             )
-        if self.budget is not None and not self.rules:
-            raise ValueError("budget: only a term with rules has one")
+        if (self.budget is not None or self.rules_file is not None) and not self.rules:
+            raise ValueError("budget and rules_file: only a term with rules has them")
         if self.cap is not None and self.cap_to_reference:
             raise ValueError("cap and cap_to_reference: set one of the two")
         if self.cap is not None and self.cap[0] >= self.cap[1]:
@@ -105,6 +109,11 @@ class Episode:
     special: frozenset[int] = frozenset()  # ids of the chat template's own tokens: an answer holds none
 
     @property
+    def by_assistant(self) -> bool:
+        """Whether it is an assistant's statement; in self-play some are the user's."""
+        return not self.messages or self.messages[-1].role == "user"
+
+    @property
     def tokens(self) -> Sequence[int]:
         """The answer's ids, with the end-of-sequence token if it has one."""
         return self.tree.answers[0]
@@ -123,8 +132,8 @@ class Scored(NamedTuple):
     """What the terms say of some answers."""
 
     terms: torch.Tensor  # (A, K) each term's share of the reward; their sum is the reward
-    raw: torch.Tensor  # (A, K) as the sources gave them
-    p_break: torch.Tensor  # (A, R) of all rule terms; R may be 0
+    raw: torch.Tensor  # (A, K) as the sources gave them; NaN where rules are not for a user's statement
+    p_break: torch.Tensor  # (A, R) of all rule terms, NaN likewise; R may be 0
 
     @property
     def rewards(self) -> torch.Tensor:
@@ -239,15 +248,23 @@ class Reward:
             if values.dim() == 2:
                 p_break.append(values)
             reduced = term.reduce(values)
+            judged = reduced.isfinite()  # all but users' statements, which pay no rule term
             scaled = scale_term(reduced, term.settings, term.moments)
             if term.settings.source in ("scorer", "ensemble"):
                 scaled = penalize_missing_eos(scaled, finishes, self.missing_eos_score)
-            shares.append(term.settings.weight * scaled)
+            shares.append(term.settings.weight * torch.where(judged, scaled, torch.zeros_like(scaled)))
             raw.append(reduced)
         rules = torch.cat(p_break, 1) if p_break else raw[0].new_zeros(len(episodes), 0)
         return Scored(torch.stack(shares, 1), torch.stack(raw, 1), rules)
 
     def _read(self, term: LoadedTerm, episodes: Sequence[Episode]) -> torch.Tensor:
+        """(A,), or p_break (A, R) of rules, NaN for a user's statements: rules are not for them."""
+        if term.rule_ids and not all(e.by_assistant for e in episodes):
+            places = [i for i, episode in enumerate(episodes) if episode.by_assistant]
+            table = torch.full((len(episodes), len(term.rule_ids)), torch.nan)
+            if places:
+                table[places] = self._read(term, [episodes[i] for i in places]).cpu()
+            return table.to(hardware.device())
         values = term.read(episodes).float()
         if not bool(values.isfinite().all()):
             raise UserError(f"reward {term.name}: gave a number that is not finite (NaN or infinite)")
@@ -267,10 +284,13 @@ class Reward:
                     )
 
     def update_budgets(self, scored: Scored) -> None:
-        """Move every rule's multiplier by the rate at which a rollout broke it."""
+        """Move every rule's multiplier by the rate at which a rollout broke it. A rollout of users' statements
+        alone says nothing of rules."""
+        if scored.p_break.isnan().all():
+            return
         start = 0
         for term in self.terms:
-            rates = scored.p_break[:, start : start + len(term.rule_ids)].mean(0).tolist()
+            rates = scored.p_break[:, start : start + len(term.rule_ids)].nanmean(0).tolist()
             start += len(term.rule_ids)
             if term.budget is not None:
                 term.budget.update(rates)
@@ -279,15 +299,16 @@ class Reward:
         """Means over a rollout: each term's share of the reward and its own value, each rule's rate and
         multiplier."""
         numbers = {f"reward_{n}": float(v) for n, v in zip(self.names, scored.terms.mean(0), strict=True)}
-        numbers |= {f"raw_{n}": float(v) for n, v in zip(self.names, scored.raw.mean(0), strict=True)}
+        numbers |= {f"raw_{n}": float(v) for n, v in zip(self.names, scored.raw.nanmean(0), strict=True)}
         numbers |= {
-            f"p_break_{r}": float(v) for r, v in zip(self.rule_ids, scored.p_break.mean(0), strict=True)
+            f"p_break_{r}": float(v) for r, v in zip(self.rule_ids, scored.p_break.nanmean(0), strict=True)
         }
         for term in self.terms:
             if term.budget is not None:
                 pairs = zip(term.rule_ids, term.budget.multipliers, strict=True)
                 numbers |= {f"multiplier_{rule}": multiplier for rule, multiplier in pairs}
-        return numbers
+        # NaN: a term that paid no statement of this rollout
+        return {name: number for name, number in numbers.items() if not math.isnan(number)}
 
     def summary(self) -> dict[str, Any]:
         """For summary.json: what was measured on the reference answers, and rules that their budget did not

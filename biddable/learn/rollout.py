@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import torch
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from biddable.learn import losses
 from biddable.learn.batches import microbatches
@@ -25,7 +25,7 @@ from biddable.model.packing import PackedBatch, Tree, pad
 from biddable.model.sampler import Request, SampledAnswer, sample
 from biddable.model.trunk import Policy, Scorer, scorer_from
 from biddable.run.config import TABLES, Input
-from biddable.run.records import Prompt
+from biddable.run.records import Message
 
 
 def _kind_of_reward(value: Any) -> str:
@@ -41,6 +41,11 @@ class RewardSettings(OptimizerSettings):
     ] = Path("learn.reward")
     """The reward model; or tables `[[learn.ppo.reward]]`, one for each term of a sum. The value function's
     first weights are the first reward model among them (Ouyang et al. 2022, C.4), else the policy's."""
+    standardise_reward: bool = False
+    """Shift and scale the reward model's scores so that the first policy's answers have mean 0 and standard
+    deviation 1, and the value function with them (lm-human-preferences, Stiennon et al. 2020). Then
+    missing_eos_score, value_clip and kl_coef mean the same for every reward model. Reward tables have
+    `standardise` for each term."""
     missing_eos_score: float | None = -1.0
     """A reward model's score of an answer cut off before its end-of-sequence token is at most this: the
     missing-EOS penalty (Huang et al. 2024: -1); none: whatever the reward model says. Of a standardised term
@@ -53,11 +58,22 @@ class RewardSettings(OptimizerSettings):
     """A value head for each term of the reward, and one for the KL penalty, on one branch; the advantage is
     the sum of theirs."""
 
+    selfplay: float = Field(default=0.0, ge=0, le=1)
+    """Share of each rollout's episodes that are statements of self-play: the policy goes on with a dialogue of
+    a buffer, as user or as assistant, and good statements join it (Glaese et al. 2022). Rules don't pay for a
+    user's statements."""
+
+    @model_validator(mode="after")
+    def _standardise_one_model(self) -> RewardSettings:
+        if self.standardise_reward and not isinstance(self.reward, Path):
+            raise ValueError("standardise_reward: is for one reward model; set standardise in its tables")
+        return self
+
     @property
     def terms(self) -> tuple[RewardTerm, ...]:
         """The terms, also of the short form."""
         if isinstance(self.reward, Path):
-            return (RewardTerm(scorer=self.reward),)
+            return (RewardTerm(scorer=self.reward, standardise=self.standardise_reward),)
         return self.reward
 
 
@@ -120,7 +136,10 @@ def load_models(cfg: RewardSettings, folder: Path) -> Models:
     reward = load_reward(cfg.terms, cfg.missing_eos_score, policy.trunk)
     # A copy and not a frozen copy: it runs the policy's own operations, so the first KL is exactly 0.
     reference = policy.copy().requires_grad_(False)
-    return Models(policy, reference, first_value(cfg, policy), reward)
+    value = first_value(cfg, policy)
+    for branch in (policy.branch, value.branch):
+        branch.checkpointing = cfg.gradient_checkpointing
+    return Models(policy, reference, value, reward)
 
 
 def first_value(cfg: RewardSettings, policy: Policy) -> Scorer:
@@ -146,16 +165,32 @@ def head_per_term(scorer: Scorer, number: int, weight: float, terms: int) -> Sco
     return Scorer(scorer.trunk, scorer.branch, heads, bias)
 
 
+def scale_value(models: Models) -> None:
+    """Bring a value function that began as a standardised reward model to the scale of that term: what it
+    says of an answer's end is then what the term pays. To be called once, before training."""
+    for number, term in enumerate(models.reward.terms):
+        if term.settings.source in ("scorer", "ensemble"):
+            if term.moments is not None and term.settings.standardise:
+                head = slice(None) if models.value.weight.dim() == 1 else slice(number, number + 1)
+                paid = term.settings.weight if models.value.weight.dim() > 1 else 1.0  # see head_per_term
+                with torch.no_grad():
+                    models.value.weight[head] /= term.moments.deviation
+                    bias = models.value.bias.view(-1)[head]
+                    bias.copy_((bias - paid * term.moments.mean) / term.moments.deviation)
+            return
+
+
 def make_episodes(
-    prompts: Sequence[Prompt], samples: Sequence[SampledAnswer], trees: Sequence[Tree], tokenizer: Any
+    dialogues: Sequence[Sequence[Message]],
+    samples: Sequence[SampledAnswer],
+    trees: Sequence[Tree],
+    tokenizer: Any,
 ) -> list[Episode]:
     """Sampled answers as the reward's terms read them."""
     special = frozenset(tokenizer.all_special_ids)
     return [
-        Episode(
-            tuple(prompt.messages), tree, sampled_answer(tokenizer, sampled, "").text, sampled.finish, special
-        )
-        for prompt, sampled, tree in zip(prompts, samples, trees, strict=True)
+        Episode(tuple(messages), tree, sampled_answer(tokenizer, sampled, "").text, sampled.finish, special)
+        for messages, sampled, tree in zip(dialogues, samples, trees, strict=True)
     ]
 
 

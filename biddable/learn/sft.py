@@ -1,11 +1,11 @@
 """SFT: a policy fine-tuned on demonstrations (Ouyang et al. 2022, 3.5 and C.1).
 
 start + demonstrations -> a policy folder. Loss on the answer's tokens only; several examples in a row without
-seeing each other; cosine decay without warm-up; residual dropout. The epoch that is kept is the one whose
-answers to validation prompts the reward model scores highest when a reward model is given (the paper's way:
-validation loss rises after the first epoch while answers still get better), else the one with the lowest
-validation loss. With `text`, running text is mixed in with loss on all its tokens: so the paper made the
-model that RL starts from (C.3: 10 %).
+seeing each other; cosine decay without warm-up; residual dropout. The epoch that is kept is the last, or the
+best: the one whose answers to validation prompts the reward model scores highest when a reward model is given
+(the paper's way: validation loss rises after the first epoch while answers still get better), else the one
+with the lowest validation loss. With `text`, running text is mixed in with loss on all its tokens: so the
+paper made the model that RL starts from (C.3: 10 %).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -36,6 +36,7 @@ from biddable.learn.training import (
     residual_dropout,
     shuffled_indices,
 )
+from biddable.learn.tree_store import TreeStore
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
 from biddable.model.sampler import Request
@@ -47,19 +48,22 @@ from biddable.run.records import Demonstration
 
 
 class Config(OptimizerSettings):
-    runtime_settings = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     start: Input = Path("learn.start")
     """The policy to begin with."""
     demonstrations: Input = Path("label.demonstrations")
     """What labelers would want to see; those on prompts of the split `valid` are for choosing the epoch."""
     reward: Input | None = None
     """A reward model to choose the epoch by; none: by validation loss."""
+    keep: Literal["best", "last"] = "best"
+    """Whose weights are saved: the best epoch's by reward or validation loss, or the last one's (without a
+    reward model validation loss would choose the first of 16, of which C.1 says that answers get better)."""
     text: Input | None = None
     """Running text to mix in; none: demonstrations only."""
     text_share: float = Field(default=0.1, ge=0, lt=1)
     """Share of text pieces among a batch's examples when `text` is given (Ouyang et al. 2022, C.3: 10 %)."""
     text_tokens: int = Field(default=128, ge=2)
-    """Tokens per piece of text at most."""
+    """Tokens per piece of text; a longer text goes on in the next piece."""
     epochs: int = Field(default=16, ge=1)
     """Passes over the demonstrations (C.1: 16; C.3: 2 for the model RL starts from)."""
     batch: int = Field(default=32, ge=1)
@@ -103,17 +107,23 @@ class BestEpoch:
 
 def run(cfg: Config, context: StageContext) -> None:
     policy = checkpoints.load_policy(cfg.start)
+    policy.branch.checkpointing = cfg.gradient_checkpointing
     tokenizer = checkpoints.tokenizer(cfg.start)
     scorer = checkpoints.load_scorer(cfg.reward, policy.trunk).freeze() if cfg.reward else None
     train, valid = demonstration_trees(cfg, tokenizer, context)
-    train, valid = (cache_trunk_outputs(policy.trunk, part, cfg.trunk_cache_gb) for part in (train, valid))
+    train, valid = (
+        cache_trunk_outputs(policy.trunk, part, cfg.trunk_cache_gb, cfg.microbatch_tokens)
+        for part in (train, valid)
+    )
     text = text_trees(tokenizer, cfg.text, cfg.text_tokens) if cfg.text else []
     optimizer, best = cfg.adamw(policy.parameters()), BestEpoch()
     per_epoch = batches_per_epoch(len(train), cfg.batch)
     steps = cfg.epochs * per_epoch
     parts: dict[str, Resumable] = {"optimizer": optimizer, "best": best}
     with residual_dropout(policy.branch, cfg.dropout):
-        for step, batch in epochs(context, len(train), cfg.batch, cfg.epochs, parts, cfg.checkpoint_seconds):
+        for step, batch in epochs(
+            context, len(train), cfg.batch, cfg.epochs, parts, cfg.checkpoint_seconds, cfg.checkpoint_share
+        ):
             trees = [train[i] for i in batch]
             trees += mixed_text(text, len(batch), cfg.text_share, step, context.seed)
             loss = accumulate_gradient(policy, trees, cfg.microbatch_tokens)
@@ -126,12 +136,16 @@ def run(cfg: Config, context: StageContext) -> None:
                 measured = evaluate(cfg, policy, scorer, valid, tokenizer, context.seed)
                 context.log(step + 1, epoch=float(epoch), **measured)
                 quality = measured.get("valid_reward", -measured["valid_loss"])
-                best.offer(epoch, quality, measured["valid_loss"], optimizer.masters)
-    optimizer.set_masters(best.masters)
+                if cfg.keep == "last":
+                    best.epoch, best.quality, best.valid_loss = epoch, quality, measured["valid_loss"]
+                else:
+                    best.offer(epoch, quality, measured["valid_loss"], optimizer.masters)
+    if cfg.keep == "best":
+        optimizer.set_masters(best.masters)
     checkpoints.save_policy(policy, context.path("model"), cfg.start)
     context.summary |= {
         "epoch_chosen": best.epoch,
-        "chosen_by": "reward" if scorer else "valid_loss",
+        "chosen_by": "last" if cfg.keep == "last" else "reward" if scorer else "valid_loss",
         "quality_chosen": best.quality,
         "valid_loss": best.valid_loss,
         "demonstrations": len(train),
@@ -141,7 +155,9 @@ def run(cfg: Config, context: StageContext) -> None:
     }
 
 
-def demonstration_trees(cfg: Config, tokenizer: Any, context: StageContext) -> tuple[list[Tree], list[Tree]]:
+def demonstration_trees(
+    cfg: Config, tokenizer: Any, context: StageContext
+) -> tuple[Sequence[Tree], Sequence[Tree]]:
     """Demonstrations as trees, train and valid. Raises UserError when one does not fit the context or a split
     is empty."""
     rows = jsonl.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration)
@@ -159,7 +175,7 @@ def demonstration_trees(cfg: Config, tokenizer: Any, context: StageContext) -> t
     ]
     if errors:
         raise UserError([f"[{context.key}] demonstrations: {line}" for line in errors])
-    return trees["train"], trees["valid"]
+    return TreeStore(trees["train"]), TreeStore(trees["valid"])
 
 
 def mixed_text(text: Sequence[Tree], examples: int, share: float, step: int, seed: int) -> list[Tree]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 
 NAME = "biddable"
@@ -37,8 +38,10 @@ def attention(
         raise NotImplementedError("attention sinks")
     queries, heads_per_group = query.shape[2], query.shape[1] // key.shape[1]
     on_cpu = query.device.type == "cpu" and dropout == 0 and attention_mask is not None
-    if softcap is not None or (on_cpu and (queries == 1 or key.shape[2] <= MAX_WRITTEN_KEYS)):
-        out = _written_out(query, key, value, attention_mask, scaling, softcap)
+    few = queries == 1 or key.shape[2] <= MAX_WRITTEN_KEYS
+    if softcap is not None or (on_cpu and few):
+        written = _written_out if few else _streamed
+        out = written(query, key, value, attention_mask, scaling, softcap)
         return out.transpose(1, 2).contiguous(), None
     if heads_per_group > 1:
         key = key.repeat_interleave(heads_per_group, dim=1)
@@ -58,6 +61,55 @@ def attention(
 MAX_WRITTEN_KEYS = 512
 """Up to so many keys attention is written out on a CPU (for one query: always): it takes half of the fused
 kernel's time, and (Q, L) weights are small."""
+STREAMED_WEIGHTS = 64 * 1024
+"""Weights of one head that exist at once while soft-capped attention streams: 64 queries of 1,024 keys."""
+
+
+def additive_mask(masks: Any, dtype: torch.dtype) -> Any:
+    """True where seen -> 0 there and the dtype's lowest number elsewhere; several masks in a dict alike, and
+    what is no bool mask as it is.
+
+    Adding it is one operation a block and keeps nothing for the backward pass, where masking by a bool takes
+    two and keeps its own copy a block. Not minus infinity: a row that sees nothing becomes uniform instead of
+    NaN.
+    """
+    if isinstance(masks, dict):
+        return {kind: additive_mask(mask, dtype) for kind, mask in masks.items()}
+    if masks is None or masks.dtype != torch.bool:
+        return masks
+    lowest = torch.finfo(dtype).min
+    return torch.zeros(masks.shape, dtype=dtype, device=masks.device).masked_fill_(~masks, lowest)
+
+
+def _streamed(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float | None,
+    softcap: float | None,
+) -> torch.Tensor:
+    """Written-out attention a few queries at a time, so that never all (Q, L) weights are there; backward
+    computes each part's again. For soft-capped weights, which the fused kernel does not know."""
+    part = max(1, STREAMED_WEIGHTS // key.shape[2])
+    outs = []
+    for start in range(0, query.shape[2], part):
+        rows = slice(start, start + part)
+        rows_mask = mask if mask is None or mask.shape[2] == 1 else mask[:, :, rows]
+        outs.append(
+            checkpoint(
+                _written_out,
+                query[:, :, rows],
+                key,
+                value,
+                rows_mask,
+                scaling,
+                softcap,
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
+        )
+    return torch.cat(outs, dim=2)
 
 
 def _written_out(

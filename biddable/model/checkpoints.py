@@ -189,7 +189,8 @@ def load_rule_model(folder: Path, trunk: Trunk | None = None) -> RuleModel:
         raise UserError(f"{folder}: is a {facts['kind']}; expected a rule model or a policy")
     rules = [TrainedRule(*row) for row in facts["rules"]]
     scorer = _load_scorer(folder, trunk)
-    return RuleModel(scorer, tokenizer(folder), context_length(folder), facts["template"], rules)
+    template, max_tokens = facts["template"], facts["max_tokens"]
+    return RuleModel(scorer, tokenizer(folder), context_length(folder), template, rules, max_tokens)
 
 
 def _load_scorer(folder: Path, shared: Trunk | None) -> Scorer:
@@ -294,7 +295,12 @@ def _ids_without_text(tokens: int | None, gaps: tuple[int, ...]) -> dict[str, An
 
 def save_rule_model(model: RuleModel, target: Path, source: Path) -> None:
     """Write the rule model: a scorer with its template and the rules it was trained on."""
-    facts = {"kind": "rule_model", "template": model.template, "rules": [list(rule) for rule in model.rules]}
+    facts = {
+        "kind": "rule_model",
+        "template": model.template,
+        "max_tokens": model.max_tokens,
+        "rules": [list(rule) for rule in model.rules],
+    }
     save_scorer(model.scorer, target, source, facts)
 
 

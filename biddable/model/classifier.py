@@ -139,11 +139,13 @@ def scores(scorer: Scorer, trees: Sequence[Tree], tokens: int = 4096) -> np.ndar
     """Log odds of yes, in the trees' order; `tokens` per forward."""
     parts: list[np.ndarray[Any, Any]] = []
     batch: list[Tree] = []
+    size = 0
     for number, text_tree in enumerate(trees):
         batch.append(text_tree)
-        if sum(map(len, batch)) >= tokens or number == len(trees) - 1:
+        size += len(text_tree)
+        if size >= tokens or number == len(trees) - 1:
             parts.append(scorer.scores(pack(batch, 128)).cpu().numpy())
-            batch = []
+            batch, size = [], 0
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
@@ -172,4 +174,4 @@ class Classifier:
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray[Any, Any]:
         """(N,) probabilities. Raises KeyError when a row lacks a field of the template."""
         trees = [tree(self.tokenizer, fill_template(self.template, row), self.longest) for row in rows]
-        return np.asarray(1 / (1 + np.exp(-scores(self.scorer, trees))))
+        return np.asarray(np.exp(-np.logaddexp(0, -scores(self.scorer, trees))))

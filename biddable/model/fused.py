@@ -12,6 +12,7 @@ differs runs through its own code.
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from biddable.model import hardware
-from biddable.model.attention import attention
+from biddable.model.attention import additive_mask, attention
 
 BLOCK = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
@@ -66,6 +67,20 @@ def frozen_linear(*layers: Any) -> nn.Module:
     weight = torch.cat([layer.weight.detach() for layer in layers]) if len(layers) > 1 else layers[0].weight
     bias = None if layers[0].bias is None else torch.cat([layer.bias.detach() for layer in layers])
     return (PrepackedLinear if packable(weight) else PlainLinear)(weight, bias)
+
+
+def frozen_copy(module: nn.Module) -> nn.Module:
+    """A copy of the module for use without gradients. It shares the parameters, except that bf16 linear
+    layers on a CPU are prepacked."""
+    frozen = copy.copy(module)
+    frozen._parameters = dict(module._parameters)
+    frozen._modules = {}
+    for name, child in module._modules.items():
+        if type(child) is nn.Linear and packable(child.weight):
+            frozen._modules[name] = PrepackedLinear(child.weight, child.bias)
+        else:
+            frozen._modules[name] = None if child is None else frozen_copy(child)
+    return frozen
 
 
 class FusedBlock(NamedTuple):
@@ -138,8 +153,7 @@ class FusedBlocks:
         cos, sin = self.rotary(states, positions)  # (R, T, D)
         half = cos.shape[-1] // 2
         cos, sin = cos[:, :, None], torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)[:, :, None]
-        if length == 1:  # a decoding step: its masks are small, and one addition is faster than a masked fill
-            masks = additive_mask(masks, states.dtype)
+        masks = additive_mask(masks, states.dtype)
         x = states.reshape(rows * length, width)  # (N, d): the residual stream
         for number, block in enumerate(self.blocks):
             qkv = block.qkv(F.rms_norm(x, (width,), *block.attention_norm)).view(rows, length, -1, block.size)
@@ -161,15 +175,6 @@ class FusedBlocks:
 
 def _norm(norm: Any) -> tuple[torch.Tensor, float]:
     return norm.weight.detach().clone(), float(norm.variance_epsilon)
-
-
-def additive_mask(masks: Any, dtype: torch.dtype) -> Any:
-    """True where seen -> 0 there and minus infinity elsewhere: adding it is one operation a block, masking
-    takes two. At a decoding step every row sees at least its own token, so no softmax is over minus
-    infinities alone."""
-    if isinstance(masks, dict):
-        return {kind: additive_mask(mask, dtype) for kind, mask in masks.items()}
-    return torch.zeros(masks.shape, dtype=dtype, device=masks.device).masked_fill_(~masks, float("-inf"))
 
 
 @torch.no_grad()

@@ -95,9 +95,10 @@ class RuleModel:
         context_length: int,
         template: str = TEMPLATE,
         rules: Sequence[TrainedRule] = (),
+        max_tokens: int | None = None,
     ) -> None:
         self.scorer, self.tokenizer, self.template = scorer, tokenizer, template
-        self.context_length = context_length
+        self.context_length, self.max_tokens = context_length, max_tokens
         self.rules = tuple(rules)
         self._verdict = verdict_tokens(tokenizer)
         self._questions: dict[str, tuple[int, ...]] = {}
@@ -116,9 +117,11 @@ class RuleModel:
         return self._questions[content]
 
     def dialogue_ids(self, dialogue: Ids) -> tuple[int, ...]:
-        """A dialogue with its reply, ended by the end-of-sequence token if the reply was cut off."""
+        """The last `max_tokens` of a dialogue with its reply, ended by the end-of-sequence token if the reply
+        was cut off."""
         end = int(self.tokenizer.eos_token_id)
-        return tuple(dialogue) if len(dialogue) and dialogue[-1] == end else (*dialogue, end)
+        ids = tuple(dialogue) if len(dialogue) and dialogue[-1] == end else (*dialogue, end)
+        return ids if self.max_tokens is None else ids[-self.max_tokens :]
 
     def trees(self, dialogue: Ids, rules: Sequence[RuleLike]) -> Iterator[Tree]:
         """The dialogue with the rules' questions as its answers, in as many trees as rows of `ROW_TOKENS`
@@ -173,7 +176,11 @@ class RuleModel:
 
 
 def rule_model_from(
-    policy: Policy, tokenizer: Any, context_length: int, template: str = TEMPLATE
+    policy: Policy,
+    tokenizer: Any,
+    context_length: int,
+    template: str = TEMPLATE,
+    max_tokens: int | None = None,
 ) -> RuleModel:
     """A rule model that says what the policy would: its head is the language-model head's row of yes less
     that of no. (A family's soft cap on logits is left out: it is monotone in each logit and near the identity
@@ -185,4 +192,4 @@ def rule_model_from(
     if head.bias is not None:
         bias = (head.bias[verdict.yes] - head.bias[verdict.no]).detach().float() * head.scale
     scorer = Scorer(policy.trunk, copy.deepcopy(policy.branch), weight, bias)
-    return RuleModel(scorer, tokenizer, context_length, template)
+    return RuleModel(scorer, tokenizer, context_length, template, max_tokens=max_tokens)

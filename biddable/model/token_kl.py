@@ -6,6 +6,7 @@ Legend: N counted positions, d hidden size, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -38,6 +39,14 @@ def token_kl(
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
     kl, logp = _TokenKL.apply(hidden, hidden_reference, target, head.weight, head, head_reference)
     return kl, logp
+
+
+def token_entropy(hidden: torch.Tensor, target: torch.Tensor, head: LMHead) -> torch.Tensor:
+    """hidden (N, d) -> entropy (N,) of the next-token distribution in nats, with gradients: log V less its KL
+    to the uniform distribution."""
+    uniform = head._replace(scale=0.0, softcap=None)  # logits of 0 for all V words
+    kl, _ = token_kl(hidden, hidden.detach(), target, head, uniform)
+    return math.log(len(head.weight)) - kl
 
 
 def _forward(

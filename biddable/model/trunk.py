@@ -21,27 +21,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from biddable.model.fused import FusedBlocks, PrepackedLinear, has_fusable_shape, matches_reference, packable
+from biddable.model.attention import additive_mask
+from biddable.model.fused import (
+    FusedBlocks,
+    PrepackedLinear,
+    frozen_copy,
+    has_fusable_shape,
+    matches_reference,
+    packable,
+)
+from biddable.model.gradient_checkpointing import recomputed
 from biddable.model.logprobs import LMHead, token_logprobs
 from biddable.model.packing import PackedBatch, Tree, pack
 from biddable.run.config import UserError
 
 NORMS = ("norm", "final_layer_norm", "final_layernorm", "ln_f")
 """What families call the norm after the last block."""
-
-
-def frozen_copy(module: nn.Module) -> nn.Module:
-    """A copy of the module for use without gradients. It shares the parameters, except that bf16 linear
-    layers on a CPU are prepacked."""
-    frozen = copy.copy(module)
-    frozen._parameters = dict(module._parameters)
-    frozen._modules = {}
-    for name, child in module._modules.items():
-        if type(child) is nn.Linear and packable(child.weight):
-            frozen._modules[name] = PrepackedLinear(child.weight, child.bias)
-        else:
-            frozen._modules[name] = None if child is None else frozen_copy(child)
-    return frozen
 
 
 class DecoderBlocks(nn.Module):
@@ -54,20 +49,25 @@ class DecoderBlocks(nn.Module):
         self.fused: FusedBlocks | None = None
         self.fusable: bool | None = None  # None: not tried yet
         self.not_fused: str | None = None  # why not, once tried
+        self.checkpointing = False  # gradient checkpointing: memory for time
 
     def forward(
         self, states: torch.Tensor, positions: torch.Tensor, masks: Any, cache: Any = None
     ) -> torch.Tensor:
         """(R, T, d) -> (R, T, d)."""
+        masks = additive_mask(masks, states.dtype)  # here once: every block would convert it
         if self.fused is not None:
             return self.fused(states, positions, masks, cache)
-        out = self.model(
-            inputs_embeds=states,
-            attention_mask=masks,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-        )
+        checkpointed = self.checkpointing and torch.is_grad_enabled()
+        blocks: Any = getattr(self.model, blocks_name(self.model)) if checkpointed else []
+        with recomputed(blocks):
+            out = self.model(
+                inputs_embeds=states,
+                attention_mask=masks,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
         result: torch.Tensor = out.last_hidden_state
         return result
 

@@ -18,11 +18,11 @@ import pytest
 from pydantic import ValidationError
 
 from biddable.label import collection, comparisons, demonstrations, queue, ratings
-from biddable.label.simulated import labelers as people
 from biddable.run import jsonl, records
 from biddable.run.config import UserError, Waiting
 from biddable.run.context import StageContext
 from biddable.run.records import Answer, Comparison, Demonstration, Message, Prompt, Rating, Replies
+from biddable.simulated import labelers as people
 from biddable.store.store import open_store
 from biddable.store.types import Person, Task
 

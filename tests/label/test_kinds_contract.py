@@ -21,7 +21,6 @@ from biddable.label import (
 )
 from biddable.label.form import Fields
 from biddable.label.kinds import AnyKind, Score, TaskView
-from biddable.label.rules import Rule
 from biddable.label.screening import questions
 from biddable.run import catalog
 from biddable.run.config import UserError
@@ -37,6 +36,7 @@ from biddable.run.records import (
     Replies,
     RuleCheck,
 )
+from biddable.run.rules import Rule
 from biddable.store.types import Person
 
 ADA = Person("id-1", "ada-1", "held_out", False)

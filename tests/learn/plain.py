@@ -103,6 +103,17 @@ def write(folder: Path, name: str, rows: Iterable[Record], summary: dict[str, An
     return folder
 
 
+def pieces(texts: Iterable[Sequence[int]], size: int) -> list[list[int]]:
+    """Texts in pieces; each piece after a text's first begins with the last token of the one before."""
+    parts = []
+    for text in texts:
+        rest = list(text)
+        while len(rest) > 1:
+            parts.append(rest[:size])
+            rest = rest[size - 1 :]
+    return parts
+
+
 # models
 
 

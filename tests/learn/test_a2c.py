@@ -168,6 +168,7 @@ def test_a_broken_run_goes_on_to_the_same_weights(
         "value_per_term": value_per_term,
         "reference_answers": 9,
         "episodes": 24,
+        "selfplay": 0.5,
     }
     straight, _ = run(tmp_path / "straight", models, monkeypatch, **settings)
     real, calls = a2c.accumulate_gradients, []

@@ -220,3 +220,85 @@ def test_advantages_refuse_values_of_another_shape() -> None:
     """Values (1, 3) would broadcast against rewards (2, 3) without an error of torch's own."""
     with pytest.raises(ValueError):
         losses.gae(torch.zeros(2, 3), torch.zeros(1, 3), torch.ones(2, 3, dtype=torch.bool), 1.0, 0.95)
+
+
+def log_sum_exp(*values: float) -> float:
+    return math.log(sum(math.exp(v) for v in values))
+
+
+def test_preference_softmax_by_hand() -> None:
+    """Scores 1, 0, 2 of the shown answers, -1 of a negative; the second is the best.
+
+    -log(e^0 / (e^1 + e^0 + e^2 + e^-1)) = log 11.4752 = 2.44019
+    """
+    scores = torch.tensor([1.0, 0.0, 2.0, -1.0])
+    assert losses.preference_softmax(scores, (2, 1, 3)).item() == pytest.approx(2.44019, abs=1e-5)
+    # first and third are the best: any will do; or half the target each
+    total = log_sum_exp(1, 0, 2, -1)
+    drop = total - log_sum_exp(1, 2)
+    assert losses.preference_softmax(scores, (1, 2, 1)).item() == pytest.approx(drop, abs=1e-6)
+    even = total - (1 + 2) / 2
+    assert losses.preference_softmax(scores, (1, 2, 1), "even").item() == pytest.approx(even, abs=1e-6)
+    # all tie: nothing to choose among the shown, but they are above the negative
+    assert losses.preference_softmax(scores[:3], (1, 1, 1)).item() == pytest.approx(0, abs=1e-6)
+    all_tie = losses.preference_softmax(scores, (1, 1, 1)).item()
+    assert all_tie == pytest.approx(total - log_sum_exp(1, 0, 2), abs=1e-6)
+    with pytest.raises(ValueError, match="2 scores but 3 ranks"):
+        losses.preference_softmax(scores[:2], (1, 2, 3))
+
+
+def test_elo_and_centre_by_hand() -> None:
+    scores = torch.tensor([1.0, 0.0, 2.0, -1.0])
+    # the second is the best: against 1 and against 2, softplus(1 - 0) and softplus(2 - 0); not the negative
+    expected = (math.log1p(math.e) + math.log1p(math.exp(2))) / 2
+    assert losses.elo(scores, (2, 1, 3)).item() == pytest.approx(expected, abs=1e-6)
+    # first and third are the best: each against the second
+    expected = (math.log1p(math.exp(-1)) + math.log1p(math.exp(-2))) / 2
+    assert losses.elo(scores, (1, 2, 1)).item() == pytest.approx(expected, abs=1e-6)
+    # even: also 1 against 2 with the target one half: three pairs
+    tie = (math.log1p(math.exp(-1)) + math.log1p(math.e)) / 2
+    even = losses.elo(scores, (1, 2, 1), "even").item()
+    assert even == pytest.approx((2 * expected + tie) / 3, abs=1e-6)
+    assert losses.elo(scores, (1, 1, 1)).item() == 0
+    assert losses.centre(scores).item() == pytest.approx(0.5**2)
+    assert losses.centre(scores, "sum_of_squares").item() == pytest.approx(1 + 0 + 4 + 1)
+
+
+def test_a_shift_of_all_scores_moves_the_centre_term_only() -> None:
+    scores, shifted = torch.tensor([0.3, -0.2, 0.5, 0.1]), torch.tensor([3.3, 2.8, 3.5, 3.1])
+    for ties in ("drop", "even"):
+        for ranks in ((1, 2, 3), (2, 1, 1)):
+            for term in (losses.preference_softmax, losses.elo):
+                assert term(shifted, ranks, ties).item() == pytest.approx(
+                    term(scores, ranks, ties).item(), abs=1e-5
+                )  # type: ignore[operator]
+    for form in ("mean_squared", "sum_of_squares"):
+        assert losses.centre(shifted, form).item() > losses.centre(scores, form).item() + 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ranks", [(1, 2), (2, 1)])
+def test_two_answers_without_negatives_are_the_pair_loss(ranks: tuple[int, int]) -> None:
+    scores = torch.tensor([0.7, -0.4], requires_grad=True)
+    pair = losses.ranking_loss(scores, [ranks])
+    assert losses.preference_softmax(scores, ranks).item() == pytest.approx(pair.item(), abs=1e-6)
+    assert losses.elo(scores, ranks).item() == pytest.approx(pair.item(), abs=1e-6)
+    (expected,) = torch.autograd.grad(pair, scores)
+    (gradient,) = torch.autograd.grad(losses.preference_softmax(scores, ranks), scores)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_the_preference_loss_is_the_sum_of_its_parts() -> None:
+    scores = torch.tensor([1.0, 0.0, 2.0, -1.0])
+    rankings = [(2, 1, 3), (1, 2, 1)]
+    weights = losses.PreferenceWeights(0.5, 0.25, "sum_of_squares")
+    softmax = [losses.preference_softmax(scores, ranks).item() for ranks in rankings]
+    pairs = [losses.elo(scores, ranks).item() for ranks in rankings]
+    expected = sum(softmax) / 2 + 0.5 * sum(pairs) / 2 + 0.25 * 6
+    assert losses.preference_loss(scores, rankings, weights).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_finite_differences_of_the_preference_loss() -> None:
+    def loss(scores: torch.Tensor) -> torch.Tensor:
+        return losses.preference_loss(scores, [(2, 1, 3), (1, 1, 2)], losses.PreferenceWeights(0.7, 0.3))
+
+    torch.autograd.gradcheck(loss, torch.randn(5, dtype=torch.float64, requires_grad=True))

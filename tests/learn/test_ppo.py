@@ -16,7 +16,7 @@ from biddable.learn.reward_terms import Episode, penalize_missing_eos
 from biddable.learn.training import derive_seed
 from biddable.model import checkpoints, hardware, random_model
 from biddable.model import trunk as lm
-from biddable.model.packing import PackedBatch, Tree
+from biddable.model.packing import PackedBatch, Tree, pack
 from biddable.model.sampler import Request
 
 pytestmark = pytest.mark.usefixtures("fp32")
@@ -186,7 +186,7 @@ def test_text_joins_the_same_step_in_proportion(
     m.policy.zero_grad()
     peer = Optimizer(m.policy.parameters())
     sft.accumulate_gradient(m.policy, text, 4096)
-    assert numbers["grad_norm_ptx"] == pytest.approx(coefficient * peer.norm(), rel=1e-4)
+    assert numbers["grad_norm_ptx"] == pytest.approx(coefficient * peer.norm(), rel=0.02)  # from a sketch
     assert numbers["grad_norm_ppo"] == 0
 
 
@@ -216,3 +216,38 @@ def test_small_statistics() -> None:
     assert ppo_metrics.correlation(torch.tensor([1.0, 2, 3]), torch.tensor([2.0, 4, 6])) == pytest.approx(1)
     assert ppo_metrics.correlation(torch.ones(3), torch.tensor([2.0, 4, 6])) == 0
     assert rollout.sum_by_answer(torch.tensor([1.0, 2, 3]), torch.tensor([0, 0, 1]), 2).tolist() == [3, 3]
+
+
+def test_an_entropy_bonus_alone_spreads_the_policy(tmp_path: Path, tiny_folder: Path) -> None:
+    """With advantages of 0 the only gradient is the bonus's: one step along it raises the entropy."""
+    m = four(tmp_path, tiny_folder, 2)
+    adam = Optimizer(m.policy.parameters())
+    samples, trees = rollout.sample_episodes(m.policy, requests(8, 6), frozenset({2}), 4)
+    part = experience(m, samples, trees, 4096, False)
+    target = rollout.Advantages(torch.zeros(len(part.logp)), part.values.clone())
+    cfg = ppo.Config(policy=tmp_path, reward=tmp_path, entropy_coef=0.5)
+    numbers = ppo.accumulate_gradients(cfg, m, part, target, True)
+    assert numbers["policy_loss"] == 0
+    adam.step(1e-4, 1.0)
+    with torch.no_grad():
+        after = m.policy.logp(part.packed[0])[1]
+    assert after.mean() > part.entropy.mean() + 1e-4
+
+
+def test_standardised_scores_and_the_value_function_with_them(tmp_path: Path, tiny_folder: Path) -> None:
+    """Scores s of the reference answers become (s - mean) / deviation; so does the value function, which was
+    the same model, at an answer's end."""
+    from biddable.learn.reward_terms import Reward, RewardTerm
+
+    m = four(tmp_path, tiny_folder, 2)
+    (term,) = m.reward.terms
+    term.settings = RewardTerm(scorer=tmp_path, standardise=True)
+    m = rollout.Models(m.policy, m.reference, m.value, Reward([term], missing_eos_score=None))
+    samples, trees = rollout.sample_episodes(m.policy, requests(8, 6), frozenset({2}), 4)
+    episodes = [Episode((), tree, "", s.finish) for s, tree in zip(samples, trees, strict=True)]
+    raw = torch.tensor([float(x) for x in m.value.scores(pack(trees)).detach()])
+    m.reward.measure(episodes)
+    rollout.scale_value(m)
+    expected = (raw - raw.mean()) / raw.std(unbiased=False)
+    torch.testing.assert_close(m.reward.score(episodes).rewards, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(m.value.scores(pack(trees)).detach(), expected, atol=1e-4, rtol=1e-4)

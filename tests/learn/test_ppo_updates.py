@@ -110,7 +110,7 @@ class Reference:
         self.value_adam = plain.Adam([*plain.branch(value.network), self.value.weight, self.value.bias])
         self.average = [p.detach().clone() for p in self.adam.parameters]
         self.beta, self.updates, self.rows = 0.3, 0, []
-        self.text = [tokenizer.encode(row.text, add_special_tokens=False)[:8] for row in TEXTS]
+        self.text = plain.pieces([tokenizer.encode(row.text, add_special_tokens=False) for row in TEXTS], 8)
 
     def values(self, prompt: Sequence[int], tokens: Sequence[int]) -> torch.Tensor:
         """V before each token: read at the position in front of it."""
@@ -208,8 +208,8 @@ class Reference:
                 value_loss = value_loss + torch.max((v - r) ** 2, (near - r) ** 2) / 2 / tokens
         policy_loss.backward()
         alone = math.sqrt(sum(float((p.grad**2).sum()) for p in self.adam.parameters))
-        # 3 = 0.75 pieces x 4 episodes an update, one after another through shuffled rounds of the 7
-        queue = [i for e in range(9) for i in epoch_order(7, derive_seed("text", 1), e)]
+        # 3 = 0.75 pieces x 4 episodes an update, one after another through shuffled rounds of all
+        queue = [i for e in range(9) for i in epoch_order(len(self.text), derive_seed("text", 1), e)]
         pieces = [self.text[i] for i in queue[3 * self.updates : 3 * self.updates + 3]]
         ptx_loss = -torch.cat([plain.logps(self.policy, [], piece) for piece in pieces]).mean()
         (0.7 * ptx_loss).backward()
@@ -382,3 +382,44 @@ def test_a_broken_run_goes_on_to_the_same_weights(
     assert ours == theirs
     assert broken.context.summary == straight.context.summary
     assert broken.context.summary["text_pieces"] == (24 if ptx else 0)
+
+
+def test_a_rollout_whose_policy_moved_far_enough_ends_early(
+    tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first minibatch trains at KL 0, the second after a step: with a tiny limit it is the last of four."""
+    result = run(tmp_path, models, monkeypatch, early_stop_kl=1e-9)
+    rows = plain.metrics(result.context)
+    assert [row["updates"] for row in rows] == [2, 2]
+    assert [row["updates"] for row in plain.metrics(run(tmp_path / "all", models, monkeypatch).context)] == [
+        4,
+        4,
+    ]
+
+
+def test_standardised_rewards_have_mean_0_before_training(
+    tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole stage: scores near mean 0 and deviation 1 in the first rollout, and V(s_0) near them."""
+    settings = {"standardise_reward": True, "missing_eos_score": None, "whiten_rewards": False}
+    result = run(tmp_path, models, monkeypatch, **settings, batch=32, minibatch=16, episodes=32, eval_every=9)
+    (row,) = plain.metrics(result.context)
+    assert abs(row["reward"]) < 0.8 and 0.5 < row["score_std"] < 2 and abs(row["value_start"]) < 2
+    moments = result.context.summary["reward_reference"]["scorer"]
+    plainly = run(
+        tmp_path / "off",
+        models,
+        monkeypatch,
+        **(settings | {"standardise_reward": False}),
+        batch=32,
+        minibatch=16,
+        episodes=32,
+        eval_every=9,
+    )
+    (unscaled,) = plain.metrics(plainly.context)
+    assert row["reward"] == pytest.approx(
+        (unscaled["reward"] - moments["mean"]) / moments["deviation"], abs=1e-4
+    )
+    assert row["value_start"] == pytest.approx(
+        (unscaled["value_start"] - moments["mean"]) / moments["deviation"], abs=1e-4
+    )

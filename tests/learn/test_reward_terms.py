@@ -295,3 +295,30 @@ def test_names_are_given_once() -> None:
     with pytest.raises(UserError) as refusal:
         reward_sources.load_reward(terms, None, TRUNK)
     assert len(refusal.value.lines) == 2 and 'two terms are called "length"' in refusal.value.lines[1]
+
+
+def test_rules_are_not_for_a_users_statement() -> None:
+    """In self-play the second episode is the user's: its dialogue ends with the assistant. The rule model is
+    asked about the first alone, and the second is paid preference only."""
+    asked: list[int] = []
+
+    def read(episodes: Any) -> torch.Tensor:
+        asked.append(len(episodes))
+        return torch.tensor([[0.2, 0.6]] * len(episodes))
+
+    term = rules_term([[0.0, 0.0]], budget=0.1)
+    term.read = read
+    reward = Reward([loaded([1.0, 1.0]), term])
+    said = Message(role="assistant", content="Because.")
+    of_user = Episode((Message(role="user", content="Why?"), said), Tree((5,), ((10, 2),)), "And?", "stop")
+    scored = reward.score([episode(), of_user])
+    assert asked == [1]
+    assert scored.terms.tolist() == [[1.0, pytest.approx(-0.4)], [1.0, 0.0]]
+    assert reward.metrics(scored)["p_break_no-insults"] == pytest.approx(0.2)
+    reward.update_budgets(scored)
+    assert term.budget is not None
+    assert term.budget.multipliers == pytest.approx([0.5 + 0.5 * 0.1, 0.5 + 0.5 * 0.5])
+    alone = reward.score([of_user, of_user])
+    reward.update_budgets(alone)
+    assert term.budget.multipliers == pytest.approx([0.55, 0.75])
+    assert "p_break_no-insults" not in reward.metrics(alone)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from biddable.learn import sft
+from biddable.learn import batches, sft
 from biddable.learn.training import derive_seed, epoch_order
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
@@ -119,11 +119,39 @@ def test_text_is_mixed_in_piece_after_piece(tmp_path: Path, models: tuple[Path, 
     folder = plain.write(tmp_path / "text", "text.jsonl", [*texts, plain.text(99, "valid")])
     context = run(tmp_path, start, [*TRAIN, *OTHER], text=folder, text_share=0.5, text_tokens=9)
     tokenizer = checkpoints.tokenizer(start)
-    ids = [tokenizer.encode(row.text, add_special_tokens=False)[:9] for row in texts]
+    ids = plain.pieces([tokenizer.encode(row.text, add_special_tokens=False) for row in texts], 9)
+    assert len(ids) > len(texts)  # some texts go on in a second piece
     rows, _ = plain_training(start, ids)
     updates = [row["loss"] for row in plain.metrics(context) if "loss" in row]
     assert updates == pytest.approx([row["loss"] for row in rows], rel=1e-4)
     assert updates[0] != pytest.approx(plain_training(start)[0][0]["loss"], rel=1e-3)
+
+
+def test_a_long_text_goes_on_in_the_next_piece(tmp_path: Path, models: tuple[Path, Path]) -> None:
+    """10 tokens in pieces of 4: 0123, 3456, 6789. Each but the first is predicted once."""
+    tokenizer = checkpoints.tokenizer(models[0])
+    row = plain.text(2)
+    ids = tokenizer.encode(row.text, add_special_tokens=False)[:10]
+    row = row.model_copy(update={"text": tokenizer.decode(ids)})
+    ids = tokenizer.encode(row.text, add_special_tokens=False)
+    assert len(ids) == 10
+    folder = plain.write(tmp_path / "text", "text.jsonl", [row])
+    trees = batches.text_trees(tokenizer, folder, 4)
+    assert [list(tree.answers[0]) for tree in trees] == [ids[0:4], ids[3:7], ids[6:10]]
+    assert batches.counted_tokens(trees) == 9
+    assert [len(tree) for tree in batches.text_trees(tokenizer, folder, 9)] == [9, 2]
+    assert [len(tree) for tree in batches.text_trees(tokenizer, folder, 10)] == [10]
+
+
+def test_the_last_epoch_is_kept_on_request(tmp_path: Path, models: tuple[Path, Path]) -> None:
+    """OTHER's loss is lowest after the first of three epochs; `last` saves the third all the same."""
+    start, _ = models
+    context = run(tmp_path, start, [*TRAIN, *OTHER], keep="last")
+    _, epochs = plain_training(start)
+    plain.same_weights(plain.load(tmp_path / "learn.sft"), epochs[2])
+    assert (context.summary["epoch_chosen"], context.summary["chosen_by"]) == (3, "last")
+    measured = [row["valid_loss"] for row in plain.metrics(context) if "epoch" in row]
+    assert context.summary["valid_loss"] == measured[2] > measured[0]
 
 
 @pytest.mark.parametrize("share, per_update", [(0.5, 3), (0.25, 1), (0.1, 1 / 3), (0.4, 2)])

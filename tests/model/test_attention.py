@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from biddable.model.attention import MAX_WRITTEN_KEYS, attention
+from biddable.model.attention import MAX_WRITTEN_KEYS, additive_mask, attention
 
 
 def reference(
@@ -86,3 +86,37 @@ def test_sinks_are_refused() -> None:
     query, key, value, seen = tensors(1, 2, 1, 1)
     with pytest.raises(NotImplementedError, match="sinks"):
         attention(SimpleNamespace(sinks=torch.zeros(1)), query, key, value, seen)
+
+
+def test_additive_mask_by_hand() -> None:
+    lowest = -3.4028234663852886e38  # fp32's lowest number: -(2 - 2^-23) 2^127
+    mask = additive_mask({"full": torch.tensor([True, False])}, torch.float32)
+    assert mask["full"].tolist() == [0.0, lowest]
+    assert additive_mask(mask, torch.bfloat16)["full"] is mask["full"]  # done already
+    assert additive_mask(None, torch.float32) is None
+
+
+def test_soft_capped_attention_streams_long_rows() -> None:
+    """Values and gradients equal plain operations in double precision, and backward keeps no (Q, L) weights:
+    what autograd saves is a part's inputs."""
+    query, key, value, seen = tensors(200, MAX_WRITTEN_KEYS + 8, 2, 1)
+    inputs = [x.requires_grad_() for x in (query, key, value)]
+    saved: list[int] = []
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        out, _ = attention(SimpleNamespace(), query, key, value, seen, 0.4, softcap=1.5)
+    assert max(saved, default=0) < 2 * 2 * 200 * (MAX_WRITTEN_KEYS + 8)
+    out.square().sum().backward()
+    doubles = [x.detach().double().requires_grad_() for x in inputs]
+    q, k, v = doubles
+    weights = 1.5 * torch.tanh(0.4 * q @ k.transpose(2, 3) / 1.5)  # one key head serves both heads
+    expected = weights.masked_fill(~seen, float("-inf")).softmax(-1) @ v
+    torch.testing.assert_close(out.double(), expected.transpose(1, 2), atol=1e-5, rtol=0)
+    expected.square().sum().backward()
+    for mine, reference_input in zip(inputs, doubles, strict=True):
+        assert mine.grad is not None and reference_input.grad is not None
+        torch.testing.assert_close(mine.grad.double(), reference_input.grad, atol=2e-5, rtol=1e-4)

@@ -97,11 +97,6 @@ def test_a_prepacked_layer_is_the_same_product(biased: bool) -> None:
     torch.testing.assert_close(fused.PrepackedLinear(weight, bias)(x).float(), expected, atol=0.3, rtol=0.02)
 
 
-def test_additive_mask_by_hand() -> None:
-    mask = fused.additive_mask({"full": torch.tensor([True, False])}, torch.float32)["full"]
-    assert mask.tolist() == [0.0, float("-inf")]
-
-
 @pytest.mark.usefixtures("fp32")
 def test_another_part_in_a_block_is_no_fusable_shape(tiny_folder: Path) -> None:
     blocks = list(checkpoints.load_policy(tiny_folder, trunk=0).branch.model.layers)  # type: ignore[union-attr, arg-type]

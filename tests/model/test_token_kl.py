@@ -9,7 +9,7 @@ import torch
 
 from biddable.model import token_kl as module
 from biddable.model.logprobs import LMHead
-from biddable.model.token_kl import token_kl
+from biddable.model.token_kl import token_entropy, token_kl
 
 
 def inputs(seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -74,3 +74,21 @@ def test_at_the_same_policy_both_are_exactly_zero() -> None:
     assert kl.abs().max() == 0
     assert hidden.grad is not None and weight.grad is not None
     assert hidden.grad.abs().max() == 0 and weight.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+def test_entropy_and_its_gradient(softcap: float | None) -> None:
+    """Against -sum p log p by plain autograd."""
+    generator = torch.Generator().manual_seed(6)
+    hidden = torch.randn(5, 4, generator=generator).requires_grad_(True)
+    weight = torch.randn(9, 4, generator=generator).requires_grad_(True)
+    upstream = torch.randn(5, generator=generator)
+    entropy = token_entropy(hidden, torch.zeros(5, dtype=torch.long), LMHead(weight, None, 0.5, softcap))
+    ours = torch.autograd.grad((entropy * upstream).sum(), (hidden, weight))
+    logits = hidden @ weight.T * 0.5
+    log_p = (logits if softcap is None else torch.tanh(logits / softcap) * softcap).log_softmax(-1)
+    plain = -(log_p.exp() * log_p).sum(-1)
+    theirs = torch.autograd.grad((plain * upstream).sum(), (hidden, weight))
+    torch.testing.assert_close(entropy, plain)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)

@@ -17,10 +17,10 @@ from biddable.label.form import Fields, build_answer, number_field, text_field
 from biddable.label.kinds import LabelKind, TaskView
 from biddable.label.probes import conversation
 from biddable.label.queue import AssignedTask, CollectedLabel, id_in_set
-from biddable.label.rules import Rule, level_shares, load
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
 from biddable.run.records import Level, Message, Probe, Record
+from biddable.run.rules import Rule, level_shares, load
 from biddable.store import drafts
 from biddable.store.store import Store
 from biddable.store.types import Task
@@ -33,7 +33,7 @@ class Config(PanelSettings, LabelSettings):
     """The model's name at that endpoint; it is noted in the records."""
     rules: Input | None = None
     """A TOML file of rules, each a table [[rule]] with id, text and question; none: ours
-    (`label/guidelines/rules.toml`)."""
+    (`configs/rules.toml`)."""
     dialogues: int = Field(default=5, ge=1)
     """Dialogues for each rule."""
     turns: int = Field(default=10, ge=1)

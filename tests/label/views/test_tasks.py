@@ -12,8 +12,8 @@ import pytest
 from fastapi import FastAPI
 
 from biddable.label import comparisons, demonstrations, probes, prompts, queue, ratings, rulechecks
-from biddable.label.rules import Rule
 from biddable.run.records import Answer, Message, Prompt, Replies
+from biddable.run.rules import Rule
 from biddable.store import drafts
 from biddable.store.accounts import Accounts
 from biddable.store.types import Task, TaskSet

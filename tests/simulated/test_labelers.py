@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from biddable.label.simulated import labelers
 from biddable.run.records import Answer, Message, Prompt
+from biddable.simulated import labelers
 
 PROMPT = Prompt(
     id="p", messages=(Message(role="user", content="Write about the sea."),), user="u", use_case="generation"

@@ -17,9 +17,9 @@ from importlib import resources
 from itertools import pairwise
 from typing import NamedTuple
 
-from biddable.label.simulated import wishes
-from biddable.label.simulated.wishes import words
 from biddable.run.records import Finish, Prompt
+from biddable.simulated import wishes
+from biddable.simulated.wishes import words
 
 FUNCTION_WORDS = frozenset(
     """a about after again all also am an and any are as at be been before being but by can could did do does doing down each even
@@ -94,7 +94,7 @@ class Marks(NamedTuple):
 @cache
 def plain_words() -> frozenset[str]:
     """The stems of the words that a reader of plain English takes for granted."""
-    text = resources.files("biddable.label.simulated").joinpath("plain_words.txt").read_text(encoding="utf-8")
+    text = resources.files("biddable.simulated").joinpath("plain_words.txt").read_text(encoding="utf-8")
     listed = " ".join(line for line in text.splitlines() if not line.startswith("#")).split()
     return frozenset(stem(word) for word in listed) | FUNCTION_WORDS
 

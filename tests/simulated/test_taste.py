@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from biddable.label.simulated import labelers, taste, wishes
 from biddable.run.records import Answer, Message, Prompt, Wish
+from biddable.simulated import labelers, taste, wishes
 
 
 def prompt(text: str, *wanted: Wish, use_case: str = "generation") -> Prompt:

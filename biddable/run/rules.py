@@ -13,15 +13,18 @@ from pydantic import Field, ValidationError
 from biddable.run.config import UserError
 from biddable.run.records import Level, Record, hash_fraction
 
-OURS = Path(__file__).parent / "guidelines" / "rules.toml"
+OURS = Path(__file__).with_name("rules.toml")
+"""The 23 rules of `configs/rules.toml`, which is a link to this file."""
 
 
 class Rule(Record):
-    """One rule: what labelers read, and the question that they answer."""
+    """One rule: what labelers, probers and the rule model read, and the question that they answer. Reports add
+    up by `group`."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     text: str = Field(min_length=1)
     question: str = Field(min_length=1)
+    group: str = ""
 
 
 def load(path: Path | None) -> tuple[Rule, ...]:
@@ -33,7 +36,9 @@ def load(path: Path | None) -> tuple[Rule, ...]:
         raise UserError(f"{path}: not a TOML file of rules: {error}") from error
     rows = table.pop("rule", None)
     if table or not isinstance(rows, list) or not rows:
-        raise UserError(f"{path}: expected tables [[rule]] with id, text and question, and nothing else")
+        raise UserError(
+            f"{path}: expected tables [[rule]] with id, text and question (and group, if wanted), and nothing else"
+        )
     rules, errors = [], []
     for number, row in enumerate(rows, 1):
         try:
