@@ -28,8 +28,8 @@ class OptimizerSettings(Settings):
     adam_betas: tuple[Beta, Beta] = (0.9, 0.95)
     """Decay of AdamW's averages of the gradient and of its square (Ouyang et al. 2022, C: 0.9 and 0.95)."""
     adam_eps: float = Field(default=1e-5, gt=0)
-    """AdamW's epsilon (Huang et al. 2024, detail 18: 1e-5; GPT-3: 1e-8). With clipped gradients 1e-5 takes
-    half of a step at 135M weights and five sixths at 8B: docs/ppo.md."""
+    """AdamW's epsilon (Huang et al. 2024, detail 18: 1e-5; GPT-3: 1e-8). With clipped gradients 1e-5
+    leaves 0.42 of Adam's first step at 135M weights and 0.14 at 8B: docs/ppo.md."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's decoupled weight decay; a scalar head has none."""
     clip_norm: float = Field(default=1.0, gt=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,11 +14,15 @@ from biddable.learn.batches import prompt_ids
 from biddable.learn.training import derive_seed
 from biddable.model import checkpoints
 from biddable.model.sampler import Request, SampledAnswer, sample
+from biddable.model.token_bytes import Vocabulary
 from biddable.model.trunk import Trunk
 from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
 from biddable.run.records import Answer, Prompt, Replies, Split
+
+SAMPLED = "sampled.part.jsonl"
+"""Answers in the order in which they were asked for, until all are there: what a broken run goes on from."""
 
 
 class Config(Settings):
@@ -40,10 +45,17 @@ class Config(Settings):
     """Sampling temperature; 0 takes the likeliest token."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Nucleus sampling (Holtzman et al. 2020); 1 is off."""
+    top_k: int = Field(default=0, ge=0)
+    """Only so many likeliest tokens are drawn from; 0 is off."""
+    stop: tuple[str, ...] = ()
+    """Strings that end an answer; its text ends before them, its tokens are kept as they were drawn."""
     max_tokens: int = Field(default=256, ge=1)
     """Tokens per answer at most (the paper: 1,000)."""
     slots: int = Field(default=32, ge=1)
     """Answers under way at once."""
+    checkpoint_answers: int = Field(default=1024, ge=1)
+    """Answers after which they are on disk: a run that breaks off samples at most so many again. Answers of
+    two such parts are never under way together, so that a resumed run gives the same ones bit for bit."""
 
 
 def run(cfg: Config, context: StageContext) -> None:
@@ -55,18 +67,34 @@ def run(cfg: Config, context: StageContext) -> None:
     prompts = select_prompts(cfg, jsonl.read(cfg.prompts / "prompts.jsonl", Prompt), context.key)
     counts = [answers_per_prompt(cfg, prompt, context.seed) for prompt in prompts]
     owners = [i for i, count in enumerate(counts) for _ in range(count)]  # the prompt of each request
+    parts = -(-len(owners) // cfg.checkpoint_answers)  # of each policy
+    checkpoint = context.restore()
+    complete = checkpoint[0] if checkpoint else 0
     answers: list[list[Answer]] = [[] for _ in prompts]
+    for row in read_rows(context.path(SAMPLED)) if complete else ():
+        answers[row["prompt"]].append(Answer.model_validate(row["answer"]))
     shared: Trunk | None = None  # policies on one trunk hold it in memory once
     for number, folder in enumerate(cfg.policies):
+        if complete >= (number + 1) * parts:
+            continue
         policy = checkpoints.load_policy(folder, shared=shared).freeze()
         shared = shared or policy.trunk
         tokenizer = checkpoints.tokenizer(folder)
         requests = build_requests(cfg, tokenizer, prompts, counts, folder, context)
-        report = offset_progress(context, number * len(owners), len(cfg.policies) * len(owners))
+        vocabulary = Vocabulary(tokenizer) if cfg.stop else None
         eos = checkpoints.eos_ids(folder, tokenizer)
-        samples = sample(policy, requests, eos, cfg.slots, progress=report)
-        for owner, sampled in zip(owners, samples, strict=True):
-            answers[owner].append(sampled_answer(tokenizer, sampled, folder.name))
+        for part in range(max(0, complete - number * parts), parts):
+            start = part * cfg.checkpoint_answers
+            stop = start + cfg.checkpoint_answers
+            report = offset_progress(context, number * len(owners) + start, len(cfg.policies) * len(owners))
+            samples = sample(
+                policy, requests[start:stop], eos, cfg.slots, progress=report, vocabulary=vocabulary
+            )
+            for owner, sampled in zip(owners[start:stop], samples, strict=True):
+                answer = sampled_answer(tokenizer, sampled, folder.name)
+                answers[owner].append(answer)
+                context.append(SAMPLED, {"prompt": owner, "answer": answer.model_dump(exclude_none=True)})
+            context.checkpoint(number * parts + part + 1, lambda _: None)  # the answers are the state
     rows = [Replies(prompt=p, answers=tuple(a)) for p, a in zip(prompts, answers, strict=True)]
     jsonl.write(context.path("replies.jsonl"), rows)
     written = [answer for row in rows for answer in row.answers]
@@ -118,19 +146,28 @@ def build_requests(
             cfg.max_tokens,
             cfg.temperature,
             cfg.top_p,
+            cfg.top_k,
+            cfg.stop,
         )
         for prompt, prompt_tokens, count in zip(prompts, ids, counts, strict=True)
         for k in range(count)
     ]
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file of this stage."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def offset_progress(context: StageContext, before: int, total: int) -> Callable[[int, int], None]:
-    """The sampler's callback for one of several policies: answers of the earlier ones count as finished."""
+    """The sampler's callback for one of several parts: answers of the earlier ones count as finished."""
     return lambda finished, tokens: context.progress(before + finished, total)
 
 
 def sampled_answer(tokenizer: Any, sampled: SampledAnswer, model: str, step: int | None = None) -> Answer:
     """A sampled answer as a record: its ids as they are, its text without the token that ended it."""
-    ids = sampled.tokens[:-1] if sampled.finish == "stop" else sampled.tokens
-    text = tokenizer.decode(ids, skip_special_tokens=True)
+    text = sampled.text  # where a stop string ended it
+    if text is None:
+        ids = sampled.tokens[:-1] if sampled.finish == "stop" else sampled.tokens
+        text = tokenizer.decode(ids, skip_special_tokens=True)
     return Answer(text=text, model=model, tokens=sampled.tokens, finish=sampled.finish, step=step)

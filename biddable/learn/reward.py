@@ -116,8 +116,10 @@ def run(cfg: Config, context: StageContext) -> None:
     context.summary |= accuracy_tables(valid, scores)
     off_topic = draw_negatives(valid, cfg.off_topic_each, context.seed)
     if cfg.off_topic_each:
-        both = comparison_trees(valid, tokenizer, cfg, context, off_topic)
-        context.summary |= off_topic_summary(valid, score_trees(frozen, both, cfg.microbatch_tokens))
+        with_negatives = comparison_trees(valid, tokenizer, cfg, context, off_topic)
+        context.summary |= off_topic_summary(
+            valid, score_trees(frozen, with_negatives, cfg.microbatch_tokens)
+        )
     # A constant changes no comparison; it gives the number a meaning: a demonstration scores 0 on average
     # (3.5).
     bias = scorer.bias.item()
