@@ -32,12 +32,11 @@ def draw(
 
     Some rows at a time: what lies between logits and a token then stays in the processor's cache.
     """
-    settings = (uniforms, temperature, top_p, torch.zeros_like(top_p) if top_k is None else top_k)
-    parts = []
-    for start in range(0, len(logits), ROWS):
-        rows = slice(start, start + ROWS)
-        of_rows = (column[rows] for column in settings)
-        parts.append(_draw_rows(logits[rows], *of_rows, words=words, gaps=gaps))
+    top_k = torch.zeros_like(top_p) if top_k is None else top_k
+    columns = (part.split(ROWS) for part in (logits, uniforms, temperature, top_p, top_k))
+    parts = [
+        _draw_rows(rows, u, heat, p, k, words, gaps) for rows, u, heat, p, k in zip(*columns, strict=True)
+    ]
     return torch.cat([tokens for tokens, _ in parts]), torch.cat([logp for _, logp in parts])
 
 
