@@ -37,11 +37,12 @@ ROOMS: dict[str, tuple[list[str], list[str]]] = {
             f"biddable/label/{name}.py"
             for name in (
                 *("agreement", "collection", "comparisons", "demonstrations", "exports", "form", "kinds"),
-                *("prompts", "queue", "ratings", "rulechecks", "rules"),
-                *("screening/*", "imports/*", "probes/*", "simulated/*"),
+                *("prompts", "queue", "ratings", "rulechecks"),
+                *("screening/*", "imports/*", "probes/*"),
             )
-        ],
-        ["tests/label", "--ignore=tests/label/views"],
+        ]
+        + ["biddable/simulated/*.py"],
+        ["tests/label", "tests/simulated", "--ignore=tests/label/views"],
     ),
     "statistics": (
         ["biddable/measure/statistics.py"],

@@ -15,10 +15,17 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # before torch is imported; processes that tests start inherit it
+
+
+class WordAnswer(BaseModel):
+    """A labeler's answer of no kind in particular."""
+
+    word: str
 
 
 @pytest.fixture(autouse=True)

@@ -33,6 +33,7 @@ COMMENTED_OUT = {
     "label.screening",
     "learn.a2c",
     "learn.classifier",
+    "learn.rules",
     "measure.benchmarks",
     "measure.judge",
     "measure.toxicity",

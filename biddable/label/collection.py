@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import pydantic_core
 from pydantic import BaseModel, Field
@@ -47,6 +47,9 @@ GUIDELINES: dict[Panel, str] = {"training": "training", "held_out": "evaluation"
 class LabelSettings(Settings):
     """What every kind of label can be told."""
 
+    hashed_unless_default: ClassVar[frozenset[str]] = frozenset()
+    """Settings that are younger than sets of this kind in people's stores: at their defaults a set's name is
+    what it was without them."""
     guidelines: Input | None = None
     """A folder with `training.md` and `evaluation.md` to show instead of ours; every answer is stamped with
     the version seen."""
@@ -106,6 +109,9 @@ def task_set_name(context: StageContext, cfg: Settings, tasks: Sequence[Task]) -
     """Run, stage and a hash of settings and questions: other questions or settings are another set, a second
     start is the same."""
     settings = cfg.model_dump(mode="json", exclude=NOT_HASHED)
+    if isinstance(cfg, LabelSettings):
+        defaults = {name: type(cfg).model_fields[name].default for name in cfg.hashed_unless_default}
+        settings = {n: v for n, v in settings.items() if n not in defaults or getattr(cfg, n) != defaults[n]}
     names = [name for name in settings if name not in HASHED_LAST]
     names += [name for name in HASHED_LAST if name in settings]
     text = pydantic_core.to_json({name: settings[name] for name in names}).decode()

@@ -11,25 +11,33 @@ from pathlib import Path
 from pydantic import Field
 
 from biddable.label import collection
-from biddable.label.collection import LabelSettings, PanelSettings, PromptSettings
+from biddable.label.collection import LabelerSettings, LabelSettings, PanelSettings, PromptSettings
 from biddable.label.form import Fields, build_answer, number_field, text_field
 from biddable.label.kinds import LabelKind, TaskView
 from biddable.label.queue import CollectedLabel
+from biddable.run import jsonl
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
-from biddable.run.records import Answer, Level, Prompt, Record, Replies, RuleCheck
+from biddable.run.records import Answer, Level, Message, Probe, Prompt, Record, Replies, RuleCheck
 from biddable.run.rules import Rule, choose, level_shares, load
+from biddable.simulated import rule_judges
+from biddable.simulated.labelers import Person
 from biddable.store.types import Task
 
 
-class Config(PanelSettings, PromptSettings, LabelSettings):
-    replies: Input = Path("learn.replies")
-    """Prompts with answers; each answer is checked by itself."""
+class Config(LabelerSettings, PanelSettings, PromptSettings, LabelSettings):
+    hashed_unless_default = frozenset({"probes", "labelers", "people"})
+    replies: Input | None = Path("learn.replies")
+    """Prompts with answers; each answer is checked by itself. May be none where probes are given."""
+    probes: Input | None = None
+    """Finished dialogues of probers, which a second person reads: the probed rule, and rules_each - 1 others
+    (Glaese et al. 2022)."""
     rules: Input | None = None
     """A TOML file of rules, each a table [[rule]] with id, text and question; none: ours
     (`configs/rules.toml`)."""
     rules_each: int = Field(default=1, ge=1)
-    """Rules that each answer is checked for, chosen by hash."""
+    """Rules that each answer or dialogue is checked for, chosen by hash. Simulated people are only asked about
+    rules that a program can judge (`simulated/rule_judges.py`)."""
     overlap: int = Field(default=1, ge=1)
     """People per answer and rule."""
 
@@ -68,6 +76,19 @@ class RuleChecks(LabelKind[RuleCheckTask, RuleCheckTask, RuleCheckAnswer]):
         level, turn = text_field(fields, "level"), number_field(fields, "turn")
         return build_answer(RuleCheckAnswer, level=level, turn=turn)
 
+    def simulate(self, person: Person, question: RuleCheckTask) -> RuleCheckAnswer:
+        """The worst of the assistant's turns decides, and is named if it is not the last."""
+        messages = (
+            *question.prompt.messages,
+            Message(role="assistant", content=question.answers[0].text),
+        )
+        turns = [n for n, message in enumerate(messages) if message.role == "assistant"]
+        values = {n: rule_judges.breaks(question.rule.id, messages, n) or 0.0 for n in turns}
+        worst = max(turns, key=lambda n: (values[n], n))
+        level = rule_judges.level(person, question.rule.id, messages, worst)
+        assert level is not None, f"{question.rule.id} has no judge"
+        return RuleCheckAnswer(level=level, turn=None if worst == turns[-1] else worst)
+
     def records(self, label: CollectedLabel) -> list[RuleCheck]:
         task, answer = self.task(label.question), self.answer(label)
         return [
@@ -92,7 +113,38 @@ KIND = RuleChecks()
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    rules, tasks = load(cfg.rules), []
+    rules = usable_rules(cfg, context)
+    tasks = [*reply_tasks(cfg, rules, context), *probe_tasks(cfg, rules, context)]
+    labels = collection.collect_labels(KIND, cfg, tasks, context)
+    rows = collection.write_records(KIND, labels, RuleCheck, context)
+    shares = level_shares([row.level for row in rows])
+    context.summary = collection.summarise(rows, cfg, context) | shares
+    context.summary["rules"] = len({row.rule for row in rows})
+
+
+def usable_rules(cfg: Config, context: StageContext) -> tuple[Rule, ...]:
+    """The rules that can be asked about. Raises UserError when there is nothing to ask about, or no rule that
+    simulated people can judge."""
+    rules, errors = load(cfg.rules), []
+    if cfg.replies is None and cfg.probes is None:
+        errors.append(f"[{context.key}] replies and probes: both are none; name what is to be checked")
+    if cfg.labelers == "simulated":
+        rules = tuple(rule for rule in rules if rule.id in rule_judges.JUDGED)
+        if not rules:
+            errors.append(
+                f'[{context.key}] labelers = "simulated": none of the rules can be judged by a program; use '
+                f"people, or rules among {', '.join(sorted(rule_judges.JUDGED))}"
+            )
+    if errors:
+        raise UserError(errors)
+    return rules
+
+
+def reply_tasks(cfg: Config, rules: Sequence[Rule], context: StageContext) -> list[Task]:
+    """A task for each answer and rule."""
+    if cfg.replies is None:
+        return []
+    tasks = []
     for _, row in collection.select_prompts(collection.read_replies(cfg.replies), cfg, context):
         for place, answer in enumerate(row.answers):
             name = collection.task_id(Replies(prompt=row.prompt, answers=(answer,)))
@@ -100,7 +152,29 @@ def run(cfg: Config, context: StageContext) -> None:
                 task = RuleCheckTask(prompt=row.prompt, answers=(answer,), rule=rule)
                 text = task.model_dump_json(exclude_none=True)
                 tasks.append(Task(f"{name}-{place}-{rule.id}", text, cfg.overlap))
-    labels = collection.collect_labels(KIND, cfg, tasks, context)
-    rows = collection.write_records(KIND, labels, RuleCheck, context)
-    shares = level_shares([row.level for row in rows])
-    context.summary = collection.summarise(rows, cfg, context) | shares
+    return tasks
+
+
+def probe_tasks(cfg: Config, rules: Sequence[Rule], context: StageContext) -> list[Task]:
+    """A task for each dialogue and rule: the probed one always. The dialogue's id and prober become the
+    prompt's id and user, its last message the answer."""
+    if cfg.probes is None:
+        return []
+    by_id = {rule.id: rule for rule in rules}
+    path = cfg.probes if cfg.probes.is_file() else cfg.probes / "probes.jsonl"
+    rows, tasks = jsonl.read(path, Probe), []
+    if errors := [
+        f"{path}: probe {row.id}: the rule {row.rule} is not among those that can be asked about"
+        for row in rows
+        if row.rule not in by_id
+    ]:
+        raise UserError([f"[{context.key}] {line}" for line in errors])
+    for row in rows:
+        prompt = Prompt(id=row.id, messages=row.messages[:-1], user=row.labeler, source="probe")
+        answer = Answer(text=row.messages[-1].content, model=row.model)
+        others = [rule for rule in rules if rule.id != row.rule]
+        for rule in (by_id[row.rule], *choose(others, cfg.rules_each - 1, context.seed, row.id)):
+            task = RuleCheckTask(prompt=prompt, answers=(answer,), rule=rule)
+            name = collection.task_id(Replies(prompt=prompt, answers=(answer,)))
+            tasks.append(Task(f"{name}-{rule.id}", task.model_dump_json(exclude_none=True), cfg.overlap))
+    return tasks

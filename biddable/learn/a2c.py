@@ -42,7 +42,7 @@ from biddable.run.context import StageContext
 
 
 class Config(RewardSettings):
-    runtime_settings = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     policy: Input = Path("learn.sft")
     """First weights, and the frozen reference of the KL term."""
     prompts: Input = Path("curate.prompts")
@@ -86,7 +86,9 @@ class Config(RewardSettings):
 def run(cfg: Config, context: StageContext) -> None:
     models, tokenizer = rollout.load_models(cfg, cfg.policy), checkpoints.tokenizer(cfg.policy)
     eos = checkpoints.eos_ids(cfg.policy, tokenizer)
-    train, valid = read_prompts(cfg.prompts, cfg.policy, cfg.max_tokens, cfg.eval_prompts, tokenizer, context)
+    train, valid = read_prompts(
+        cfg, cfg.prompts, cfg.policy, cfg.max_tokens, cfg.eval_prompts, tokenizer, context
+    )
     policy_adam, value_adam = cfg.adamw(models.policy.parameters()), cfg.adamw(models.value.parameters())
     stream = prompt_stream(cfg.selfplay, train, cfg.policy, cfg.max_tokens, tokenizer, context)
     parts: dict[str, Resumable] = {
@@ -99,7 +101,7 @@ def run(cfg: Config, context: StageContext) -> None:
     look = partial(
         evaluate, models, valid, eos, cfg.max_tokens, cfg.slots, cfg.microbatch_tokens, tokenizer, context
     )
-    for step in updates(context, steps, parts, cfg.checkpoint_seconds):
+    for step in updates(context, steps, parts, cfg.checkpoint_seconds, cfg.checkpoint_share):
         if step == 0:
             measure_reward(
                 models, train, cfg.reference_answers, cfg.max_tokens, cfg.slots, eos, tokenizer, context

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from biddable.learn.tree_store import TreeStore
 from biddable.model.encoding import encode_chat, encode_text
 from biddable.model.packing import PackedBatch, Tree, pack
 from biddable.model.trunk import Trunk
@@ -47,19 +48,18 @@ def prompt_ids(
     return ids
 
 
-def text_trees(tokenizer: Any, folder: Path, tokens: int, split: str = "train") -> list[Tree]:
+def text_trees(tokenizer: Any, folder: Path, tokens: int, split: str = "train") -> Sequence[Tree]:
     """Running text as trees without a prompt and without a chat template, in pieces of at most `tokens`. A
     text that is longer goes on in the next piece, which begins with the last token of the one before: so every
     token of a text but its first (the tokenizer's own beginning-of-sequence token, where it has one) is
     predicted and counts once."""
-    rows = [row for row in jsonl.read(folder / "text.jsonl", Text) if row.split == split]
-    texts = [encode_text(tokenizer, row.text) for row in rows]
-    starts = [range(0, max(len(ids) - 1, 0), tokens - 1) for ids in texts]
-    trees = [
+    rows = jsonl.read(folder / "text.jsonl", Text)
+    texts = (encode_text(tokenizer, row.text) for row in rows if row.split == split)
+    trees = TreeStore(
         Tree((), (ids[start : start + tokens],))
-        for ids, places in zip(texts, starts, strict=True)
-        for start in places
-    ]
+        for ids in texts
+        for start in range(0, max(len(ids) - 1, 0), tokens - 1)
+    )
     if not trees:
         raise UserError(f"{folder / 'text.jsonl'}: holds no text of the split {split}")
     return trees
@@ -77,14 +77,14 @@ def cache_trunk_outputs(
     limit_gb: float,
     tokens: int = 4096,
     context: StageContext | None = None,
-) -> list[Tree]:
+) -> Sequence[Tree]:
     """The trees with their trunk outputs, as long as these fit into `limit_gb`; the rest go without. The
     trunk reads about `tokens` tokens at once.
 
     The trunk is frozen, so its outputs are the same in every epoch and computed once.
     """
     if trunk.depth == 0:
-        return list(trees)
+        return trees
     cached: list[Tree] = list(trees)
     used_bytes = 0.0
     for indices, packed in microbatches(trees, tokens):

@@ -31,7 +31,7 @@ RESAMPLES = 2000
 
 
 class Config(OptimizerSettings):
-    runtime_settings = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     renamed: ClassVar[dict[str, str]] = {"longest": "max_tokens"}
     policy: Input = Path("learn.start")
     """The model it starts from."""
@@ -139,7 +139,13 @@ def fit(
     head = cfg.adamw([scorer.weight, scorer.bias], weight_decay=0.0)
     steps = cfg.epochs * batches_per_epoch(len(trees), cfg.batch)
     for step, batch in epochs(
-        context, len(trees), cfg.batch, cfg.epochs, {"branch": branch, "head": head}, cfg.checkpoint_seconds
+        context,
+        len(trees),
+        cfg.batch,
+        cfg.epochs,
+        {"branch": branch, "head": head},
+        cfg.checkpoint_seconds,
+        cfg.checkpoint_share,
     ):
         loss = accumulate_gradient(scorer, [trees[i] for i in batch], labels[batch], cfg.microbatch_tokens)
         if not np.isfinite(loss):

@@ -62,8 +62,8 @@ def share_interval(
     influence = (successes - share * trials) / trials.sum()  # (R,): what the share moves by with each ranking
     by_prompt, prompt_clusters = _cluster_variance(influence, prompts)
     by_labeler, labeler_clusters = _cluster_variance(influence, labelers)
-    both = [f"{prompt}\x1f{labeler}" for prompt, labeler in zip(prompts, labelers, strict=True)]
-    by_ranking, _ = _cluster_variance(influence, both)
+    pairs = [f"{prompt}\x1f{labeler}" for prompt, labeler in zip(prompts, labelers, strict=True)]
+    by_ranking, _ = _cluster_variance(influence, pairs)
     if by_prompt + by_labeler == 0:  # all right or all wrong: as many witnesses as there are prompts
         return _wilson(share, max(prompt_clusters, 1), 1.96)
     variance = by_prompt + by_labeler

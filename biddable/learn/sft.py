@@ -24,9 +24,9 @@ from biddable.learn.batches import (
     cache_trunk_outputs,
     counted_tokens,
     microbatches,
-    prompt_ids,
     text_trees,
 )
+from biddable.learn.lengths import LengthSettings, PromptLimits
 from biddable.learn.optimizer import OptimizerSettings
 from biddable.learn.training import (
     Resumable,
@@ -36,6 +36,7 @@ from biddable.learn.training import (
     residual_dropout,
     shuffled_indices,
 )
+from biddable.learn.tree_store import TreeStore
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
 from biddable.model.sampler import Request
@@ -46,8 +47,8 @@ from biddable.run.context import StageContext
 from biddable.run.records import Demonstration
 
 
-class Config(OptimizerSettings):
-    runtime_settings = frozenset({"checkpoint_seconds"})
+class Config(OptimizerSettings, LengthSettings):
+    runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     start: Input = Path("learn.start")
     """The policy to begin with."""
     demonstrations: Input = Path("label.demonstrations")
@@ -120,7 +121,9 @@ def run(cfg: Config, context: StageContext) -> None:
     steps = cfg.epochs * per_epoch
     parts: dict[str, Resumable] = {"optimizer": optimizer, "best": best}
     with residual_dropout(policy.branch, cfg.dropout):
-        for step, batch in epochs(context, len(train), cfg.batch, cfg.epochs, parts, cfg.checkpoint_seconds):
+        for step, batch in epochs(
+            context, len(train), cfg.batch, cfg.epochs, parts, cfg.checkpoint_seconds, cfg.checkpoint_share
+        ):
             trees = [train[i] for i in batch]
             trees += mixed_text(text, len(batch), cfg.text_share, step, context.seed)
             loss = accumulate_gradient(policy, trees, cfg.microbatch_tokens)
@@ -152,25 +155,26 @@ def run(cfg: Config, context: StageContext) -> None:
     }
 
 
-def demonstration_trees(cfg: Config, tokenizer: Any, context: StageContext) -> tuple[list[Tree], list[Tree]]:
+def demonstration_trees(
+    cfg: Config, tokenizer: Any, context: StageContext
+) -> tuple[Sequence[Tree], Sequence[Tree]]:
     """Demonstrations as trees, train and valid. Raises UserError when one does not fit the context or a split
     is empty."""
     rows = jsonl.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration)
-    errors: list[str] = []
-    context_length = checkpoints.context_length(cfg.start)
+    limits = PromptLimits(cfg, tokenizer, checkpoints.context_length(cfg.start))
     trees: dict[str, list[Tree]] = {"train": [], "valid": []}
     for row in rows:
         answer = answer_ids(tokenizer, row.answer)
-        limit = context_length - len(answer)
-        ids = prompt_ids(tokenizer, row.prompt.messages, limit, row.prompt.id, errors)
-        if row.prompt.split in trees and answer:
+        ids = limits.encode(row.prompt, len(answer))
+        if row.prompt.split in trees and answer and ids is not None:
             trees[row.prompt.split].append(Tree(ids, (answer,)))
-    errors += [
+    errors = limits.errors + [
         f"no demonstration is on a prompt of the split {split}" for split, part in trees.items() if not part
     ]
     if errors:
         raise UserError([f"[{context.key}] demonstrations: {line}" for line in errors])
-    return trees["train"], trees["valid"]
+    context.summary |= limits.summary()
+    return TreeStore(trees["train"]), TreeStore(trees["valid"])
 
 
 def mixed_text(text: Sequence[Tree], examples: int, share: float, step: int, seed: int) -> list[Tree]:

@@ -1,4 +1,4 @@
-"""Drawing the next token from logits: temperature, nucleus (top-p), and the likeliest alternatives.
+"""Drawing the next token from logits: temperature, top-k, nucleus (top-p), and the likeliest alternatives.
 
 Legend: B rows, V vocabulary.
 """
@@ -20,9 +20,10 @@ def draw(
     top_p: torch.Tensor,
     words: int | None = None,
     gaps: Sequence[int] = (),
+    top_k: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw by inverse CDF: logits (n, V) fp32, the rest (n,) -> tokens (n,) and their log-probabilities at
-    temperature 1 (n,). Of V ids only the first `words` without the `gaps` are drawn; the log-probability
+    temperature 1 (n,). Temperature comes first, then top-k (0 is off), then top-p among what is left. Of V ids only the first `words` without the `gaps` are drawn; the log-probability
     counts all V, as training does.
 
     The cumulative sum runs over blocks of words first and then inside one block: over all 49k words at once
@@ -41,6 +42,8 @@ def draw(
     if bool((temperature != 1).any()):
         divisor = torch.where(temperature > 0, temperature, torch.ones_like(temperature))[:, None]
         weights = ((logits - top) / divisor).exp_()
+    if top_k is not None and bool((top_k > 0).any()):
+        weights = _largest(weights, top_k.long())
     if bool((top_p < 1).any()):
         weights = _nucleus(weights, top_p)
     blocks = -(-vocabulary // CDF_BLOCK)
@@ -58,6 +61,16 @@ def draw(
     drawn = block * CDF_BLOCK + offset
     tokens = torch.where(temperature[:, None] > 0, drawn, logits.argmax(dim=-1, keepdim=True))
     return tokens[:, 0], (logits.gather(1, tokens) - normaliser)[:, 0]
+
+
+def _largest(weights: torch.Tensor, top_k: torch.Tensor) -> torch.Tensor:
+    """Weights (n, V) with all but the top_k (n,) largest of each row set to 0 (Fan et al. 2018); rows with 0
+    stay as they are. Of equal ones at the edge as many are kept as there is room for."""
+    most = min(int(top_k.max()), weights.shape[1])
+    values, index = weights.topk(most, dim=-1)
+    inside = torch.arange(most, device=weights.device) < top_k[:, None]
+    kept = torch.zeros_like(weights).scatter(1, index, values * inside)
+    return torch.where((top_k > 0)[:, None], kept, weights)
 
 
 def _nucleus(weights: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:

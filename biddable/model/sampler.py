@@ -13,18 +13,20 @@ answer then goes another way.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from biddable.model import hardware
+from biddable.model.detokenizer import Detokenizer
 from biddable.model.draw import draw, likeliest
 from biddable.model.kv_cache import KVCache
 from biddable.model.packing import Ids
 from biddable.model.prefill import Prefilled, prefill
+from biddable.model.token_bytes import Vocabulary
 from biddable.model.trunk import Policy
 from biddable.run.records import Finish
 
@@ -34,17 +36,23 @@ PREFILL_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Request:
-    """One answer to sample. `seed` alone decides the draws; temperature 0 takes the likeliest token."""
+    """One answer to sample. `seed` alone decides the draws; temperature 0 takes the likeliest token. `top_k`
+    0 is off. The answer ends where its text holds one of the `stop` strings (`sample` reads them; the server
+    has its text by itself)."""
 
     prompt: Ids
     seed: int
     max_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.prompt or self.max_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1:
             raise ValueError("a request needs a prompt, max_tokens >= 1, temperature >= 0 and 0 < top_p <= 1")
+        if self.top_k < 0 or "" in self.stop:
+            raise ValueError("a request needs top_k >= 0 and stop strings that are not empty")
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,7 @@ class SampledAnswer:
     finish: Finish
     logp: tuple[float, ...]
     hidden: torch.Tensor | None  # (P + T, d) trunk outputs of prompt and answer, when they are kept
+    text: str | None = None  # up to the stop string, where one ended it; its tokens are among `tokens`
 
 
 @dataclass(eq=False)
@@ -292,15 +301,16 @@ class Sampler:
                 generation.uniforms[len(generation.tokens)],
                 generation.request.temperature,
                 generation.request.top_p,
+                generation.request.top_k,
             )
             for generation in generations
         ]
-        uniforms, temperature, top_p = torch.tensor(
+        uniforms, temperature, top_p, top_k = torch.tensor(
             settings, dtype=torch.float32, device=logits.device
         ).unbind(1)
         words, gaps = self.policy.tokens, self.policy.gaps
         tops = likeliest(logits, [generation.top_logprobs for generation in generations], words, gaps)
-        tokens, logp = draw(logits, uniforms, temperature, top_p, words, gaps)
+        tokens, logp = draw(logits, uniforms, temperature, top_p, words, gaps, top_k)
         draws = list(map(Draw, generations, tokens.tolist(), logp.tolist(), tops))
         for generation, token, token_logp, _ in draws:
             generation.tokens.append(token)
@@ -312,6 +322,37 @@ class Sampler:
         return draws
 
 
+class StopStrings:
+    """The texts of answers that a stop string may end, as they grow."""
+
+    def __init__(self, vocabulary: Vocabulary | None, generations: Iterable[Generation]) -> None:
+        self._detokenizers: dict[Generation, Detokenizer] = {}
+        self._texts: dict[Generation, str] = {}
+        for generation in generations:
+            if generation.request.stop:
+                if vocabulary is None:
+                    raise ValueError("stop strings need the tokenizer's vocabulary")
+                self._detokenizers[generation] = Detokenizer(vocabulary, generation.request.stop)
+                self._texts[generation] = ""
+
+    def read(self, sampler: Sampler, draws: Sequence[Draw]) -> None:
+        """Add drawn tokens to their texts, and end the answers that hold a stop string now."""
+        for generation, token, _, _ in draws:
+            detokenizer = self._detokenizers.get(generation)
+            if detokenizer is None or token in sampler.eos:
+                continue
+            self._texts[generation] += detokenizer.add(token)
+            if detokenizer.stopped and generation.finish is None:
+                sampler.finish(generation, "stop")
+            elif detokenizer.stopped:  # the stop string came with the last token allowed
+                generation.finish = "stop"
+
+    def text(self, generation: Generation) -> str | None:
+        """A complete answer's text up to its stop string; None where none ended it."""
+        detokenizer = self._detokenizers.get(generation)
+        return self._texts[generation] if detokenizer is not None and detokenizer.stopped else None
+
+
 def sample(
     policy: Policy,
     requests: Sequence[Request],
@@ -319,24 +360,27 @@ def sample(
     slots: int = 32,
     keep_trunk: bool = False,
     progress: Callable[[int, int], None] = lambda answers, tokens: None,
+    vocabulary: Vocabulary | None = None,
 ) -> list[SampledAnswer]:
     """Answers in the order of the requests, `slots` at once. `policy` should be frozen (`policy.freeze()`),
     which is faster. Requests with the same prompt that follow each other share its prefill.
-    `progress(answers, tokens)` is called after every answer with what is complete so far."""
+    `progress(answers, tokens)` is called after every answer with what is complete so far. Stop strings need
+    the tokenizer's `vocabulary`."""
     if not requests:
         return []
     rows = min(slots, len(requests))
     longest = max(len(request.prompt) + request.max_tokens for request in requests) + 1
     sampler = Sampler(policy, eos, rows, prefill_ahead=True, rows=rows, length=longest)
     numbers = {sampler.add(request, keep_trunk): number for number, request in enumerate(requests)}
+    stops = StopStrings(vocabulary, numbers)
     answers: dict[int, SampledAnswer] = {}
     tokens = 0
     while sampler.busy:
         while sampler.waiting and sampler.free:
-            sampler.admit()
-        sampler.step()
+            stops.read(sampler, sampler.admit())
+        stops.read(sampler, sampler.step())
         for generation in sampler.take_completed():
-            answers[numbers.pop(generation)] = generation.answer()
+            answers[numbers.pop(generation)] = replace(generation.answer(), text=stops.text(generation))
             tokens += len(generation.tokens)
             progress(len(answers), tokens)
     return [answers[number] for number in range(len(requests))]

@@ -137,4 +137,6 @@ def remove(paths: Iterable[Path]) -> None:
 def remove_transient(folder: Path) -> None:
     """Remove what only a running stage needs."""
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    for path in folder.glob("*.part.jsonl"):  # lines that checkpoints count, in another form in the results
+        path.unlink()
     (folder / BEGUN).unlink(missing_ok=True)

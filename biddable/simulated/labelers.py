@@ -71,7 +71,7 @@ def panel(name: Panel, seed: int, size: int) -> tuple[Person, ...]:
 
 def _person(name: str, panel: Panel, seed: int, steadiness: float) -> Person:
     raw = {
-        mark: weight * math.exp(SPREAD * _normal(seed, name, "weight", mark))
+        mark: weight * math.exp(SPREAD * normal_draw(seed, name, "weight", mark))
         for mark, weight in WEIGHTS.items()
     }
     total = sum(raw.values())
@@ -81,11 +81,11 @@ def _person(name: str, panel: Panel, seed: int, steadiness: float) -> Person:
         seed=seed,
         weights={mark: weight / total for mark, weight in raw.items()},
         noise=NOISE * math.exp(NOISE_SPREAD * steadiness),
-        leniency=LENIENCY * _normal(seed, name, "leniency"),
+        leniency=LENIENCY * normal_draw(seed, name, "leniency"),
     )
 
 
-def _normal(*key: object) -> float:
+def normal_draw(*key: object) -> float:
     """A draw from the standard normal distribution that belongs to this key."""
     number = int.from_bytes(
         hashlib.sha256("\x1f".join(str(part) for part in key).encode("utf-8", "surrogatepass")).digest()[:8],
@@ -107,7 +107,7 @@ def utility(person: Person, prompt: Prompt, answer: Answer) -> float:
     if not answer.text.strip():
         return -math.inf
     messages = [message.content for message in prompt.messages]
-    noise = person.noise * _normal(
+    noise = person.noise * normal_draw(
         person.seed, person.id, "noise of", *messages, "answer", answer.text, answer.finish
     )
     return taste(person, marks(prompt, answer.text, answer.finish)) + noise

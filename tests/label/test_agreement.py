@@ -266,3 +266,56 @@ def test_real_labels(name: str) -> None:
     expected = {"prefs_pandalm_3annotators": 0.9, "prefs_newsum_human_vs_davinci002": 0.5}[name]
     assert abs(share.value - expected) < 0.15
     print(name, share, ties, agreement.mean_kendall_tau(found))
+
+
+def test_tied_answers_share_the_mean_of_their_places() -> None:
+    """Places 1 and 2, 3 and 4 are shared: 1.5 1.5 3.5 3.5; whatever numbers stand for the order."""
+    assert agreement._mean_ranks((1, 1, 2, 2)).tolist() == [1.5, 1.5, 3.5, 3.5]
+    assert agreement._mean_ranks((7, 2, 2, 2, 9)).tolist() == [4.0, 2.0, 2.0, 2.0, 5.0]
+    assert agreement._mean_ranks((3, 1, 2)).tolist() == [3.0, 1.0, 2.0]
+
+
+KRIPPENDORFFS_TABLE = (
+    "1 2 3 3 2 1 4 1 2 . . .",
+    "1 2 3 3 2 2 4 1 2 5 . 3",
+    ". 3 3 3 2 3 4 2 2 5 1 .",
+    "1 2 3 3 2 4 4 1 2 5 1 .",
+)
+"""Four observers, twelve units with values missing: Krippendorff 2011, Computing Krippendorff's
+Alpha-Reliability, example C."""
+
+
+@pytest.mark.parametrize(("level", "published"), [("nominal", 0.743), ("ordinal", 0.815)])
+def test_alpha_is_the_published_one(level: Any, published: float) -> None:
+    """The paper gives these to three places. Unit 12 has one value, which pairs with none: 40 values on 11
+    units are left."""
+    rows = [
+        (str(unit), str(observer), float(value))
+        for observer, values in enumerate(KRIPPENDORFFS_TABLE)
+        for unit, value in enumerate(values.split())
+        if value != "."
+    ]
+    figure = agreement.krippendorff_alpha(rows, level)
+    assert figure is not None and round(figure.value, 3) == published
+    assert (figure.number, figure.items) == (40, 11) and figure.low < published < figure.high
+
+
+def test_w_leaves_out_items_of_one_labeler_and_of_none_who_orders() -> None:
+    """x: 0.75 (worked out above); y has one labeler, z nobody who orders: the mean is x's, of one item."""
+    rows = [
+        *(Ranking("x", "a", (1, 2, 3)), Ranking("x", "b", (1, 3, 2))),
+        Ranking("y", "a", (1, 2, 3)),
+        *(Ranking("z", "a", (1, 1, 1)), Ranking("z", "b", (1, 1, 1))),
+    ]
+    figure = agreement.mean_kendall_w(rows)
+    assert figure is not None and (figure.value, figure.number, figure.items) == (0.75, 1, 1)
+    assert agreement.mean_kendall_w(rows[2:]) is None
+
+
+def test_bootstrap_draws_as_many_items_as_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every resample draws 5 items of 5; in pieces of at most 12 numbers (two resamples of five)."""
+    monkeypatch.setattr(agreement, "CHUNK", 12)
+    pieces = list(agreement.bootstrap_weights(5, 1, 7))
+    assert [len(piece) for piece in pieces] == [2, 2, 2, 1]
+    assert all((piece.sum(axis=1) == 5).all() and piece.shape[1] == 5 for piece in pieces)
+    assert len({tuple(row) for piece in pieces for row in piece}) > 3

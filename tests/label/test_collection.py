@@ -23,8 +23,8 @@ from biddable.run import catalog, jsonl
 from biddable.run.config import Settings, UserError, Waiting
 from biddable.run.context import StageContext
 from biddable.run.plan import load_plan
-from biddable.run.records import Answer, Comparison, Message, Prompt, Replies
-from biddable.store import gold
+from biddable.run.records import Answer, Comparison, Demonstration, Message, Probe, Prompt, Replies
+from biddable.store import gold, guidelines
 from biddable.store.store import Store, open_store
 from biddable.store.types import Person, Task
 
@@ -273,3 +273,94 @@ def test_labels_that_an_admin_decided_against_make_no_record() -> None:
     ]
     rows = collection.records_of(comparisons.KIND, labels, Comparison)
     assert [row.id for row in rows] == ["t0-ada-1", "t2-ada-1"]
+
+
+def test_what_a_summary_says(tmp_path: Path) -> None:
+    """Three records of two people on two prompts, one of them simulated, under two guidelines."""
+    rows = [
+        Demonstration(
+            id=str(number),
+            prompt=Prompt(id=name, messages=(Message(role="user", content="?"),), user="u"),
+            answer=Answer(text="x", model="people"),
+            labeler=labeler,
+            simulated=labeler == "sim-1",
+            guideline=version,
+        )
+        for number, (name, labeler, version) in enumerate(
+            [("p", "ada-1", "g2"), ("q", "ada-1", "g1"), ("p", "sim-1", "g1")]
+        )
+    ]
+    expected = {"prompts": 2, "labelers": 2, "simulated": True, "guideline": "g1, g2"}
+    context = context_in(tmp_path, "label.demonstrations.extra")
+    cfg = demonstrations.Config()
+    summary = collection.summarise(rows, cfg, context)
+    assert summary == {"demonstrations": 3, "panel": "training", **expected}
+    summary = collection.summarise(rows, comparisons.Config(replies=tmp_path, panel="held_out"), context)
+    assert summary == {"demonstrations": 3, "panel": "held_out", **expected}
+    probe = Probe(
+        id="x",
+        messages=(Message(role="user", content="a"), Message(role="assistant", content="b")),
+        model="m",
+        rule="r",
+        rule_text="t",
+        level="unsure",
+        labeler="ada-1",
+        simulated=False,
+        guideline="g1",
+    )
+    summary = collection.summarise([probe], probes.Config(), context_in(tmp_path, "label.probes"))
+    assert summary == {
+        "probes": 1,
+        "labelers": 1,
+        "simulated": False,
+        "panel": "training",
+        "guideline": "g1",
+    }
+
+
+def test_a_guideline_that_an_admin_wrote_stays_in_force(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store.db") as store:
+        collection.publish_default_guideline(store, "held_out")
+        first = guidelines.current_guideline(store, "evaluation")
+        assert first is not None and "guideline" in first[1].casefold()
+        guidelines.publish_guideline(store, "evaluation", "Ours.")
+        collection.publish_default_guideline(store, "held_out")
+        current = guidelines.current_guideline(store, "evaluation")
+        assert current is not None and current[1] == "Ours."
+        assert guidelines.current_guideline(store, "training") is None
+
+
+def test_an_own_guideline_folder_is_read(tmp_path: Path) -> None:
+    (tmp_path / "evaluation.md").write_text("Be exact.", encoding="utf-8")
+    assert collection.guideline("held_out", tmp_path) == ("evaluation", "Be exact.")
+    with pytest.raises(UserError, match=r"training.md: expected the guideline of the panel training"):
+        collection.guideline("training", tmp_path)
+
+
+def test_progress_is_told_every_twenty_simulated_answers(tmp_path: Path) -> None:
+    """45 rankings by simulated people: 20, 40 while they work, and where it stands at the end; each of the
+    three people gave 15."""
+    reports: list[tuple[int, int]] = []
+    context = StageContext(
+        tmp_path, "label.comparisons", 3, lambda step, steps, numbers: reports.append((step, steps))
+    )
+    cfg = comparisons.Config(
+        replies=write_replies(tmp_path, 45), double_share=0.0, labelers="simulated", people=3
+    )
+    comparisons.run(cfg, context)
+    assert reports == [(20, 45), (40, 45), (45, 45)]
+    rows = jsonl.read(context.path("comparisons.jsonl"), Comparison)
+    assert (
+        sorted(sum(row.labeler == name for row in rows) for name in {row.labeler for row in rows}) == [15] * 3
+    )
+    with pytest.raises(UserError, match="people = 1: some tasks go to 3 people each; must be at least 3"):
+        comparisons.run(
+            comparisons.Config(
+                replies=tmp_path / "replies.jsonl",
+                overlap=3,
+                double_share=0.0,
+                labelers="simulated",
+                people=1,
+            ),
+            context,
+        )

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from biddable.label import probes, prompts, queue, rulechecks, rules
-from biddable.run import jsonl
+from biddable.label import probes, prompts, queue, rulechecks
+from biddable.run import jsonl, rules
 from biddable.run.config import UserError, Waiting
 from biddable.run.context import StageContext
 from biddable.run.records import Answer, Demonstration, Message, Probe, Prompt, Replies, RuleCheck, Text

@@ -9,7 +9,6 @@ import threading
 import time
 
 import pytest
-from pydantic import BaseModel
 
 from biddable.label import queue
 from biddable.run.config import UserError
@@ -17,12 +16,7 @@ from biddable.store import drafts
 from biddable.store.leases import LeaseExpired
 from biddable.store.store import Store, open_store
 from biddable.store.types import Counts, Person, Task, TaskSet
-
-
-class Said(BaseModel):
-    """An answer of no kind in particular."""
-
-    word: str
+from tests.conftest import WordAnswer
 
 
 def opened(where: str, people: int = 3, tasks: int = 4, overlap: int = 1) -> tuple[Store, str]:
@@ -48,7 +42,7 @@ def test_each_task_goes_to_overlap_different_people(where: str) -> None:
     for person in ("p0", "p1", "p2"):
         while task := queue.next_task(one, "set", person):
             had[task.id].append(person)
-            queue.submit(one, task, person, Said(word=person), version, 1.5)
+            queue.submit(one, task, person, WordAnswer(word=person), version, 1.5)
     # p0 and p1 answer all four, then nothing is left for p2
     assert dict(had) == {f"t{i}": ["p0", "p1"] for i in range(4)}
     assert queue.progress(one, "set") == (8, 8)
@@ -80,9 +74,9 @@ def test_a_lapsed_lease_frees_its_place(where: str) -> None:
     late = take(one, "p0", seconds=0.0)
     assert take(one, "p1").id == late.id
     with pytest.raises(LeaseExpired, match="never given to p0"):
-        queue.submit(one, late, "p0", Said(word="late"), version, 1.0)
+        queue.submit(one, late, "p0", WordAnswer(word="late"), version, 1.0)
     assert queue.next_task(one, "set", "p2") is None
-    queue.submit(one, late, "p1", Said(word="in time"), version, 1.0)
+    queue.submit(one, late, "p1", WordAnswer(word="in time"), version, 1.0)
     assert [row.answer for row in queue.collected_labels(one, "set")] == ['{"word": "in time"}']
     assert one.counts("set") == Counts(done=1, waiting=0, open=0)
     one.close()
@@ -91,17 +85,19 @@ def test_a_lapsed_lease_frees_its_place(where: str) -> None:
 def test_submitting_twice_keeps_one_and_a_correction_replaces(where: str) -> None:
     one, version = opened(where, tasks=1)
     task = take(one, "p0")
-    first = queue.submit(one, task, "p0", Said(word="a"), version, 1.0)
-    assert queue.submit(one, task, "p0", Said(word="a"), version, 9.0) == first
+    first = queue.submit(one, task, "p0", WordAnswer(word="a"), version, 1.0)
+    assert queue.submit(one, task, "p0", WordAnswer(word="a"), version, 9.0) == first
     with pytest.raises(UserError, match="a correction must replace that one"):
-        queue.submit(one, task, "p0", Said(word="b"), version, 1.0)
-    second = queue.submit(one, task, "p0", Said(word="b"), version, 1.0, replaces=first)
-    assert queue.submit(one, task, "p0", Said(word="b"), version, 1.0, replaces=first) == second != first
+        queue.submit(one, task, "p0", WordAnswer(word="b"), version, 1.0)
+    second = queue.submit(one, task, "p0", WordAnswer(word="b"), version, 1.0, replaces=first)
+    assert (
+        queue.submit(one, task, "p0", WordAnswer(word="b"), version, 1.0, replaces=first) == second != first
+    )
     assert queue.progress(one, "set") == (1, 1)
     (row,) = queue.collected_labels(one, "set")
     assert row.answer == '{"word": "b"}' and row.shown == task.shown
     with pytest.raises(UserError, match="newest label is none"):
-        queue.submit(one, task, "p1", Said(word="b"), version, 1.0, replaces="77")
+        queue.submit(one, task, "p1", WordAnswer(word="b"), version, 1.0, replaces="77")
     one.close()
 
 
@@ -125,7 +121,7 @@ def test_priority_comes_first_then_the_id(where: str) -> None:
     seen = []
     while task := queue.next_task(one, "set", "p0"):
         seen.append(task.id)
-        queue.submit(one, task, "p0", Said(word="x"), version, 0.0)
+        queue.submit(one, task, "p0", WordAnswer(word="x"), version, 0.0)
     assert seen == ["high", "a", "b", "low"]
     one.close()
 
@@ -133,7 +129,7 @@ def test_priority_comes_first_then_the_id(where: str) -> None:
 def test_who_is_far_ahead_gets_what_others_would_get(where: str) -> None:
     one, version = opened(where, people=3, tasks=40, overlap=2)
     for _ in range(30):
-        queue.submit(one, take(one, "p0"), "p0", Said(word="x"), version, 0.0)
+        queue.submit(one, take(one, "p0"), "p0", WordAnswer(word="x"), version, 0.0)
     names = sorted(one.tasks("set"))
     assert sorted({row.task for row in queue.collected_labels(one, "set")}) == names[:30]
     drafts.skip_task(one, take(one, "p0").id, "p0", False, "")
@@ -148,9 +144,9 @@ def test_an_own_seat_that_lapsed_comes_back_also_beside_a_free_one(where: str) -
     one, version = opened(where, people=2, tasks=1, overlap=2)
     take(one, "p1", seconds=0.0), take(one, "p0", seconds=0.0)
     task = take(one, "p0")
-    queue.submit(one, task, "p0", Said(word="x"), version, 0.0)
+    queue.submit(one, task, "p0", WordAnswer(word="x"), version, 0.0)
     assert queue.next_task(one, "set", "p0") is None
-    queue.submit(one, take(one, "p1"), "p1", Said(word="y"), version, 0.0)
+    queue.submit(one, take(one, "p1"), "p1", WordAnswer(word="y"), version, 0.0)
     assert one.counts("set") == Counts(done=2, waiting=0, open=0)
     one.close()
 
@@ -194,7 +190,7 @@ def labour(where: str, people: list[str], version: str, seed: int) -> None:
             if chance.random() < 0.2:
                 time.sleep(0.002)
             try:
-                queue.submit(one, task, person, Said(word=person), version, 0.0)
+                queue.submit(one, task, person, WordAnswer(word=person), version, 0.0)
             except UserError as error:
                 assert isinstance(error, LeaseExpired) or "must replace" in str(error)
 

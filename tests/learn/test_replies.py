@@ -9,7 +9,7 @@ import pytest
 
 from biddable.learn import replies
 from biddable.model import checkpoints, sampler
-from biddable.run import jsonl
+from biddable.run import jsonl, stage_folder
 from biddable.run.config import UserError
 from biddable.run.records import Message, Prompt, Replies
 from tests.learn import plain
@@ -25,6 +25,7 @@ def run(folder: Path, prompts: list[Prompt], **settings: Any) -> tuple[list[Repl
     context = plain.make_context(folder / "learn.replies", "learn.replies")
     data = plain.write(folder / "prompts", "prompts.jsonl", prompts)
     replies.run(replies.Config(prompts=data, max_tokens=5, **settings), context)
+    stage_folder.remove_transient(context.folder)  # as the runner does
     return jsonl.read(context.path("replies.jsonl"), Replies), context
 
 
@@ -141,3 +142,92 @@ def test_the_number_of_answers_depends_on_prompt_and_seed_alone() -> None:
     assert counts == [replies.answers_per_prompt(cfg, prompt, 3) for prompt in prompts]
     assert counts != [replies.answers_per_prompt(cfg, prompt, 4) for prompt in prompts]
     assert len(set(counts)) > 1
+
+
+@pytest.mark.parametrize("breaks", [1, 2, 3, 4, 5])
+def test_a_broken_run_goes_on_to_the_same_answers(
+    tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, breaks: int
+) -> None:
+    """Two policies, 20 answers each in parts of 8. Broken before a part, or between the end of one and its
+    checkpoint: the file is the same, bit for bit, and no complete part is sampled again."""
+    twin = tmp_path / "learn.twin"
+    twin.symlink_to(models[0])
+    settings = {"policies": (models[0], twin), "splits": ("train",), "checkpoint_answers": 8}
+    settings |= {"min_answers": 5, "max_answers": 5}
+    many = [plain.prompt(i) for i in range(4)]
+    run(tmp_path / "straight", many, **settings)
+    expected = (tmp_path / "straight/learn.replies/replies.jsonl").read_bytes()
+    assert len(expected.splitlines()) == 4
+    real, calls = replies.sample, []
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls.append(len(arguments[1]))
+        if len(calls) == breaks:
+            raise KeyboardInterrupt
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(replies, "sample", counted)
+    folder = tmp_path / "broken"
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, many, **settings)
+    # lines of a part that was never complete are taken back
+    with (folder / "learn.replies/sampled.part.jsonl").open("a") as file:
+        file.write('{"prompt": 0, "ans')
+    run(folder, many, **settings)
+    assert (folder / "learn.replies/replies.jsonl").read_bytes() == expected
+    sizes = [8, 8, 4, 8, 8, 4]
+    assert calls == sizes[:breaks] + sizes[breaks - 1 :]
+    assert sorted(p.name for p in (folder / "learn.replies").iterdir() if p.suffix == ".jsonl") == [
+        "replies.jsonl"
+    ]
+
+
+def test_broken_after_the_last_answer(
+    tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All parts are complete, the records are not: nothing is sampled again."""
+    few = {"policies": (models[0],), "splits": ("train",), "min_answers": 2, "max_answers": 2}
+    run(tmp_path / "straight", PROMPTS, **few)
+    real = replies.jsonl.write
+    monkeypatch.setattr(replies.jsonl, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    context = plain.make_context(tmp_path / "broken/learn.replies", "learn.replies")
+    data = tmp_path / "straight/prompts"
+    cfg = replies.Config(prompts=data, max_tokens=5, **few)
+    with pytest.raises(KeyboardInterrupt):
+        replies.run(cfg, context)
+    monkeypatch.setattr(replies.jsonl, "write", real)
+    monkeypatch.setattr(replies, "sample", None)  # calling it would raise
+    replies.run(cfg, context)
+    ours, theirs = (tmp_path / name / "learn.replies/replies.jsonl" for name in ("broken", "straight"))
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_a_stop_string_ends_the_text_before_it(tmp_path: Path, models: tuple[Path, Path]) -> None:
+    """The same draws without and with stop strings: each text is the other's up to the first of them, its
+    tokens the other's up to the one that completed it."""
+    settings = {"policies": (models[0],), "splits": ("train",), "min_answers": 8, "max_answers": 8}
+    plainly, _ = run(tmp_path / "plain", PROMPTS, **settings)
+    letters = "".join(a.text for row in plainly for a in row.answers)
+    stop = (max("aeiou", key=letters.count), "q")
+    stopped, context = run(tmp_path / "stop", PROMPTS, **settings, stop=stop)
+    ended = 0
+    for before, after in zip(plainly, stopped, strict=True):
+        for a, b in zip(before.answers, after.answers, strict=True):
+            places = [a.text.find(word) for word in stop if word in a.text]
+            assert a.tokens and b.tokens and a.tokens[: len(b.tokens)] == b.tokens
+            if places:
+                ended += 1
+                assert (b.text, b.finish) == (a.text[: min(places)], "stop")
+            else:
+                assert b == a
+    assert 0 < ended < context.summary["answers"]
+
+
+def test_top_k_draws_from_the_k_likeliest(tmp_path: Path, models: tuple[Path, Path]) -> None:
+    import torch
+
+    rows, _ = run(tmp_path, PROMPTS[:1], policies=(models[0],), splits=("train",), min_answers=9, top_k=2)
+    network = plain.load(models[0])
+    ids = plain.encode(models[0], PROMPTS[0])
+    two = set(network(torch.tensor([ids])).logits[0, -1].topk(2).indices.tolist())
+    assert {a.tokens[0] for a in rows[0].answers if a.tokens} == two

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,23 @@ def test_checkpoints_are_written_by_time(tmp_path: Path, monkeypatch: pytest.Mon
     assert steps == [3, 6]
 
 
+def test_slow_checkpoints_are_written_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes 4 s and a checkpoint 6: a tenth of the time allows the next 60 s after it was written, that
+    is after 15 steps. With 0 seconds between them one follows every step."""
+    now, steps = [100.0], []
+
+    def save(context: Any, step: int, parts: Any) -> None:
+        steps.append(step)
+        now[0] += 6
+
+    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(training, "save_checkpoint", save)
+    for seconds in (10, 0):
+        for _ in training.updates(plain.make_context(tmp_path, "learn.x"), 20, {}, seconds, 0.1):
+            now[0] += 4
+    assert steps == [3, 18, *range(1, 21)]
+
+
 @pytest.mark.parametrize("examples, sizes", [(5, [2, 2, 1]), (4, [2, 2]), (1, [1])])
 def test_an_epoch_visits_every_example_once_in_its_own_order(
     tmp_path: Path, examples: int, sizes: list[int]
@@ -143,6 +161,26 @@ def test_the_data_cursor_is_one_number() -> None:
     assert straight[:5] != straight[5:10]
 
 
+def test_an_epoch_is_shuffled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing 10 at every one of 50 updates from 1,000 shuffles one epoch, not fifty; and the order is that of
+    Python's own shuffle."""
+    shuffles: list[int] = []
+    shuffle = random.Random.shuffle
+
+    def counted(self: random.Random, order: Any) -> None:
+        shuffles.append(len(order))
+        shuffle(self, order)
+
+    monkeypatch.setattr(random.Random, "shuffle", counted)
+    drawn = [
+        list(itertools.islice(training.shuffled_indices(1000, 77, update * 10), 10)) for update in range(50)
+    ]
+    assert shuffles == [1000]
+    expected = list(range(1000))
+    shuffle(random.Random(training.derive_seed("order", 77, 0)), expected)
+    assert [index for batch in drawn for index in batch] == expected[:500]
+
+
 def trees() -> list[Tree]:
     return [Tree(tuple(range(5, 8 + n)), (tuple(range(40, 42 + 3 * n)),)) for n in range(8)]
 
@@ -156,7 +194,7 @@ def test_microbatches_of_any_size_add_up_to_the_same_gradient(tiny_folder: Path,
         policy = checkpoints.load_policy(tiny_folder, trunk=trunk)
         optimizer = Optimizer(policy.parameters())
         loss = sft.accumulate_gradient(policy, trees(), tokens)
-        results.append((loss, torch.cat([m.grad.flatten() for m in optimizer.masters if m.grad is not None])))
+        results.append((loss, optimizer.gradient()))
     for loss, gradient in results[1:]:
         assert loss == pytest.approx(results[0][0], abs=1e-5)
         torch.testing.assert_close(gradient, results[0][1], atol=2e-6, rtol=1e-3)

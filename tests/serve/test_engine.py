@@ -14,13 +14,14 @@ import pytest
 import torch
 
 from biddable.model import checkpoints
+from biddable.model.detokenizer import Detokenizer
 from biddable.model.packing import Tree, pack
 from biddable.model.sampler import Draw, Generation, Request, sample
+from biddable.model.token_bytes import TokenBytes
 from biddable.model.trunk import Policy, scorer_from
 from biddable.serve.engine import batch as batch_module
 from biddable.serve.engine import best_of_n
 from biddable.serve.engine.batch import ContinuousBatch
-from biddable.serve.engine.detokenizer import Detokenizer
 from biddable.serve.engine.requests import (
     DeadlineExceeded,
     EngineClosed,
@@ -30,7 +31,6 @@ from biddable.serve.engine.requests import (
     QueueFull,
 )
 from biddable.serve.engine.thread import Engine
-from biddable.serve.engine.token_bytes import TokenBytes
 
 pytestmark = pytest.mark.usefixtures("fp32")
 NEVER = frozenset({-1})

@@ -13,7 +13,7 @@ from biddable.store.database import MIGRATIONS, create_engine
 from biddable.store.store import open_store
 from biddable.store.tables import metadata
 from biddable.store.types import Counts, Person
-from tests.label.test_queue import Said
+from tests.conftest import WordAnswer
 
 REVISIONS = sorted(path.name[1:5] for path in MIGRATIONS.glob("versions/m*.py"))
 KEPT = '{"answer": {"word": "first"}, "shown": []}'
@@ -89,6 +89,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
             "account": None,
         }
     ],
+    "password_resets": [{"id": "r", "account": "a", "created": 1.0, "until": 2.0, "used": None}],
     "sessions": [{"id": "s", "account": "a", "agent": "x", "created": 1.0, "seen": 1.0, "until": 2.0}],
     "login_attempts": [{"id": "1", "what": "login", "at": 1.0}],
     "audit": [{"id": "1", "at": 1.0, "account": "a", "action": "invited", "about": "bob"}],
@@ -176,7 +177,7 @@ def test_a_store_of_an_earlier_schema(where: str, revision: str, monkeypatch: py
         assert [one.priority for one in store.task_sets()] == [0]
         task = queue.next_task(store, "old", "bob")
         assert task is not None
-        queue.submit(store, task, "bob", Said(word="second"), "v", 1.0)
+        queue.submit(store, task, "bob", WordAnswer(word="second"), "v", 1.0)
         assert store.counts("old") == Counts(2, 0, 0)
         rows = queue.collected_labels(store, "old")
         assert [(row.person.id, row.answer) for row in rows] == [

@@ -10,7 +10,7 @@ from biddable.run.config import UserError
 from biddable.store import reviews
 from biddable.store.store import Store, open_store
 from biddable.store.types import Counts, Person, Task, TaskSet
-from tests.label.test_queue import Said
+from tests.conftest import WordAnswer
 
 SET = TaskSet("set", "label.any", "training", False)
 ADA, BOB = Person("ada", "ada", "training", False), Person("bob", "bob", "training", False)
@@ -26,7 +26,7 @@ def opened(where: str, overlap: int = 2, tasks: int = 2) -> tuple[Store, str]:
 def answer(store: Store, person: str, word: str, version: str, task_set: str = "set") -> str:
     task = queue.next_task(store, task_set, person)
     assert task is not None
-    return queue.submit(store, task, person, Said(word=word), version, 2.0, task.replaces)
+    return queue.submit(store, task, person, WordAnswer(word=word), version, 2.0, task.replaces)
 
 
 def test_a_label_that_is_sent_back_comes_first_and_is_missing_until_corrected(where: str) -> None:

@@ -40,7 +40,7 @@ from biddable.run.context import StageContext
 
 
 class Config(OptimizerSettings):
-    runtime_settings = frozenset({"checkpoint_seconds"})
+    runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     policy: Input = Path("learn.sft")
     """The model it starts from."""
     rulechecks: Input | None = Path("label.rulechecks")
@@ -206,7 +206,13 @@ def fit(cfg: Config, context: StageContext, model: RuleModel, train: Sequence[Ex
     per_epoch = batches_per_epoch(len(train), cfg.batch)
     steps = cfg.epochs * per_epoch
     for step, batch in epochs(
-        context, len(train), cfg.batch, cfg.epochs, {"branch": branch, "head": head}, cfg.checkpoint_seconds
+        context,
+        len(train),
+        cfg.batch,
+        cfg.epochs,
+        {"branch": branch, "head": head},
+        cfg.checkpoint_seconds,
+        cfg.checkpoint_share,
     ):
         drawn = [draw_rules(train[i], cfg.rules_each, context.seed, step // per_epoch, i) for i in batch]
         loss = accumulate_gradient(model, drawn, cfg.microbatch_tokens)

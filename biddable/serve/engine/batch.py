@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from biddable.model.detokenizer import Detokenizer
 from biddable.model.sampler import Draw, Generation, Request, SampledAnswer, Sampler
+from biddable.model.token_bytes import Vocabulary, show_token
 from biddable.model.trunk import Policy, Scorer
 from biddable.run.records import Finish
 from biddable.serve.engine import best_of_n
-from biddable.serve.engine.detokenizer import Detokenizer
 from biddable.serve.engine.requests import Alternative, DeadlineExceeded, Job, Piece, PromptRequest, Token
-from biddable.serve.engine.token_bytes import Vocabulary, show_token
 
 SMOOTHING = 0.1
 """Weight of the newest answer in the average time that an answer takes."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 
-from biddable.serve.engine.token_bytes import Vocabulary
+from biddable.model.token_bytes import Vocabulary
 
 
 class CharacterDecoder:
