@@ -24,9 +24,9 @@ from biddable.learn.batches import (
     cache_trunk_outputs,
     counted_tokens,
     microbatches,
-    prompt_ids,
     text_trees,
 )
+from biddable.learn.lengths import LengthSettings, PromptLimits
 from biddable.learn.optimizer import OptimizerSettings
 from biddable.learn.training import (
     Resumable,
@@ -47,7 +47,7 @@ from biddable.run.context import StageContext
 from biddable.run.records import Demonstration
 
 
-class Config(OptimizerSettings):
+class Config(OptimizerSettings, LengthSettings):
     runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     start: Input = Path("learn.start")
     """The policy to begin with."""
@@ -161,20 +161,19 @@ def demonstration_trees(
     """Demonstrations as trees, train and valid. Raises UserError when one does not fit the context or a split
     is empty."""
     rows = jsonl.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration)
-    errors: list[str] = []
-    context_length = checkpoints.context_length(cfg.start)
+    limits = PromptLimits(cfg, tokenizer, checkpoints.context_length(cfg.start))
     trees: dict[str, list[Tree]] = {"train": [], "valid": []}
     for row in rows:
         answer = answer_ids(tokenizer, row.answer)
-        limit = context_length - len(answer)
-        ids = prompt_ids(tokenizer, row.prompt.messages, limit, row.prompt.id, errors)
-        if row.prompt.split in trees and answer:
+        ids = limits.encode(row.prompt, len(answer))
+        if row.prompt.split in trees and answer and ids is not None:
             trees[row.prompt.split].append(Tree(ids, (answer,)))
-    errors += [
+    errors = limits.errors + [
         f"no demonstration is on a prompt of the split {split}" for split, part in trees.items() if not part
     ]
     if errors:
         raise UserError([f"[{context.key}] demonstrations: {line}" for line in errors])
+    context.summary |= limits.summary()
     return TreeStore(trees["train"]), TreeStore(trees["valid"])
 
 
