@@ -142,7 +142,9 @@ def frontier(cfg: Config, context: StageContext) -> list[dict[str, Any]]:
     return lines
 
 
-def preference_over(summary: dict[str, Any], name: str, other_model: str) -> tuple[float, float, float] | None:
+def preference_over(
+    summary: dict[str, Any], name: str, other_model: str
+) -> tuple[float, float, float] | None:
     """Win rate of one short name over another with its interval, whichever way round the summary has it; one half for a model beside
     itself; None where they were not compared."""
     if name == other_model:
