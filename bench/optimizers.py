@@ -26,7 +26,7 @@ from biddable.learn.training import shuffled_indices
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
 
-BATCH, RATE = 8, 1e-4
+BATCH, RATE = 4, 1e-4
 
 
 def bytes_per_parameter(optimizer: Optimizer) -> float:

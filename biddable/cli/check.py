@@ -51,8 +51,14 @@ def _stage_problems(plan: Plan, stage: Stage) -> Iterator[str]:
     from biddable.run.catalog import import_stage
 
     needed, available = memory.estimate(plan, stage), memory.available()
-    if needed is not None and needed > available:
+    device = memory.device_available()
+    if needed is not None and device is None and needed > available:
         yield f"needs about {needed:.1f} GB, this machine has {available:.1f} GB; {memory.advice(stage)}"
+    if needed is not None and device is not None and needed - memory.PROGRAM_GB > device:
+        yield (
+            f"needs about {needed - memory.PROGRAM_GB:.1f} GB on the accelerator, which has {device:.1f} GB; "
+            + memory.advice(stage)
+        )
     # a stage that reads files of a format of its own checks them better than we do here
     check_files = None if stage.missing else getattr(import_stage(stage.name), "mistakes", None)
     if check_files:
@@ -99,5 +105,11 @@ def _describe_stage(plan: Plan, stage: Stage, state: str, reason: str) -> tuple[
         reason = ""
     needed = memory.estimate(plan, stage)
     reads = f"reads {', '.join(stage.input_names)}" if stage.input_names else ""
-    notes = [reads, reason, "" if needed is None else f"peak memory {needed:.1f} GB"]
+    checkpoint = memory.checkpoint_gb(plan, stage)
+    notes = [
+        reads,
+        reason,
+        "" if needed is None else f"peak memory {needed:.1f} GB",
+        "" if checkpoint is None else f"checkpoint {checkpoint:.1f} GB on disk, twice while it is written",
+    ]
     return state, "; ".join(note for note in notes if note)

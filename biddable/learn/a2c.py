@@ -86,7 +86,9 @@ class Config(RewardSettings):
 def run(cfg: Config, context: StageContext) -> None:
     models, tokenizer = rollout.load_models(cfg, cfg.policy), checkpoints.tokenizer(cfg.policy)
     eos = checkpoints.eos_ids(cfg.policy, tokenizer)
-    train, valid = read_prompts(cfg.prompts, cfg.policy, cfg.max_tokens, cfg.eval_prompts, tokenizer, context)
+    train, valid = read_prompts(
+        cfg, cfg.prompts, cfg.policy, cfg.max_tokens, cfg.eval_prompts, tokenizer, context
+    )
     policy_adam, value_adam = cfg.adamw(models.policy.parameters()), cfg.adamw(models.value.parameters())
     stream = prompt_stream(cfg.selfplay, train, cfg.policy, cfg.max_tokens, tokenizer, context)
     parts: dict[str, Resumable] = {

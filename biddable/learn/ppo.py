@@ -143,7 +143,9 @@ def run(cfg: Config, context: StageContext) -> None:
     check_settings(cfg, context)
     models, tokenizer = rollout.load_models(cfg, cfg.policy), checkpoints.tokenizer(cfg.policy)
     eos = checkpoints.eos_ids(cfg.policy, tokenizer)
-    train, valid = read_prompts(cfg.prompts, cfg.policy, cfg.max_tokens, cfg.eval_prompts, tokenizer, context)
+    train, valid = read_prompts(
+        cfg, cfg.prompts, cfg.policy, cfg.max_tokens, cfg.eval_prompts, tokenizer, context
+    )
     text = text_trees(tokenizer, cfg.text, cfg.ptx_tokens) if cfg.text and cfg.ptx_coef else []
     policy_adam, value_adam = cfg.adamw(models.policy.parameters()), cfg.adamw(models.value.parameters())
     optimizers = Optimizers(policy_adam, value_adam, Ema(policy_adam.masters, cfg.ema_decay))
@@ -180,12 +182,7 @@ def run(cfg: Config, context: StageContext) -> None:
         experiences = minibatch_experiences(cfg, models, trees, scored.terms, minibatches)
         # 3. Rewards and advantages.
         targets = rollout.compute_advantages(
-            experiences,
-            kl_coef.value,
-            cfg.gamma,
-            cfg.gae_lambda,
-            cfg.whiten_rewards,
-            cfg.whiten_advantages,
+            experiences, kl_coef.value, cfg.gamma, cfg.gae_lambda, cfg.whiten_rewards, cfg.whiten_advantages
         )
         # 4. Updates: policy and value, each minibatch once per PPO epoch, with its share of running text.
         rate = cfg.rate_at(step, steps, cfg.learning_rate)

@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from biddable.learn.batches import prompt_ids
+from biddable.learn.lengths import LengthSettings, PromptLimits
 from biddable.learn.training import derive_seed
 from biddable.model import checkpoints
 from biddable.model.sampler import Request, SampledAnswer, sample
 from biddable.model.token_bytes import Vocabulary
 from biddable.model.trunk import Trunk
 from biddable.run import jsonl
-from biddable.run.config import Input, Settings, UserError
+from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
 from biddable.run.records import Answer, Prompt, Replies, Split
 
@@ -25,7 +25,7 @@ SAMPLED = "sampled.part.jsonl"
 """Answers in the order in which they were asked for, until all are there: what a broken run goes on from."""
 
 
-class Config(Settings):
+class Config(LengthSettings):
     renamed: ClassVar[dict[str, str]] = {"least": "min_answers", "most": "max_answers"}
     policies: tuple[Input, ...] = (Path("learn.sft"),)
     """The policies that answer. With several, every one answers every prompt."""
@@ -65,6 +65,7 @@ def run(cfg: Config, context: StageContext) -> None:
             "min_answers must not exceed max_answers"
         )
     prompts = select_prompts(cfg, jsonl.read(cfg.prompts / "prompts.jsonl", Prompt), context.key)
+    prompts, encoded = encode_prompts(cfg, prompts, context)
     counts = [answers_per_prompt(cfg, prompt, context.seed) for prompt in prompts]
     owners = [i for i, count in enumerate(counts) for _ in range(count)]  # the prompt of each request
     parts = -(-len(owners) // cfg.checkpoint_answers)  # of each policy
@@ -80,7 +81,7 @@ def run(cfg: Config, context: StageContext) -> None:
         policy = checkpoints.load_policy(folder, shared=shared).freeze()
         shared = shared or policy.trunk
         tokenizer = checkpoints.tokenizer(folder)
-        requests = build_requests(cfg, tokenizer, prompts, counts, folder, context)
+        requests = build_requests(cfg, prompts, encoded[number], counts, folder, context)
         vocabulary = Vocabulary(tokenizer) if cfg.stop else None
         eos = checkpoints.eos_ids(folder, tokenizer)
         for part in range(max(0, complete - number * parts), parts):
@@ -98,7 +99,7 @@ def run(cfg: Config, context: StageContext) -> None:
     rows = [Replies(prompt=p, answers=tuple(a)) for p, a in zip(prompts, answers, strict=True)]
     jsonl.write(context.path("replies.jsonl"), rows)
     written = [answer for row in rows for answer in row.answers]
-    context.summary = {
+    context.summary |= {
         "prompts": len(rows),
         "answers": len(written),
         "finished": sum(answer.finish == "stop" for answer in written) / len(written),
@@ -124,21 +125,39 @@ def answers_per_prompt(cfg: Config, prompt: Prompt, seed: int) -> int:
     return random.Random(derive_seed("k", seed, prompt.id)).randint(cfg.min_answers, cfg.max_answers)
 
 
+def encode_prompts(
+    cfg: Config, prompts: Sequence[Prompt], context: StageContext
+) -> tuple[list[Prompt], list[list[tuple[int, ...]]]]:
+    """The prompts that all policies can answer, and for each policy their ids: a prompt is left out for all
+    or for none. Raises UserError with a line for every prompt that is refused."""
+    all_limits = [
+        PromptLimits(cfg, checkpoints.tokenizer(folder), checkpoints.context_length(folder))
+        for folder in cfg.policies
+    ]
+    encoded = [[limits.encode(prompt, cfg.max_tokens) for prompt in prompts] for limits in all_limits]
+    errors = list(dict.fromkeys(line for limits in all_limits for line in limits.errors))
+    fitting = [i for i in range(len(prompts)) if all(ids[i] is not None for ids in encoded)]
+    if not errors and not fitting:
+        errors = [f"too_long = {cfg.too_long!r}: every prompt is left out"]
+    if errors:
+        raise UserError([f"[{context.key}] {line}" for line in errors])
+    if len(fitting) < len(prompts):
+        context.summary["dropped_too_long"] = len(prompts) - len(fitting)
+    if cut := max(limits.cut for limits in all_limits):
+        context.summary["cut_too_long"] = cut
+    return [prompts[i] for i in fitting], [[ids[i] or () for i in fitting] for ids in encoded]
+
+
 def build_requests(
     cfg: Config,
-    tokenizer: Any,
     prompts: Sequence[Prompt],
+    encoded: Sequence[tuple[int, ...]],
     counts: Sequence[int],
     folder: Path,
     context: StageContext,
 ) -> list[Request]:
     """The sampler's requests, a prompt's K behind each other: they share its prefill, and each has a seed of
-    its own. Raises UserError with a line for every prompt that does not fit into the context."""
-    errors: list[str] = []
-    limit = checkpoints.context_length(folder) - cfg.max_tokens
-    ids = [prompt_ids(tokenizer, p.messages, limit, p.id, errors) for p in prompts]
-    if errors:
-        raise UserError([f"[{context.key}] {line}" for line in errors])
+    its own."""
     return [
         Request(
             prompt_tokens,
@@ -149,7 +168,7 @@ def build_requests(
             cfg.top_k,
             cfg.stop,
         )
-        for prompt, prompt_tokens, count in zip(prompts, ids, counts, strict=True)
+        for prompt, prompt_tokens, count in zip(prompts, encoded, counts, strict=True)
         for k in range(count)
     ]
 

@@ -24,9 +24,9 @@ from biddable.learn.batches import (
     cache_trunk_outputs,
     in_order,
     microbatches,
-    prompt_ids,
     split_answers,
 )
+from biddable.learn.lengths import LengthSettings, PromptLimits
 from biddable.learn.negatives import draw_negatives, off_topic_summary
 from biddable.learn.optimizer import OptimizerSettings
 from biddable.learn.reward_accuracy import accuracy_summary, accuracy_tables, count_in_order, pair_margins
@@ -41,7 +41,7 @@ from biddable.run.context import StageContext
 from biddable.run.records import Answer, Comparison, Demonstration
 
 
-class Config(OptimizerSettings):
+class Config(OptimizerSettings, LengthSettings):
     runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     renamed: ClassVar[dict[str, str]] = {"head_deviation": "head_std"}
     policy: Input = Path("learn.sft")
@@ -94,7 +94,11 @@ def run(cfg: Config, context: StageContext) -> None:
     generator = torch.Generator().manual_seed(derive_seed("head", context.seed))
     scorer = scorer_from(policy, generator, cfg.head_std)
     scorer.branch.checkpointing = cfg.gradient_checkpointing
-    train, valid, held_out = read_rankings(cfg)
+    limits = PromptLimits(cfg, tokenizer, checkpoints.context_length(cfg.policy))
+    train, valid, held_out = (fitting_rankings(rows, tokenizer, limits) for rows in read_rankings(cfg))
+    if limits.errors:
+        raise UserError([f"[{context.key}] {line}" for line in limits.errors])
+    context.summary |= limits.summary()
     check_rankings(context, train, valid, held_out)
     groups = group_rankings(train)
     ranks = [[row.ranks for row in group] for group in groups]
@@ -108,17 +112,17 @@ def run(cfg: Config, context: StageContext) -> None:
     del policy  # its branch was copied: memory
     steps = fit(cfg, context, scorer, trees, ranks)
     frozen = scorer.freeze()
-    scores = score_trees(frozen, valid_trees, cfg.microbatch_tokens)
+    scores = score_trees(frozen, valid_trees, cfg.microbatch_tokens, context)
     context.summary |= accuracy_summary(valid, scores, "valid")
     if held_out:
-        held_out_scores = score_trees(frozen, held_out_trees, cfg.microbatch_tokens)
+        held_out_scores = score_trees(frozen, held_out_trees, cfg.microbatch_tokens, context)
         context.summary |= accuracy_summary(held_out, held_out_scores, "held_out_labelers")
     context.summary |= accuracy_tables(valid, scores)
     off_topic = draw_negatives(valid, cfg.off_topic_each, context.seed)
     if cfg.off_topic_each:
         with_negatives = comparison_trees(valid, tokenizer, cfg, context, off_topic)
         context.summary |= off_topic_summary(
-            valid, score_trees(frozen, with_negatives, cfg.microbatch_tokens)
+            valid, score_trees(frozen, with_negatives, cfg.microbatch_tokens, context)
         )
     # A constant changes no comparison; it gives the number a meaning: a demonstration scores 0 on average
     # (3.5).
@@ -276,6 +280,13 @@ def group_rankings(rows: Sequence[Comparison]) -> list[list[Comparison]]:
     return list(groups.values())
 
 
+def fitting_rankings(rows: Sequence[Comparison], tokenizer: Any, limits: PromptLimits) -> list[Comparison]:
+    """The rankings whose prompt has room for the longest answer; others are refused or left out."""
+    longest = [max(len(answer_ids(tokenizer, answer)) for answer in row.answers) for row in rows]
+    pairs = zip(rows, longest, strict=True)
+    return [row for row, length in pairs if limits.encode(row.prompt, max(length, 1)) is not None]
+
+
 def comparison_trees(
     rows: Sequence[Comparison],
     tokenizer: Any,
@@ -285,27 +296,36 @@ def comparison_trees(
 ) -> Sequence[Tree]:
     """A ranking as a tree: the prompt once, then its K answers, then its negatives if there are any. An empty
     answer is its end-of-sequence token."""
-    errors: list[str] = []
+    limits = PromptLimits(cfg, tokenizer, checkpoints.context_length(cfg.policy))
     trees = []
     for number, row in enumerate(rows):
         shown = (*row.answers, *(negatives[number] if negatives else ()))
         answers = tuple(answer_ids(tokenizer, a) or (int(tokenizer.eos_token_id),) for a in shown)
-        limit = checkpoints.context_length(cfg.policy) - max(map(len, answers))
-        trees.append(Tree(prompt_ids(tokenizer, row.prompt.messages, limit, row.prompt.id, errors), answers))
-    if errors:
-        raise UserError([f"[{context.key}] {line}" for line in errors])
+        ids = limits.encode(row.prompt, max(map(len, answers)))
+        if ids is None:  # its own answers leave room, see fitting_rankings
+            limits.errors.append(f"prompt {row.prompt.id}: no room beside its negatives")
+        else:
+            trees.append(Tree(ids, answers))
+    if limits.errors:
+        raise UserError([f"[{context.key}] {line}" for line in limits.errors])
     return TreeStore(trees)
 
 
 @torch.no_grad()
-def score_trees(scorer: Scorer, trees: Sequence[Tree], tokens: int) -> list[np.ndarray[Any, Any]]:
-    """Each tree's scores (K,); equal trees, as several labelers rank them, go through the network once."""
+def score_trees(
+    scorer: Scorer, trees: Sequence[Tree], tokens: int, context: StageContext | None = None
+) -> list[np.ndarray[Any, Any]]:
+    """Each tree's scores (K,); equal trees, as several labelers rank them, go through the network once. With
+    `context` its progress shows how many are done: on real data this takes minutes."""
     distinct = {(tree.prompt, tree.answers): tree for tree in trees}
     unique = list(distinct.values())
-    parts = (
-        (indices, scorer.scores(packed).cpu().split([len(unique[i].answers) for i in indices]))
-        for indices, packed in microbatches(unique, tokens)
-    )
+    parts = []
+    measured = 0
+    for indices, packed in microbatches(unique, tokens):
+        parts.append((indices, scorer.scores(packed).cpu().split([len(unique[i].answers) for i in indices])))
+        measured += len(indices)
+        if context is not None:
+            context.progress(measured, len(unique))
     scores = [part.numpy() for part in in_order(parts, len(unique))]
     by_key = dict(zip(distinct, scores, strict=True))
     return [by_key[(tree.prompt, tree.answers)] for tree in trees]
@@ -314,14 +334,13 @@ def score_trees(scorer: Scorer, trees: Sequence[Tree], tokens: int) -> list[np.n
 def demonstration_mean(scorer: Scorer, cfg: Config, tokenizer: Any, context: StageContext) -> float:
     """What demonstrations of all splits score on average before the bias (3.5)."""
     assert cfg.demonstrations is not None
-    errors: list[str] = []
-    context_length = checkpoints.context_length(cfg.policy)
+    limits = PromptLimits(cfg, tokenizer, checkpoints.context_length(cfg.policy))
     trees = []
     for row in jsonl.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration):
         answer = answer_ids(tokenizer, row.answer)
-        limit = context_length - len(answer)
-        ids = prompt_ids(tokenizer, row.prompt.messages, limit, row.prompt.id, errors)
-        trees.append(Tree(ids, (answer,)))
-    if errors:
-        raise UserError([f"[{context.key}] demonstrations: {line}" for line in errors])
-    return float(np.mean(np.concatenate(score_trees(scorer, trees, cfg.microbatch_tokens))))
+        ids = limits.encode(row.prompt, len(answer))
+        if ids is not None:
+            trees.append(Tree(ids, (answer,)))
+    if limits.errors:
+        raise UserError([f"[{context.key}] demonstrations: {line}" for line in limits.errors])
+    return float(np.mean(np.concatenate(score_trees(scorer, trees, cfg.microbatch_tokens, context))))

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from biddable.learn.batches import prompt_ids
+from biddable.learn.lengths import LengthSettings, PromptLimits
 from biddable.learn.reward_sources import is_invalid
 from biddable.learn.reward_terms import Episode
 from biddable.learn.selfplay import Buffer, Dialogue
@@ -31,18 +31,26 @@ Opening = tuple[tuple[Message, ...], tuple[int, ...]]
 
 
 def read_prompts(
-    folder: Path, policy: Path, max_tokens: int, eval_prompts: int, tokenizer: Any, context: StageContext
+    cfg: LengthSettings,
+    folder: Path,
+    policy: Path,
+    max_tokens: int,
+    eval_prompts: int,
+    tokenizer: Any,
+    context: StageContext,
 ) -> tuple[list[EncodedPrompt], list[EncodedPrompt]]:
-    """Training prompts, and the first validation prompts. Raises UserError when one is too long for an answer
-    of `max_tokens` behind it, or a split is empty."""
+    """Training prompts, and the first validation prompts, with room for an answer of `max_tokens` behind each.
+    Raises UserError when one is too long and too_long is `refuse`, or a split is empty."""
     rows = jsonl.read(folder / "prompts.jsonl", Prompt)
-    errors: list[str] = []
-    limit = checkpoints.context_length(policy) - max_tokens
-    prompts = {
-        split: [(p, prompt_ids(tokenizer, p.messages, limit, p.id, errors)) for p in rows if p.split == split]
-        for split in ("train", "valid")
-    }
-    errors += [f"prompts: none belongs to the split {split}" for split, part in prompts.items() if not part]
+    limits = PromptLimits(cfg, tokenizer, checkpoints.context_length(policy))
+    prompts: dict[str, list[EncodedPrompt]] = {"train": [], "valid": []}
+    for row in rows:
+        if row.split in prompts and (ids := limits.encode(row, max_tokens)) is not None:
+            prompts[row.split].append((row, ids))
+    context.summary |= limits.summary()
+    errors = limits.errors + [
+        f"prompts: none belongs to the split {split}" for split, part in prompts.items() if not part
+    ]
     if errors:
         raise UserError([f"[{context.key}] {line}" for line in errors])
     return prompts["train"], prompts["valid"][:eval_prompts]

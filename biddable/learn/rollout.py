@@ -16,6 +16,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from biddable.learn import losses
 from biddable.learn.batches import microbatches
+from biddable.learn.lengths import LengthSettings
 from biddable.learn.optimizer import OptimizerSettings
 from biddable.learn.replies import sampled_answer
 from biddable.learn.reward_sources import load_reward
@@ -32,7 +33,7 @@ def _kind_of_reward(value: Any) -> str:
     return TABLES if isinstance(value, list | tuple) else "path"
 
 
-class RewardSettings(OptimizerSettings):
+class RewardSettings(OptimizerSettings, LengthSettings):
     """What stages that train on a reward share: its terms, and what the value function makes of them."""
 
     reward: Annotated[

@@ -24,10 +24,10 @@ from biddable.learn.batches import (
     cache_trunk_outputs,
     counted_tokens,
     microbatches,
-    prompt_ids,
     text_trees,
 )
 from biddable.learn.demonstrations import read_demonstrations
+from biddable.learn.lengths import LengthSettings, PromptLimits
 from biddable.learn.optimizer import OptimizerSettings
 from biddable.learn.training import (
     Resumable,
@@ -46,7 +46,7 @@ from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
 
 
-class Config(OptimizerSettings):
+class Config(OptimizerSettings, LengthSettings):
     runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     start: Input = Path("learn.start")
     """The policy to begin with."""
@@ -166,20 +166,19 @@ def demonstration_trees(
     """Demonstrations as trees, train and valid. Raises UserError when one does not fit the context or a split
     is empty."""
     rows = read_demonstrations(cfg.demonstrations, cfg.chosen, cfg.followed)
-    errors: list[str] = []
-    context_length = checkpoints.context_length(cfg.start)
+    limits = PromptLimits(cfg, tokenizer, checkpoints.context_length(cfg.start))
     trees: dict[str, list[Tree]] = {"train": [], "valid": []}
     for row in rows:
         answer = answer_ids(tokenizer, row.answer)
-        limit = context_length - len(answer)
-        ids = prompt_ids(tokenizer, row.prompt.messages, limit, row.prompt.id, errors)
-        if row.prompt.split in trees and answer:
+        ids = limits.encode(row.prompt, len(answer))
+        if row.prompt.split in trees and answer and ids is not None:
             trees[row.prompt.split].append(Tree(ids, (answer,)))
-    errors += [
+    errors = limits.errors + [
         f"no demonstration is on a prompt of the split {split}" for split, part in trees.items() if not part
     ]
     if errors:
         raise UserError([f"[{context.key}] demonstrations: {line}" for line in errors])
+    context.summary |= limits.summary()
     return TreeStore(trees["train"]), TreeStore(trees["valid"])
 
 

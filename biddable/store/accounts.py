@@ -19,7 +19,7 @@ from biddable.run.config import UserError
 from biddable.store.audit import add_audit_line
 from biddable.store.pseudonyms import new_pseudonym
 from biddable.store.store import Store
-from biddable.store.tables import accounts, people, secrets, sessions
+from biddable.store.tables import accounts, invitations, people, secrets, sessions
 from biddable.store.types import Account, Panel, Person, Role
 
 LEAST_PASSWORD = 10
@@ -96,14 +96,25 @@ class Accounts:
             return [account_from_row(row) for row in connection.execute(query)]
 
     def close(self, account: str, by: str) -> None:
-        """Let nobody log in with an account any more, and end its sessions. Its person's labels stay."""
+        """Let nobody log in with an account any more, and end its sessions and its unused invitations. Its
+        person's labels stay.
+
+        Raises UserError for the last admin: nobody could open an account again.
+        """
 
         def step(connection: sa.Connection) -> None:
             now = self.store.clock()
+            # the rows are locked, so that two admins who close each other at once come one after the other
+            is_admin = (accounts.c.role == "admin") & accounts.c.closed.is_(None)
+            admins = sa.select(accounts.c.id).where(is_admin).order_by(accounts.c.id).with_for_update()
+            if connection.execute(admins).scalars().all() == [account]:
+                raise UserError("this is the last admin who can log in; make another one first")
             closed = sa.update(accounts).where(accounts.c.id == account, accounts.c.closed.is_(None))
             if connection.execute(closed.values(closed=now).returning(accounts.c.id)).first() is None:
                 raise UserError("there is no such open account")
             connection.execute(sa.delete(sessions).where(sessions.c.account == account))
+            unused = (invitations.c.inviter == account) & invitations.c.used.is_(None)
+            connection.execute(sa.update(invitations).where(unused).values(until=0.0))
             add_audit_line(connection, now, by, "account closed", account)
 
         self.store.write(step)

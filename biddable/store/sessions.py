@@ -61,10 +61,12 @@ def log_in(known_accounts: Accounts, login: str, password: str, address: str, ag
 
 def _failed_attempts(store: Store, keys: dict[str, str]) -> dict[str, int]:
     """Kind of key -> failed attempts within the window."""
-    since = store.clock() - WINDOW_SECONDS
+    now = store.clock()
+    since = now - WINDOW_SECONDS
     query = (
         sa.select(login_attempts.c.what, sa.func.count())
         .where(login_attempts.c.what.in_(keys.values()), login_attempts.c.at > since)
+        .where(login_attempts.c.at <= now)
         .group_by(login_attempts.c.what)
     )
     with store.read() as connection:
