@@ -24,9 +24,9 @@ from biddable.model.packing import Ids, Tree, pack
 from biddable.model.trunk import Policy, Scorer
 from biddable.run.config import UserError
 
-TEMPLATE = "Rule: {text}\nQuestion: {question}\nAnswer yes or no."
+TEMPLATE = "{text} {question} Yes or no?"
 """What the user asks after the dialogue; {text} and {question} are the rule's. The paper's wording is not
-known."""
+known; this one is short, since it is read once for every rule."""
 FIELD = re.compile(r"\{(text|question)\}")
 ROW_TOKENS = 2048
 """Tokens of a dialogue with its rules' questions in one row; more rules make another row."""

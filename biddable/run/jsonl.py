@@ -146,9 +146,9 @@ class LineWriter:
             self._side.unlink(missing_ok=True)
 
 
-def write(path: Path, rows: Iterable[Record]) -> int:
+def write(path: Path, rows: Iterable[Record], private: bool = False) -> int:
     """Write one record a line to a side name, then rename: the file is complete or absent. Returns the number
-    of rows."""
-    with LineWriter(path) as file:
+    of rows. `private`: readable by its owner alone."""
+    with LineWriter(path, private=private) as file:
         file.add(row.model_dump_json(exclude_none=True) + "\n" for row in rows)
     return file.count

@@ -45,9 +45,9 @@ def forget(folder: Path, user: str) -> tuple[int, int]:
         other_feedback = [row for row in feedback if row.user != user]
         # feedback first: killed in between, no feedback is left whose turn is gone
         if len(other_feedback) < len(feedback):
-            jsonl.write(folder / FEEDBACK, other_feedback)
+            jsonl.write(folder / FEEDBACK, other_feedback, private=True)
         if len(other_turns) < len(turns):
-            jsonl.write(folder / TURNS, other_turns)
+            jsonl.write(folder / TURNS, other_turns, private=True)
     return len(turns) - len(other_turns), len(feedback) - len(other_feedback)
 
 
@@ -75,6 +75,7 @@ def _append(path: Path, data: bytes) -> None:
     _cut_partial_line(path)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
+        os.fchmod(handle, 0o600)  # also one that an earlier version left readable to all
         before = os.fstat(handle).st_size
         try:
             while data:

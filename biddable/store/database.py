@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def create_engine(where: str | Path, durable: bool) -> sa.Engine:
     text = str(where)
     if "://" not in text:
         Path(where).parent.mkdir(parents=True, exist_ok=True)
+        _keep_private(Path(where))
         url = sa.URL.create("sqlite", database=str(where))
     else:
         try:
@@ -44,10 +46,14 @@ def create_engine(where: str | Path, durable: bool) -> sa.Engine:
     if url.get_backend_name() == "postgresql":
         try:
             url = url.set(drivername="postgresql+psycopg")
-            return sa.create_engine(url, pool_pre_ping=True, pool_size=CONNECTIONS, max_overflow=0)
+            return sa.create_engine(
+                url, pool_pre_ping=True, pool_size=CONNECTIONS, max_overflow=0, hide_parameters=True
+            )
         except ModuleNotFoundError:
             raise UserError(f"{text}: PostgreSQL needs the extra: pip install 'biddable[postgres]'") from None
-    engine = sa.create_engine(url, poolclass=sa.QueuePool, pool_size=SQLITE_CONNECTIONS, max_overflow=0)
+    engine = sa.create_engine(
+        url, poolclass=sa.QueuePool, pool_size=SQLITE_CONNECTIONS, max_overflow=0, hide_parameters=True
+    )
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _: Any) -> None:
@@ -65,6 +71,18 @@ def create_engine(where: str | Path, durable: bool) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _keep_private(path: Path) -> None:
+    """Make the file if it is missing, readable by its owner alone: it holds the hashes of passwords and the
+    key of all cookies. SQLite gives the files beside it the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+            with suppress(OSError):  # gone again, or another user's: theirs to decide
+                file = path.with_name(name)
+                file.chmod(file.stat().st_mode & 0o700)
 
 
 def migrate(connection: sa.Connection, where: str | Path) -> None:

@@ -52,7 +52,7 @@ def _erase(connection: sa.Connection, pseudonym: str) -> dict[str, int]:
                 (key,) = table.primary_key.columns
                 eraser.remove(table, connection.scalars(sa.select(key).where(column == pseudonym)).all())
     eraser.remove(tasks, list(_tasks_with_prompt_of(connection, tasks, pseudonym)))
-    return dict(eraser.removed)
+    return {name: rows for name, rows in eraser.removed.items() if rows}
 
 
 def _vacuum(store: Store) -> None:
@@ -142,6 +142,11 @@ class _Eraser:
         """Empty a column that holds these keys, or remove its rows when it must name something."""
         for chunk in _chunks(keys):
             if column.nullable:
+                if table.name == "leases":  # a place at a task for everybody was made for this person
+                    sets = self.tables["task_sets"]
+                    everybody = sa.select(sets.c.name).where(sets.c.everybody)
+                    made_for = sa.delete(table).where(column.in_(chunk), table.c.task_set.in_(everybody))
+                    self.removed["leases"] += self.connection.execute(made_for).rowcount
                 # a lease without its person or label is a free place at the task again
                 free = {"person": None, "until": 0.0, "label": None}
                 values = free if table.name == "leases" else {column.name: None}

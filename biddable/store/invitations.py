@@ -10,7 +10,7 @@ from biddable.run.config import UserError
 from biddable.store.accounts import Accounts
 from biddable.store.audit import add_audit_line
 from biddable.store.store import Store
-from biddable.store.tables import invitations
+from biddable.store.tables import accounts, invitations
 from biddable.store.tokens import hash_token, new_token
 from biddable.store.types import Account, Invitation, Panel, Role
 
@@ -40,18 +40,31 @@ def list_invitations(store: Store) -> list[Invitation]:
 
 
 def find_invitation(store: Store, token: str) -> Invitation | None:
-    """The open invitation behind a link; None when it was used or withdrawn, or has expired."""
-    query = sa.select(invitations).where(invitations.c.id == hash_token(token))
+    """The open invitation behind a link; None when it was used or withdrawn, has expired, or comes from an
+    admin whose account is closed."""
+    query = sa.select(invitations).where(_is_open(hash_token(token), store.clock()))
     with store.read() as connection:
         row = connection.execute(query).first()
-    return _invitation(row) if row and row.account is None and row.until > store.clock() else None
+    return _invitation(row) if row else None
+
+
+def _is_open(invitation: str, now: float) -> sa.ColumnElement[bool]:
+    """Whether the invitation can still make an account. That it was used is a time of its own: the account
+    that it made may be erased."""
+    inviter = sa.exists().where(accounts.c.id == invitations.c.inviter, accounts.c.closed.is_(None))
+    return (
+        (invitations.c.id == invitation)
+        & invitations.c.used.is_(None)
+        & (invitations.c.until > now)
+        & inviter
+    )
 
 
 def withdraw_invitation(store: Store, invitation: str, by: str) -> None:
     """Take an unused invitation back."""
 
     def step(connection: sa.Connection) -> None:
-        unused = (invitations.c.id == invitation) & invitations.c.account.is_(None)
+        unused = (invitations.c.id == invitation) & invitations.c.used.is_(None)
         connection.execute(sa.update(invitations).where(unused).values(until=0.0))
         add_audit_line(connection, store.clock(), by, "invitation taken back", invitation[:12])
 
@@ -69,8 +82,8 @@ def accept_invitation(known_accounts: Accounts, token: str, login: str, password
     def use(connection: sa.Connection, account: Account) -> None:
         now = store.clock()
         # asked again within the transaction: of two who follow one link at once, only one gets an account
-        still_open = (invitations.c.id == invitation.id) & invitations.c.account.is_(None)
-        used = sa.update(invitations).where(still_open, invitations.c.until > now).values(account=account.id)
+        still_open = _is_open(invitation.id, now)
+        used = sa.update(invitations).where(still_open).values(account=account.id, used=now)
         if connection.execute(used.returning(invitations.c.id)).first() is None:
             raise not_open
         add_audit_line(connection, now, account.id, "invitation accepted", invitation.id[:12])
@@ -79,4 +92,4 @@ def accept_invitation(known_accounts: Accounts, token: str, login: str, password
 
 
 def _invitation(row: Any) -> Invitation:
-    return Invitation(row.id, row.role, row.panel, row.note, row.created, row.until, row.account is not None)
+    return Invitation(row.id, row.role, row.panel, row.note, row.created, row.until, row.used is not None)

@@ -26,12 +26,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from biddable.run.config import UserError
-from biddable.store.tables import leases, people, skips, tasks
+from biddable.store.tables import leases, people, skips, task_sets, tasks
 from biddable.store.task_sets import find_task_set
 from biddable.store.types import Counts, Lease, Task, TaskSet
 
 CHUNK = 500
 """Rows deleted in one statement: databases limit how many parameters one may have."""
+LONGEST_AHEAD = 86400.0
+"""A lease that runs for longer than this, and longer than leases do now, was taken while the clock was wrong:
+it is free."""
 
 
 class LeaseExpired(UserError):
@@ -79,7 +82,10 @@ def extend_lease(connection: sa.Connection, task: str, person: str, expires_at: 
 
 
 def release_lease(connection: sa.Connection, task: str, person: str) -> None:
-    """Give an unanswered task back: its place is free for the next at once."""
+    """Give an unanswered task back: its place is free for the next at once. At a task for everybody the place
+    was made for this person, and goes."""
+    everybody = sa.select(task_sets.c.name).where(task_sets.c.everybody)
+    connection.execute(sa.delete(leases).where(_unanswered(task, person), leases.c.task_set.in_(everybody)))
     connection.execute(sa.update(leases).where(_unanswered(task, person)).values(until=0.0, person=None))
 
 
@@ -106,7 +112,7 @@ def _unanswered(task: str, person: str) -> sa.ColumnElement[bool]:
 
 
 def _task_set_for(connection: sa.Connection, name: str, person: str) -> TaskSet | None:
-    """The set; None when there is none of this name. Raises UserError when it is not for this person.
+    """The set; None when there is none of this name, or it is another set's gold. Raises UserError when it is not for this person.
 
     On PostgreSQL the person's row is locked, so that two requests of one person at once do not get two tasks.
     SQLite lets one writer in at a time anyway.
@@ -115,7 +121,12 @@ def _task_set_for(connection: sa.Connection, name: str, person: str) -> TaskSet 
     if who is None:
         raise UserError(f"there is nobody called {person} in the store")
     task_set = find_task_set(connection, name)
-    if task_set is not None and (task_set.panel, task_set.simulated) != (who.panel, bool(who.simulated)):
+    if (
+        task_set is None
+        or connection.execute(sa.select(task_sets.c.name).where(task_sets.c.gold == name)).first()
+    ):
+        return None  # gold comes mixed into its set: nobody can ask for it, and so learn what it is
+    if (task_set.panel, task_set.simulated) != (who.panel, bool(who.simulated)):
         sort = "simulated" if task_set.simulated else "real"
         raise UserError(
             f"{name} is for {sort} people of the panel {task_set.panel}; {who.pseudonym} is not one"
@@ -159,7 +170,8 @@ def _lease_free(
     fits = sa.or_(leases.c.person == person, leases.c.task.not_in(had_before)) & leases.c.task.not_in(skipped)
     first = (
         sa.select(leases.c.id)
-        .where(leases.c.task_set == task_set, leases.c.label.is_(None), leases.c.until <= now, fits)
+        .where(leases.c.task_set == task_set, leases.c.label.is_(None), fits)
+        .where(sa.or_(leases.c.until <= now, leases.c.until > max(now + LONGEST_AHEAD, expires_at)))
         .order_by(leases.c.priority.desc(), leases.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)  # who comes at the same time on PostgreSQL takes the next row

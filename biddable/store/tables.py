@@ -84,6 +84,17 @@ accounts = sa.Table(
     sa.Column("person", sa.Text, sa.ForeignKey("people.id"), nullable=False, unique=True),
     sa.Column("created", sa.Double, nullable=False),
     sa.Column("closed", sa.Double),
+    sa.Column("totp", sa.Text),
+    sa.Column("totp_step", sa.Integer, nullable=False, server_default="0"),
+)
+password_resets = sa.Table(
+    "password_resets",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("account", sa.Text, sa.ForeignKey("accounts.id"), nullable=False, index=True),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("used", sa.Double),
 )
 invitations = sa.Table(
     "invitations",
@@ -96,6 +107,7 @@ invitations = sa.Table(
     sa.Column("created", sa.Double, nullable=False),
     sa.Column("until", sa.Double, nullable=False),
     sa.Column("account", sa.Text, sa.ForeignKey("accounts.id"), unique=True),
+    sa.Column("used", sa.Double),
 )
 sessions = sa.Table(
     "sessions",

@@ -31,6 +31,12 @@ STATIC_PATHS = ("/static/", "/web/")
 log = logging.getLogger("biddable.web")
 
 
+def printable(text: str) -> str:
+    """A text on one line without anything that moves a terminal's cursor: what is not printable is written as
+    its escape, so nobody who asks for a strange path writes lines of their own into the log."""
+    return "".join(c if c.isprintable() and c != "\\" else repr(c)[1:-1] for c in text)
+
+
 class SecurityHeaders:
     """Puts the security headers on every response, also on the page for a bug. Browsers cache no page, but
     keep static files, whose addresses hold their hash, for a year."""
@@ -60,7 +66,7 @@ class SecurityHeaders:
         try:
             await self.app(scope, receive, send_with_headers)
         except Exception:
-            log.exception("%s %s", scope["method"], scope["path"])
+            log.exception("%s %s", scope["method"], printable(scope["path"]))
             if response_started:
                 raise
             response = await run_in_threadpool(error_page, Request(scope), 500, [])

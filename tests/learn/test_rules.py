@@ -360,3 +360,14 @@ def test_a_dialogue_is_on_one_side_only() -> None:
     sides_of = {(row.messages[0].content, row.split) for row in judged.rows()}
     assert len(sides_of) == 40
     assert 8 < sum(split == "valid" for _, split in sides_of) < 32
+
+
+def test_the_documented_line_is_read(tmp_path: Path) -> None:
+    flow = (Path(__file__).parents[2] / "docs" / "flow.md").read_text(encoding="utf-8")
+    line = flow.split("`files` hold a reply")[1].split("```json\n")[1].split("\n")[0]
+    (tmp_path / "x.jsonl").write_text(line + "\n")
+    (judged,) = examples.read_files([tmp_path / "x.jsonl"], "learn.rules", 0.0)
+    assert {(rule.id, rule.question): judged.label(rule) for rule in judged.labels} == {
+        ("apology", "Is this true of the answer?"): 1.0,
+        ("no-medical-advice", "Does the answer break this rule?"): 0.75,
+    }

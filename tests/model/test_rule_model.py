@@ -51,7 +51,7 @@ def test_an_untrained_rule_model_says_what_the_language_model_says(
         for column, rule in enumerate(RULES):
             # ChatML, written out: the reply ends, the user asks, the assistant begins
             question = (
-                f"\n<|im_start|>user\nRule: {rule.text}\nQuestion: {rule.question}\nAnswer yes or no."
+                f"\n<|im_start|>user\n{rule.text} {rule.question} Yes or no?"
                 "<|im_end|>\n<|im_start|>assistant\n"
             )
             ids = [*dialogue, tokenizer.eos_token_id, *tokenizer.encode(question, add_special_tokens=False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -365,6 +366,47 @@ def test_progress_counts_answers_and_tokens(tiny_folder: Path) -> None:
     )
     assert calls == [(1, 2), (2, 5), (3, 9)]
     assert sample(policy, [], frozenset()) == []
+
+
+def nucleus_by_numpy(weights: np.ndarray[Any, Any], top_p: float) -> np.ndarray[Any, Any]:
+    """The words whose likelier neighbours do not reach top_p, one after the other."""
+    inside, before = np.zeros_like(weights), 0.0
+    for word in np.argsort(-weights):
+        if before >= top_p:
+            break
+        inside[word] = weights[word]
+        before += weights[word]
+    return inside if top_p < 1 else weights
+
+
+@pytest.mark.parametrize("spread", [3.0, 0.01])  # the nucleus lies in the likeliest words, or far beyond them
+@pytest.mark.parametrize("vocabulary", [3 * 256, 3 * 256 + 17, 3000])
+def test_more_rows_than_are_drawn_together_against_numpy(spread: float, vocabulary: int) -> None:
+    """37 rows with every mixture of settings, in double precision and one word after the other."""
+    from biddable.model import draw as drawing
+
+    generator = torch.Generator().manual_seed(4)
+    rows = 2 * drawing.ROWS + 5
+    logits = torch.randn(rows, vocabulary, generator=generator) * spread
+    uniforms = torch.rand(rows, generator=generator)
+    temperature = torch.tensor([(0.0, 0.7, 1.0)[row % 3] for row in range(rows)])
+    top_p = torch.tensor([(1.0, 0.9, 0.3, 1.0)[row % 4] for row in range(rows)])
+    tokens, logp = drawing.draw(logits.clone(), uniforms, temperature, top_p)
+    exact = logits.double().numpy()
+    for row in range(rows):
+        shares = np.exp(exact[row]) / np.exp(exact[row]).sum()
+        assert float(logp[row]) == pytest.approx(np.log(shares[tokens[row]]), abs=1e-4)
+        heat = float(temperature[row])
+        if heat == 0:
+            assert int(tokens[row]) == exact[row].argmax()
+            continue
+        weights = np.exp(exact[row] / heat)
+        weights = nucleus_by_numpy(weights / weights.sum(), round(float(top_p[row]), 6))
+        cumulative = np.cumsum(weights) / weights.sum()
+        # the draw's place lies inside the word's step, but for fp32's rounding
+        low = cumulative[tokens[row]] - weights[tokens[row]] / weights.sum()
+        assert low - 1e-5 <= float(uniforms[row]) <= cumulative[tokens[row]] + 1e-5
+        assert weights[tokens[row]] > 0 or spread < 1
 
 
 def test_top_k_by_hand() -> None:

@@ -211,3 +211,38 @@ def test_scores_and_values_are_read_where_transformers_says(folders: dict[str, P
         torch.testing.assert_close(scorer.scores(packed), torch.stack(scores), atol=3e-5, rtol=0)
         torch.testing.assert_close(scorer.values(packed), torch.cat(values), atol=3e-5, rtol=0)
     assert torch.stack(scores).std() > 0.05
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])  # fused blocks, and a family's own code
+@pytest.mark.parametrize("trunk", [0, 2])
+def test_what_is_frozen_is_packed_and_what_trains_is_not(
+    folders: dict[str, Path], family: str, trunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prepacked layers change no number, so only their presence shows that sampling is fast: seven products a
+    block of the family's own code, four of a fused block, and the head."""
+    from biddable.model import hardware
+    from biddable.model.fused import PrepackedLinear
+
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("oneDNN holds the packed weights")
+    monkeypatch.setattr(hardware, "compute_dtype", lambda: torch.bfloat16)
+
+    def packed_layers(blocks: lm.DecoderBlocks) -> int:
+        fused = [] if blocks.fused is None else blocks.fused.blocks
+        parts = [part for block in fused for part in block if isinstance(part, torch.nn.Module)]
+        return sum(isinstance(module, PrepackedLinear) for module in [*parts, *blocks.modules()])
+
+    policy = checkpoints.load_policy(folders[family], trunk=trunk)
+    frozen = policy.freeze()
+    per_block = 4 if family == "llama" else 7
+    assert packed_layers(frozen.branch) == per_block * (4 - trunk)
+    assert packed_layers(policy.branch) == 0
+    assert (frozen.branch.fused is not None) == (family == "llama")
+    assert frozen.packed is not None
+    # tied to the trunk's embeddings the head never trains, and is packed for all copies; else it trains
+    assert (policy.packed is None) == (trunk == 0)
+    if policy.trunk.blocks is not None:
+        assert packed_layers(policy.trunk.blocks) == per_block * trunk
+        assert not any(parameter.requires_grad for parameter in policy.trunk.blocks.parameters())
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    assert all(parameter.requires_grad for parameter in policy.branch.parameters())

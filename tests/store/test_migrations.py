@@ -89,6 +89,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
             "account": None,
         }
     ],
+    "password_resets": [{"id": "r", "account": "a", "created": 1.0, "until": 2.0, "used": None}],
     "sessions": [{"id": "s", "account": "a", "agent": "x", "created": 1.0, "seen": 1.0, "until": 2.0}],
     "login_attempts": [{"id": "1", "what": "login", "at": 1.0}],
     "audit": [{"id": "1", "at": 1.0, "account": "a", "action": "invited", "about": "bob"}],
