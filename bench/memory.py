@@ -29,7 +29,7 @@ SHAPES: dict[str, dict[str, int]] = {
     },
     "360M": {"h": 960, "n": 32, "f": 2560, "v": 49152, "a": 15, "g": 5, "trunk": 16, "prompt": 100, "answer": 100},
     "1.5B": {
-        "h": 1536, "n": 28, "f": 8960, "v": 151936, "a": 12, "g": 2, "trunk": 22, "prompt": 256, "answer": 256
+        "h": 1536, "n": 28, "f": 8960, "v": 151936, "a": 12, "g": 2, "trunk": 22, "prompt": 448, "answer": 64
     },
 }  # fmt: skip
 
@@ -102,7 +102,7 @@ def run_file(folder: Path, shape: dict[str, int], settings: list[str]) -> Path:
         ],
         "learn.reward": ['policy = "base"', 'comparisons = "data"', 'demonstrations = "none"', "batch = 2"],
         "learn.ppo": [
-            'policy = "base"', 'prompts = "data"', 'text = "none"', "ptx_coef = 0.0", "episodes = 16",
+            'policy = "base"', 'prompts = "data"', 'text = "none"', "ptx_coef = 0.0", "episodes = 32",
             "batch = 16", "minibatch = 16", f"max_tokens = {shape['answer']}", "eval_prompts = 2", "slots = 16",
         ],
     }  # fmt: skip

@@ -8,6 +8,7 @@ admins did in `audit`.
 from __future__ import annotations
 
 import secrets as random
+import threading
 import unicodedata
 from collections.abc import Callable
 from functools import cached_property
@@ -17,6 +18,8 @@ import sqlalchemy as sa
 
 from biddable.run.config import UserError
 from biddable.store.audit import add_audit_line
+from biddable.store.login_attempts import begin_attempt, forget_attempt
+from biddable.store.names import scripts, skeleton
 from biddable.store.pseudonyms import new_pseudonym
 from biddable.store.store import Store
 from biddable.store.tables import accounts, invitations, people, secrets, sessions
@@ -25,6 +28,13 @@ from biddable.store.types import Account, Panel, Person, Role
 LEAST_PASSWORD = 10
 MOST_PASSWORD = 500
 """Characters of a password. The upper limit keeps a request from making the server hash a megabyte."""
+MOST_HASHES = 4
+"""Passwords that a process hashes at once: each takes 64 MiB, and others wait."""
+MOST_WRONG_PASSWORDS = 5
+"""Wrong present passwords within a quarter of an hour on the page that changes it."""
+LEAST_GUESSES = 7.0
+"""A password that is guessed within ten to this power of attempts is refused. Online, 50 attempts a quarter of
+an hour take six years for a tenth of that."""
 LEAST_DISTINCT = 5
 """A password of fewer different characters is too easy to guess."""
 
@@ -37,6 +47,7 @@ class Accounts:
 
         self.store = store
         self._hasher = PasswordHasher()
+        self._hashing = threading.BoundedSemaphore(MOST_HASHES)
 
     def cookie_secret(self) -> bytes:
         """The key that signs cookies and form tokens: made once for a store, so that several web processes
@@ -73,12 +84,15 @@ class Accounts:
     ) -> Account:
         """`add`, and `then` in the same transaction: when that raises, there is no account either."""
         login = check_login(login)
-        hashed = self._hasher.hash(check_password(login, password))
+        hashed = self.hash_password(check_password(login, password))
 
         def step(connection: sa.Connection) -> Account:
             now = self.store.clock()
             if connection.execute(sa.select(accounts.c.id).where(accounts.c.login == login)).first():
                 raise UserError(f"the name {login} is taken; choose another one")
+            names = connection.execute(sa.select(accounts.c.login)).scalars()
+            if skeleton(login) in {skeleton(name) for name in names}:
+                raise UserError(f"the name {login} looks like one that is taken; choose another one")
             name = new_pseudonym(connection)
             account = Account(random.token_hex(8), login, role, Person(name, name, panel, False), now)
             connection.execute(sa.insert(people), {**vars(account.person), "created": now})
@@ -130,10 +144,13 @@ class Accounts:
 
     def change_password(self, account: Account, old: str, new: str) -> None:
         """Set another password and end all sessions. Raises UserError when the old one is wrong or the new
-        one too easy."""
+        one too easy, and TooManyAttempts after too many wrong ones."""
+        key = f"password {account.id}"
+        attempt = begin_attempt(self.store, {key: MOST_WRONG_PASSWORDS})
         if not self.password_matches(account.login, old):
             raise UserError("the present password is not right")
-        hashed = self._hasher.hash(check_password(account.login, new))
+        self.store.write(lambda connection: forget_attempt(connection, attempt, key))
+        hashed = self.hash_password(check_password(account.login, new))
 
         def step(connection: sa.Connection) -> None:
             connection.execute(sa.update(accounts).where(accounts.c.id == account.id).values(password=hashed))
@@ -151,7 +168,8 @@ class Accounts:
         with self.store.read() as connection:
             hashed = str(connection.execute(query).scalar() or self._hash_of_nobody)
         try:
-            return len(password) <= MOST_PASSWORD and self._hasher.verify(hashed, password)
+            with self._hashing:
+                return len(password) <= MOST_PASSWORD and self._hasher.verify(hashed, password)
         except (VerificationError, InvalidHashError):
             return False
 
@@ -159,7 +177,12 @@ class Accounts:
     def _hash_of_nobody(self) -> str:
         """The hash of a password that nobody has: refusing an unknown name takes as long as refusing a known
         one."""
-        return self._hasher.hash(random.token_hex(16))
+        return self.hash_password(random.token_hex(16))
+
+    def hash_password(self, password: str) -> str:
+        """Its Argon2id hash. At most MOST_HASHES are made at once."""
+        with self._hashing:
+            return self._hasher.hash(password)
 
 
 def accounts_with_people() -> sa.Select[Any]:
@@ -185,6 +208,8 @@ def check_login(login: str) -> str:
     folded = fold_login(login)
     if not 2 <= len(folded) <= 64 or not all(c.isalnum() or c in "._-@+" for c in folded):
         raise UserError("a name must have 2 to 64 letters, digits and . _ - @ +")
+    if len(scripts(folded)) > 1:
+        raise UserError("a name must have letters of one alphabet only")
     return folded
 
 
@@ -198,4 +223,8 @@ def check_password(login: str, password: str) -> str:
         raise UserError(
             "this password is easy to guess; choose several words that have nothing to do with your name"
         )
+    from zxcvbn import zxcvbn  # here: its word lists load slowly, and only a new password needs them
+
+    if zxcvbn(password[:72], user_inputs=[login])["guesses_log10"] < LEAST_GUESSES:
+        raise UserError("this password is a common one, or close to one; choose several words")
     return password

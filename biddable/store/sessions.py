@@ -7,7 +7,6 @@ Log in here (`log_in`), find whose a session is (`session_account`), end one or 
 
 from __future__ import annotations
 
-import secrets as random
 from functools import cache
 from typing import Any
 
@@ -16,8 +15,9 @@ import sqlalchemy as sa
 from biddable.run.config import UserError
 from biddable.store.accounts import Accounts, account_from_row, accounts_with_people, fold_login
 from biddable.store.audit import add_audit_line
+from biddable.store.login_attempts import begin_attempt, forget_attempt
 from biddable.store.store import Store
-from biddable.store.tables import accounts, login_attempts, sessions
+from biddable.store.tables import accounts, sessions
 from biddable.store.tokens import hash_token, new_token
 from biddable.store.types import Account, Session
 
@@ -25,17 +25,11 @@ IDLE_SECONDS = 12 * 3600.0
 SESSION_SECONDS = 30 * 86400.0
 LAST_USED_SECONDS = 60.0
 """How often the time of last use is written down: not at every request."""
-WINDOW_SECONDS = 900.0
-"""How long a failed attempt to log in counts."""
 MOST_ATTEMPTS = {"pair": 5, "login": 30, "address": 50}
 """Failed attempts allowed in that time: with one name from one address, with one name, from one address.
 Somebody who guesses at a name from elsewhere thus does not lock its owner out at once."""
 MOST_AGENT = 200
 """Characters of a browser's name that are stored."""
-
-
-class TooManyAttempts(UserError):
-    """Too many failed attempts to log in."""
 
 
 def log_in(known_accounts: Accounts, login: str, password: str, address: str, agent: str) -> str:
@@ -50,41 +44,13 @@ def log_in(known_accounts: Accounts, login: str, password: str, address: str, ag
         "login": f"login {hash_token(login)}",
         "address": f"address {address}",
     }
-    counts = _failed_attempts(store, keys)
-    if any(counts[kind] >= most for kind, most in MOST_ATTEMPTS.items()):
-        raise TooManyAttempts("too many attempts; wait a quarter of an hour and try again")
+    attempt = begin_attempt(store, {key: MOST_ATTEMPTS[kind] for kind, key in keys.items()})
     if not known_accounts.password_matches(login, password):
-        _add_failed_attempt(store, keys)
         raise UserError("name or password is not right")
-    return _start_session(store, login, agent, keys["pair"])
+    return _start_session(store, login, agent, attempt, keys["pair"])
 
 
-def _failed_attempts(store: Store, keys: dict[str, str]) -> dict[str, int]:
-    """Kind of key -> failed attempts within the window."""
-    now = store.clock()
-    since = now - WINDOW_SECONDS
-    query = (
-        sa.select(login_attempts.c.what, sa.func.count())
-        .where(login_attempts.c.what.in_(keys.values()), login_attempts.c.at > since)
-        .where(login_attempts.c.at <= now)
-        .group_by(login_attempts.c.what)
-    )
-    with store.read() as connection:
-        counts = {row[0]: row[1] for row in connection.execute(query)}
-    return {kind: counts.get(key, 0) for kind, key in keys.items()}
-
-
-def _add_failed_attempt(store: Store, keys: dict[str, str]) -> None:
-    def step(connection: sa.Connection) -> None:
-        now = store.clock()
-        connection.execute(sa.delete(login_attempts).where(login_attempts.c.at <= now - WINDOW_SECONDS))
-        rows = [{"id": random.token_hex(12), "what": key, "at": now} for key in keys.values()]
-        connection.execute(sa.insert(login_attempts), rows)
-
-    store.write(step)
-
-
-def _start_session(store: Store, login: str, agent: str, pair: str) -> str:
+def _start_session(store: Store, login: str, agent: str, attempt: list[str], pair: str) -> str:
     token = new_token()
 
     def step(connection: sa.Connection) -> None:
@@ -93,7 +59,7 @@ def _start_session(store: Store, login: str, agent: str, pair: str) -> str:
         row = {"id": hash_token(token), "account": account, "agent": agent[:MOST_AGENT]}
         times = {"created": now, "seen": now, "until": now + SESSION_SECONDS}
         connection.execute(sa.insert(sessions), {**row, **times})
-        connection.execute(sa.delete(login_attempts).where(login_attempts.c.what == pair))
+        forget_attempt(connection, attempt, pair)
         ended = (sessions.c.until <= now) | (sessions.c.seen <= now - IDLE_SECONDS)
         connection.execute(sa.delete(sessions).where(ended))
 

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from biddable.run.config import UserError
-from biddable.store.sessions import TooManyAttempts
+from biddable.store.login_attempts import TooManyAttempts
 from biddable.web import pages
 
 MESSAGES = {

@@ -8,13 +8,12 @@ import sqlalchemy as sa
 from biddable.run.config import UserError
 from biddable.store.accounts import Accounts
 from biddable.store.audit import audit_log
+from biddable.store.login_attempts import WINDOW_SECONDS, TooManyAttempts
 from biddable.store.sessions import (
     IDLE_SECONDS,
     LAST_USED_SECONDS,
     MOST_ATTEMPTS,
     SESSION_SECONDS,
-    WINDOW_SECONDS,
-    TooManyAttempts,
     list_sessions,
     log_in,
     log_out,

@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from biddable.run.config import UserError
 from biddable.store import sessions
 from biddable.store.accounts import Accounts
-from biddable.store.sessions import TooManyAttempts
+from biddable.store.login_attempts import TooManyAttempts
 from biddable.store.store import open_store
 from biddable.web.app import create_app
 from biddable.web.forms import Form, guarded_router

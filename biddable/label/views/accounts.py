@@ -6,7 +6,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from biddable.run.config import UserError
-from biddable.store import audit, invitations, sessions
+from biddable.store import audit, invitations, password_resets, sessions
 from biddable.web.forms import Form, guarded_router
 from biddable.web.pages import redirect, render
 from biddable.web.sessions import Admin, SiteAccounts
@@ -19,15 +19,25 @@ def people(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
     return _render_people(request, accounts, None)
 
 
-def _render_people(request: Request, accounts: SiteAccounts, link: str | None) -> Response:
-    """Accounts and open invitations; `link`: of the invitation that was just made."""
+def _render_people(
+    request: Request, accounts: SiteAccounts, link: str | None, reset_link: str | None = None
+) -> Response:
+    """Accounts and open invitations; `link`: of the invitation that was just made, `reset_link`: of the other
+    password."""
     now = accounts.store.clock()
     open_invitations = [
         invitation
         for invitation in invitations.list_invitations(accounts.store)
         if not invitation.used and invitation.expires_at > now
     ]
-    return render(request, "admin.html", accounts=accounts.all(), invitations=open_invitations, link=link)
+    return render(
+        request,
+        "admin.html",
+        accounts=accounts.all(),
+        invitations=open_invitations,
+        link=link,
+        reset_link=reset_link,
+    )
 
 
 @router.post("/invite")
@@ -48,8 +58,9 @@ def withdraw_invitation(accounts: SiteAccounts, me: Admin, form: Form) -> Respon
 
 
 @router.post("/account")
-def change_account(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
-    """Close an account, open it again, or revoke its sessions."""
+def change_account(request: Request, accounts: SiteAccounts, me: Admin, form: Form) -> Response:
+    """Close an account, open it again, revoke its sessions, or make a link for another password, which is
+    shown this once."""
     account, action = str(form.get("account", "")), form.get("action")
     if action == "close":
         if account == me.id:
@@ -59,8 +70,12 @@ def change_account(accounts: SiteAccounts, me: Admin, form: Form) -> Response:
         accounts.reopen(account, me.id)
     elif action == "revoke":
         sessions.revoke_sessions(accounts.store, account, None, me.id)
+    elif action == "reset":
+        token = password_resets.make_reset(accounts.store, account, me.id)
+        address = request.app.state.address or str(request.base_url).rstrip("/")
+        return _render_people(request, accounts, None, f"{address}/password/{token}")
     else:
-        raise UserError("action must be close, reopen or revoke")
+        raise UserError("action must be close, reopen, revoke or reset")
     return redirect("/admin")
 
 

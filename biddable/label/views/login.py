@@ -6,9 +6,9 @@ from fastapi import HTTPException, Request
 from starlette.responses import Response
 
 from biddable.run.config import UserError
-from biddable.store import invitations, sessions
+from biddable.store import invitations, password_resets, sessions
 from biddable.store.accounts import LEAST_PASSWORD
-from biddable.store.sessions import TooManyAttempts
+from biddable.store.login_attempts import TooManyAttempts
 from biddable.web.forms import Form, guarded_router
 from biddable.web.pages import redirect, render
 from biddable.web.sessions import (
@@ -91,5 +91,37 @@ def _render_invitation(
         invitation=invitation,
         errors=errors,
         name=name[:MAX_SHOWN_NAME],
+        min_password=LEAST_PASSWORD,
+    )
+
+
+@router.get("/password/{token}")
+def password_page(request: Request, accounts: SiteAccounts, token: str) -> Response:
+    return _render_password(request, accounts, token, [])
+
+
+@router.post("/password/{token}")
+def set_password(request: Request, accounts: SiteAccounts, token: str, form: Form) -> Response:
+    """Set another password by an admin's link. Whoever has it still logs in as usual."""
+    password = str(form.get("password", ""))
+    if password != form.get("again"):
+        return _render_password(request, accounts, token, ["the two passwords differ"])
+    try:
+        password_resets.reset_password(accounts, token, password)
+    except UserError as error:
+        return _render_password(request, accounts, token, error.lines)
+    return redirect("/login")
+
+
+def _render_password(request: Request, accounts: SiteAccounts, token: str, errors: list[str]) -> Response:
+    account = password_resets.find_reset(accounts.store, token)
+    if account is None:
+        raise HTTPException(404, "This link was used, or is too old. Ask for another one.")
+    return render(
+        request,
+        "password.html",
+        400 if errors else 200,
+        login=account.login,
+        errors=errors,
         min_password=LEAST_PASSWORD,
     )

@@ -21,7 +21,7 @@ from .test_tasks import begin, put
 
 Enter = Callable[[str], Browser]
 SCRIPT = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}"
-OPEN = {"/login", "/theme", "/invitation/{token}"}
+OPEN = {"/login", "/theme", "/invitation/{token}", "/password/{token}"}
 
 
 def routes(app: FastAPI) -> list[tuple[str, str]]:
