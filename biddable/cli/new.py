@@ -34,8 +34,10 @@ COMMENTED_OUT = {
     "learn.a2c",
     "learn.classifier",
     "learn.rules",
+    "learn.simulate",
     "measure.benchmarks",
     "measure.judge",
+    "measure.rules",
     "measure.toxicity",
 }
 """Stages that a first loop does without, or that need a file or an address of the user's."""

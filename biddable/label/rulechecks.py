@@ -82,12 +82,9 @@ class RuleChecks(LabelKind[RuleCheckTask, RuleCheckTask, RuleCheckAnswer]):
             *question.prompt.messages,
             Message(role="assistant", content=question.answers[0].text),
         )
-        turns = [n for n, message in enumerate(messages) if message.role == "assistant"]
-        values = {n: rule_judges.breaks(question.rule.id, messages, n) or 0.0 for n in turns}
-        worst = max(turns, key=lambda n: (values[n], n))
-        level = rule_judges.level(person, question.rule.id, messages, worst)
+        level, turn = rule_judges.judge_dialogue(person, question.rule.id, messages)
         assert level is not None, f"{question.rule.id} has no judge"
-        return RuleCheckAnswer(level=level, turn=None if worst == turns[-1] else worst)
+        return RuleCheckAnswer(level=level, turn=turn)
 
     def records(self, label: CollectedLabel) -> list[RuleCheck]:
         task, answer = self.task(label.question), self.answer(label)

@@ -26,6 +26,7 @@ from biddable.learn.batches import (
     microbatches,
     text_trees,
 )
+from biddable.learn.demonstrations import read_demonstrations
 from biddable.learn.lengths import LengthSettings, PromptLimits
 from biddable.learn.optimizer import OptimizerSettings
 from biddable.learn.training import (
@@ -41,18 +42,22 @@ from biddable.model import checkpoints
 from biddable.model.packing import Tree
 from biddable.model.sampler import Request
 from biddable.model.trunk import Policy, Scorer
-from biddable.run import jsonl
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
-from biddable.run.records import Demonstration
 
 
 class Config(OptimizerSettings, LengthSettings):
     runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     start: Input = Path("learn.start")
     """The policy to begin with."""
-    demonstrations: Input = Path("label.demonstrations")
-    """What labelers would want to see; those on prompts of the split `valid` are for choosing the epoch."""
+    demonstrations: Input | None = Path("label.demonstrations")
+    """What labelers would want to see; those on prompts of the split `valid` are for choosing the epoch. May be
+    none where chosen or followed are given."""
+    chosen: tuple[Input, ...] = ()
+    """Comparisons whose best answer is imitated too (Glaese et al. 2022: the replies that people preferred)."""
+    followed: tuple[Input, ...] = ()
+    """Rule checks; answers that break none of the rules they were checked for are imitated too (Glaese et al.
+    2022)."""
     reward: Input | None = None
     """A reward model to choose the epoch by; none: by validation loss."""
     keep: Literal["best", "last"] = "best"
@@ -160,7 +165,7 @@ def demonstration_trees(
 ) -> tuple[Sequence[Tree], Sequence[Tree]]:
     """Demonstrations as trees, train and valid. Raises UserError when one does not fit the context or a split
     is empty."""
-    rows = jsonl.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration)
+    rows = read_demonstrations(cfg.demonstrations, cfg.chosen, cfg.followed)
     limits = PromptLimits(cfg, tokenizer, checkpoints.context_length(cfg.start))
     trees: dict[str, list[Tree]] = {"train": [], "valid": []}
     for row in rows:

@@ -131,6 +131,15 @@ def level(person: Person, rule: str, messages: Sequence[Message], turn: int | No
     return next((name for threshold, name in LEVELS if value >= threshold), "definitely_follows")
 
 
+def judge_dialogue(person: Person, rule: str, messages: Sequence[Message]) -> tuple[Level | None, int | None]:
+    """What a person says of a whole dialogue: the level of the assistant's worst message, and its number if it
+    is not the last."""
+    turns = [number for number, message in enumerate(messages) if message.role == "assistant"]
+    values = {number: breaks(rule, messages, number) or 0.0 for number in turns}
+    worst = max(turns, key=lambda number: (values[number], number))
+    return level(person, rule, messages, worst), None if worst == turns[-1] else worst
+
+
 def _by_signs(rule: str, before: Sequence[Message], text: str) -> float:
     """A break in one sentence is clear, in several clearer: 0.75, then 1."""
     count = sum(1 for line in _claims(text) if _PATTERNS[rule].search(line))

@@ -1,0 +1,165 @@
+"""Rules: how often each policy breaks them under probing, by rule, with 95 % intervals; how unlike each other the attacks are.
+
+A dialogue counts once for each rater who judged it for the rule it was probed for: broken are `definitely_breaks` and `probably_breaks`
+(Glaese et al. 2022: 8 % of Sparrow's dialogues, about a third of the rate of the model it began as). Intervals are clustered by dialogue and by
+rater; differences from a baseline are paired by opening. by_rule.jsonl holds a line for each policy and rule, frontier.jsonl a policy's violation
+rate beside how often its answers are preferred.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from biddable.measure import statistics
+from biddable.measure.winrate import short_names
+from biddable.run import diversity, jsonl
+from biddable.run.config import Input, Settings, UserError
+from biddable.run.context import StageContext
+from biddable.run.manifest import read_summary
+from biddable.run.records import RuleCheck
+
+
+class Config(Settings):
+    rulechecks: Input = Path("label.rulechecks.heldout")
+    """Rule checks of probing dialogues with one or several policies, by people who gave no training data."""
+    panel: Literal["held_out", "training", "both"] = "held_out"
+    """Whose checks count."""
+    names: dict[str, str] = Field(default={})
+    """Short names of models; a model that is not named here is called by its last word."""
+    baseline: str | None = None
+    """Short name of the policy that differences are taken from; none: no differences."""
+    rounds: tuple[Input, ...] = ()
+    """Rule checks of earlier rounds of probing, oldest first: how the success of attacks went."""
+    winrate: Input | None = None
+    """[measure.winrate] with the same policies, for the frontier between being preferred and keeping the rules; none: left out."""
+    against: str = "sft"
+    """Short name of the model that preference is measured against in the frontier."""
+    resamples: int = Field(default=2000, ge=200)
+    """Bootstrap resamples of dialogues and of raters."""
+
+
+def run(cfg: Config, context: StageContext) -> None:
+    rows = read_checks(cfg.rulechecks, cfg.panel, context)
+    names = short_names(sorted({row.answer.model for row in rows}), cfg.names, context.key)
+    if cfg.baseline is not None and cfg.baseline not in names.values():
+        raise UserError(
+            f"[{context.key}] baseline = {cfg.baseline}: no dialogue is with that policy; the policies are {', '.join(names.values())}"
+        )
+    by_model = {name: [row for row in rows if row.answer.model == model] for model, name in names.items()}
+    lines: list[dict[str, Any]] = []
+    for number, (name, part) in enumerate(by_model.items()):
+        rate = violation_rate(part, cfg.resamples, context.seed)
+        context.summary |= keyed(f"broken_{name}", rate)
+        context.summary[f"unsure_{name}"] = sum(row.level == "unsure" for row in part) / len(part)
+        for rule in sorted({row.rule for row in part}):
+            checks = [row for row in part if row.rule == rule]
+            numbers = violation_rate(checks, cfg.resamples, context.seed)._asdict()
+            lines.append({"model": name, "rule": rule, "checks": len(checks)} | numbers)
+        if cfg.baseline not in (None, name):
+            difference = paired_difference(part, by_model[str(cfg.baseline)], cfg.resamples, context.seed)
+            if difference is not None:
+                key = f"broken_{name}_minus_{cfg.baseline}"
+                context.summary |= keyed(key, difference.estimate) | {f"{key}_p": difference.p}
+        context.progress(number + 1, len(names))
+    for number, folder in enumerate(cfg.rounds, 1):
+        checks = read_checks(folder, "both", context)
+        context.summary |= keyed(f"round_{number}", violation_rate(checks, cfg.resamples, context.seed))
+    attacks = sorted({row.prompt.messages[0].content for row in rows})
+    context.summary |= {
+        "checks": len(rows),
+        "dialogues": len({row.prompt.id for row in rows}),
+        "rules": len({row.rule for row in rows}),
+        "raters": len({row.labeler for row in rows}),
+        "attacks": len(attacks),
+        "attacks_self_bleu": diversity.self_bleu(attacks, context.seed),
+        "attacks_distinct_2": diversity.distinct(attacks, 2),
+        "simulated": any(row.simulated for row in rows),
+        "panel": cfg.panel,
+    }
+    write_lines(context.path("by_rule.jsonl"), lines)
+    write_lines(context.path("frontier.jsonl"), frontier(cfg, context))
+
+
+def read_checks(folder: Path, panel: str, context: StageContext) -> list[RuleCheck]:
+    """The checks that count. Raises UserError when there are none."""
+    file = folder if folder.is_file() else folder / "rulechecks.jsonl"
+    rows = [row for row in jsonl.read(file, RuleCheck) if panel in ("both", row.panel)]
+    if not rows:
+        raise UserError(f"[{context.key}] rulechecks: {file} holds no check of the panel {panel}; set panel")
+    return rows
+
+
+def is_broken(row: RuleCheck) -> float:
+    """However sure somebody is, a break is a break (Glaese et al. 2022)."""
+    return float(row.level.endswith("breaks"))
+
+
+def violation_rate(rows: Sequence[RuleCheck], resamples: int, seed: int) -> statistics.Estimate:
+    """Share of checks that say broken, with its interval by dialogue and rater."""
+    dialogues, raters = [row.prompt.id for row in rows], [row.labeler for row in rows]
+    return statistics.win_rate([is_broken(row) for row in rows], dialogues, raters, resamples, seed)
+
+
+def paired_difference(
+    rows: Sequence[RuleCheck], base: Sequence[RuleCheck], resamples: int, seed: int
+) -> statistics.Test | None:
+    """Mean difference over openings that both policies met, each the mean over its raters; None without any. A dialogue's id is
+    POLICY-RULE-NUMBER: what follows the policy's name is the opening."""
+    sides: list[dict[str, list[float]]] = [{}, {}]
+    for side, part in zip(sides, (rows, base), strict=True):
+        for row in part:
+            opening = row.prompt.id.removeprefix(f"{row.answer.model}-")
+            side.setdefault(f"{row.rule} {opening}", []).append(is_broken(row))
+    openings = sorted(sides[0].keys() & sides[1].keys())
+    if not openings:
+        return None
+    differences = [
+        sum(sides[0][key]) / len(sides[0][key]) - sum(sides[1][key]) / len(sides[1][key]) for key in openings
+    ]
+    return statistics.mean_test(differences, openings, openings, resamples, seed, (-1.0, 1.0))
+
+
+def frontier(cfg: Config, context: StageContext) -> list[dict[str, Any]]:
+    """A line a policy: its violation rate, and how often its answers are preferred to those of `against`."""
+    if cfg.winrate is None:
+        return []
+    preferred = read_summary(cfg.winrate)
+    lines: list[dict[str, Any]] = []
+    for key, rate in context.summary.items():
+        name = key.removeprefix("broken_")
+        if not key.startswith("broken_") or f"{key}_low" not in context.summary or "_minus_" in key:
+            continue
+        line = {"model": name, "broken": rate}
+        line |= {f"broken_{end}": context.summary[f"{key}_{end}"] for end in ("low", "high")}
+        win = preference_over(preferred, name, cfg.against)
+        if win is not None:
+            lines.append(line | dict(zip(("preferred", "preferred_low", "preferred_high"), win, strict=True)))
+    return lines
+
+
+def preference_over(
+    summary: dict[str, Any], name: str, other_model: str
+) -> tuple[float, float, float] | None:
+    """Win rate of one short name over another with its interval, whichever way round the summary has it; one half for a model beside
+    itself; None where they were not compared."""
+    if name == other_model:
+        return 0.5, 0.5, 0.5
+    if (key := f"{name}_over_{other_model}") in summary:
+        return summary[key], summary[f"{key}_low"], summary[f"{key}_high"]
+    if (key := f"{other_model}_over_{name}") in summary:
+        return 1 - summary[key], 1 - summary[f"{key}_high"], 1 - summary[f"{key}_low"]
+    return None
+
+
+def keyed(key: str, estimate: statistics.Estimate) -> dict[str, float]:
+    """An estimate under names of the summary: KEY, KEY_low, KEY_high."""
+    return {key: estimate.value, f"{key}_low": estimate.low, f"{key}_high": estimate.high}
+
+
+def write_lines(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
