@@ -117,7 +117,8 @@ def breakdown(plan: Plan, stage: Stage) -> dict[str, float] | None:
     """Bytes of everything that a stage holds at its peak, by name; None as in `estimate`.
 
     What is always there, and the largest of what comes and goes: backward passes (activations, gradients), an
-    optimizer step (gradients in fp32), and answering or measuring (a frozen copy, keys and values).
+    optimizer step (gradients in fp32), answering or measuring (a frozen copy, keys and values), and saving
+    (the complete model once more).
     """
     model = _find_model(plan, stage) if stage.name in COPIES else None
     if model is None:
@@ -164,7 +165,9 @@ def breakdown(plan: Plan, stage: Stage) -> dict[str, float] | None:
     if stage.name == "measure.benchmarks":
         policies = len(settings["policies"]) if trunk else 1
         use["benchmarks"] = float(_benchmarks_bytes(shape, policies, branch, embedding))
-    phases = [backward, step, use] if trained else [use]
+    complete = shape.num_hidden_layers * block + embedding
+    save = {"merged model": float(complete * FROZEN_BYTES), "frozen copy": float(branch * FROZEN_BYTES)}
+    phases = [backward, step, use, save] if trained else [use]
     return always | max(phases, key=lambda phase: sum(phase.values()))
 
 

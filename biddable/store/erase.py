@@ -9,8 +9,9 @@ that is added later is missed.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -45,6 +46,7 @@ def erase_person(store: Store, pseudonym: str, really: bool) -> dict[str, int]:
 def _erase(connection: sa.Connection, pseudonym: str) -> dict[str, int]:
     eraser = _Eraser(connection)
     people, tasks = eraser.tables["people"], eraser.tables["tasks"]
+    emptied = _empty_texts(connection, eraser.tables, pseudonym)
     eraser.remove(people, connection.scalars(sa.select(people.c.id).where(people.c.id == pseudonym)).all())
     for table in eraser.tables.values():  # labelers by name, and what serving stores: keys and consents
         for column in table.columns:
@@ -52,7 +54,49 @@ def _erase(connection: sa.Connection, pseudonym: str) -> dict[str, int]:
                 (key,) = table.primary_key.columns
                 eraser.remove(table, connection.scalars(sa.select(key).where(column == pseudonym)).all())
     eraser.remove(tasks, list(_tasks_with_prompt_of(connection, tasks, pseudonym)))
-    return {name: rows for name, rows in eraser.removed.items() if rows}
+    return {name: rows for name, rows in eraser.removed.items() if rows} | emptied
+
+
+FORGOTTEN = "(forgotten)"
+"""What stands in place of a name in a line that stays."""
+
+
+def _empty_texts(connection: sa.Connection, tables: Mapping[str, sa.Table], pseudonym: str) -> dict[str, int]:
+    """Take a person's names out of rows that stay: notes of the invitation they came by, lines of the audit
+    log, notes of reviews about them, their own name as a reviewer. Returns table -> rows changed."""
+    people, accounts, invitations = tables["people"], tables["accounts"], tables["invitations"]
+    person_ids = connection.scalars(
+        sa.select(people.c.id).where(sa.or_(people.c.id == pseudonym, people.c.pseudonym == pseudonym))
+    ).all()
+    rows = connection.execute(
+        sa.select(accounts.c.id, accounts.c.login).where(accounts.c.person.in_(person_ids))
+    )
+    logins = {row.id: row.login for row in rows}
+    is_theirs = invitations.c.account.in_(logins)
+    notes = connection.scalars(sa.select(invitations.c.note).where(is_theirs, invitations.c.note != "")).all()
+    names = [pseudonym, *logins.values(), *notes] if person_ids else []
+    names.sort(key=len, reverse=True)  # a note may hold the name
+    changed = Counter[str]()
+    reviews = tables["reviews"]
+    for table, condition, values in (
+        (invitations, is_theirs & (invitations.c.note != ""), {"note": ""}),
+        (reviews, reviews.c.person.in_(person_ids) & (reviews.c.note != ""), {"note": ""}),
+        *(
+            (tables[name], tables[name].c[column].in_([*names, *logins]), {column: FORGOTTEN})
+            for name, column in (("reviews", "reviewer"), ("grades", "grader"), ("admissions", "judge"))
+        ),
+    ):
+        changed[table.name] += connection.execute(sa.update(table).where(condition).values(values)).rowcount
+    audit = tables["audit"]
+    patterns = [re.compile(rf"(?<!\w){re.escape(name)}(?!\w)") for name in names]
+    for line in connection.execute(sa.select(audit.c.id, audit.c.about)).all() if patterns else ():
+        about = line.about
+        for pattern in patterns:
+            about = pattern.sub(FORGOTTEN, about)
+        if about != line.about:
+            connection.execute(sa.update(audit).where(audit.c.id == line.id).values(about=about))
+            changed["audit"] += 1
+    return {f"{name} (their name taken out)": rows for name, rows in changed.items() if rows}
 
 
 def _vacuum(store: Store) -> None:

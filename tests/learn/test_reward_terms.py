@@ -194,7 +194,11 @@ def test_a_multiplier_rises_above_the_budget_and_falls_below_it() -> None:
 
 def test_a_budget_out_of_reach_is_told() -> None:
     budget = RuleBudget(2, 0.05, 0.5, 2.0)
-    for _ in range(40):
+    budget.update([0.4, 0.01])
+    assert (
+        budget.unreached(("no-insults", "no-advice")) == {}
+    )  # above the budget, but its multiplier still climbs
+    for _ in range(39):
         budget.update([0.4, 0.01])
     assert budget.multipliers == [2.0, 0.0]  # at its cap, and never below 0
     assert budget.unreached(("no-insults", "no-advice")) == pytest.approx({"no-insults": 0.4})

@@ -61,12 +61,12 @@ def test_settings_that_save_memory_are_counted(tmp_path: Path) -> None:
     plainly, checkpoint = stage_bytes(tmp_path, "learn.sft", "")
     assert plainly["masters"] == 4 * branch and plainly["moments"] == 8 * branch
     assert checkpoint == pytest.approx((4 + 8 + 4) * branch / 1e9)  # masters, moments, best epoch
-    saving = 'master_weights = "split"\nadam_moments = "8bit"\ngradient_checkpointing = true'
+    saving = 'master_weights = "split"\nadam_moments = "8bit"\ngradient_checkpointing = true\nmicrobatch_tokens = 8192'
     parts, checkpoint = stage_bytes(tmp_path, "learn.sft", saving)
     assert parts["masters"] == 2 * branch and parts["moments"] == pytest.approx(2.03 * branch)
     assert checkpoint == pytest.approx((2 + 2 + 2.03 + 4) * branch / 1e9)
     inside = 16 * 576 + 6 * 1536 + 2 * 9 * 128
-    assert parts["activations"] == 1024 * 2 * (6 * 576 + inside)  # six blocks' inputs, the inside of one
+    assert parts["activations"] == 8192 * 2 * (6 * 576 + inside)  # six blocks' inputs, the inside of one
 
 
 def test_ppo_counts_all_its_networks(tmp_path: Path) -> None:

@@ -241,3 +241,21 @@ def test_a_place_made_for_somebody_goes_with_them(store: Store) -> None:
     erase.erase_person(store, "ada-1", really=True)
     with store.read() as connection:
         assert connection.execute(sa.select(leases.c.id)).scalars().all() == []
+
+
+def test_a_forgotten_persons_names_are_nowhere(store: Store, accounts: Accounts) -> None:
+    """The note of the invitation, the log's lines and the name as a reviewer go; others' lines stay."""
+    boss = accounts.add("boss", PASSWORD, "admin")
+    token = invite(store, boss.id, "admin", "training", "Eve Example, eve@example.org")
+    invite(store, boss.id, "labeler", "training", "Bob Example")
+    eve = accept_invitation(accounts, token, "eve", PASSWORD)
+    erase.erase_person(store, eve.person.pseudonym, really=True)
+    with store.read() as connection:
+        tables = sa.MetaData()
+        tables.reflect(connection)
+        text = "\n".join(
+            str(row) for table in tables.sorted_tables for row in connection.execute(sa.select(table))
+        )
+    assert "Eve Example" not in text and "eve@" not in text and eve.person.pseudonym not in text
+    assert "'eve'" not in text and "admin, training: (forgotten)" in text
+    assert text.count("Bob Example") == 2  # the note, and the line in the log
