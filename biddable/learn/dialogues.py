@@ -17,10 +17,9 @@ from pydantic import Field
 
 from biddable.learn.demonstrations import split_of
 from biddable.learn.selfplay import SPEAKER, Dialogue, is_valid_statement
-from biddable.learn.simulate.speaker import Speaker, load_speakers
+from biddable.learn.simulate.speaker import Sampling, Speaker, load_speaker
 from biddable.learn.training import derive_seed
 from biddable.model.encoding import encode_text
-from biddable.model.rerank import RuleReduction
 from biddable.model.sampler import Request, sample
 from biddable.run import diversity, jsonl, rules
 from biddable.run.config import Input, Settings, UserError
@@ -71,37 +70,12 @@ class Config(Settings):
     slots: int = Field(default=32, ge=1)
     """Statements under way at once."""
 
-    # what `load_speakers` reads beside: one plain policy
-    @property
-    def policies(self) -> tuple[Path, ...]:
-        return (self.policy,)
-
-    @property
-    def reranked(self) -> tuple[Path, ...]:
-        return ()
-
-    @property
-    def rerank(self) -> int:
-        return 1
-
-    @property
-    def reward(self) -> Path | None:
-        return None
-
-    @property
-    def rule_model(self) -> Path | None:
-        return None
-
-    @property
-    def rule_reduction(self) -> RuleReduction:
-        return "geometric_mean"
-
 
 def run(cfg: Config, context: StageContext) -> None:
     prompts = [p for p in jsonl.read(cfg.prompts / "prompts.jsonl", Prompt) if p.split != "test"]
     if not prompts:
         raise UserError(f"[{context.key}] prompts: all belong to the split test; nothing may be learned from")
-    (speaker,) = load_speakers(cfg, (), context)
+    speaker = load_speaker(cfg.policy, Sampling(cfg.temperature, cfg.top_p, cfg.max_tokens, cfg.slots))
     questions = [p.model_copy(update={"source": "questions"}) for p in prompts[: cfg.questions]]
     people = people_dialogues(cfg, context)
     attacks = red_team(cfg, speaker, rules.load(cfg.rules), context)
@@ -150,10 +124,10 @@ def red_team(cfg: Config, speaker: Speaker, rulebook: Sequence[Rule], context: S
     """Questions for every rule, half of them (or as `few_shot_share` says) after examples of the first half."""
     if not cfg.redteam:
         return []
-    each = -(-cfg.redteam // len(rulebook))
-    few = round(each * cfg.few_shot_share)
+    per_rule = -(-cfg.redteam // len(rulebook))
+    few = round(per_rule * cfg.few_shot_share)
     by_rule: dict[str, list[str]] = {rule.id: [] for rule in rulebook}
-    for stage, count in (("zero", each - few), ("few", few)):
+    for stage, count in (("zero", per_rule - few), ("few", few)):
         starts: list[tuple[Rule, str]] = []
         for rule in rulebook:
             # twice as many as are needed: many will have no question mark or be like another
@@ -175,7 +149,7 @@ def red_team(cfg: Config, speaker: Speaker, rulebook: Sequence[Rule], context: S
             source="redteam",
         )
         for rule, texts in by_rule.items()
-        for number, text in enumerate(texts[:each])
+        for number, text in enumerate(texts[:per_rule])
     ]
     return [p.model_copy(update={"split": split_of(p)}) for p in prompts[: cfg.redteam]]
 
