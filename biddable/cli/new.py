@@ -33,6 +33,7 @@ COMMENTED_OUT = {
     "label.screening",
     "learn.a2c",
     "learn.classifier",
+    "learn.dialogues",
     "learn.rules",
     "learn.simulate",
     "measure.benchmarks",
