@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup test lint docs wheel demo round2 tiny clean
+.PHONY: setup test lint docs wheel demo sparrow round2 tiny clean
 
 setup: $(STAMP)
 
@@ -34,6 +34,10 @@ wheel: setup
 
 demo: setup
 	$(BIN)/biddable run configs/demo.toml
+
+# Sparrow: preferences, rules, red-teaming and self-play on one trunk; simulated people.
+sparrow: setup
+	$(BIN)/biddable run configs/sparrow.toml
 
 # After the demo: simulated users ask its policy, and a second round learns from that.
 round2: demo

@@ -98,8 +98,8 @@ def _largest(weights: torch.Tensor, top_k: torch.Tensor) -> torch.Tensor:
     most = min(int(top_k.max()), weights.shape[1])
     values, index = weights.topk(most, dim=-1)
     inside = torch.arange(most, device=weights.device) < top_k[:, None]
-    kept = torch.zeros_like(weights).scatter(1, index, values * inside)
-    return torch.where((top_k > 0)[:, None], kept, weights)
+    truncated = torch.zeros_like(weights).scatter(1, index, values * inside)
+    return torch.where((top_k > 0)[:, None], truncated, weights)
 
 
 NUCLEUS = 1024

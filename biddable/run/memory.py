@@ -184,8 +184,10 @@ def _microbatch(stage: Stage) -> tuple[int, int]:
         # value when it is one microbatch
         episodes = settings.get("minibatch", settings["batch"]) * 2 * settings["max_tokens"]
         return (episodes, 2) if episodes <= tokens else (tokens, 1)
-    held, rows = _data(stage)
-    return (min(tokens, settings["batch"] * held // rows) if rows and "batch" in settings else tokens), 1
+    data_tokens, rows = _data(stage)
+    return (
+        min(tokens, settings["batch"] * data_tokens // rows) if rows and "batch" in settings else tokens
+    ), 1
 
 
 def _activations(stage: Stage, shape: Shape, above: int, tokens: int) -> float:

@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from pydantic import Field, field_validator
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from biddable.run import rules
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
 from biddable.run.manifest import content_hash, read_manifest
@@ -48,6 +49,17 @@ class Config(SiteSettings):
     """The policies that answer. With two, the chat page can put them side by side."""
     reward: Input | None = None
     """The reward model that chooses among several answers, such as "learn.reward"; none: no choosing."""
+    rule_model: Input | None = None
+    """The rule model that has a say in the choice beside `reward`, such as "learn.rules"; none: preference
+    alone chooses."""
+    rules: Input | None = None
+    """A TOML file of the rules that `rule_model` reads; none: ours. Fewer rules are faster: each is read for each
+    answer."""
+    rule_reduction: Literal["geometric_mean", "product", "minimum"] = "geometric_mean"
+    """How the probabilities that rules are kept become one factor of the choice: "geometric_mean" is lenient,
+    "minimum" sees the worst rule only (docs/serving.md)."""
+    admins: tuple[str, ...] = ()
+    """Names of the keys whose owners see below an answer which rules it came near to."""
     best_of: int = Field(default=1, ge=1, le=64)
     """How many answers are sampled for each one returned, unless the request says; needs `reward`. More is
     better and slower; beyond a few dozen the reward model's mistakes win (Gao et al. 2023)."""
@@ -125,7 +137,10 @@ def load_models(cfg: Config) -> tuple[dict[str, ServedModel], Close]:
 
     limits = local.Limits(cfg.slots, cfg.queue, cfg.context, cfg.max_tokens, cfg.seconds)
     policies = dict(zip(names, cfg.policies, strict=True))
-    models, engine = local.load(policies, answerers, cfg.reward, limits)
+    choice = None
+    if cfg.rule_model is not None:
+        choice = local.RuleChoice(cfg.rule_model, rules.load(cfg.rules), cfg.rule_reduction)
+    models, engine = local.load(policies, answerers, cfg.reward, limits, choice)
 
     async def close() -> None:
         await asyncio.to_thread(engine.close)
@@ -139,6 +154,11 @@ def _check_models(cfg: Config, names: list[str]) -> None:
         raise UserError(
             f'[serve.api] best_of = {cfg.best_of}: needs [serve.api] reward = "learn.reward" and engine = '
             '"biddable"'
+        )
+    if cfg.rule_model is not None and (cfg.reward is None or cfg.engine != "biddable"):
+        raise UserError(
+            '[serve.api] rule_model: needs reward = "learn.reward" and engine = "biddable"; rules choose among '
+            "answers together with preference"
         )
     if len(set(names)) < len(names):
         policies = ", ".join(map(str, cfg.policies))
@@ -193,7 +213,7 @@ def application(cfg: Config, run: Path, models: Mapping[str, ServedModel], store
         return api
     folder = Path(__file__).with_name("chat")
     site = create_app(cfg.title, folder, accounts, cfg.https, {"/chat/": max_request_bytes})
-    site.state.server, site.state.chat = server, chat.ChatState(store, cfg.side_by_side)
+    site.state.server, site.state.chat = server, chat.ChatState(store, cfg.side_by_side, cfg.admins)
     site.include_router(chat.router)
     for kind in REFUSALS:
         site.add_exception_handler(kind, error_response)

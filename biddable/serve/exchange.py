@@ -50,11 +50,12 @@ class Completion:
     tokens: list[Token] = field(default_factory=list)
     finish: Finish | None = None
     score: float | None = None
+    near_rules: tuple[tuple[str, float], ...] | None = None
 
     def append(self, piece: Piece) -> None:
         self.text += piece.text
         self.tokens += piece.tokens
-        self.finish, self.score = piece.finish, piece.score
+        self.finish, self.score, self.near_rules = piece.finish, piece.score, piece.near_rules
 
 
 class Exchange:

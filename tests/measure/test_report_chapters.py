@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -80,12 +81,37 @@ def shown(fixture: ModuleType, whole: Path, tmp_path_factory: pytest.TempPathFac
     context = StageContext(own, "measure.ratings", 1, lambda step, steps, numbers: None)
     ratings.run(ratings.Config(ratings=run / "label.ratings.test", baseline="sft", resamples=200), context)
     fixture.stage(run, "measure.ratings", {}, {"ratings": "label.ratings.test"}, context.summary, 1.0)
+    checked = run / "measure.rules"
+    checked.mkdir()
+    points = [
+        {"model": name, "broken": b, "broken_low": b - 0.05, "broken_high": b + 0.05,
+         "preferred": p, "preferred_low": p - 0.1, "preferred_high": p + 0.1}
+        for name, b, p in (("start", 0.3, 0.4), ("sft", 0.25, 0.5), ("ppo", 0.125, 0.625))
+    ]  # fmt: skip
+    by_rule = [
+        {"model": name, "rule": rule, "checks": 4, "value": value, "low": 0.0, "high": 1.0}
+        for name, rule, value in (
+            ("start", "no-threats", 0.75),
+            ("ppo", "no-threats", 0.5),
+            ("sft", "a<b>", 0.25),
+        )
+    ]
+    for name, lines in (("frontier.jsonl", points), ("by_rule.jsonl", by_rule)):
+        (checked / name).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    numbers = {
+        f"broken_{point['model']}{end}": point[f"broken{end}"]
+        for point in points
+        for end in ("", "_low", "_high")
+    }
+    numbers |= {"broken_ppo_minus_start": -0.175, "broken_ppo_minus_start_low": -0.3, "checks": 96,
+                "dialogues": 48, "raters": 3, "simulated": True}  # fmt: skip
+    fixture.stage(run, "measure.rules", {"against": "sft"}, {}, numbers, 1.0)
     earlier = shutil.copytree(whole, run.parent / "earlier")
     out = tmp_path_factory.mktemp("page")
     cfg: dict[str, Any] = {
         "winrate": run / "measure.winrate", "ppo": run / "learn.ppo", "reward": run / "learn.reward", "sft": run / "learn.sft",
         "comparisons": run / "label.comparisons", "replies": run / "learn.replies.test", "plain": run / "learn.ppo.plain",
-        "benchmarks": tuple(tests), "ratings_by_model": own, "other_winrates": (earlier / "measure.winrate",),
+        "benchmarks": tuple(tests), "ratings_by_model": own, "rules": checked, "other_winrates": (earlier / "measure.winrate",),
     }  # fmt: skip
     report.run(
         report.Config(**cfg), StageContext(out, "measure.report", 1, lambda step, steps, numbers: None)
@@ -112,6 +138,26 @@ def test_the_page_has_every_chapter(shown: tuple[str, Path]) -> None:
         "minus" not in page.split('id="ratings"')[1].split('id="rounds"')[0]
     )  # differences are no questions
     assert "the run has no [measure.benchmarks]" not in page
+
+
+def test_the_rules_chapter_shows_rates_frontier_and_every_rule(shown: tuple[str, Path]) -> None:
+    """The numbers of the fixture, read off the page: rates with their intervals, a point a policy, a cell a
+    policy and rule."""
+    page, _ = shown
+    part = page.split('id="rules"')[1].split('id="rounds"')[0]
+    assert "96 such checks of 48 dialogues by 3 simulated raters" in part
+    alts = re.findall(r'aria-label="([^"]*)"', part)
+    assert len(alts) == 3 and alts[2] == "Broken by rule"
+    assert "PPO-ptx: 12.5 % (7.5–17.5)".replace(" %", "\u202f%") in alts[0] and "minus" not in alts[0]
+    frontier = alts[1].replace("\u202f", " ")
+    assert "PPO-ptx: broken 12.5 % (7.5 to 17.5 %), preferred 62.5 % (52.5 to 72.5 %)" in frontier
+    assert frontier.count("broken") == 3
+    cells = [
+        re.sub(r"<[^>]+>", "", cell).strip() for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", part, re.S)
+    ]
+    row = cells[cells.index("no-threats") :][:4]
+    assert [cell.replace("\u202f", " ") for cell in row] == ["no-threats", "75 %", "", "50 %"]
+    assert "a&lt;b&gt;" in part and "a<b>" not in part
 
 
 def test_a_cell_says_value_interval_and_difference() -> None:

@@ -201,6 +201,29 @@ def test_a_key_is_asked_for_and_works_until_it_is_closed(
     assert "Your key" in guest.page
 
 
+def test_an_admin_sees_which_rules_an_answer_came_near_to(
+    come: Callable[..., Guest], start: Callable[..., Any], tiny_stages: Path, tmp_path: Path
+) -> None:
+    """The untrained rule model of a random policy is near one half for every rule, so every answer comes near
+    to both; a guest with another key is not told."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        "".join(f'[[rule]]\nid = "{id}"\ntext = "{id}"\nquestion = "broken?"\n' for id in ("salt", "fox"))
+    )
+    settings = {"reward": tiny_stages / "learn.reward", "rule_model": tiny_stages / "learn.start"}
+    served = start(max_tokens=6, best_of=2, rules=rules, admins=("tests",), **settings)
+    from biddable.store.api_keys import Keys
+    from biddable.store.store import open_store
+
+    with open_store(served.run / "store.db") as store:
+        other_key = Keys(store).add("guest")
+    (end,) = [event for event in come(served, served.key).answer() if "finish" in event]
+    near = end["near_rules"]
+    assert {row["rule"] for row in near} == {"salt", "fox"}
+    assert [row["p_break"] for row in near] == sorted((row["p_break"] for row in near), reverse=True)
+    assert all("near_rules" not in event for event in come(served, other_key).answer())
+
+
 def test_forged_and_wrong_requests(come: Callable[..., Guest], open_: Any) -> None:
     guest = come(open_)
     assert guest.http.post("/chat/answer", json=ASK).status_code == 403

@@ -19,6 +19,7 @@ from biddable.model.packing import Tree, pack
 from biddable.model.sampler import Draw, Generation, Request, sample
 from biddable.model.token_bytes import TokenBytes
 from biddable.model.trunk import Policy, scorer_from
+from biddable.run.rules import load as load_rules
 from biddable.serve.engine import batch as batch_module
 from biddable.serve.engine import best_of_n
 from biddable.serve.engine.batch import ContinuousBatch
@@ -152,6 +153,45 @@ def test_best_of_n_is_what_a_separate_forward_would_choose(tiny_folder: Path, ma
     assert len(answers[0]) > len(answers[3]) and len(answers[0]) > len(answers[4])
     assert [tuple(found[i][1]) for i in (0, 1)] == [answers[i] for i in order_]
     assert [found[i][3] for i in (0, 1)] == pytest.approx([scores[i] for i in order_], abs=1e-4)
+
+
+class FixedRules:
+    """A rule model's stand-in: answers that begin with certain tokens break the first rule for certain."""
+
+    def __init__(self, certain: set[tuple[int, ...]]) -> None:
+        self.certain, self.dialogues = certain, []  # type: ignore[var-annotated]
+
+    def p_break(self, dialogues: Any, rules: Any) -> torch.Tensor:
+        self.dialogues += dialogues
+        broken = [any(d[len(d) - len(c) :] == c for c in self.certain) for d in dialogues]
+        return torch.tensor([[1.0 if b else 0.1, 0.3, 0.0] for b in broken])
+
+
+def test_rules_choose_together_with_preference(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two that preference likes best break a rule for certain: the third is sent, with the score that
+    preference gave it and the rules it came near to."""
+    seeds, prompt, rules = tuple(range(44, 50)), range(5, 14), load_rules(None)[:3]
+
+    def scorer(policy: Policy) -> Any:
+        return scorer_from(policy, torch.Generator().manual_seed(3)).freeze()
+
+    eos = frozenset(range(0, 384, 13))
+    engine = made(2, slots=4, eos=eos, scorer=scorer)
+    liked = Client(engine, [prompt_request(prompt, 0, 9, seeds=seeds, n=5)]).all()
+    judge = best_of_n.RuleJudge(FixedRules({tuple(liked[i][1]) for i in (0, 1)}), rules, "minimum")  # type: ignore[arg-type]
+    engine = made(2, slots=4, eos=eos, scorer=scorer)
+    engine.batches["m"].rule_judge = judge
+    client = Client(engine, [prompt_request(prompt, 0, 9, seeds=seeds, n=2)])
+    chosen = client.all()
+    assert [chosen[i][1] for i in (0, 1)] == [liked[i][1] for i in (2, 3)]
+    assert [chosen[i][3] for i in (0, 1)] == [liked[i][3] for i in (2, 3)]
+    assert {d[:9] for d in judge.rule_model.dialogues} == {tuple(prompt)}  # type: ignore[attr-defined]
+    ranking, near = judge.judge((1, 2), [tuple(liked[0][1]), (5,)], [2.0, 0.0])
+    assert ranking[0] == -float("inf") < ranking[1]
+    assert near == [
+        ((rules[0].id, 1.0), (rules[1].id, pytest.approx(0.3))),
+        ((rules[1].id, pytest.approx(0.3)),),
+    ]
 
 
 def test_the_best_are_the_highest_and_ties_go_to_the_earlier() -> None:

@@ -114,6 +114,10 @@ def test_what_cannot_be_served_is_refused(tiny_stages: Path, tmp_path: Path) -> 
         api.serve(api.Config(policies=(tiny_stages / "learn.ppo",)), context)
     with pytest.raises(UserError, match=r"best_of = 4: needs \[serve.api\] reward"):
         api.load_models(api.Config(policies=(tiny_stages / "learn.ppo",), best_of=4))
+    with pytest.raises(UserError, match=r"rule_model: needs reward"):
+        api.load_models(
+            api.Config(policies=(tiny_stages / "learn.ppo",), rule_model=tiny_stages / "learn.start")
+        )
     with pytest.raises(UserError, match="each policy can be named once"):
         api.load_models(api.Config(policies=(tiny_stages / "learn.ppo", tiny_stages / "learn.ppo")))
     with pytest.raises(UserError, match="is a scorer"):

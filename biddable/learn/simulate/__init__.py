@@ -14,7 +14,7 @@ from pydantic import Field
 
 from biddable.learn.simulate.preferences import preference_dialogues
 from biddable.learn.simulate.probing import probe_policies
-from biddable.learn.simulate.speaker import Speaker, load_speakers
+from biddable.learn.simulate.speaker import Sampling, Speaker, load_speakers
 from biddable.model.rerank import RuleReduction
 from biddable.run import jsonl, rules
 from biddable.run.config import Input, Settings, UserError
@@ -75,7 +75,8 @@ def run(cfg: Config, context: StageContext) -> None:
     rulebook = [rule for rule in rules.load(cfg.rules) if rule.id in probed_rules()]
     if cfg.probes and not rulebook:
         raise UserError(f"[{context.key}] rules: simulated probers know openings for none of them")
-    speakers = load_speakers(cfg, rulebook, context)
+    sampling = Sampling(cfg.temperature, cfg.top_p, cfg.max_tokens, cfg.slots)
+    speakers = load_speakers(cfg, sampling, rulebook)
     comparisons = preference_dialogues(cfg, speakers, read_prompts(cfg, context), people, context)
     jsonl.write(context.path("comparisons.jsonl"), comparisons)
     probes = probe_policies(cfg, speakers, rulebook, people, context)

@@ -4,9 +4,9 @@ preference and rules."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -19,24 +19,19 @@ from biddable.model.rerank import RuleReduction, RunningAverage, best, rerank_sc
 from biddable.model.rule_model import RuleLike, RuleModel
 from biddable.model.sampler import Request, sample
 from biddable.model.trunk import Policy, Scorer, Trunk
-from biddable.run.context import StageContext
 from biddable.run.records import Answer, Message
 
 
-class Sampling(Protocol):
-    """The settings that a speaker needs."""
+class Sampling(NamedTuple):
+    """How statements are sampled."""
 
-    @property
-    def temperature(self) -> float: ...
-    @property
-    def top_p(self) -> float: ...
-    @property
-    def max_tokens(self) -> int: ...
-    @property
-    def slots(self) -> int: ...
+    temperature: float
+    top_p: float
+    max_tokens: int
+    slots: int
 
 
-class Speakers(Sampling, Protocol):
+class Speakers(Protocol):
     """What the stage's settings say of who speaks."""
 
     @property
@@ -120,23 +115,28 @@ class Speaker:
         ]
 
 
-def load_speakers(cfg: Speakers, rules: Sequence[RuleLike], context: StageContext) -> list[Speaker]:
+def load_speaker(folder: Path, sampling: Sampling, shared: Trunk | None = None) -> Speaker:
+    """A policy that speaks under its folder's name, on a shared trunk if one is given."""
+    policy = checkpoints.load_policy(folder, shared=shared)
+    tokenizer = checkpoints.tokenizer(folder)
+    return Speaker(
+        folder.name,
+        policy.freeze(),
+        tokenizer,
+        checkpoints.eos_ids(folder, tokenizer),
+        checkpoints.context_length(folder),
+        sampling,
+    )
+
+
+def load_speakers(cfg: Speakers, sampling: Sampling, rules: Sequence[RuleLike]) -> list[Speaker]:
     """The policies, and after each that is reranked its best-of-n double; on one trunk where they share it."""
     speakers: list[Speaker] = []
     shared: Trunk | None = None
     reranked = {folder.name for folder in cfg.reranked}
     for folder in cfg.policies:
-        policy = checkpoints.load_policy(folder, shared=shared)
-        shared = shared or policy.trunk
-        tokenizer = checkpoints.tokenizer(folder)
-        speaker = Speaker(
-            folder.name,
-            policy.freeze(),
-            tokenizer,
-            checkpoints.eos_ids(folder, tokenizer),
-            checkpoints.context_length(folder),
-            cfg,
-        )
+        speaker = load_speaker(folder, sampling, shared)
+        shared = shared or speaker.policy.trunk
         speakers.append(speaker)
         if folder.name in reranked:
             assert cfg.reward is not None and cfg.rule_model is not None
@@ -149,9 +149,7 @@ def load_speakers(cfg: Speakers, rules: Sequence[RuleLike], context: StageContex
                 RunningAverage(),
             )
             name = f"{folder.name}+best{cfg.rerank}"
-            speakers.append(
-                Speaker(name, speaker.policy, tokenizer, speaker.eos, speaker.context_length, cfg, reranker)
-            )
+            speakers.append(replace(speaker, name=name, reranker=reranker))
     return speakers
 
 

@@ -53,6 +53,8 @@ class Config(Settings):
     """[measure.benchmarks] folders, for the alignment tax; none: left out."""
     ratings_by_model: Input | None = None
     """[measure.ratings]: overall quality from 1 to 7 and the form's questions, by model; none: left out."""
+    rules: Input | None = None
+    """[measure.rules]: how often each policy breaks rules under probing, and the frontier; none: left out."""
     other_winrates: tuple[Input, ...] = ()
     """[measure.winrate] folders of earlier rounds or of other model sizes, in the order of the axis, before this run's; none: left out."""
     axis_values: tuple[float, ...] = ()
@@ -123,6 +125,7 @@ def input_folders(cfg: Config) -> Iterator[tuple[str, Path]]:
         "text": cfg.text,
         "replies": cfg.replies,
         "ratings_by_model": cfg.ratings_by_model,
+        "rules": cfg.rules,
     }
     yield from ((setting, folder) for setting, folder in single.items() if folder)
     yield from (("benchmarks", folder) for folder in cfg.benchmarks)
@@ -143,6 +146,7 @@ def gather(cfg: Config, lineage: Lineage, seed: int) -> Evidence:
         text=lineage.of(cfg.text) if cfg.text else None,
         replies=lineage.of(cfg.replies),
         ratings_by_model=lineage.of(cfg.ratings_by_model) if cfg.ratings_by_model else None,
+        rules=lineage.of(cfg.rules) if cfg.rules else None,
         benchmarks=[lineage.of(folder) for folder in cfg.benchmarks],
         other_winrates=[lineage.of(folder) for folder in cfg.other_winrates],
         axis_values=cfg.axis_values,

@@ -68,6 +68,7 @@ class Evidence:
     text: Node | None
     replies: Node
     ratings_by_model: Node | None
+    rules: Node | None
     benchmarks: Sequence[Node]
     other_winrates: Sequence[Node]
     axis_values: Sequence[float]

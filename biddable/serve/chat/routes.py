@@ -51,8 +51,9 @@ class ChatState:
     """What the chat page needs besides the models: who agreed to what, and how often a question is answered
     twice."""
 
-    def __init__(self, store: Store, side_by_side: float) -> None:
+    def __init__(self, store: Store, side_by_side: float, admins: tuple[str, ...] = ()) -> None:
         self.consents, self.side_by_side = Consents(store, CONSENT), side_by_side
+        self.admins = frozenset(admins)
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Guest:
 
     user: str
     rate_limit_key: str
+    is_admin: bool = False  # sees which rules an answer came near to
 
 
 def _find_guest(request: Request, visitor: Visit) -> Guest | None:
@@ -70,7 +72,7 @@ def _find_guest(request: Request, visitor: Visit) -> Guest | None:
     server = _server(request)
     if server.keys is not None:
         key = server.keys.find(request.cookies.get(_cookie_name(request), ""))
-        return None if key is None else Guest(key.pseudonym, key.id)
+        return None if key is None else Guest(key.pseudonym, key.id, key.name in _chat(request).admins)
     user = server.recorder.pseudonym("browser", visitor.token) if server.recorder else "nobody"
     return Guest(user, client_address(request))
 
@@ -172,7 +174,8 @@ def _cookie_name(request: Request) -> str:
 @router.post("/chat/answer")
 async def answer(request: Request, guest: CurrentGuest) -> Response:
     """One answer, or two side by side, as events: {"answers": n, "conversation"}, {"answer", "text"},
-    {"answer", "finish", "turn"}, {"done"}."""
+    {"answer", "finish", "turn"}, {"done"}. Where rules had a say in the choice, an admin's event of the end has
+    "near_rules" too."""
     server, chat = _server(request), _chat(request)
     if seconds := server.rate_limiter.take(guest.rate_limit_key):
         raise APIError("you ask too often; wait a little", 429, code="rate_limit_exceeded", retry=seconds)
@@ -241,7 +244,10 @@ async def _events(
                 running -= 1
                 turn = await exchanges[number].record(piece.answer)
                 handle = server.recorder.handle(turn, guest.user) if turn and server.recorder else None
-                yield format_event({"answer": number, "finish": piece.finish, "turn": handle})
+                event: dict[str, object] = {"answer": number, "finish": piece.finish, "turn": handle}
+                if guest.is_admin and piece.near_rules is not None:
+                    event["near_rules"] = [{"rule": rule, "p_break": p} for rule, p in piece.near_rules]
+                yield format_event(event)
         yield format_event({"done": True})
     finally:
         for task in tasks:

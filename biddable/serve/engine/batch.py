@@ -51,9 +51,15 @@ class ContinuousBatch:
     """One policy and the answers it has under way. Used by the inference thread alone."""
 
     def __init__(
-        self, policy: Policy, tokenizer: Any, eos: frozenset[int], slots: int, scorer: Scorer | None = None
+        self,
+        policy: Policy,
+        tokenizer: Any,
+        eos: frozenset[int],
+        slots: int,
+        scorer: Scorer | None = None,
+        rule_judge: best_of_n.RuleJudge | None = None,
     ) -> None:
-        self.policy, self.tokenizer, self.scorer = policy, tokenizer, scorer
+        self.policy, self.tokenizer, self.scorer, self.rule_judge = policy, tokenizer, scorer, rule_judge
         self.vocabulary = Vocabulary(tokenizer)
         self.sampler = Sampler(policy, eos, slots)
         self.tokens = 0
@@ -200,12 +206,16 @@ class ContinuousBatch:
         hidden = None
         if answers[0].hidden is not None:
             hidden = (answers[0].hidden[:length], *(answer.hidden[length:] for answer in answers))
-        scores = best_of_n.scores(
-            self.scorer, prompt.request.prompt, [answer.tokens for answer in answers], hidden
-        )
-        for place, index in enumerate(best_of_n.best(scores, prompt.request.n)):
+        tokens = [answer.tokens for answer in answers]
+        scores = ranking = best_of_n.scores(self.scorer, prompt.request.prompt, tokens, hidden)
+        near: list[tuple[best_of_n.NearRule, ...]] | None = None
+        if self.rule_judge is not None:
+            ranking, near = self.rule_judge.judge(prompt.request.prompt, tokens, scores)
+        for place, index in enumerate(best_of_n.best(ranking, prompt.request.n)):
             numbered = [piece._replace(answer=prompt.offset + place) for piece in pieces[index]]
-            numbered[-1] = numbered[-1]._replace(score=scores[index])
+            numbered[-1] = numbered[-1]._replace(
+                score=scores[index], near_rules=near[index] if near is not None else None
+            )
             prompt.job.send(numbered)
 
 

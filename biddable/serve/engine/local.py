@@ -15,16 +15,21 @@ from starlette.concurrency import run_in_threadpool
 
 from biddable.model import checkpoints
 from biddable.model.encoding import encode_chat
+from biddable.model.rerank import RuleReduction
 from biddable.model.trunk import Scorer, Trunk
 from biddable.run.config import UserError
 from biddable.run.records import Message
 from biddable.run.records import Policy as Answerer
+from biddable.run.rules import Rule
 from biddable.serve.engine.backend import GenerationRequest, Stream
 from biddable.serve.engine.batch import ContinuousBatch
+from biddable.serve.engine.best_of_n import RuleJudge
 from biddable.serve.engine.requests import Job, Piece, PromptRequest
 from biddable.serve.engine.thread import Engine
 from biddable.serve.openai.bodies import APIError
 
+MIN_JUDGED_TOKENS = 32
+"""A rule's question must leave so many tokens of the rule model's context for the end of the dialogue."""
 MAX_INLINE_CHARACTERS = 4000
 """Longer prompts are tokenised in a thread beside the event loop, which they would hold up."""
 
@@ -177,8 +182,22 @@ class Limits:
     seconds: float
 
 
+@dataclass(frozen=True)
+class RuleChoice:
+    """That rules have a say in which answer is sent: the rule model's folder, the rules, and how their
+    probabilities become one factor."""
+
+    folder: Path
+    rules: tuple[Rule, ...]
+    reduction: RuleReduction
+
+
 def load(
-    policies: Mapping[str, Path], answerers: Sequence[Answerer], reward: Path | None, limits: Limits
+    policies: Mapping[str, Path],
+    answerers: Sequence[Answerer],
+    reward: Path | None,
+    limits: Limits,
+    rule_choice: RuleChoice | None = None,
 ) -> tuple[dict[str, LocalModel], Engine]:
     """One engine with a batch for each policy. Raises UserError for folders that hold none, and for a reward
     model on another trunk."""
@@ -192,7 +211,8 @@ def load(
         tokenizer = checkpoints.tokenizer(folder)
         eos = checkpoints.eos_ids(folder, tokenizer)
         scorer = None if reward is None else _load_scorer(reward, folder, policy.trunk)
-        batches[name] = ContinuousBatch(policy.freeze(), tokenizer, eos, limits.slots, scorer)
+        judge = None if rule_choice is None else _load_judge(rule_choice, policy.trunk)
+        batches[name] = ContinuousBatch(policy.freeze(), tokenizer, eos, limits.slots, scorer, judge)
         contexts[name] = min(limits.context, checkpoints.context_length(folder))
     engine = Engine(batches, limits.queue)
     models = {
@@ -202,6 +222,22 @@ def load(
         for (name, batch), answerer in zip(batches.items(), answerers, strict=True)
     }
     return models, engine
+
+
+def _load_judge(choice: RuleChoice, trunk: Trunk) -> RuleJudge:
+    """The rule model on the policy's trunk. Raises UserError for one on another trunk, and for a rule whose
+    question does not fit its context."""
+    model = checkpoints.load_rule_model(choice.folder, trunk).freeze()
+    longest = max(choice.rules, key=lambda rule: len(model.question_ids(rule)))
+    # Of a dialogue that is too long its end is judged: nobody is refused an answer for a rule's sake.
+    room = model.context_length - len(model.question_ids(longest))
+    if room < MIN_JUDGED_TOKENS:
+        raise UserError(
+            f"[serve.api] rules: {longest.id} leaves {room} tokens of the context for a dialogue; must be at least "
+            f"{MIN_JUDGED_TOKENS}; shorten its text and question"
+        )
+    model.max_tokens = min(model.max_tokens or room, room)
+    return RuleJudge(model, choice.rules, choice.reduction)
 
 
 def _load_scorer(reward: Path, folder: Path, trunk: Trunk) -> Scorer:

@@ -80,6 +80,9 @@ class Piece(NamedTuple):
     tokens: tuple[Token, ...]
     finish: Finish | None = None
     score: float | None = None
+    near_rules: tuple[tuple[str, float], ...] | None = (
+        None  # where rules had a say: (rule, P(broken)) it came near to
+    )
 
 
 Listener = Callable[[list[Piece] | Exception], None]

@@ -78,8 +78,13 @@ class Answer {
     if (follow) scrollTo(0, document.body.scrollHeight);
   }
 
-  end(finish, turn) {
+  end(finish, turn, nearRules) {
     this.turn = turn;
+    if (nearRules) { // the server sends them to admins only
+      const words = nearRules.map(({ rule, p_break }) => `${rule} ${Math.round(100 * p_break)} %`);
+      this.find(".near").textContent = words.length ? `Came near to breaking: ${words.join(", ")}` : "Came near to no rule.";
+      this.find(".near").hidden = false;
+    }
     this.node.setAttribute("aria-busy", "false");
     this.find(".cut").hidden = finish !== "length";
     this.find(".tools").hidden = false;
@@ -150,7 +155,7 @@ class Round {
           for (let n = 0; n < event.answers; n++) answers.push(this.addAnswer());
         }
         if (event.text) answers[event.answer].append(event.text);
-        if (event.finish) answers[event.answer].end(event.finish, event.turn);
+        if (event.finish) answers[event.answer].end(event.finish, event.turn, event.near_rules);
       }
     } catch (error) {
       if (error.name !== "AbortError") showError(error);

@@ -1,0 +1,65 @@
+"""Sparrow's whole flow on a random model: people talk, rules are checked, five networks on one trunk, A2C and PPO on
+the combined reward, probing by others, the frontier."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def sparrow_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sparrow")
+    for name in ("configs", "examples"):
+        (folder / name).symlink_to(ROOT / name)
+    run = subprocess.run(
+        [sys.executable, "-m", "biddable.cli", "run", "configs/sparrow_tiny.toml"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return folder
+
+
+def fingerprint(folder: Path) -> str:
+    return str(json.loads((folder / "model" / "biddable.json").read_text())["fingerprint"])
+
+
+def test_all_models_stand_on_one_trunk(sparrow_run: Path) -> None:
+    """Policy, preference model and rule model: the trunk's bytes are the start model's after every stage."""
+    runs = sparrow_run / "runs" / "sparrow_tiny"
+    names = ("learn.start", "learn.sft", "learn.reward", "learn.rules", "learn.a2c", "learn.ppo")
+    assert len({fingerprint(runs / name) for name in names}) == 1
+
+
+def test_every_policy_was_probed_by_others_and_judged_by_others(sparrow_run: Path) -> None:
+    runs = sparrow_run / "runs" / "sparrow_tiny"
+
+    def rows(stage: str, file: str) -> list[dict[str, object]]:
+        return [json.loads(line) for line in (runs / stage / file).read_text().splitlines()]
+
+    def openings(stage: str) -> set[str]:
+        return {row["messages"][0]["content"] for row in rows(stage, "probes.jsonl")}  # type: ignore[index]
+
+    assert not openings("learn.simulate.start") & openings("learn.simulate.test")
+    trained = {row["labeler"] for row in rows("label.rulechecks", "rulechecks.jsonl")}
+    graded = {row["labeler"] for row in rows("label.rulechecks.heldout", "rulechecks.jsonl")}
+    assert trained and graded and not trained & graded
+    models = {row["model"] for row in rows("learn.simulate.test", "probes.jsonl")}
+    assert models == {"learn.start", "learn.sft", "learn.a2c", "learn.a2c+best2"}
+    frontier = rows("measure.rules", "frontier.jsonl")
+    assert {row["model"] for row in frontier} == {"start", "sft", "a2c"}
+
+
+def test_terms_are_logged_apart(sparrow_run: Path) -> None:
+    lines = (sparrow_run / "runs" / "sparrow_tiny" / "learn.a2c" / "metrics.jsonl").read_text().splitlines()
+    last = json.loads(lines[-1])
+    assert {"reward_scorer", "reward_rules", "reward_length", "reward_invalid"} <= set(last)
