@@ -25,8 +25,8 @@ _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\u
 """Thai, Lao, Burmese, Khmer, kana, Han; and Hangul, where blanks are often left out."""
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _EMPHASIS = re.compile(r"(?<![\w*])(\*{1,3})(?=\S)([^*]*[^*\s])\1(?![\w*])")
-_MINUS_SIGN = re.compile(r"(?<=\d)\s*-\s*(?=\d)|(?<![^\s(=<>+*/^,])-(?=\d)")
-_BANG_SIGN = re.compile(r"(?<=\d)!(?!!)|!(?==)|(?<![\w!?.)])!(?=\w)")
+_MINUS_SIGN = re.compile(r"(?<=\d)\s*-\s*(?=\d)|(?<![^\s(=<>+*/^,])-(?=\d|[^\W\d_]\b)|(?<=\de)-(?=\d)")
+_BANG_SIGN = re.compile(r"(?<=\d)(?<![^\W\d_]\d)!(?!!)|!(?==)|(?<![\w!?.)])!(?=\w)")
 _PRIME_SIGN = re.compile(r"(?<=\w)['’′](?=\()")
 _TIMES, _DIVIDED = re.compile(r"(?<=\d)\s*×\s*(?=\d)"), re.compile(r"(?<=\d)\s*÷\s*(?=\d)")
 _REWRITES = (
@@ -36,10 +36,14 @@ _REWRITES = (
     ("!", _BANG_SIGN, _BANG),
 )
 """A sign without which a pattern can't match, the pattern, and what it becomes."""
+_YO = re.compile(r"\b(?:всё|нёбо|осёл|мёл|узнаёт)\b|ё")
+"""Russian ё is mostly written е; not where that would be another word."""
+_LIST_MARK = re.compile(r"^\s*[-*#>•]+\s+(?=[^\W\d])")
 _NEEDLESS_BLANK = re.compile(rf" (?=[^\w ]|[{_UNSPACED}])|(?<=[^\w ]) |(?<=[{_UNSPACED}]) ")
 _WIDE_LETTER = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _NUMBERS = re.compile(r"\d+")
 _SEPARATORS = re.compile(r"(?<=\d)[.,:](?=\d)")
+_DASHES = re.compile("-+")
 _BRACKETS = re.compile(r"[(\[{}\])]")
 _SIGNS = re.compile(rf"[^\w\s\u0300-\u036f{_UNSPACED}]")
 _NEGATIONS = re.compile(
@@ -128,6 +132,8 @@ def fold(text: str) -> str:
         text = unicodedata.normalize("NFC", text.casefold().translate(_FOLDED))
         text = unicodedata.normalize("NFC", text.casefold()).replace("i\u0307", "i")  # Turkish capital İ
         text = _TIMES.sub("*", _DIVIDED.sub("/", text))
+        text = _YO.sub(lambda match: "е" if match[0] == "ё" else match[0], text)
+    text = _LIST_MARK.sub("", text)
     for sign, pattern, form in _REWRITES:
         if sign in text:
             text = pattern.sub(form, text)
@@ -160,13 +166,22 @@ def normalise(key: str) -> str:
     return (content if content.isascii() else content.translate(_UNPOINTED)) or key
 
 
+def _with_brackets(folded: str) -> str:
+    if not _BRACKETS.search(folded):
+        return ""
+    parts = _BRACKETS.split(folded)
+    return "|".join(part.translate(_CONTENT).replace(" ", "") for part in parts) + "".join(
+        _BRACKETS.findall(folded)
+    )
+
+
 class Signs(NamedTuple):
     """What may set two texts of equal or nearly equal content apart."""
 
     numbers: list[str]
     separators: list[str]  # between digits: 3.45 and 3:45
     signs: list[str]
-    brackets: list[str]
+    brackets: str  # the content with its brackets; empty without any
     alone: list[str]  # punctuation that stands between blanks, as in 'what does ; mean'
     negations: int
     pointed: str  # the content with optional marks
@@ -178,15 +193,20 @@ def signs_of(key: str) -> Signs:
     folded = fold(key)
     pointed = pointed_content(folded)
     chunks = folded.split()
-    alone = [chunk for chunk in chunks if chunk.translate(_CONTENT).isspace()]
-    if len(chunks) > 1 and alone and chunks[-1] == alone[-1] and not chunks[-1].strip(".,;:!?…。！？؟،।"):
+    alone = [_DASHES.sub("-", chunk) for chunk in chunks if chunk.translate(_CONTENT).isspace()]
+    if (
+        len(chunks) > 1
+        and alone
+        and _DASHES.sub("-", chunks[-1]) == alone[-1]
+        and not chunks[-1].strip(".,;:!?…。！？؟،।")
+    ):
         alone.pop()  # 'Pourquoi ?'
     separators = [separator.replace(",", ".") for separator in _SEPARATORS.findall(folded)]
     return Signs(
         _NUMBERS.findall(folded),
         separators,
         _SIGNS.findall(pointed),
-        _BRACKETS.findall(folded),
+        _with_brackets(folded),
         alone,
         len(_NEGATIONS.findall(folded)),
         pointed,
@@ -208,10 +228,9 @@ def same_meaning(first: Signs, second: Signs) -> bool:
     marks_agree = first.pointed == second.pointed or (
         first.plain == second.plain and (first.pointed == first.plain or second.pointed == second.plain)
     )
-    return marks_agree and not any(
-        ours and theirs and ours != theirs
-        for ours, theirs in ((first.brackets, second.brackets), (first.alone, second.alone))
-    )
+    brackets_differ = first.brackets and second.brackets and first.brackets != second.brackets
+    alone_differ = first.alone and second.alone and first.alone != second.alone
+    return marks_agree and not brackets_differ and not alone_differ
 
 
 def replaced(first: list[str], second: list[str]) -> bool:
