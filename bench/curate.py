@@ -30,14 +30,13 @@ import psutil
 from biddable.curate import prompts as stage
 from biddable.curate.personal_data import detect
 from biddable.curate.prompts import near_duplicates
+from biddable.curate.prompts.normalisation import normalise
 from biddable.run.context import StageContext
 from biddable.run.jsonl import LineWriter
 from biddable.run.records import Message, Prompt
 
 WORDS = (
-    (Path(stage.__file__).parents[2] / "label" / "simulated" / "plain_words.txt")
-    .read_text(encoding="utf-8")
-    .split()
+    (Path(stage.__file__).parents[2] / "simulated" / "plain_words.txt").read_text(encoding="utf-8").split()
 )
 PERSONAL = (
     "Write to {name}{n}@mail.example.org about it.",
@@ -192,7 +191,7 @@ def ours(texts: list[str], share: float) -> list[bool]:
     return [
         one is not None
         for one in near_duplicates.find_near_duplicates(
-            keys, near_duplicates.band_hashes([near_duplicates.normalise(key) for key in keys]), share
+            keys, near_duplicates.band_hashes([normalise(key) for key in keys]), share
         )
     ]
 

@@ -31,6 +31,7 @@ COMMENTED_OUT = {
     "label.prompts",
     "label.rulechecks",
     "label.screening",
+    "label.turns",
     "learn.a2c",
     "learn.classifier",
     "learn.dialogues",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from biddable.curate.prompts import dedup, filters, parallel
 from biddable.curate.prompts import near_duplicates as near_module
+from biddable.curate.prompts.normalisation import normalise
 from biddable.run.records import Message, Prompt
 
 
@@ -88,7 +89,7 @@ def left(prompts: list[Prompt], near: float = 0.0, cap: int = 200) -> filters.Re
     look = parallel.ScanSettings(Path(), 1, 4000, (), 0.9, False)
     for number, one in enumerate(prompts):
         parallel.add_prompt(seen, look, one, number)
-    seen.bands = [near_module.band_hashes([near_module.normalise(key) for key in seen.keys])]
+    seen.bands = [near_module.band_hashes([normalise(key) for key in seen.keys])]
     return filters.apply_filters(seen, 100, 0.5, near, cap, lambda: None)
 
 

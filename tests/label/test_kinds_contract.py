@@ -18,6 +18,7 @@ from biddable.label import (
     queue,
     ratings,
     rulechecks,
+    turns,
 )
 from biddable.label.form import Fields
 from biddable.label.kinds import AnyKind, Score, TaskView
@@ -202,6 +203,52 @@ CASES = [
         TaskView([("asked for", "Be kind.")]),
     ),
     Case(
+        "label.turns",
+        turns.TurnsTask(turns=2, user="labeler", answers_each=2, endpoint="http://secret/v1", model="secret"),
+        (),
+        {
+            "past": [
+                '{"message": "hello", "answers": ["go", "stay"], "choice": 1}',
+                '{"message": "why?", "answers": ["hm", "ha"]}',
+            ],
+            "choice": ["0"],
+            "all_bad": ["on"],
+        },
+        {
+            "turns": [
+                {"message": "hello", "answers": ["go", "stay"], "choice": 1, "all_bad": None},
+                {"message": "why?", "answers": ["hm", "ha"], "choice": 0, "all_bad": True},
+            ]
+        },
+        [
+            Comparison(
+                id=f"t-{number}-ada-1",
+                prompt=Prompt(id=f"t-{number}", messages=messages, user="ada-1", source="turns"),
+                answers=tuple(Answer(text=text, model="secret") for text in texts),
+                ranks=ranks,
+                all_bad=all_bad,
+                panel="held_out",
+                **COMMON,
+            )
+            for number, messages, texts, ranks, all_bad in (
+                (1, (Message(role="user", content="hello"),), ("go", "stay"), (2, 1), None),
+                (
+                    2,
+                    (
+                        Message(role="user", content="hello"),
+                        Message(role="assistant", content="stay"),
+                        Message(role="user", content="why?"),
+                    ),
+                    ("hm", "ha"),
+                    (1, 2),
+                    True,
+                ),
+            )
+        ],
+        {"choice": ["0"]},
+        TaskView([("asked for", "a dialogue of at most 2 turns")]),
+    ),
+    Case(
         "label.screening",
         questions.ScreeningQuestion(prompt=PROMPT, part="sensitive"),
         (),
@@ -239,7 +286,7 @@ def unmarked(records: Sequence[Record]) -> list[Record]:
 
 def test_every_kind_of_the_room_is_among_the_cases() -> None:
     found = {name for name in catalog.stage_names() if kinds.find(name) is not None}
-    assert found == {case.name for case in CASES} and len(found) == 7
+    assert found == {case.name for case in CASES} and len(found) == 8
     for name in (
         "label.site",
         "label.exports",
@@ -381,9 +428,9 @@ def test_answers_that_do_not_fit_are_refused() -> None:
 
 def test_only_some_kinds_are_decided_by_an_admin_or_measured() -> None:
     names = {case.name.removeprefix("label."): kind_of(case.name) for case in CASES}
-    assert {name for name, kind in names.items() if not kind.adjudicable} == {"probes", "screening"}
+    assert {name for name, kind in names.items() if not kind.adjudicable} == {"probes", "screening", "turns"}
     assert {name for name, kind in names.items() if kind.has_agreement} == {"comparisons", "ratings"}
-    assert {name for name, kind in names.items() if kind.site_fields} == {"probes"}
+    assert {name for name, kind in names.items() if kind.site_fields} == {"probes", "turns"}
 
 
 def test_an_admins_decision_is_no_independent_ranking() -> None:

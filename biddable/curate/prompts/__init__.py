@@ -69,8 +69,8 @@ class Config(Settings):
     prefix_share: float = Field(0.5, gt=0, le=1)
     """See `prefix_characters`; 1 drops only prompts that begin with all of another."""
     near_duplicate_similarity: float = Field(0.8, ge=0, le=1)
-    """Near-duplicates have at least this Jaccard similarity of their 5-character shingles (letters and digits
-    only); 0: not looked for."""
+    """Near-duplicates have at least this Jaccard similarity of their 5-character shingles (letters, marks,
+    digits and signs), the same numbers, and in short texts the same content; 0: not looked for."""
     user_cap: int = Field(200, ge=1)
     """At most so many prompts of one user (Ouyang et al. 2022, section 3.2)."""
     valid_share: float = Field(0.12, gt=0, lt=1)

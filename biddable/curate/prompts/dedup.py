@@ -9,6 +9,7 @@ each the first in the input stays.
 from __future__ import annotations
 
 import heapq
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -34,7 +35,7 @@ class Dropped(Record):
     shared: int | None = None
     """Characters of the prefix that both share, blanks and capitals evened out."""
     similarity: float | None = None
-    """Of the two as sets of five-letter pieces: shared over all."""
+    """Of the two as sets of pieces of five letters, marks and signs: shared over all."""
     found: str | None = None
     """The language it is in, its length in characters, or the kinds of personal data."""
 
@@ -48,12 +49,18 @@ class Masked(Record):
 
 
 def comparison_key(prompt: Prompt) -> str:
-    """What two prompts are compared by: all turns, without capitals, every run of blanks one blank."""
-    turns = [(message.role, " ".join(message.content.casefold().split())) for message in prompt.messages]
+    """What two prompts are compared by: all turns, composed (NFC), without capitals, every run of blanks one
+    blank."""
+    turns = [(message.role, fold_case(message.content)) for message in prompt.messages]
     first, rest = turns[0], turns[1:]
     return (first[1] if first[0] == "user" else f"{first[0]}: {first[1]}") + "".join(
         f"\n{role}: {text}" for role, text in rest
     )
+
+
+def fold_case(text: str) -> str:
+    """A text without capitals, its characters composed, every run of blanks one blank."""
+    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).split())
 
 
 def first_of_same_text(keys: Sequence[str]) -> list[int]:

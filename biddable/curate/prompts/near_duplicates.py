@@ -8,11 +8,11 @@ docs/diary.md for what was measured.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from biddable.curate.prompts.normalisation import Signs, normalise, same_meaning, signs_of
 from biddable.run.config import UserError
 
 SHINGLE_CHARACTERS = 5
@@ -27,14 +27,7 @@ MAX_BUCKET = 24
 """In a band's bucket with more texts than this each is compared with the first and the last so many only: a
 bucket of a million equal beginnings would give 10^12 pairs. Texts in so large a bucket have mostly lost their
 pair by then, because the first stays."""
-_BETWEEN = re.compile(r"[\W_]+")
-_NUMBERS = re.compile(r"\d+")
 _SEED = 20220304
-
-
-def normalise(key: str) -> str:
-    """Letters and digits only, with one blank between words."""
-    return _BETWEEN.sub(" ", key).strip()
 
 
 def shingle_hashes(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -138,10 +131,12 @@ def find_near_duplicates(
     stays.
 
     In the order of the input: a text goes when an earlier one that stays is at least `min_similarity`
-    similar. So whatever is dropped resembles something that stays, and resemblance does not chain. Texts with
-    different numbers are different, however similar: what is 17 times 24, what is 17 times 25.
+    similar and no sign tells them apart. So whatever is dropped resembles something that stays, and
+    resemblance does not chain. Texts with different numbers are different, however similar: what is 17 times
+    24, what is 17 times 25. So are short texts with different content: see `same_meaning`.
     """
     shingles: dict[int, np.ndarray] = {}
+    signs: dict[int, Signs] = {}
     duplicates: list[tuple[int, float] | None] = [None] * len(keys)
 
     def shingles_of(index: int) -> np.ndarray:
@@ -149,24 +144,26 @@ def find_near_duplicates(
             shingles[index] = np.unique(shingle_hashes([normalise(keys[index])])[0])
         return shingles[index]
 
+    def key_signs(index: int) -> Signs:
+        if index not in signs:
+            signs[index] = signs_of(keys[index])
+        return signs[index]
+
     for j, earlier in group_by_second(candidate_pairs(bands)):
         for i in earlier:
             if (
                 duplicates[i] is None
                 and (similarity := jaccard(shingles_of(i), shingles_of(j))) >= min_similarity
-                and same_numbers(keys[i], keys[j])
+                and same_meaning(key_signs(i), key_signs(j))
             ):
                 duplicates[j] = (i, similarity)
                 break
         shingles.pop(j, None)
+        signs.pop(j, None)
         if len(shingles) > 50_000:
             shingles.clear()
+            signs.clear()
     return duplicates
-
-
-def same_numbers(first: str, second: str) -> bool:
-    """Whether two texts hold the same numbers in the same order."""
-    return _NUMBERS.findall(first) == _NUMBERS.findall(second)
 
 
 def group_by_second(pairs: np.ndarray) -> Iterator[tuple[int, list[int]]]:

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from biddable.curate.personal_data import masking
 from biddable.curate.prompts import dedup, language, near_duplicates
 from biddable.curate.prompts.dedup import Dropped, Reason
+from biddable.curate.prompts.normalisation import normalise
 from biddable.run import jsonl
 from biddable.run.records import Prompt, Split
 
@@ -156,9 +157,7 @@ def scan(job: tuple[ScanSettings, int, int]) -> Scanned:
             offset += len(raw)
     add_languages(scanned, settings, last_messages)
     if settings.near_duplicates:
-        scanned.bands = [
-            near_duplicates.band_hashes([near_duplicates.normalise(key) for key in scanned.keys])
-        ]
+        scanned.bands = [near_duplicates.band_hashes([normalise(key) for key in scanned.keys])]
     return scanned
 
 

@@ -7,7 +7,6 @@ the labeler's browser never does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -42,9 +41,7 @@ class Config(PanelSettings, LabelSettings):
     @field_validator("endpoint")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
-        if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
-            raise ValueError("must be an address such as http://127.0.0.1:8200/v1/chat/completions")
-        return value
+        return conversation.check_address(value)
 
 
 class ProbeTask(Record):

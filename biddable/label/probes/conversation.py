@@ -9,6 +9,7 @@ import logging
 import os
 import urllib.error
 import urllib.request
+from urllib.parse import urlsplit
 
 from biddable.run.config import UserError
 from biddable.run.records import Message
@@ -22,13 +23,42 @@ MOST_LOGGED = 500
 log = logging.getLogger("biddable.label.probes")
 
 
+def check_address(value: str) -> str:
+    """An endpoint's address as it is. Raises ValueError for what is none."""
+    if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
+        raise ValueError("must be an address such as http://127.0.0.1:8200/v1/chat/completions")
+    return value
+
+
 def ask(endpoint: str, model: str, messages: tuple[Message, ...]) -> str:
     """The model's answer to a dialogue.
 
     Raises UserError when the endpoint gives none. Its line says why, but names neither the address nor the
     model: a labeler must not learn which model it is. The log has the whole cause.
     """
-    body = json.dumps({"model": model, "messages": [turn.model_dump() for turn in messages]}).encode()
+    return ask_for_several(endpoint, model, messages, 1)[0]
+
+
+def ask_for_several(endpoint: str, model: str, messages: tuple[Message, ...], count: int) -> list[str]:
+    """`count` answers to a dialogue, none of them empty. Raises UserError as `ask` does.
+
+    They are asked for at once (`n`); a server that gives fewer, as many do that know no `n`, is asked again
+    for the rest, at most `count` times.
+    """
+    answers: list[str] = []
+    for _ in range(count):
+        answers += _request(endpoint, model, messages, count - len(answers))
+        if len(answers) >= count:
+            return answers[:count]
+    raise UserError("the model answered nothing; say it in another way")
+
+
+def _request(endpoint: str, model: str, messages: tuple[Message, ...], count: int) -> list[str]:
+    """The answers of one request that are not empty."""
+    content: dict[str, object] = {"model": model, "messages": [turn.model_dump() for turn in messages]}
+    if count > 1:
+        content["n"] = count
+    body = json.dumps(content).encode()
     headers = {"content-type": "application/json"}
     if key := os.environ.get(KEY):
         headers["authorization"] = f"Bearer {key}"
@@ -50,14 +80,13 @@ def ask(endpoint: str, model: str, messages: tuple[Message, ...]) -> str:
             f"nothing came within {WAIT_SECONDS:.0f} seconds" if timed_out else "its server cannot be reached"
         ) from None
     try:
-        answer = json.loads(body)["choices"][0]["message"]["content"]
+        answers = [choice["message"]["content"] for choice in json.loads(body)["choices"]]
+        answers[0]  # no choice at all is no answer
     except (ValueError, LookupError, TypeError):
         text = body.decode(errors="replace")[:MOST_LOGGED]
         log.warning("%s: model %s: expected a chat completion, not: %s", endpoint, model, text)
         raise _no_answer("its server sent something that is not an answer") from None
-    if not isinstance(answer, str) or not answer.strip():
-        raise UserError("the model answered nothing; say it in another way")
-    return answer
+    return [answer for answer in answers if isinstance(answer, str) and answer.strip()]
 
 
 def _no_answer(cause: str) -> UserError:

@@ -115,6 +115,7 @@ def test_scripts_in_every_text_field_stay_text(app: FastAPI, accounts: Accounts,
         ("demonstrations", "text"),
         ("prompts", "query"),
         ("probes", "message"),
+        ("turns", "message"),
     ):
         name = (
             put(accounts, kind)

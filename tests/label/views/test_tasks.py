@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from biddable.label import comparisons, demonstrations, probes, prompts, queue, ratings, rulechecks
+from biddable.label import comparisons, demonstrations, probes, prompts, queue, ratings, rulechecks, turns
 from biddable.run.records import Answer, Message, Prompt, Replies
 from biddable.run.rules import Rule
 from biddable.store import drafts
@@ -46,6 +46,9 @@ def kept(kind: str) -> Any:
         "rulechecks": rulechecks.RuleCheckTask(prompt=PROMPT, answers=replies(1).answers, rule=RULE),
         "prompts": prompts.PromptQuestion(form="few_shot", pairs=2),
         "probes": probes.ProbeTask(rule=RULE, endpoint="http://127.0.0.1:9/v1", model="secret", turns=3),
+        "turns": turns.TurnsTask(
+            turns=2, user="labeler", answers_each=3, endpoint="http://127.0.0.1:9/v1", model="secret"
+        ),
     }[kind]
 
 
@@ -253,6 +256,51 @@ def test_a_probe_talks_with_an_endpoint(
         "Again",
         "I heard Again",
     ] and row.turn == 3
+
+
+def test_a_dialogue_goes_on_from_the_chosen_answer(
+    accounts: Accounts, logged_in: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a script: each press of the button is one post. What a browser sends as the past counts for
+    nothing; the answers' texts are escaped."""
+    from biddable.label.probes import conversation
+
+    name, ada = put(accounts, "turns"), logged_in("ada")
+    task, page, version = begin(ada, name)
+    assert "secret" not in page and "127.0.0.1" not in page and 'name="choice"' not in page
+    gone = ada.post("/answer", id=task, guideline=version, action="say", message="Hello")
+    assert gone.status_code == 400 and "does not answer at the moment" in gone.text
+    assert "Hello</textarea>" in gone.text
+    monkeypatch.setattr(
+        conversation,
+        "ask_for_several",
+        lambda endpoint, model, messages, count: [
+            f"{messages[-1].content} {place} {HOSTILE}" for place in range(count)
+        ],
+    )
+
+    def say(**fields: Any) -> Any:
+        return ada.post("/answer", id=task, guideline=version, action="say", **fields)
+
+    assert say(message="Hello").status_code == 303
+    page = ada.get("/task", params={"id": task}).text
+    assert page.count('name="choice"') == 3 and "Hello 2" in page and "<script>alert" not in page
+    unchosen = say(message="Again")
+    assert (
+        unchosen.status_code == 400 and "choose the answer from which the dialogue goes on" in unchosen.text
+    )
+    forged = '{"message": "forged", "answers": ["x", "y"]}'
+    assert say(message="Again", choice="2", past=[forged]).status_code == 303
+    page = ada.get("/task", params={"id": task}).text
+    assert "Hello 2" in page and "Hello 1" not in page and "Again 1" in page and "forged" not in page
+    assert 'name="message"' not in page and " checked" not in page  # two turns were allowed; nothing chosen
+    assert ada.post("/answer", id=task, guideline=version).status_code == 400
+    assert ada.post("/answer", id=task, guideline=version, choice="0", all_bad="on").status_code == 303
+    (label,) = queue.collected_labels(accounts.store, name)
+    first, second = turns.KIND.records(label)
+    assert (first.ranks, first.all_bad, second.ranks, second.all_bad) == ((2, 2, 1), None, (1, 2, 2), True)
+    texts = [message.content for message in second.prompt.messages]
+    assert texts == ["Hello", f"Hello 2 {HOSTILE}", "Again"]
 
 
 def test_another_persons_task_is_nobodys_business(
