@@ -56,7 +56,15 @@ def test_every_policy_was_probed_by_others_and_judged_by_others(sparrow_run: Pat
     models = {row["model"] for row in rows("learn.simulate.test", "probes.jsonl")}
     assert models == {"learn.start", "learn.sft", "learn.a2c", "learn.a2c+best2"}
     frontier = rows("measure.rules", "frontier.jsonl")
-    assert {row["model"] for row in frontier} == {"start", "sft", "a2c"}
+    assert {row["model"] for row in frontier} == {"start", "sft", "a2c", "a2c+best2"}
+
+
+def test_the_report_has_the_frontier_with_the_reranked_policy(sparrow_run: Path) -> None:
+    page = (sparrow_run / "runs" / "sparrow_tiny" / "measure.report" / "report.html").read_text(
+        encoding="utf-8"
+    )
+    chapter = page.split('id="rules"')[1].split("<section")[0]
+    assert "Being preferred and keeping the rules" in chapter and "a2c+best2" in chapter
 
 
 def test_terms_are_logged_apart(sparrow_run: Path) -> None:

@@ -35,6 +35,7 @@ COMMENTED_OUT = {
     "learn.a2c",
     "learn.classifier",
     "learn.dialogues",
+    "learn.rerank",
     "learn.rules",
     "learn.simulate",
     "measure.benchmarks",

@@ -21,7 +21,7 @@ from biddable.label.queue import AssignedTask, CollectedLabel, id_in_set
 from biddable.run import jsonl
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
-from biddable.run.records import Answer, Comparison, Message, Prompt, Record
+from biddable.run.records import Answer, Comparison, Message, Prompt, Record, Split, hash_fraction
 from biddable.store import drafts
 from biddable.store.store import Store
 from biddable.store.types import Task
@@ -40,6 +40,10 @@ class Config(PanelSettings, LabelSettings):
     """Answers at each turn, K; the keys 1 to 7 choose one. The server must sample (a temperature above 0): they should differ."""
     user: Literal["labeler", "model"] = "labeler"
     """Who writes the user's messages after the first, which is always the labeler's."""
+
+    valid_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of the dialogues, chosen by hash, whose turns are of the split `valid`; the others are of `train`. A
+    held-out panel's are only measured on: set 1 there."""
 
     @field_validator("endpoint")
     @classmethod
@@ -94,6 +98,7 @@ class TurnsTask(TurnsQuestion):
     answers_each: int
     endpoint: str
     model: str
+    split: Split = "train"
 
 
 class Turns(LabelKind[TurnsTask, TurnsQuestion, TurnsAnswer]):
@@ -159,7 +164,13 @@ class Turns(LabelKind[TurnsTask, TurnsQuestion, TurnsAnswer]):
             rows.append(
                 Comparison(
                     id=f"{name}-{label.person.pseudonym}",
-                    prompt=Prompt(id=name, messages=messages, user=label.person.pseudonym, source="turns"),
+                    prompt=Prompt(
+                        id=name,
+                        messages=messages,
+                        user=label.person.pseudonym,
+                        source="turns",
+                        split=task.split,
+                    ),
                     answers=tuple(Answer(text=text, model=task.model) for text in turn.answers),
                     ranks=tuple(1 if place == turn.choice else others for place in range(len(turn.answers))),
                     all_bad=turn.all_bad,
@@ -208,8 +219,12 @@ def run(cfg: Config, context: StageContext) -> None:
     task = TurnsTask(
         turns=cfg.turns, user=cfg.user, answers_each=cfg.answers, endpoint=cfg.endpoint, model=cfg.model
     )
-    text = task.model_dump_json()
-    tasks = [Task(f"dialogue-{number:05d}", text) for number in range(1, cfg.dialogues + 1)]
+    tasks = []
+    for name in (f"dialogue-{number:05d}" for number in range(1, cfg.dialogues + 1)):
+        # a dialogue's turns share their text, so they share a split
+        in_valid = hash_fraction("split", context.seed, name) < cfg.valid_share
+        row = task.model_copy(update={"split": "valid" if in_valid else "train"})
+        tasks.append(Task(name, row.model_dump_json()))
     labels = collection.collect_labels(KIND, cfg, tasks, context)
     rows = collection.records_of(KIND, labels, Comparison)
     jsonl.write(context.path("comparisons.jsonl"), rows)

@@ -223,7 +223,9 @@ CASES = [
         [
             Comparison(
                 id=f"t-{number}-ada-1",
-                prompt=Prompt(id=f"t-{number}", messages=messages, user="ada-1", source="turns"),
+                prompt=Prompt(
+                    id=f"t-{number}", messages=messages, user="ada-1", source="turns", split="train"
+                ),
                 answers=tuple(Answer(text=text, model="secret") for text in texts),
                 ranks=ranks,
                 all_bad=all_bad,

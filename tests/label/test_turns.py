@@ -214,7 +214,7 @@ def test_the_stage_writes_a_comparison_for_each_turn(tmp_path: Path) -> None:
     """Two dialogues of two turns; in the second turn none is good and none is chosen: all share rank 1."""
     (tmp_path / "label.turns").mkdir()
     context = StageContext(tmp_path / "label.turns", "label.turns", 3, lambda step, steps, numbers: None)
-    cfg = turns.Config(dialogues=2, answers=3, model="secret")
+    cfg = turns.Config(dialogues=2, answers=3, model="secret", valid_share=0)
     with pytest.raises(Waiting, match=r"^2 of 2 turns to go"):
         turns.run(cfg, context)
     answer = turns.TurnsAnswer(
@@ -243,7 +243,24 @@ def test_the_stage_writes_a_comparison_for_each_turn(tmp_path: Path) -> None:
     assert (second.ranks, second.all_bad, second.labeler) == ((1, 1, 1), True, "ada-1")
     assert [answer.text for answer in second.answers] == ["d", "e", "f"]
     assert len({row.prompt.id for row in rows}) == 4
+    assert {row.prompt.split for row in rows} == {"train"}
     numbers = {
         name: context.summary[name] for name in ("turns", "prompts", "dialogues", "all_bad", "simulated")
     }
     assert numbers == {"turns": 4, "prompts": 4, "dialogues": 2, "all_bad": 2, "simulated": False}
+
+
+def test_a_dialogue_is_of_one_split(tmp_path: Path) -> None:
+    """Of 200 dialogues about a quarter; 0 and 1 are none and all of them. The mean is 50, four standard
+    deviations are 24.5."""
+    for share, fewest, most in ((0.0, 0, 0), (0.25, 26, 74), (1.0, 200, 200)):
+        folder = tmp_path / str(share) / "label.turns"
+        folder.mkdir(parents=True)
+        context = StageContext(folder, "label.turns", 3, lambda step, steps, numbers: None)
+        with pytest.raises(Waiting):
+            turns.run(turns.Config(dialogues=200, valid_share=share), context)
+        with open_store(folder.parent / "store.db") as store:
+            (task_set,) = store.task_sets()
+            tasks = [json.loads(store.question(name)[1]) for name in store.tasks(task_set.name)]
+        assert fewest <= sum(task["split"] == "valid" for task in tasks) <= most
+        assert {task["split"] for task in tasks} <= {"train", "valid"}

@@ -78,9 +78,11 @@ def run(cfg: Config, context: StageContext) -> None:
     sampling = Sampling(cfg.temperature, cfg.top_p, cfg.max_tokens, cfg.slots)
     speakers = load_speakers(cfg, sampling, rulebook)
     comparisons = preference_dialogues(cfg, speakers, read_prompts(cfg, context), people, context)
-    jsonl.write(context.path("comparisons.jsonl"), comparisons)
+    if comparisons:  # without dialogues there is no file
+        jsonl.write(context.path("comparisons.jsonl"), comparisons)
     probes = probe_policies(cfg, speakers, rulebook, people, context)
-    jsonl.write(context.path("probes.jsonl"), probes)
+    if probes:
+        jsonl.write(context.path("probes.jsonl"), probes)
     context.summary = {
         "comparisons": len(comparisons),
         "dialogues": cfg.dialogues,
