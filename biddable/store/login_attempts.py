@@ -28,9 +28,11 @@ def begin_attempt(store: Store, limits: dict[str, int]) -> list[str]:
     """
 
     def step(connection: sa.Connection) -> list[str]:
-        now = store.clock()
         if connection.dialect.name == "postgresql":  # one after the other; SQLite lets one writer in anyway
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ATTEMPTS_LOCK)))
+        now = (
+            store.clock()
+        )  # only now: who waited for the lock must not take others' attempts for the future's
         # attempts of the future come from a clock that was wrong
         old = (login_attempts.c.at <= now - WINDOW_SECONDS) | (login_attempts.c.at > now)
         connection.execute(sa.delete(login_attempts).where(old))
