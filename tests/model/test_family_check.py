@@ -32,7 +32,6 @@ def families() -> ModuleType:
 @pytest.mark.parametrize(
     "name, reason",
     [
-        ("codegen", "log-probabilities differ"),  # its attention sees the future through our mask
         ("mixtral", "4 experts a layer, and their router needs a load-balancing loss"),
         ("gpt_oss", "experts a layer"),
         ("deepseek_v3", "8 experts a layer"),
@@ -53,7 +52,8 @@ def test_refused_in_one_line_and_nothing_is_left(
     assert not (tmp_path / "start").exists() or not list((tmp_path / "start").iterdir())
 
 
-@pytest.mark.parametrize("name", ["mistral", "smollm3", "gemma3", "gpt2"])
+# codegen's attention adds its mask to the logits: a mask of yes and no let it see the future
+@pytest.mark.parametrize("name", ["mistral", "smollm3", "gemma3", "gpt2", "codegen"])
 def test_accepted_with_the_largest_difference(tmp_path: Path, families: ModuleType, name: str) -> None:
     source = families.save(name, tmp_path / "source")
     facts = checkpoints.import_model(str(source), tmp_path / "model", 0)
