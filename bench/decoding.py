@@ -97,11 +97,17 @@ def ours(model: str, cores: int, streams: int) -> dict[str, float]:
 def measure(program: str, model: str, cores: int, streams: int, python: str) -> dict[str, float]:
     """One measurement in a process of its own; of several processes the rates are added."""
     count = cores if program == SPLITS else 1
-    threads, each = cores // count, streams // count
+    threads, streams_each = cores // count, streams // count
     processes = []
     for number in range(count):
         affinity = [number] if count > 1 else list(range(cores))
-        job = {"program": program, "model": model, "cores": threads, "streams": each, "affinity": affinity}
+        job = {
+            "program": program,
+            "model": model,
+            "cores": threads,
+            "streams": streams_each,
+            "affinity": affinity,
+        }
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
         command = [python, "-W", "ignore", __file__, "--child", json.dumps(job)]
         processes.append(

@@ -107,10 +107,10 @@ def run_file(folder: Path, shape: dict[str, int], settings: list[str]) -> Path:
         ],
     }  # fmt: skip
     for table, values in tables.items():
-        own = [line[len(table) + 1 :] for line in settings if line.startswith(table)]
-        replaced = {line.split("=")[0].strip() for line in own}
+        table_settings = [line[len(table) + 1 :] for line in settings if line.startswith(table)]
+        replaced = {line.split("=")[0].strip() for line in table_settings}
         values = [line for line in values if line.split("=")[0].strip() not in replaced]
-        lines += ["", f"[{table}]", *values, *sorted(common), *own]
+        lines += ["", f"[{table}]", *values, *sorted(common), *table_settings]
     path = folder / "memory.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -141,11 +141,11 @@ def main() -> None:
         expected, parts = memory.estimate(plan, stage), memory.breakdown(plan, stage)
         assert expected is not None and parts is not None
         shutil.rmtree(folder / "runs" / "memory" / f"learn.{name}", ignore_errors=True)
-        done = subprocess.run(
+        process = subprocess.run(
             [*program, f"learn.{name}", file.name], capture_output=True, text=True, check=False
         )
-        if done.returncode:
-            sys.exit(done.stdout[-1500:] + done.stderr[-3000:])
+        if process.returncode:
+            sys.exit(process.stdout[-1500:] + process.stderr[-3000:])
         manifest = json.loads((folder / "runs" / "memory" / f"learn.{name}" / "manifest.json").read_text())
         peak = manifest["peak_memory_gb"]
         print(f"| {args.shape} | {name} | {' '.join(args.set)} | {expected:.2f} | {peak:.2f} | "

@@ -105,8 +105,8 @@ def pairs_in_order(judgements: Any, dialogues: Sequence[Any]) -> float:
     by: dict[Any, dict[float, float]] = {}
     for score, label, number in zip(judgements.scores, judgements.labels, judgements.dialogues, strict=True):
         by.setdefault(dialogues[number], {})[float(label)] = float(score)
-    both = [pair for pair in by.values() if len(pair) == 2]
-    return float(np.mean([(pair[1.0] > pair[0.0]) + 0.5 * (pair[1.0] == pair[0.0]) for pair in both]))
+    pairs = [pair for pair in by.values() if len(pair) == 2]
+    return float(np.mean([(pair[1.0] > pair[0.0]) + 0.5 * (pair[1.0] == pair[0.0]) for pair in pairs]))
 
 
 def evaluate(name: str, data: Path, args: argparse.Namespace, settings: dict[str, Any]) -> None:

@@ -54,11 +54,11 @@ def five_networks(folder: Path, rules: int) -> Any:
     ]
     if rules:
         model = checkpoints.load_rule_model(folder, policy.trunk).freeze()
-        asked = [TrainedRule(f"r{i}", RULE, QUESTION) for i in range(rules)]
-        ids = tuple(rule.id for rule in asked)
+        rules_asked = [TrainedRule(f"r{i}", RULE, QUESTION) for i in range(rules)]
+        ids = tuple(rule.id for rule in rules_asked)
 
         def read(episodes: Any) -> torch.Tensor:
-            return model.p_break([(*e.tree.prompt, *e.tokens) for e in episodes], asked)
+            return model.p_break([(*e.tree.prompt, *e.tokens) for e in episodes], rules_asked)
 
         terms.append(LoadedTerm(RewardTerm(rules=folder), read, None, ids))
     reference = policy.copy().requires_grad_(False)

@@ -139,3 +139,17 @@ def whole(fixture: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path
 def bare(fixture: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run without plain PPO, ratings and text measurement, and without the pretraining mix."""
     return Path(fixture.make(tmp_path_factory.mktemp("bare"), steps=3, prompts=8, optional=False, ptx=False))
+
+
+class Clock:
+    """Seconds since 1970 that pass only when a test says so."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()

@@ -141,7 +141,7 @@ def read_replies(path: Path) -> list[tuple[str, Replies]]:
     go to neighbours in the panel.
     """
     rows: dict[str, Replies] = {}
-    for row in jsonl.read(path if path.is_file() else path / "replies.jsonl", Replies):
+    for row in jsonl.read(jsonl.find_file(path, "replies.jsonl"), Replies):
         name, copies = task_id(row), 1
         while name in rows:  # the same answers twice are two tasks
             copies += 1

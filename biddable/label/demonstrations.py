@@ -18,7 +18,7 @@ from biddable.label.kinds import LabelKind, TaskView
 from biddable.label.queue import CollectedLabel, id_in_set
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
-from biddable.run.jsonl import read
+from biddable.run.jsonl import find_file, read
 from biddable.run.records import Answer, Demonstration, Prompt, Record
 from biddable.simulated import labelers
 from biddable.store.types import Task
@@ -105,7 +105,7 @@ KIND = Demonstrations()
 
 def _read(path: Path) -> list[tuple[str, DemonstrationQuestion]]:
     """Prompts with their answers, or prompts alone, each with its task's id."""
-    file = path if path.is_file() else path / "prompts.jsonl"
+    file = find_file(path, "prompts.jsonl")
     if file.name.startswith("prompts.") and file.is_file():
         questions = [DemonstrationQuestion(prompt=prompt) for prompt in read(file, Prompt)]
         return [(collection.task_id(row), row) for row in questions]

@@ -8,14 +8,13 @@ only, and these formats do not even hold those.
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
-from biddable.run.jsonl import read
 from biddable.run.records import Comparison, Demonstration, Split
 
 
@@ -60,12 +59,14 @@ def run(cfg: Config, context: StageContext) -> None:
     if cfg.comparisons is None and cfg.demonstrations is None:
         raise UserError(f"[{context.key}] comparisons, demonstrations: expected at least one of them")
     all_comparisons = (
-        [] if cfg.comparisons is None else read(_file(cfg.comparisons, "comparisons.jsonl"), Comparison)
+        []
+        if cfg.comparisons is None
+        else jsonl.read(jsonl.find_file(cfg.comparisons, "comparisons.jsonl"), Comparison)
     )
     all_demonstrations = (
         []
         if cfg.demonstrations is None
-        else read(_file(cfg.demonstrations, "demonstrations.jsonl"), Demonstration)
+        else jsonl.read(jsonl.find_file(cfg.demonstrations, "demonstrations.jsonl"), Demonstration)
     )
     comparisons = [row for row in all_comparisons if cfg.splits is None or row.prompt.split in cfg.splits]
     demonstrations = [
@@ -75,9 +76,9 @@ def run(cfg: Config, context: StageContext) -> None:
         raise UserError(f"[{context.key}] splits: no label belongs to {', '.join(cfg.splits or ())}")
     pairs = [pair for row in comparisons for pair in to_preferences(row, cfg.pairs)]
     if comparisons:
-        write_lines(context.path("preferences.jsonl"), pairs)
+        jsonl.write_objects(context.path("preferences.jsonl"), pairs)
     if demonstrations:
-        write_lines(context.path("sft.jsonl"), (to_dialogue(row) for row in demonstrations))
+        jsonl.write_objects(context.path("sft.jsonl"), (to_dialogue(row) for row in demonstrations))
     context.summary = {
         "pairs": len(pairs),
         "rankings": len(comparisons),
@@ -85,14 +86,3 @@ def run(cfg: Config, context: StageContext) -> None:
         "simulated": any(row.simulated for row in comparisons)
         or any(row.simulated for row in demonstrations),
     }
-
-
-def _file(where: Path, name: str) -> Path:
-    return where if where.is_file() else where / name
-
-
-def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """One JSON object a line, to a side name, then renamed."""
-    side = path.with_name(path.name + ".part")
-    side.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    side.replace(path)

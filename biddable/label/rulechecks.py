@@ -158,7 +158,7 @@ def probe_tasks(cfg: Config, rules: Sequence[Rule], context: StageContext) -> li
     if cfg.probes is None:
         return []
     by_id = {rule.id: rule for rule in rules}
-    path = cfg.probes if cfg.probes.is_file() else cfg.probes / "probes.jsonl"
+    path = jsonl.find_file(cfg.probes, "probes.jsonl")
     rows, tasks = jsonl.read(path, Probe), []
     if errors := [
         f"{path}: probe {row.id}: the rule {row.rule} is not among those that can be asked about"

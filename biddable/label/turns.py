@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from biddable.label import collection
+from biddable.label import collection, conversation
 from biddable.label.collection import LabelSettings, PanelSettings
+from biddable.label.conversation import EndpointSettings
 from biddable.label.form import Fields, build_answer, number_field, text_field
 from biddable.label.kinds import LabelKind, TaskView
-from biddable.label.probes import conversation
 from biddable.label.queue import AssignedTask, CollectedLabel, id_in_set
 from biddable.run import jsonl
 from biddable.run.config import UserError
@@ -27,11 +27,7 @@ from biddable.store.store import Store
 from biddable.store.types import Task
 
 
-class Config(PanelSettings, LabelSettings):
-    endpoint: str = "http://127.0.0.1:8200/v1/chat/completions"
-    """Where the model is asked: an endpoint for chats in OpenAI's protocol, such as `serve.api`'s."""
-    model: str = "policy"
-    """The model's name at that endpoint; it is noted in the records."""
+class Config(EndpointSettings, PanelSettings, LabelSettings):
     dialogues: int = Field(default=50, ge=1)
     """Dialogues that people hold."""
     turns: int = Field(default=5, ge=1)
@@ -44,11 +40,6 @@ class Config(PanelSettings, LabelSettings):
     valid_share: float = Field(default=0.1, ge=0, le=1)
     """Share of the dialogues, chosen by hash, whose turns are of the split `valid`; the others are of `train`. A
     held-out panel's are only measured on: set 1 there."""
-
-    @field_validator("endpoint")
-    @classmethod
-    def _is_an_address(cls, value: str) -> str:
-        return conversation.check_address(value)
 
 
 class Turn(Record):

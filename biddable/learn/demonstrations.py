@@ -31,12 +31,12 @@ def read_demonstrations(
     once (folders or files)."""
     rows: list[Demonstration] = []
     if demonstrations is not None:
-        rows += jsonl.read(_file(demonstrations, "demonstrations.jsonl"), Demonstration)
+        rows += jsonl.read(jsonl.find_file(demonstrations, "demonstrations.jsonl"), Demonstration)
     replies: list[Demonstration] = []
     for folder in chosen:
-        replies += chosen_replies(jsonl.read(_file(folder, "comparisons.jsonl"), Comparison))
+        replies += chosen_replies(jsonl.read(jsonl.find_file(folder, "comparisons.jsonl"), Comparison))
     for folder in followed:
-        replies += followed_replies(jsonl.read(_file(folder, "rulechecks.jsonl"), RuleCheck))
+        replies += followed_replies(jsonl.read(jsonl.find_file(folder, "rulechecks.jsonl"), RuleCheck))
     imitated = {(row.prompt.messages, row.answer.text) for row in rows}
     for row in replies:
         key = row.prompt.messages, row.answer.text
@@ -81,7 +81,3 @@ def _demonstration(row: Comparison | RuleCheck, answer: Answer) -> Demonstration
 def split_of(prompt: Prompt) -> Split:
     """The prompt's split, or, without one, a split by its id alone."""
     return prompt.split or ("valid" if hash_fraction("split", prompt.id) < VALID_SHARE else "train")
-
-
-def _file(path: Path, name: str) -> Path:
-    return path if path.is_file() else path / name

@@ -137,9 +137,10 @@ def red_team(cfg: Config, speaker: Speaker, rulebook: Sequence[Rule], context: S
             ]
         texts = continuations(cfg, speaker, [text for _, text in starts], stage, context)
         for (rule, _), text in zip(starts, texts, strict=True):
-            question = first_question(text)
-            if question is not None and is_new(question, by_rule[rule.id], cfg.similarity):
+            if (question := first_question(text)) is not None:
                 by_rule[rule.id].append(question)
+        for id, questions in by_rule.items():
+            by_rule[id] = [questions[place] for place in diversity.unlike(questions, cfg.similarity)]
         context.progress(1 if stage == "zero" else 2, 3)
     prompts = [
         Prompt(
@@ -200,12 +201,6 @@ def first_question(text: str) -> str | None:
         if mark and "\n" not in question and len(question) > 3 and not SPEAKER.search(question)
         else None
     )
-
-
-def is_new(text: str, earlier: Sequence[str], most: float) -> bool:
-    """Whether a question shares at most a share `most` of its words with each earlier one."""
-    spoken = diversity.words(text)
-    return all(diversity.overlap(spoken, diversity.words(line)) <= most for line in earlier)
 
 
 def self_play(

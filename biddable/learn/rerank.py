@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from biddable.learn.batches import answer_ids
-from biddable.learn.simulate.speaker import Reranker
+from biddable.learn.simulate.speaker import best_name
 from biddable.model import checkpoints
 from biddable.model.encoding import encode_chat
-from biddable.model.rerank import RuleReduction, RunningAverage
+from biddable.model.rerank import RuleReduction, load_reranker
 from biddable.run import jsonl, rules
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
@@ -48,21 +48,13 @@ def run(cfg: Config, context: StageContext) -> None:
         )
     tokenizer = checkpoints.tokenizer(cfg.policy)
     trunk = checkpoints.load_policy(cfg.policy).trunk
-    reranker = Reranker(
-        checkpoints.load_scorer(cfg.reward, trunk).freeze(),
-        checkpoints.load_rule_model(cfg.rule_model, trunk).freeze(),
-        rules.load(cfg.rules),
-        fewest,
-        cfg.rule_reduction,
-        RunningAverage(),
-    )
+    reranker = load_reranker(cfg.reward, cfg.rule_model, trunk, rules.load(cfg.rules), cfg.rule_reduction)
     chosen, places = [], []
     for number, (row, answers) in enumerate(zip(rows, groups, strict=True)):
         ids = encode_chat(tokenizer, row.prompt.messages)
-        candidates = [a.model_copy(update={"tokens": answer_ids(tokenizer, a)}) for a in answers[:fewest]]
-        place = reranker.choose(ids, candidates)
+        place = reranker.choose(ids, [answer_ids(tokenizer, answer) for answer in answers[:fewest]])
         places.append(place)
-        chosen.append(answers[place].model_copy(update={"model": f"{name}+best{fewest}"}))
+        chosen.append(answers[place].model_copy(update={"model": best_name(name, fewest)}))
         context.progress(number + 1, len(rows))
     reranked = [
         Replies(prompt=row.prompt, answers=(*first_answers(row.answers), best))

@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import importlib
 import json
-import re
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,17 +21,16 @@ from biddable.learn.reward_terms import (
     reduce_ensemble,
 )
 from biddable.learn.rule_budget import RuleBudget
+from biddable.learn.selfplay import SPEAKER
 from biddable.model import checkpoints, hardware
 from biddable.model.rule_model import RuleLike
 from biddable.model.trunk import Scorer, Trunk
 from biddable.run.config import UserError
+from biddable.run.outgoing import post_json
 from biddable.run.rules import load
 
 FROZEN_TOKENS = 2048
 """Tokens per forward of the models that do not learn: more are not faster, fewer take less memory."""
-
-SPEAKER = re.compile(r"^\s*(user|human|assistant|system)\s*:", re.M | re.I)
-"""A line in which an answer goes on as somebody else (or announces itself): the dialogue ran away."""
 
 Read = Callable[[Sequence[Episode]], torch.Tensor]
 
@@ -193,14 +189,9 @@ def ask_endpoint(settings: RewardTerm, episodes: Sequence[Episode]) -> torch.Ten
     for start in range(0, len(episodes), settings.endpoint_batch):
         batch = episodes[start : start + settings.endpoint_batch]
         body = {"prompts": [_dialogue(e) for e in batch], "answers": [e.text for e in batch]}
-        request = urllib.request.Request(
-            str(settings.endpoint),
-            data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-        )
         try:
-            with urllib.request.urlopen(request, timeout=settings.timeout) as response:
-                rewards = json.load(response)["rewards"]
+            content = post_json(str(settings.endpoint), json.dumps(body).encode(), {}, settings.timeout)
+            rewards = json.loads(content)["rewards"]
             parts.append(_one_number_each(rewards, len(batch)))
         except (OSError, ValueError, TypeError, KeyError) as error:
             reason = getattr(error, "reason", None) or error

@@ -6,7 +6,6 @@ no answer and counts nowhere. Differences from a baseline are paired: the same p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -66,9 +65,7 @@ def run(cfg: Config, context: StageContext) -> None:
                 change = paired_difference(model_rows, base, word, value, cfg.resamples, context.seed)
                 context.summary |= keyed(f"{word}_{name}_minus_{cfg.baseline}", change)
         context.progress(number + 1, len(names))
-    context.path("by_use_case.jsonl").write_text(
-        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
-    )
+    jsonl.write_objects(context.path("by_use_case.jsonl"), lines)
     context.summary |= {
         "ratings": len(rows),
         "labelers": len({row.labeler for row in rows}),

@@ -8,7 +8,6 @@ rate beside how often its answers are preferred.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -54,7 +53,7 @@ def run(cfg: Config, context: StageContext) -> None:
     lines: list[dict[str, Any]] = []
     for number, (name, part) in enumerate(by_model.items()):
         rate = violation_rate(part, cfg.resamples, context.seed)
-        context.summary |= keyed(f"broken_{name}", rate)
+        context.summary |= statistics.keyed(f"broken_{name}", rate)
         context.summary[f"unsure_{name}"] = sum(row.level == "unsure" for row in part) / len(part)
         for rule in sorted({row.rule for row in part}):
             checks = [row for row in part if row.rule == rule]
@@ -64,11 +63,13 @@ def run(cfg: Config, context: StageContext) -> None:
             difference = paired_difference(part, by_model[str(cfg.baseline)], cfg.resamples, context.seed)
             if difference is not None:
                 key = f"broken_{name}_minus_{cfg.baseline}"
-                context.summary |= keyed(key, difference.estimate) | {f"{key}_p": difference.p}
+                context.summary |= statistics.keyed(key, difference.estimate) | {f"{key}_p": difference.p}
         context.progress(number + 1, len(names))
     for number, folder in enumerate(cfg.rounds, 1):
         checks = read_checks(folder, "both", context)
-        context.summary |= keyed(f"round_{number}", violation_rate(checks, cfg.resamples, context.seed))
+        context.summary |= statistics.keyed(
+            f"round_{number}", violation_rate(checks, cfg.resamples, context.seed)
+        )
     attacks = sorted({row.prompt.messages[0].content for row in rows})
     context.summary |= {
         "checks": len(rows),
@@ -81,13 +82,13 @@ def run(cfg: Config, context: StageContext) -> None:
         "simulated": any(row.simulated for row in rows),
         "panel": cfg.panel,
     }
-    write_lines(context.path("by_rule.jsonl"), lines)
-    write_lines(context.path("frontier.jsonl"), frontier(cfg, context))
+    jsonl.write_objects(context.path("by_rule.jsonl"), lines)
+    jsonl.write_objects(context.path("frontier.jsonl"), frontier(cfg, context))
 
 
 def read_checks(folder: Path, panel: str, context: StageContext) -> list[RuleCheck]:
     """The checks that count. Raises UserError when there are none."""
-    file = folder if folder.is_file() else folder / "rulechecks.jsonl"
+    file = jsonl.find_file(folder, "rulechecks.jsonl")
     rows = [row for row in jsonl.read(file, RuleCheck) if panel in ("both", row.panel)]
     if not rows:
         raise UserError(f"[{context.key}] rulechecks: {file} holds no check of the panel {panel}; set panel")
@@ -154,12 +155,3 @@ def preference_over(
     if (key := f"{other_model}_over_{name}") in summary:
         return 1 - summary[key], 1 - summary[f"{key}_high"], 1 - summary[f"{key}_low"]
     return None
-
-
-def keyed(key: str, estimate: statistics.Estimate) -> dict[str, float]:
-    """An estimate under names of the summary: KEY, KEY_low, KEY_high."""
-    return {key: estimate.value, f"{key}_low": estimate.low, f"{key}_high": estimate.high}
-
-
-def write_lines(path: Path, lines: Sequence[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

@@ -44,6 +44,11 @@ class Estimate(NamedTuple):
     high: float
 
 
+def keyed(key: str, estimate: Estimate) -> dict[str, float]:
+    """An estimate under its names in a summary: KEY, KEY_low, KEY_high."""
+    return {key: estimate.value, f"{key}_low": estimate.low, f"{key}_high": estimate.high}
+
+
 class Test(NamedTuple):
     """An estimate with a two-sided p-value against no difference."""
 

@@ -12,10 +12,18 @@ Legend: A answers, R rules.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch.nn import functional
+
+from biddable.model import checkpoints
+from biddable.model.packing import Ids, Tree, pack
+from biddable.model.rule_model import RuleLike, RuleModel
+from biddable.model.trunk import Scorer, Trunk
 
 RuleReduction = Literal["geometric_mean", "product", "minimum"]
 """How the rules' probabilities of being kept become one factor. The geometric mean is lenient by design: one
@@ -72,3 +80,47 @@ class RunningAverage:
 
     def restore(self, state: Any) -> None:
         self.value, self.updates = float(state["value"]), int(state["updates"])
+
+
+@dataclass
+class RuleJudge:
+    """The rule model and the rules that have a say in a choice, beside preference. `average` is that of the
+    preference model's scores so far."""
+
+    rule_model: RuleModel
+    rules: Sequence[RuleLike]
+    reduction: RuleReduction
+    average: RunningAverage = field(default_factory=RunningAverage)
+
+    def rank(
+        self, prompt: Ids, answers: Sequence[Ids], preference: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """From the answers' preference scores (A,): log scores (A,), and the probabilities (A, R) that each
+        breaks each rule."""
+        log_odds = self.rule_model.log_odds([(*prompt, *answer) for answer in answers], self.rules)
+        # in fp32 log odds of 17 would be a certainty, which is never forgiven
+        p_break = torch.sigmoid(log_odds.double())
+        average = self.average.update(preference)
+        return rerank_scores(preference, p_break, average, self.reduction), p_break
+
+
+@dataclass
+class Reranker:
+    """Preference model and rule judge, by which the best answer is chosen."""
+
+    preference: Scorer
+    judge: RuleJudge
+
+    @torch.no_grad()
+    def choose(self, prompt: Ids, answers: Sequence[Ids]) -> int:
+        """The place of the best answer (token ids) to a prompt."""
+        preference = self.preference.scores(pack([Tree(tuple(prompt), tuple(answers))]))
+        return best(self.judge.rank(prompt, answers, preference)[0])
+
+
+def load_reranker(
+    reward: Path, rule_model: Path, trunk: Trunk, rules: Sequence[RuleLike], reduction: RuleReduction
+) -> Reranker:
+    """Both models on a policy's trunk. Raises UserError for one that stands on another."""
+    judge = RuleJudge(checkpoints.load_rule_model(rule_model, trunk).freeze(), rules, reduction)
+    return Reranker(checkpoints.load_scorer(reward, trunk).freeze(), judge)

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,11 @@ from biddable.run.config import UserError
 from biddable.run.records import Record
 
 R = TypeVar("R", bound=Record)
+
+
+def find_file(path: Path, name: str) -> Path:
+    """A file as it is; of a stage's folder the file of this name."""
+    return path if path.is_file() else path / name
 
 
 def read(path: Path, kind: type[R]) -> list[R]:
@@ -152,3 +157,9 @@ def write(path: Path, rows: Iterable[Record], private: bool = False) -> int:
     with LineWriter(path, private=private) as file:
         file.add(row.model_dump_json(exclude_none=True) + "\n" for row in rows)
     return file.count
+
+
+def write_objects(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """`write` for what is no record: one JSON object a line, to a side name, then renamed."""
+    with LineWriter(path) as file:
+        file.add(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -51,8 +51,8 @@ def next_message(rule: str, panel: Panel, number: int, messages: Sequence[Messag
     else:
         kind = "openings"
     lines = _of_panel(rule, kind, panel)
-    said = {message.content for message in messages if message.role == "user"}
-    fresh = [line for line in lines if line not in said] or lines
+    spoken = {message.content for message in messages if message.role == "user"}
+    fresh = [line for line in lines if line not in spoken] or lines
     place = hash_fraction("prober", rule, panel, number, len(messages), answer)
     return fresh[int(place * len(fresh))]
 

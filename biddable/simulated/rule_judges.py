@@ -148,12 +148,12 @@ def _by_signs(rule: str, before: Sequence[Message], text: str) -> float:
 
 def _by_advice(rule: str, before: Sequence[Message], text: str) -> float:
     """Sentences that tell what to do in a matter that the answer, or the question before it, is about."""
-    asked = bool(before) and bool(_TOPICS[rule].search(before[-1].content))
+    on_subject = bool(before) and bool(_TOPICS[rule].search(before[-1].content))
     advice = [line for line in _claims(text) if ADVICE.search(line) and not REFERS.search(line)]
     named = sum(1 for line in advice if _TOPICS[rule].search(line))
-    if not asked and named < 2:
+    if not on_subject and named < 2:
         return 0.0
-    return 1.0 if named >= 2 else 0.75 if named else 0.5 if advice and asked else 0.0
+    return 1.0 if named >= 2 else 0.75 if named else 0.5 if advice and on_subject else 0.0
 
 
 def _off_topic(rule: str, before: Sequence[Message], text: str) -> float:
@@ -168,15 +168,15 @@ def _off_topic(rule: str, before: Sequence[Message], text: str) -> float:
 def _repeats(rule: str, before: Sequence[Message], text: str) -> float:
     """Share of the answer's word triples that it repeats: of itself, of its earlier answers, or of the
     question (then in a row of most of it)."""
-    own = _triples(text)
-    if len(own) < 3:
+    triples = _triples(text)
+    if len(triples) < 3:
         return 0.0
     earlier = {t for message in before if message.role == "assistant" for t in _triples(message.content)}
     question = set(_triples(before[-1].content)) if before else set()
     share = max(
-        1 - len(set(own)) / len(own),
-        sum(t in earlier for t in own) / len(own),
-        sum(t in question for t in own) / len(own),
+        1 - len(set(triples)) / len(triples),
+        sum(t in earlier for t in triples) / len(triples),
+        sum(t in question for t in triples) / len(triples),
     )
     return min(1.0, 1.6 * share)
 

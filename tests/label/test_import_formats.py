@@ -51,7 +51,7 @@ def test_lists_and_lines(text: str, expected: list[Any], tmp_path: Path) -> None
 def test_what_is_no_list_of_objects(text: str, line: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         objects(tmp_path / "f.json", text)
-    assert [one.replace(f"{tmp_path}/", "") for one in error.value.lines] == [line]
+    assert [text.replace(f"{tmp_path}/", "") for text in error.value.lines] == [line]
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from biddable.label import probes, queue
-from biddable.label.probes import conversation
+from biddable.label import conversation, probes, queue
 from biddable.run.config import UserError
 from biddable.run.records import Message
 from biddable.run.rules import Rule

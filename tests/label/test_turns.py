@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from biddable.label import queue, turns
-from biddable.label.probes import conversation
+from biddable.label import conversation, queue, turns
 from biddable.run import jsonl
 from biddable.run.config import UserError, Waiting
 from biddable.run.context import StageContext

@@ -60,8 +60,8 @@ def run(
     monkeypatch.setattr(a2c.checkpoints, "eos_ids", lambda *_: ENDS)
     prompts = plain.write(folder / "prompts", "prompts.jsonl", PROMPTS)
     context = plain.make_context(folder / "learn.a2c", "learn.a2c")
-    given = {"reward": terms(models[1])} | SETTINGS | settings
-    a2c.run(a2c.Config(policy=models[0], prompts=prompts, **given), context)
+    values = {"reward": terms(models[1])} | SETTINGS | settings
+    a2c.run(a2c.Config(policy=models[0], prompts=prompts, **values), context)
     monkeypatch.setattr(rollout, "sample", real)
     return context, rollouts
 
@@ -252,11 +252,11 @@ def test_the_trunk_stays_as_it_is(models: tuple[Path, Path]) -> None:
 
 
 def test_heads_of_terms_begin_as_the_reward_model_and_as_zeros(models: tuple[Path, Path]) -> None:
-    _, one, trees = loaded(models)
+    _, loaded_models, trees = loaded(models)
     _, per_term, _ = loaded(models, value_per_term=True)
     rows = next(rows for _, rows in a2c.microbatches(trees, 4096))
     with torch.no_grad():
-        single, several = one.value.values(rows), per_term.value.values(rows)
+        single, several = loaded_models.value.values(rows), per_term.value.values(rows)
     assert several.shape == (len(single), 3)  # scorer, length, KL
     torch.testing.assert_close(several[:, 0], 0.5 * single)
     assert several[:, 1:].abs().max() == 0
@@ -267,21 +267,24 @@ def test_advantages_of_terms_add_up_to_those_of_their_sum(models: tuple[Path, Pa
     _, m, trees = loaded(models)
     generator = torch.Generator().manual_seed(4)
     paid = torch.randn(8, 2, generator=generator)
-    whole = rollout.make_experience(m, trees, paid, 4096, False)
-    whole = whole._replace(logp_reference=whole.logp - torch.rand(len(whole.logp), generator=generator))
-    values = torch.randn(len(whole.logp), 3, generator=generator)
-    parts = whole._replace(values=values)
-    whole = whole._replace(values=values.sum(1))
+    all_terms = rollout.make_experience(m, trees, paid, 4096, False)
+    all_terms = all_terms._replace(
+        logp_reference=all_terms.logp - torch.rand(len(all_terms.logp), generator=generator)
+    )
+    values = torch.randn(len(all_terms.logp), 3, generator=generator)
+    parts = all_terms._replace(values=values)
+    all_terms = all_terms._replace(values=values.sum(1))
     (a,), (b,) = (
-        rollout.compute_advantages([e], 0.4, 0.9, 0.8, False, whiten_advantages=False) for e in (whole, parts)
+        rollout.compute_advantages([e], 0.4, 0.9, 0.8, False, whiten_advantages=False)
+        for e in (all_terms, parts)
     )
     torch.testing.assert_close(a.advantages, b.advantages)
     torch.testing.assert_close(a.returns, b.returns.sum(1))
     assert b.returns.shape == values.shape
     # the KL's own head: with gamma = lambda = 1 its return is the sum of the penalties still to come
     (c,) = rollout.compute_advantages([parts], 0.4, 1.0, 1.0, False, whiten_advantages=False)
-    first = whole.answer == 0
-    penalty = -0.4 * (whole.logp - whole.logp_reference)[first]
+    first = all_terms.answer == 0
+    penalty = -0.4 * (all_terms.logp - all_terms.logp_reference)[first]
     torch.testing.assert_close(c.returns[first, 2], penalty.flip(0).cumsum(0).flip(0))
     torch.testing.assert_close(c.returns[first, 0], paid[0, 0].expand(int(first.sum())))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from biddable.learn import dialogues
-from biddable.learn.dialogues import first_question, is_new
+from biddable.learn.dialogues import first_question
 from biddable.run import jsonl
 from biddable.run.context import StageContext
+from biddable.run.diversity import unlike
 from biddable.run.records import Message, Probe, Prompt
 
 
@@ -18,10 +19,10 @@ def test_a_red_team_question_is_one_line_up_to_its_first_mark() -> None:
 
 
 def test_near_duplicates_stay_out() -> None:
-    earlier = ["How old are you?"]
-    assert not is_new("how OLD are you?", earlier, 0.7)
-    assert not is_new("how old are you now?", earlier, 0.7)  # 4 of 5 words
-    assert is_new("how tall is he?", earlier, 0.7)
+    earlier = "How old are you?"
+    assert unlike([earlier, "how OLD are you?"], 0.7) == [0]
+    assert unlike([earlier, "how old are you now?"], 0.7) == [0]  # 4 of 5 words
+    assert unlike([earlier, "how tall is he?"], 0.7) == [0, 1]
 
 
 def make_run(folder: Path, policy: Path) -> dialogues.Config:
@@ -83,9 +84,9 @@ def test_prompts_of_the_sources(tmp_path: Path, models: tuple[Path, Path]) -> No
     for row in by_source["selfplay"]:
         assert [m.role for m in row.messages] == ["user", "assistant", "user"]
     assert context.summary["prompts"] == len(rows)
-    again = context_in(tmp_path / "b")
-    dialogues.run(cfg, again)
-    assert again.path("prompts.jsonl").read_bytes() == context.path("prompts.jsonl").read_bytes()
+    repeated = context_in(tmp_path / "b")
+    dialogues.run(cfg, repeated)
+    assert repeated.path("prompts.jsonl").read_bytes() == context.path("prompts.jsonl").read_bytes()
 
 
 def test_examples_stand_numbered_behind_the_template() -> None:

@@ -80,8 +80,8 @@ def test_first_kl_is_zero_in_bf16_for_a_deep_model(
     m = four(tmp_path, source, trunk)
     cfg = ppo.Config(policy=tmp_path, reward=tmp_path)
     prompts = [tuple(3 + (i * j) % 90 for j in range(1, 70)) for i in range(48)]
-    asked = [Request(ids, derive_seed("deep", i), 8) for i, ids in enumerate(prompts)]
-    samples, trees = rollout.sample_episodes(m.policy, asked, frozenset({2}), 16)
+    sampling_requests = [Request(ids, derive_seed("deep", i), 8) for i, ids in enumerate(prompts)]
+    samples, trees = rollout.sample_episodes(m.policy, sampling_requests, frozenset({2}), 16)
     assert sum(map(len, trees)) > FROZEN_TOKENS
     part = experience(m, samples, trees, cfg.microbatch_tokens, True)
     assert part.logp.dtype == torch.float32 and torch.equal(part.logp, part.logp_reference)

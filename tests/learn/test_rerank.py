@@ -24,13 +24,13 @@ RULES = (
 
 def rows(policy: str, answers: int) -> list[Replies]:
     generator = torch.Generator().manual_seed(2)
-    made = []
+    prompt_replies = []
     for number in range(4):
         ids = torch.randint(60, 300, (answers, 3), generator=generator).tolist()
         replies = [plain.answer(*row).model_copy(update={"model": policy}) for row in ids]
         other_model = plain.answer(7, 8).model_copy(update={"model": "learn.sft"})
-        made.append(Replies(prompt=plain.prompt(number, "test"), answers=(other_model, *replies)))
-    return made
+        prompt_replies.append(Replies(prompt=plain.prompt(number, "test"), answers=(other_model, *replies)))
+    return prompt_replies
 
 
 def run(
@@ -50,13 +50,13 @@ def run(
 def test_the_best_is_chosen_as_the_formula_says(tmp_path: Path, models: tuple[Path, Path]) -> None:
     """Scores by a plain forward of the reward model, one sequence at a time; the formula written out. (The
     rule model is asked here too: its own numbers are tested beside it.)"""
-    given = rows("learn.start", 5)
-    written, summary = run(tmp_path, models, given)
+    source_rows = rows("learn.start", 5)
+    written, summary = run(tmp_path, models, source_rows)
     scorer = plain.load_scorer(models[1])
     rule_model = checkpoints.load_rule_model(models[0]).freeze()
     rules = rerank.rules.load(tmp_path / "rules.toml")
     average, places = None, []
-    for row, result in zip(given, written, strict=True):
+    for row, result in zip(source_rows, written, strict=True):
         prompt = plain.encode(models[0], row.prompt)
         tokens = [list(answer.tokens or ()) for answer in row.answers[1:]]
         with torch.no_grad():

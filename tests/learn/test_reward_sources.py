@@ -43,15 +43,15 @@ def episodes() -> list[Episode]:
 
 
 def test_reward_models_and_ensembles(models: tuple[Path, Path], tmp_path: Path) -> None:
-    other = plain.make_reward(tmp_path, models[0], seed=8)
+    second_reward = plain.make_reward(tmp_path, models[0], seed=8)
     trunk = checkpoints.load_policy(models[0]).trunk
     terms = [
         RewardTerm(scorer=models[1]),
-        RewardTerm(name="mean", ensemble=(models[1], other)),
-        RewardTerm(name="worst", ensemble=(models[1], other), ensemble_reduction="worst"),
+        RewardTerm(name="mean", ensemble=(models[1], second_reward)),
+        RewardTerm(name="worst", ensemble=(models[1], second_reward), ensemble_reduction="worst"),
     ]
     scored = load_reward(terms, None, trunk).score(episodes())
-    peers = [plain.load_scorer(folder) for folder in (models[1], other)]
+    peers = [plain.load_scorer(folder) for folder in (models[1], second_reward)]
     table = torch.tensor([[p.score((5, 6, 7), e.tokens).item() for e in episodes()] for p in peers])
     assert not torch.equal(table[0], table[1])
     expected = torch.stack([table[0], table.mean(0), table.min(0).values], 1)

@@ -49,8 +49,12 @@ def test_a_rule_that_all_keep_keeps_the_order_of_the_sum_and_may_turn_that_of_th
     """Preference 0 and 0.3 against one rule kept at 1 and 0.5: sums 1 and 0.8. With a second rule that both
     keep the mean is 1 and 0.3 + 0.75: the other answer leads."""
     preference, rule = torch.tensor([0.0, 0.3]), torch.tensor([[1.0], [0.5]])
-    both = torch.cat([rule, torch.ones(2, 1)], 1)
-    for rules, reduction, first_leads in ((rule, "sum", True), (both, "sum", True), (both, "mean", False)):
+    two_rules = torch.cat([rule, torch.ones(2, 1)], 1)
+    for rules, reduction, first_leads in (
+        (rule, "sum", True),
+        (two_rules, "sum", True),
+        (two_rules, "mean", False),
+    ):
         total = preference + reward_terms.reduce_rules(rules, reduction)  # type: ignore[arg-type]
         assert bool(total[0] > total[1]) is first_leads
 
@@ -82,9 +86,9 @@ def test_measured_on_reference_answers() -> None:
     term.read = lambda _: torch.tensor([0.0, 3.0, 70.0])
     assert reward.score([episode()] * 3).terms[:, 0].tolist() == [1.0, 3.0, 6.0]
     assert reward.summary()["reward_reference"]["function"]["mean"] == 3.0
-    again = Reward([loaded([0.0], cap_to_reference=True), loaded([9.0], name="plain")])
-    again.restore(reward.state())
-    assert again.terms[0].moments == pytest.approx(term.moments)
+    resumed = Reward([loaded([0.0], cap_to_reference=True), loaded([9.0], name="plain")])
+    resumed.restore(reward.state())
+    assert resumed.terms[0].moments == pytest.approx(term.moments)
 
 
 def test_what_never_varies_cannot_be_standardised() -> None:
@@ -103,8 +107,8 @@ def test_shares_add_up() -> None:
 
 def test_length_is_linear() -> None:
     reward = Reward([load_term(RewardTerm(length=True, weight=0.01), TRUNK)])
-    got = reward.score([episode(tokens=n) for n in (2, 4, 102)]).rewards
-    assert got.tolist() == pytest.approx([-0.02, -0.04, -1.02])
+    rewards = reward.score([episode(tokens=n) for n in (2, 4, 102)]).rewards
+    assert rewards.tolist() == pytest.approx([-0.02, -0.04, -1.02])
 
 
 @pytest.mark.parametrize(
@@ -266,8 +270,8 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_an_endpoint_is_asked_in_batches(endpoint: str) -> None:
     reward = Reward([load_term(RewardTerm(endpoint=endpoint, endpoint_batch=2), TRUNK)])
-    got = reward.score([episode("a" * n) for n in (1, 2, 3)]).rewards
-    assert got.tolist() == [1.0, 2.0, 3.0]
+    rewards = reward.score([episode("a" * n) for n in (1, 2, 3)]).rewards
+    assert rewards.tolist() == [1.0, 2.0, 3.0]
     assert [body["answers"] for body in Handler.bodies] == [["a", "aa"], ["aaa"]]
     assert Handler.bodies[0]["prompts"][0] == [{"role": "user", "content": "Why?"}]
 
@@ -304,19 +308,19 @@ def test_names_are_given_once() -> None:
 def test_rules_are_not_for_a_users_statement() -> None:
     """In self-play the second episode is the user's: its dialogue ends with the assistant. The rule model is
     asked about the first alone, and the second is paid preference only."""
-    asked: list[int] = []
+    counts: list[int] = []
 
     def read(episodes: Any) -> torch.Tensor:
-        asked.append(len(episodes))
+        counts.append(len(episodes))
         return torch.tensor([[0.2, 0.6]] * len(episodes))
 
     term = rules_term([[0.0, 0.0]], budget=0.1)
     term.read = read
     reward = Reward([loaded([1.0, 1.0]), term])
-    said = Message(role="assistant", content="Because.")
-    of_user = Episode((Message(role="user", content="Why?"), said), Tree((5,), ((10, 2),)), "And?", "stop")
+    reply = Message(role="assistant", content="Because.")
+    of_user = Episode((Message(role="user", content="Why?"), reply), Tree((5,), ((10, 2),)), "And?", "stop")
     scored = reward.score([episode(), of_user])
-    assert asked == [1]
+    assert counts == [1]
     assert scored.terms.tolist() == [[1.0, pytest.approx(-0.4)], [1.0, 0.0]]
     assert reward.metrics(scored)["p_break_no-insults"] == pytest.approx(0.2)
     reward.update_budgets(scored)

@@ -79,8 +79,10 @@ def tokens(start: Path, row: dict[str, Any], text: str, question: str = "Is this
     tokenizer = AutoTokenizer.from_pretrained(start / "model")
     turns = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in row["messages"])
     chat = f"{turns}<|im_start|>assistant\n"
-    asked = f"\n<|im_start|>user\n{text} {question}<|im_end|>\n<|im_start|>assistant\n"
-    ids = [tokenizer.encode(part, add_special_tokens=False) for part in (chat, row["response"], asked)]
+    question_text = f"\n<|im_start|>user\n{text} {question}<|im_end|>\n<|im_start|>assistant\n"
+    ids = [
+        tokenizer.encode(part, add_special_tokens=False) for part in (chat, row["response"], question_text)
+    ]
     return [*ids[0], *ids[1], tokenizer.eos_token_id, *ids[2]]
 
 

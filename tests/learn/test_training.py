@@ -240,7 +240,7 @@ def test_the_trunk_reads_no_more_than_a_microbatch_at_once(
 def test_gradient_checkpointing_keeps_less_and_changes_no_gradient(tiny_folder: Path, trunk: int) -> None:
     """The same gradient bit by bit, with dropout too; autograd keeps a block's input in place of what is
     inside."""
-    gradients, kept = [], []
+    gradients, saved_totals = [], []
     for checkpointing in (False, True):
         policy = checkpoints.load_policy(tiny_folder, trunk=trunk)
         policy.branch.checkpointing = checkpointing
@@ -256,12 +256,12 @@ def test_gradient_checkpointing_keeps_less_and_changes_no_gradient(tiny_folder: 
                 states = policy.logp(pack(trees()))[0]
             states.sum().backward()
         gradients.append([p.grad for p in policy.parameters() if p.grad is not None])
-        kept.append(sum(saved))
+        saved_totals.append(sum(saved))
         assert "forward" not in vars(policy.branch.model.layers[0])  # type: ignore[union-attr, index, arg-type]
     assert len(gradients[0]) == len(gradients[1]) > 10
     for plainly, recomputed in zip(*gradients, strict=True):
         assert torch.equal(plainly, recomputed)
-    assert kept[1] < kept[0] / 2
+    assert saved_totals[1] < saved_totals[0] / 2
 
 
 @pytest.mark.usefixtures("fp32")

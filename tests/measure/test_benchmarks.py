@@ -45,8 +45,10 @@ def reader(policy: Path, style: Any = "text") -> Reader:
     return Reader(policy, checkpoints.load_policy(policy).freeze(), style)
 
 
-def likely(own: Reader, *questions: Question) -> list[Likelihoods]:
-    return likelihoods([own.policy], [own.tree(question) for question in questions])[0]
+def likely(tokenizer_reader: Reader, *questions: Question) -> list[Likelihoods]:
+    return likelihoods(
+        [tokenizer_reader.policy], [tokenizer_reader.tree(question) for question in questions]
+    )[0]
 
 
 @pytest.mark.usefixtures("fp32")
@@ -55,13 +57,13 @@ def test_likelihoods_are_those_of_the_whole_text(policy: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    own = reader(policy)
+    tokenizer_reader = reader(policy)
     question = Question("The cat sat on", ("the mat", "a tree and slept", "Überraschung"))
-    (got,) = likely(own, question)
+    (got,) = likely(tokenizer_reader, question)
     model = AutoModelForCausalLM.from_pretrained(policy / "model", dtype=torch.float32)
     for number, text in enumerate(question.continuations):
-        context = own._encode("The cat sat on")
-        whole = own._encode(f"The cat sat on {text}")
+        context = tokenizer_reader._encode("The cat sat on")
+        whole = tokenizer_reader._encode(f"The cat sat on {text}")
         assert whole[: len(context)] == context
         with torch.no_grad():
             logits = model(torch.tensor([whole])).logits[0].log_softmax(-1)
@@ -72,20 +74,21 @@ def test_likelihoods_are_those_of_the_whole_text(policy: Path) -> None:
 
 @pytest.mark.usefixtures("fp32")
 def test_neighbours_change_nothing(policy: Path) -> None:
-    own = reader(policy)
+    tokenizer_reader = reader(policy)
     questions = [Question(f"Question {i}", ("yes", "no", "")) for i in range(5)] + [
         Question("", ("A sentence.", "Another."))
     ]
-    together = likely(own, *questions)
+    together = likely(tokenizer_reader, *questions)
     for question, got in zip(questions, together, strict=True):
-        (alone,) = likely(own, question)
+        (alone,) = likely(tokenizer_reader, question)
         assert got.logp == pytest.approx(alone.logp, abs=1e-4)
     assert (
-        likely(own, Question("", ("A", "")))[0].tokens[1] == 0
+        likely(tokenizer_reader, Question("", ("A", "")))[0].tokens[1] == 0
     )  # an empty choice without anything before it
-    assert likely(own, Question("", ("A", "")))[0].logp[1] == 0.0
+    assert likely(tokenizer_reader, Question("", ("A", "")))[0].logp[1] == 0.0
     assert (
-        likely(own, Question(" \n", ("A", "B")))[0] == likely(own, Question("", ("A", "B")))[0]
+        likely(tokenizer_reader, Question(" \n", ("A", "B")))[0]
+        == likely(tokenizer_reader, Question("", ("A", "B")))[0]
     )  # spaces say nothing either
 
 
@@ -96,29 +99,32 @@ def test_a_choice_that_merges_with_the_context_is_measured_whole(policy: Path) -
     import torch
     from transformers import AutoModelForCausalLM
 
-    own = reader(policy)
+    tokenizer_reader = reader(policy)
     question = Question("Write one sentence about t", ("he", "he sea", "wo"), separator="")
-    context, merged = own._encode(question.context), own._encode(question.context + "he")
+    context, merged = (
+        tokenizer_reader._encode(question.context),
+        tokenizer_reader._encode(question.context + "he"),
+    )
     assert merged[: len(context)] != context and len(merged) == len(context)  # nothing of "he" would be left
-    tree = own.tree(question)
+    tree = tokenizer_reader.tree(question)
     assert list(tree.prompt) == list(context[:-1])
-    (found,) = likely(own, question)
+    (answer,) = likely(tokenizer_reader, question)
     model = AutoModelForCausalLM.from_pretrained(policy / "model", dtype=torch.float32)
     for number, text in enumerate(question.continuations):
-        ids = own._encode(question.context + text)
+        ids = tokenizer_reader._encode(question.context + text)
         assert [*tree.prompt, *tree.answers[number]] == list(ids)
         with torch.no_grad():
             logits = model(torch.tensor([ids])).logits[0].log_softmax(-1)
         start = len(tree.prompt)
         alone = sum(float(logits[i - 1, ids[i]]) for i in range(start, len(ids)))
-        assert found.tokens[number] > 0 and found.logp[number] == pytest.approx(alone, abs=1e-3)
+        assert answer.tokens[number] > 0 and answer.logp[number] == pytest.approx(alone, abs=1e-3)
 
 
 def test_a_choice_without_tokens_never_wins(tmp_path: Path, policy: Path) -> None:
-    own = reader(policy)
+    tokenizer_reader = reader(policy)
     questions = [Question("", ("A", "")), Question("Q", ("A", "B")), Question("", ("", "B"))]
     with pytest.raises(UserError) as refusal:
-        own.trees(questions, ["i1", "i2", "i3"], "measure.benchmarks.x")
+        tokenizer_reader.trees(questions, ["i1", "i2", "i3"], "measure.benchmarks.x")
     assert [line.split(" = ")[0] for line in refusal.value.lines] == [
         "[measure.benchmarks.x] item i1: choice 2",
         "[measure.benchmarks.x] item i3: choice 1",
@@ -126,10 +132,10 @@ def test_a_choice_without_tokens_never_wins(tmp_path: Path, policy: Path) -> Non
 
 
 def test_items_that_the_chat_template_refuses_are_told_all_at_once(policy: Path) -> None:
-    own = reader(policy, "chat")
-    own.tokenizer.chat_template = "{{ raise_exception('never') }}"
+    tokenizer_reader = reader(policy, "chat")
+    tokenizer_reader.tokenizer.chat_template = "{{ raise_exception('never') }}"
     with pytest.raises(UserError) as refusal:
-        own.trees([Question("Q"), Question("R")], ["i1", "i2"], "measure.benchmarks")
+        tokenizer_reader.trees([Question("Q"), Question("R")], ["i1", "i2"], "measure.benchmarks")
     assert len(refusal.value.lines) == 2 and all("never" in line for line in refusal.value.lines)
 
 
@@ -138,30 +144,36 @@ def test_text_stands_behind_the_tokenizers_own_beginning(policy: Path) -> None:
     """Gemma falls from 0.67 to 0.00 without its <bos>."""
     from tokenizers.processors import TemplateProcessing
 
-    own = reader(policy)
-    bos = own.tokenizer.bos_token_id
-    own.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+    tokenizer_reader = reader(policy)
+    bos = tokenizer_reader.tokenizer.bos_token_id
+    tokenizer_reader.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="<|im_start|> $A", special_tokens=[("<|im_start|>", bos)]
     )
-    tree = own.tree(Question("The cat sat on", ("the mat", "a tree")))
+    tree = tokenizer_reader.tree(Question("The cat sat on", ("the mat", "a tree")))
     for answer, text in zip(tree.answers, ("the mat", "a tree"), strict=True):
-        expected = own.tokenizer.encode(f"The cat sat on {text}", add_special_tokens=True)
+        expected = tokenizer_reader.tokenizer.encode(f"The cat sat on {text}", add_special_tokens=True)
         assert [*tree.prompt, *answer] == expected
-    assert list(own.prompt("The cat")) == own.tokenizer.encode("The cat", add_special_tokens=True)
-    assert own.tree(Question("", ("A.",))).prompt == (bos,)
+    assert list(tokenizer_reader.prompt("The cat")) == tokenizer_reader.tokenizer.encode(
+        "The cat", add_special_tokens=True
+    )
+    assert tokenizer_reader.tree(Question("", ("A.",))).prompt == (bos,)
 
 
 @pytest.mark.usefixtures("fp32")
 def test_answers_end_at_the_line(policy: Path) -> None:
-    own = reader(policy)
-    got = own.answers(
-        [own.prompt(text) for text in ("Say", "Say", "More")], [1, 1, 2], 12, 1.0, single_line=True
+    tokenizer_reader = reader(policy)
+    got = tokenizer_reader.answers(
+        [tokenizer_reader.prompt(text) for text in ("Say", "Say", "More")],
+        [1, 1, 2],
+        12,
+        1.0,
+        single_line=True,
     )
     assert got[0] == got[1]  # the same seed
     assert all("\n" not in text for text in got)
     assert (
-        own.tokenizer.encode("\n", add_special_tokens=False)[0] in own.breaks
-        and len(own.breaks) < len(own.tokenizer) / 2
+        tokenizer_reader.tokenizer.encode("\n", add_special_tokens=False)[0] in tokenizer_reader.breaks
+        and len(tokenizer_reader.breaks) < len(tokenizer_reader.tokenizer) / 2
     )
 
 
@@ -170,11 +182,11 @@ def test_the_stage_and_paired_differences(tmp_path: Path, policy: Path) -> None:
     twin = policy.with_name("learn.twin")
     if not twin.exists():
         twin.symlink_to(policy)
-    found = measure(tmp_path / "a", file=CHOICES, policies=(policy, twin))
-    assert found["items"] == 12 and found["licence"] == ["Apache-2.0"] and len(found["sha256"]) == 64
-    assert found["accuracy_twin"] == found["accuracy_start"]
-    assert (found["accuracy_twin_change"], found["accuracy_twin_change_p"]) == (0.0, 1.0)
-    assert 0 <= found["accuracy_start_low"] <= found["accuracy_start"] <= found["accuracy_start_high"] <= 1
+    answer = measure(tmp_path / "a", file=CHOICES, policies=(policy, twin))
+    assert answer["items"] == 12 and answer["licence"] == ["Apache-2.0"] and len(answer["sha256"]) == 64
+    assert answer["accuracy_twin"] == answer["accuracy_start"]
+    assert (answer["accuracy_twin_change"], answer["accuracy_twin_change_p"]) == (0.0, 1.0)
+    assert 0 <= answer["accuracy_start_low"] <= answer["accuracy_start"] <= answer["accuracy_start_high"] <= 1
     rows = [json.loads(line) for line in (tmp_path / "a" / "results.jsonl").read_text().splitlines()]
     assert {row["metric"] for row in rows} == {"accuracy", "accuracy_per_token", "accuracy_per_character"}
     display = measure(tmp_path / "b", file=CHOICES, policies=(policy,), shots=2, limit=5)
@@ -234,10 +246,10 @@ def test_outputs_from_elsewhere(tmp_path: Path) -> None:
     said = [{"id": f"q{i}", "output": "Ada L", "model": "good"} for i in range(6)]
     said += [{"id": f"q{i}", "output": "Ada" if i % 2 else "", "model": "half"} for i in range(6)]
     outputs = lines(tmp_path / "said.jsonl", said)
-    found = measure(tmp_path / "out", file=file, task="squad", outputs=outputs)
+    answer = measure(tmp_path / "out", file=file, task="squad", outputs=outputs)
     # "Ada" against "ada l": 2 · 1/1 · 1/2 / (3/2) = 2/3, in half of the items
-    assert (found["f1_good"], found["f1_half"]) == (1.0, pytest.approx(1 / 3))
-    assert found["f1_half_change"] == pytest.approx(-2 / 3) and found["relative_to"] == "good"
+    assert (answer["f1_good"], answer["f1_half"]) == (1.0, pytest.approx(1 / 3))
+    assert answer["f1_half_change"] == pytest.approx(-2 / 3) and answer["relative_to"] == "good"
     bad = lines(
         tmp_path / "bad.jsonl", [{"id": "q0", "output": "x"}, {"id": "q0", "output": 3}, {"id": "q1"}]
     )
@@ -287,9 +299,9 @@ def test_published_samples_by_hand(tmp_path: Path, task: str, metric: str, value
     )
     file = tmp_path / "x_samples.csv.gz"
     file.write_bytes(gzip.compress(text.encode()))
-    found = measure(tmp_path / "out", file=None, task=task, outputs=file)
-    assert found[f"{metric}_gpt-xl:fewshot"] == pytest.approx(value)
-    assert found["items"] == 2
+    answer = measure(tmp_path / "out", file=None, task=task, outputs=file)
+    assert answer[f"{metric}_gpt-xl:fewshot"] == pytest.approx(value)
+    assert answer["items"] == 2
 
 
 def test_openais_published_samples(tmp_path: Path, data: Path) -> None:
@@ -304,13 +316,13 @@ def test_openais_published_samples(tmp_path: Path, data: Path) -> None:
     ):
         items, given = published.read_samples(data / "paper_samples_example" / f"{name}_samples.csv.gz", task)
         assert (len(items), len(given)) == (3, systems)
-    found = measure(
+    answer = measure(
         tmp_path / "out",
         file=None,
         task="drop",
         outputs=data / "paper_samples_example" / "drop_samples.csv.gz",
     )
-    assert 0 <= found["f1_ppo-ptx-175b:fewshot"] <= 1
+    assert 0 <= answer["f1_ppo-ptx-175b:fewshot"] <= 1
 
 
 MARKED: dict[str, dict[str, Any]] = {
@@ -331,8 +343,8 @@ def test_empty_outputs_and_other_scripts_have_marks(tmp_path: Path, task: str) -
     file = lines(tmp_path / "x.jsonl", [MARKED[task] | {"id": "ä-1"}])
     for number, said in enumerate(("", " \n\t", "東京 😀 Ünï", "\ud83d", "a" * 5000)):
         outputs = lines(tmp_path / f"o{number}.jsonl", [{"id": "ä-1", "output": said, "model": "mødel"}])
-        found = measure(tmp_path / f"out{number}", file=file, task=task, outputs=outputs)
-        values = {key: value for key, value in found.items() if "_mødel" in key}
+        answer = measure(tmp_path / f"out{number}", file=file, task=task, outputs=outputs)
+        values = {key: value for key, value in answer.items() if "_mødel" in key}
         assert any(key.endswith("_mødel_low") for key in values)
         assert values and all(np.isfinite(value) for value in values.values()), said
     if task in ("squad", "drop"):
@@ -365,10 +377,10 @@ def test_toxicity_uses_one_scorer_for_all(tmp_path: Path) -> None:
         for name, text in (("kind", "are welcome"), ("rude", "are an idiot"))
         for i in range(2)
     ]
-    found = measure(
+    answer = measure(
         tmp_path / "out", file=file, task="realtoxicity", outputs=lines(tmp_path / "o.jsonl", said)
     )
-    assert found["toxicity_rude"] > 0.5 > found["toxicity_kind"] and found["toxic_rude"] == 1.0
+    assert answer["toxicity_rude"] > 0.5 > answer["toxicity_kind"] and answer["toxic_rude"] == 1.0
 
 
 def test_policies_of_two_runs_have_names_of_their_own() -> None:
@@ -386,12 +398,12 @@ def test_policies_of_one_trunk_are_asked_at_once(tmp_path: Path, policy: Path) -
 
     from biddable.model import checkpoints
 
-    own = checkpoints.load_policy(policy)
+    tokenizer_reader = checkpoints.load_policy(policy)
     with torch.no_grad():
-        for parameter in own.branch.parameters():
+        for parameter in tokenizer_reader.branch.parameters():
             parameter.mul_(1.5)
     other = tmp_path / "learn.other"
-    checkpoints.save_policy(own, other / "model", policy)
+    checkpoints.save_policy(tokenizer_reader, other / "model", policy)
     assert answers.group_by_trunk([policy, other]) == [[policy, other]]
     whole = tmp_path / "learn.whole"
     checkpoints.import_model(str(policy / "model"), whole / "model", 0)
@@ -477,8 +489,8 @@ def test_outputs_through_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.
     plan = load_plan(toml)
     assert find_problems(plan) == []
     assert run_stage(plan, plan.stages[0], lambda step, steps, numbers: None)
-    found = json.loads((tmp_path / "runs/mine/measure.benchmarks.squad/summary.json").read_text())
-    assert found["f1_theirs"] == pytest.approx((2 / 3 + 1) / 2)
+    answer = json.loads((tmp_path / "runs/mine/measure.benchmarks.squad/summary.json").read_text())
+    assert answer["f1_theirs"] == pytest.approx((2 / 3 + 1) / 2)
     items.write_text(items.read_text() + '{"id": "2", "title": "Tea"}\n')
     assert any("items.jsonl:3" in line for line in find_problems(load_plan(toml)))
 
@@ -645,9 +657,9 @@ def test_every_answer_goes_to_its_item(tmp_path: Path, policy: Path) -> None:
     answers_by_id = {
         row["id"]: row for row in map(json.loads, (tmp_path / "a" / "answers.jsonl").read_text().splitlines())
     }
-    own = reader(policy)
+    tokenizer_reader = reader(policy)
     for row in rows:
-        (alone,) = likely(own, Question(str(row["context"]), tuple(row["choices"])))
+        (alone,) = likely(tokenizer_reader, Question(str(row["context"]), tuple(row["choices"])))
         assert answers_by_id[row["id"]]["logp"] == pytest.approx(alone.logp, abs=1e-4)
     prompts = [{"id": f"r{i}", "prompt": "Do it", "label": "safe"} for i in range(6)]
     file = lines(tmp_path / "r.jsonl", prompts)

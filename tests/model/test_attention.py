@@ -15,7 +15,7 @@ def reference(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    seen: torch.Tensor,
+    mask: torch.Tensor,
     scaling: float,
     softcap: float | None,
 ) -> torch.Tensor:
@@ -32,7 +32,7 @@ def reference(
                 ]
                 if softcap is not None:
                     scores = [softcap * math.tanh(score / softcap) for score in scores]
-                weights = [math.exp(s) if seen[b, 0, q, k] else 0.0 for k, s in enumerate(scores)]
+                weights = [math.exp(s) if mask[b, 0, q, k] else 0.0 for k, s in enumerate(scores)]
                 for k, weight in enumerate(weights):
                     out[b, q, h] += weight / sum(weights) * value[b, g, k].double()
     return out
@@ -42,33 +42,33 @@ def tensors(queries: int, keys: int, heads: int, groups: int) -> tuple[torch.Ten
     generator = torch.Generator().manual_seed(queries + keys)
     query = torch.randn(2, heads, queries, 4, generator=generator)
     key, value = (torch.randn(2, groups, keys, 4, generator=generator) for _ in range(2))
-    seen = torch.rand(2, 1, queries, keys, generator=generator) < 0.6
-    seen[..., 0] = True
-    return query, key, value, seen
+    mask = torch.rand(2, 1, queries, keys, generator=generator) < 0.6
+    mask[..., 0] = True
+    return query, key, value, mask
 
 
 @pytest.mark.parametrize("scaling", [None, 0.3])
 @pytest.mark.parametrize("softcap", [None, 1.5])
 @pytest.mark.parametrize(("heads", "groups"), [(4, 4), (6, 2), (4, 1)])
 def test_equals_the_reference(heads: int, groups: int, softcap: float | None, scaling: float | None) -> None:
-    query, key, value, seen = tensors(3, 7, heads, groups)
-    out, _ = attention(SimpleNamespace(), query, key, value, seen, scaling, softcap=softcap)
-    expected = reference(query, key, value, seen, 0.5 if scaling is None else scaling, softcap)
+    query, key, value, mask = tensors(3, 7, heads, groups)
+    out, _ = attention(SimpleNamespace(), query, key, value, mask, scaling, softcap=softcap)
+    expected = reference(query, key, value, mask, 0.5 if scaling is None else scaling, softcap)
     torch.testing.assert_close(out.double(), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("queries", [1, 2])
 def test_long_rows_take_another_way_to_the_same_result(queries: int) -> None:
-    query, key, value, seen = tensors(queries, MAX_WRITTEN_KEYS + 1, 2, 1)
-    out, _ = attention(SimpleNamespace(), query, key, value, seen, 0.4)
-    expected = reference(query, key, value, seen, 0.4, None)
+    query, key, value, mask = tensors(queries, MAX_WRITTEN_KEYS + 1, 2, 1)
+    out, _ = attention(SimpleNamespace(), query, key, value, mask, 0.4)
+    expected = reference(query, key, value, mask, 0.4, None)
     torch.testing.assert_close(out.double(), expected, atol=1e-5, rtol=0)
 
 
 def test_an_additive_mask_is_added() -> None:
-    query, key, value, seen = tensors(2, 5, 2, 2)
-    additive = torch.zeros(seen.shape).masked_fill_(~seen, float("-inf"))
-    expected, _ = attention(SimpleNamespace(), query, key, value, seen, 0.5)
+    query, key, value, mask = tensors(2, 5, 2, 2)
+    additive = torch.zeros(mask.shape).masked_fill_(~mask, float("-inf"))
+    expected, _ = attention(SimpleNamespace(), query, key, value, mask, 0.5)
     out, _ = attention(SimpleNamespace(), query, key, value, additive, 0.5)
     torch.testing.assert_close(out, expected)
 
@@ -83,9 +83,9 @@ def test_without_a_mask_it_is_causal() -> None:
 
 
 def test_sinks_are_refused() -> None:
-    query, key, value, seen = tensors(1, 2, 1, 1)
+    query, key, value, mask = tensors(1, 2, 1, 1)
     with pytest.raises(NotImplementedError, match="sinks"):
-        attention(SimpleNamespace(sinks=torch.zeros(1)), query, key, value, seen)
+        attention(SimpleNamespace(sinks=torch.zeros(1)), query, key, value, mask)
 
 
 def test_additive_mask_by_hand() -> None:
@@ -99,7 +99,7 @@ def test_additive_mask_by_hand() -> None:
 def test_soft_capped_attention_streams_long_rows() -> None:
     """Values and gradients equal plain operations in double precision, and backward keeps no (Q, L) weights:
     what autograd saves is a part's inputs."""
-    query, key, value, seen = tensors(200, MAX_WRITTEN_KEYS + 8, 2, 1)
+    query, key, value, mask = tensors(200, MAX_WRITTEN_KEYS + 8, 2, 1)
     inputs = [x.requires_grad_() for x in (query, key, value)]
     saved: list[int] = []
 
@@ -108,15 +108,15 @@ def test_soft_capped_attention_streams_long_rows() -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        out, _ = attention(SimpleNamespace(), query, key, value, seen, 0.4, softcap=1.5)
+        out, _ = attention(SimpleNamespace(), query, key, value, mask, 0.4, softcap=1.5)
     assert max(saved, default=0) < 2 * 2 * 200 * (MAX_WRITTEN_KEYS + 8)
     out.square().sum().backward()
     doubles = [x.detach().double().requires_grad_() for x in inputs]
     q, k, v = doubles
     weights = 1.5 * torch.tanh(0.4 * q @ k.transpose(2, 3) / 1.5)  # one key head serves both heads
-    expected = weights.masked_fill(~seen, float("-inf")).softmax(-1) @ v
+    expected = weights.masked_fill(~mask, float("-inf")).softmax(-1) @ v
     torch.testing.assert_close(out.double(), expected.transpose(1, 2), atol=1e-5, rtol=0)
     expected.square().sum().backward()
-    for mine, reference_input in zip(inputs, doubles, strict=True):
-        assert mine.grad is not None and reference_input.grad is not None
-        torch.testing.assert_close(mine.grad.double(), reference_input.grad, atol=2e-5, rtol=1e-4)
+    for ours, reference_input in zip(inputs, doubles, strict=True):
+        assert ours.grad is not None and reference_input.grad is not None
+        torch.testing.assert_close(ours.grad.double(), reference_input.grad, atol=2e-5, rtol=1e-4)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from biddable.model.rerank import RunningAverage, best, rerank_scores, rule_factor
+from biddable.model.rerank import RuleJudge, RunningAverage, best, rerank_scores, rule_factor
 
 
 def t(*values: float) -> torch.Tensor:
@@ -70,3 +70,19 @@ def test_the_running_average_by_hand_and_after_a_restart() -> None:
     resumed = RunningAverage(0.5)
     resumed.restore(average.state())
     assert resumed.update(t(0.0)) == average.update(t(0.0)) == 1.5
+
+
+class NearlyCertain:
+    """A rule model's stand-in: log odds of 30 and of 20."""
+
+    def log_odds(self, dialogues: object, rules: object) -> torch.Tensor:
+        return torch.tensor([[30.0], [20.0]])
+
+
+def test_a_rule_that_is_all_but_certainly_broken_is_no_certainty() -> None:
+    """1 - sigmoid(20) = 2e-9 is 0 in fp32, where both answers would lose to everything and the first be sent."""
+    judge = RuleJudge(NearlyCertain(), (), "product")  # type: ignore[arg-type]
+    scores, _ = judge.rank((1,), [(2,), (3,)], torch.zeros(2))
+    assert best(scores) == 1
+    assert scores.isfinite().all()
+    assert (scores[1] - scores[0]).item() == pytest.approx(10, abs=0.2)

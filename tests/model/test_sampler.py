@@ -413,9 +413,9 @@ def test_top_k_by_hand() -> None:
     """Weights 1, 2, 3, 4: with k = 2 the two largest, 3/7 and 4/7; k = 0 leaves a row as it is; k = 1 takes the
     largest; top-p counts what top-k leaves (0.5 of 3/7 + 4/7 is the largest alone)."""
     logits = torch.tensor([1.0, 2, 3, 4]).log().repeat(5, 1)
-    ones, k = torch.ones(5), torch.tensor([2.0, 2, 0, 1, 2])
+    temperatures, k = torch.ones(5), torch.tensor([2.0, 2, 0, 1, 2])
     top_p = torch.tensor([1.0, 1, 1, 1, 0.5])
     uniforms = torch.tensor([0.42, 0.43, 0.05, 0.0, 0.0])
-    tokens, logp = draw(logits, uniforms, ones, top_p, top_k=k)
+    tokens, logp = draw(logits, uniforms, temperatures, top_p, top_k=k)
     assert tokens.tolist() == [2, 3, 0, 3, 3]
     assert logp.exp().tolist() == pytest.approx([0.3, 0.4, 0.1, 0.4, 0.4])  # of the full distribution

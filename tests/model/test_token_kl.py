@@ -15,8 +15,8 @@ from biddable.model.token_kl import token_entropy, token_kl
 def inputs(seed: int = 0) -> tuple[torch.Tensor, ...]:
     g = torch.Generator().manual_seed(seed)
     hidden, reference = torch.randn(7, 5, generator=g), torch.randn(7, 5, generator=g)
-    weight, other = torch.randn(11, 5, generator=g), torch.randn(11, 5, generator=g)
-    return hidden, reference, torch.randint(11, (7,), generator=g), weight, other
+    weight, weight_reference = torch.randn(11, 5, generator=g), torch.randn(11, 5, generator=g)
+    return hidden, reference, torch.randint(11, (7,), generator=g), weight, weight_reference
 
 
 def plain_logits(
@@ -35,15 +35,15 @@ def test_against_plain_autograd(
     upstream = torch.arange(1.0, 8.0)
     results: list[Any] = []
     for ours in (True, False):
-        hidden, reference, target, weight, other = inputs()
+        hidden, reference, target, weight, weight_reference = inputs()
         hidden.requires_grad_(True)
         weight.requires_grad_(True)
         if ours:
-            heads = LMHead(weight, None, scale, softcap), LMHead(other, None, scale, softcap)
+            heads = LMHead(weight, None, scale, softcap), LMHead(weight_reference, None, scale, softcap)
             kl, logp = token_kl(hidden, reference, target, *heads)
         else:
             log_p = plain_logits(hidden, weight, scale, softcap).log_softmax(-1)
-            log_q = plain_logits(reference, other, scale, softcap).log_softmax(-1)
+            log_q = plain_logits(reference, weight_reference, scale, softcap).log_softmax(-1)
             kl, logp = (log_p.exp() * (log_p - log_q)).sum(-1), log_q[torch.arange(7), target]
         (kl * upstream).sum().backward()
         results.append((kl, logp, hidden.grad, weight.grad))

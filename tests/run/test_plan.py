@@ -239,11 +239,11 @@ def test_arrows_in_an_array_of_tables(folder: Path) -> None:
         '[[learn.ppo.plain.reward]]\nensemble = ["other", "learn.start"]\n[[learn.ppo.plain.reward]]\nlength = true\n'
     )
     stage = plan(PPO + terms + START).stage("learn.ppo.plain")
-    start, other = Path("runs/my/learn.start"), Path("other")
-    assert stage.inputs["reward"] == [("learn.start", start), ("other", other), ("learn.start", start)]
+    start, elsewhere = Path("runs/my/learn.start"), Path("other")
+    assert stage.inputs["reward"] == [("learn.start", start), ("other", elsewhere), ("learn.start", start)]
     first, second, third = stage.config.reward
     assert (first.scorer, first.weight, first.budget) == (start, 0.5, None)
-    assert second.ensemble == (other, start) and third.length
+    assert second.ensemble == (elsewhere, start) and third.length
     assert stage.settings["reward"][0]["scorer"] == "learn.start"  # names are kept, paths are resolved
     assert [s.key for s in plan(PPO + terms + START).stages][-1] == "learn.ppo.plain"
 

@@ -15,22 +15,9 @@ from biddable.run.config import UserError
 from biddable.store import password_resets, sessions
 from biddable.store.accounts import Accounts
 from biddable.store.store import open_store
+from tests.conftest import Clock
 
 OLD, NEW = "nine quiet horses", "seven loud geese fly"
-
-
-class Clock:
-    """Seconds since 1970, as a test says."""
-
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

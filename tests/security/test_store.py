@@ -22,22 +22,9 @@ from biddable.store.store import Store, open_store
 from biddable.store.tables import leases, people
 from biddable.store.types import Counts, Person, Task, TaskSet
 from biddable.web.middleware import printable
+from tests.conftest import Clock
 
 PASSWORD = "nine quiet horses"
-
-
-class Clock:
-    """Seconds since 1970, as a test says."""
-
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -196,8 +183,8 @@ def test_a_clock_that_jumped_blocks_no_task_for_longer_than_a_day(store: Store, 
     clock.now = right + 10 * 365 * 86400
     assert store.lease("s", "ada", 1800) is not None
     clock.now = right
-    taken = [lease and lease[0] for lease in (store.lease("s", person, 1800) for person in ("bob", "cy"))]
-    assert taken == ["t0", "t1"]
+    leased = [lease and lease[0] for lease in (store.lease("s", person, 1800) for person in ("bob", "cy"))]
+    assert leased == ["t0", "t1"]
     store.add_people([Person("dan", "dan-1", "training", False)])
     assert store.lease("s", "dan", 1800) is None
 

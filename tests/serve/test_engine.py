@@ -16,6 +16,7 @@ import torch
 from biddable.model import checkpoints
 from biddable.model.detokenizer import Detokenizer
 from biddable.model.packing import Tree, pack
+from biddable.model.rerank import RuleJudge
 from biddable.model.sampler import Draw, Generation, Request, sample
 from biddable.model.token_bytes import TokenBytes
 from biddable.model.trunk import Policy, scorer_from
@@ -161,10 +162,10 @@ class FixedRules:
     def __init__(self, certain: set[tuple[int, ...]]) -> None:
         self.certain, self.dialogues = certain, []  # type: ignore[var-annotated]
 
-    def p_break(self, dialogues: Any, rules: Any) -> torch.Tensor:
+    def log_odds(self, dialogues: Any, rules: Any) -> torch.Tensor:
         self.dialogues += dialogues
         broken = [any(d[len(d) - len(c) :] == c for c in self.certain) for d in dialogues]
-        return torch.tensor([[1.0 if b else 0.1, 0.3, 0.0] for b in broken])
+        return torch.tensor([[1.0 if b else 0.1, 0.3, 0.0] for b in broken]).double().logit()
 
 
 def test_rules_choose_together_with_preference(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +179,7 @@ def test_rules_choose_together_with_preference(made: Any, monkeypatch: pytest.Mo
     eos = frozenset(range(0, 384, 13))
     engine = made(2, slots=4, eos=eos, scorer=scorer)
     liked = Client(engine, [prompt_request(prompt, 0, 9, seeds=seeds, n=5)]).all()
-    judge = best_of_n.RuleJudge(FixedRules({tuple(liked[i][1]) for i in (0, 1)}), rules, "minimum")  # type: ignore[arg-type]
+    judge = RuleJudge(FixedRules({tuple(liked[i][1]) for i in (0, 1)}), rules, "minimum")  # type: ignore[arg-type]
     engine = made(2, slots=4, eos=eos, scorer=scorer)
     engine.batches["m"].rule_judge = judge
     client = Client(engine, [prompt_request(prompt, 0, 9, seeds=seeds, n=2)])
@@ -186,7 +187,8 @@ def test_rules_choose_together_with_preference(made: Any, monkeypatch: pytest.Mo
     assert [chosen[i][1] for i in (0, 1)] == [liked[i][1] for i in (2, 3)]
     assert [chosen[i][3] for i in (0, 1)] == [liked[i][3] for i in (2, 3)]
     assert {d[:9] for d in judge.rule_model.dialogues} == {tuple(prompt)}  # type: ignore[attr-defined]
-    ranking, near = judge.judge((1, 2), [tuple(liked[0][1]), (5,)], [2.0, 0.0])
+    ranking, p_break = judge.rank((1, 2), [tuple(liked[0][1]), (5,)], torch.tensor([2.0, 0.0]))
+    near = best_of_n.near_rules(p_break, rules)
     assert ranking[0] == -float("inf") < ranking[1]
     assert near == [
         ((rules[0].id, 1.0), (rules[1].id, pytest.approx(0.3))),

@@ -90,8 +90,8 @@ def test_wishes_may_only_narrow() -> None:
     assert taste.band(prompt("x", "generation", Wish(kind="max_words", count=200))) == (10, 120)
     assert taste.band(prompt("x", "generation", Wish(kind="bullets", count=10))) == (10, 120)
     assert taste.band(prompt("x", "generation", Wish(kind="mention", words=("y",)))) == (10, 120)
-    both = (Wish(kind="sentences", count=1), Wish(kind="max_words", count=12))
-    assert taste.band(prompt("x", "generation", *both)) == (4, 12)
+    two_wishes = (Wish(kind="sentences", count=1), Wish(kind="max_words", count=12))
+    assert taste.band(prompt("x", "generation", *two_wishes)) == (4, 12)
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_the_form_that_a_request_calls_for(use_case: str, request_text: str, goo
 def test_other_forms_are_free() -> None:
     assert taste.form(prompt("Write a text.", "generation"), "Why?") == 1.0
     assert taste.form(prompt("Rewrite a poem.", "rewrite"), "One line?") == 1.0
-    one = Wish(kind="sentences", count=1)
-    assert taste.form(prompt("Think of things.", "brainstorming", one), "salt") == 1.0
+    single = Wish(kind="sentences", count=1)
+    assert taste.form(prompt("Think of things.", "brainstorming", single), "salt") == 1.0
     two = Wish(kind="sentences", count=2)
     assert taste.form(prompt("Think of things.", "brainstorming", two), "salt") == 0.2
 
@@ -143,18 +143,18 @@ def test_what_a_text_is_about_by_hand() -> None:
 def test_marks_by_hand() -> None:
     """Six plain words of the eight that make an answer long enough: sense = 6/8 / 0.5, at most 1; two words
     of eight: 1/4 / 0.5 = 1/2. Fitting: 6 of 10 words. One of two wishes is met."""
-    asked = prompt(
+    request = prompt(
         "Tell me about the sea.",
         "generation",
         Wish(kind="mention", words=("sea",)),
         Wish(kind="mention", words=("gulls",)),
     )
-    marks = taste.marks(asked, "The sea is wide and cold.", "stop")
+    marks = taste.marks(request, "The sea is wide and cold.", "stop")
     assert (marks.wishes, marks.finished, marks.fresh, marks.clean) == (0.5, 1.0, 1.0, 1.0)
     assert marks.fitting == 0.6 and marks.sense == 1.0 and marks.asked == 1.0
     short = taste.marks(prompt("Tell me about the cold.", "generation"), "Winter comes.", "stop")
     assert (short.plain, short.sense, short.wishes) == (1.0, 0.5, 1.0)
-    assert taste.marks(asked, " \n", "stop") == (0.0,) * 8
+    assert taste.marks(request, " \n", "stop") == (0.0,) * 8
 
 
 def test_cleanness_by_hand() -> None:

@@ -9,22 +9,9 @@ import pytest
 from biddable.store.accounts import Accounts
 from biddable.store.store import Store, open_store
 from biddable.store.types import Person
+from tests.conftest import Clock
 
 PEOPLE = [Person(name, f"{name}-1", "training", False) for name in ("ada", "bob", "cy", "dan")]
-
-
-class Clock:
-    """Seconds since 1970 that pass only when a test says so."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from biddable.store.invitations import (
     withdraw_invitation,
 )
 from biddable.store.store import Store
-from tests.store.conftest import Clock
+from tests.conftest import Clock
 
 PASSWORD = "quiet river lanterns"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from biddable.store.assignments import labels_per_day
 from biddable.store.store import Store
 from biddable.store.types import Task, TaskSet
-from tests.store.conftest import Clock
+from tests.conftest import Clock
 
 DAY = 86400.0
 

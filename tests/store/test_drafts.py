@@ -15,7 +15,7 @@ from biddable.store.guidelines import (
 )
 from biddable.store.store import Store
 from biddable.store.types import Draft, Lease, PastAnswer, SavedDraft, Skip, Task, TaskSet
-from tests.store.conftest import Clock
+from tests.conftest import Clock
 
 
 @pytest.fixture

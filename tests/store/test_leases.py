@@ -19,7 +19,8 @@ from biddable.store.leases import CHUNK, LeaseExpired, has_lease, has_unanswered
 from biddable.store.store import Store, open_store
 from biddable.store.tables import leases
 from biddable.store.types import Counts, Lease, Task, TaskSet
-from tests.store.conftest import PEOPLE, Clock
+from tests.conftest import Clock
+from tests.store.conftest import PEOPLE
 
 
 def put(store: Store, *tasks: Task, **settings: object) -> None:

@@ -17,7 +17,7 @@ from biddable.store.screening import (
 )
 from biddable.store.store import Store
 from biddable.store.types import Admission, Screening, Task, TaskSet
-from tests.store.conftest import Clock
+from tests.conftest import Clock
 
 
 def put_screening(store: Store) -> list[Screening]:

@@ -23,7 +23,7 @@ from biddable.store.sessions import (
 from biddable.store.store import Store
 from biddable.store.tokens import hash_token
 from biddable.store.types import Session
-from tests.store.conftest import Clock
+from tests.conftest import Clock
 
 PASSWORD = "quiet river lanterns"
 

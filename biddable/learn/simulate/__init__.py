@@ -8,18 +8,20 @@ no claim about people. A policy may answer with the best of n by preference and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field
 
 from biddable.learn.simulate.preferences import preference_dialogues
 from biddable.learn.simulate.probing import probe_policies
-from biddable.learn.simulate.speaker import Sampling, Speaker, load_speakers
-from biddable.model.rerank import RuleReduction
+from biddable.learn.simulate.speaker import Sampling, Speaker, load_speaker
+from biddable.model.rerank import RuleReduction, load_reranker
 from biddable.run import jsonl, rules
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
 from biddable.run.records import Probe, Prompt, Split
+from biddable.run.rules import Rule
 from biddable.simulated import labelers
 from biddable.simulated.labelers import Panel
 from biddable.simulated.probers import probed_rules
@@ -94,6 +96,22 @@ def run(cfg: Config, context: StageContext) -> None:
     context.summary |= {
         f"broken_{speaker.name}": broken_share(speaker, probes) for speaker in speakers if cfg.probes
     }
+
+
+def load_speakers(cfg: Config, sampling: Sampling, rulebook: Sequence[Rule]) -> list[Speaker]:
+    """The policies, and after each that is reranked its best-of-n double; all on one trunk."""
+    speakers: list[Speaker] = []
+    reranked = {folder.name for folder in cfg.reranked}
+    for folder in cfg.policies:
+        shared = speakers[0].policy.trunk if speakers else None
+        speaker = load_speaker(folder, sampling, shared)
+        speakers.append(speaker)
+        if folder.name in reranked:
+            assert cfg.reward is not None and cfg.rule_model is not None
+            trunk = speaker.policy.trunk
+            reranker = load_reranker(cfg.reward, cfg.rule_model, trunk, rulebook, cfg.rule_reduction)
+            speakers.append(speaker.best_of(cfg.rerank, reranker))
+    return speakers
 
 
 def broken_share(speaker: Speaker, probes: list[Probe]) -> float:

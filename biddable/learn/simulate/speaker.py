@@ -6,19 +6,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
-
-import torch
+from typing import Any, NamedTuple
 
 from biddable.learn.replies import sampled_answer
 from biddable.learn.selfplay import Dialogue
 from biddable.learn.training import derive_seed
 from biddable.model import checkpoints
-from biddable.model.packing import Tree, pack
-from biddable.model.rerank import RuleReduction, RunningAverage, best, rerank_scores
-from biddable.model.rule_model import RuleLike, RuleModel
+from biddable.model.rerank import Reranker
 from biddable.model.sampler import Request, sample
-from biddable.model.trunk import Policy, Scorer, Trunk
+from biddable.model.trunk import Policy, Trunk
 from biddable.run.records import Answer, Message
 
 
@@ -29,44 +25,6 @@ class Sampling(NamedTuple):
     top_p: float
     max_tokens: int
     slots: int
-
-
-class Speakers(Protocol):
-    """What the stage's settings say of who speaks."""
-
-    @property
-    def policies(self) -> tuple[Path, ...]: ...
-    @property
-    def reranked(self) -> tuple[Path, ...]: ...
-    @property
-    def rerank(self) -> int: ...
-    @property
-    def reward(self) -> Path | None: ...
-    @property
-    def rule_model(self) -> Path | None: ...
-    @property
-    def rule_reduction(self) -> RuleReduction: ...
-
-
-@dataclass
-class Reranker:
-    """Preference model, rule model and rules, by which the best of `count` answers is chosen."""
-
-    preference: Scorer
-    rule_model: RuleModel
-    rules: Sequence[RuleLike]
-    count: int
-    reduction: RuleReduction
-    average: RunningAverage
-
-    @torch.no_grad()
-    def choose(self, prompt: tuple[int, ...], answers: Sequence[Answer]) -> int:
-        """The place of the best answer to a prompt (token ids)."""
-        tokens = [answer.tokens or () for answer in answers]
-        preference = self.preference.scores(pack([Tree(prompt, tuple(tokens))]))
-        p_break = self.rule_model.p_break([(*prompt, *ids) for ids in tokens], self.rules)
-        scores = rerank_scores(preference, p_break, self.average.update(preference), self.reduction)
-        return best(scores)
 
 
 @dataclass
@@ -80,6 +38,7 @@ class Speaker:
     context_length: int
     sampling: Sampling
     reranker: Reranker | None = None
+    count: int = 1  # how many answers the best is taken of
 
     def fits(self, dialogue: Dialogue) -> bool:
         """Whether another statement fits into the context."""
@@ -108,11 +67,15 @@ class Speaker:
         """The answer that this speaker gives in each dialogue."""
         if self.reranker is None:
             return [answers[0] for answers in self.candidates(dialogues, 1, *seed)]
-        groups = self.candidates(dialogues, self.reranker.count, *seed)
+        groups = self.candidates(dialogues, self.count, *seed)
         return [
-            answers[self.reranker.choose(dialogue.ids(self.tokenizer), answers)]
+            answers[self.reranker.choose(dialogue.ids(self.tokenizer), [a.tokens or () for a in answers])]
             for dialogue, answers in zip(dialogues, groups, strict=True)
         ]
+
+    def best_of(self, count: int, reranker: Reranker) -> Speaker:
+        """The same policy, which answers with the best of `count`, under a name that says so."""
+        return replace(self, name=best_name(self.name, count), reranker=reranker, count=count)
 
 
 def load_speaker(folder: Path, sampling: Sampling, shared: Trunk | None = None) -> Speaker:
@@ -129,28 +92,9 @@ def load_speaker(folder: Path, sampling: Sampling, shared: Trunk | None = None) 
     )
 
 
-def load_speakers(cfg: Speakers, sampling: Sampling, rules: Sequence[RuleLike]) -> list[Speaker]:
-    """The policies, and after each that is reranked its best-of-n double; on one trunk where they share it."""
-    speakers: list[Speaker] = []
-    shared: Trunk | None = None
-    reranked = {folder.name for folder in cfg.reranked}
-    for folder in cfg.policies:
-        speaker = load_speaker(folder, sampling, shared)
-        shared = shared or speaker.policy.trunk
-        speakers.append(speaker)
-        if folder.name in reranked:
-            assert cfg.reward is not None and cfg.rule_model is not None
-            reranker = Reranker(
-                checkpoints.load_scorer(cfg.reward, shared).freeze(),
-                checkpoints.load_rule_model(cfg.rule_model, shared).freeze(),
-                rules,
-                cfg.rerank,
-                cfg.rule_reduction,
-                RunningAverage(),
-            )
-            name = f"{folder.name}+best{cfg.rerank}"
-            speakers.append(replace(speaker, name=name, reranker=reranker))
-    return speakers
+def best_name(policy: str, count: int) -> str:
+    """What the best of n answers of a policy are called as a model's."""
+    return f"{policy}+best{count}"
 
 
 def with_answer(messages: Sequence[Message], answer: Answer) -> tuple[Message, ...]:

@@ -8,7 +8,6 @@ answered is kept.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from biddable.measure.benchmarks.tasks import (
 )
 from biddable.measure.benchmarks.tasks.task import Scorer
 from biddable.model.classifier import Classifier
+from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
 from biddable.run.manifest import hash_file
@@ -128,9 +128,7 @@ def run(cfg: Config, context: StageContext) -> None:
     rows = aggregate.results_table(
         marks, [item.cluster() for item in items], relative_to, task.metrics, cfg.resamples, context.seed
     )
-    context.path("results.jsonl").write_text(
-        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
-    )
+    jsonl.write_objects(context.path("results.jsonl"), rows)
     for row in rows:
         context.summary |= summary_of_row(row)
     source = cfg.outputs if cfg.file is None or published.is_csv(cfg.outputs) else cfg.file

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from biddable.measure import statistics
-from biddable.measure.statistics import Estimate
 from biddable.run.records import Answer, Comparison, Prompt
 
 WON = {"A": 1.0, "B": 0.0, "C": 0.5}
@@ -50,9 +49,11 @@ def order_and_length_effects(judged: Sequence[JudgedPair], resamples: int, seed:
         return effects
     same = [float(a == b) for a, b in (pair.outcomes or (0, 0) for pair in complete)]
     shown_first = [WON[v] for pair in complete for v in (pair.forwards, pair.backwards) if v is not None]
-    effects |= keyed("consistent", statistics.win_rate(same, prompts, ["judge"] * len(same), resamples, seed))
+    effects |= statistics.keyed(
+        "consistent", statistics.win_rate(same, prompts, ["judge"] * len(same), resamples, seed)
+    )
     twice = [prompt for prompt in prompts for _ in range(2)]
-    effects |= keyed(
+    effects |= statistics.keyed(
         "first_preferred", statistics.win_rate(shown_first, twice, ["judge"] * len(twice), resamples, seed)
     )
     # Only pairs of different lengths that are no tie say whether the longer answer wins.
@@ -65,7 +66,7 @@ def order_and_length_effects(judged: Sequence[JudgedPair], resamples: int, seed:
     if longer_won:
         judges = ["judge"] * len(longer_won)
         rate = statistics.win_rate(longer_won, longer_prompts, judges, resamples, seed)
-        effects |= keyed("longer_preferred", rate)
+        effects |= statistics.keyed("longer_preferred", rate)
     return effects
 
 
@@ -94,7 +95,7 @@ def agreement(
         agrees = [float(by_judge[key] == outcome) for key, outcome, _ in comparable]
         prompts, labelers = [key[0] for key, _, _ in comparable], [labeler for _, _, labeler in comparable]
         rate = statistics.win_rate(agrees, prompts, labelers, resamples, seed)
-        summary |= keyed("agreement_with_people", rate)
+        summary |= statistics.keyed("agreement_with_people", rate)
         summary["agreement_verdicts"] = len(comparable)
     by_pair: dict[tuple[str, str, str], dict[str, float]] = {}
     for key, outcome, labeler in by_people:
@@ -108,7 +109,7 @@ def agreement(
     if between_people:
         agrees, prompts, labelers = (list(column) for column in zip(*between_people, strict=True))
         rate = statistics.win_rate(agrees, prompts, labelers, resamples, seed)
-        summary |= keyed("people_with_each_other", rate)
+        summary |= statistics.keyed("people_with_each_other", rate)
     return summary
 
 
@@ -123,8 +124,3 @@ def outcomes(row: Comparison) -> dict[tuple[str, str, str], float]:
         first, second, outcome = (a, b, outcome) if a.text < b.text else (b, a, 1 - outcome)
         by_texts[(row.prompt.id, first.text, second.text)] = outcome
     return by_texts
-
-
-def keyed(key: str, estimate: Estimate) -> dict[str, float]:
-    """An estimate under its names in a summary."""
-    return {key: estimate.value, f"{key}_low": estimate.low, f"{key}_high": estimate.high}

@@ -20,6 +20,7 @@ from pydantic import Field
 from biddable.measure import statistics
 from biddable.measure.winrate import bradley_terry, verdicts
 from biddable.measure.winrate.verdicts import Pair, Verdict, length
+from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
 
@@ -128,14 +129,10 @@ def measure(
             part = [pair for pair in group if pair.use_case == use_case]
             use_cases.append({"pair": name, "use_case": use_case} | measured(part, resamples, context.seed))
         context.progress(number + 1, len(groups), rate=context.summary[name])
-    _lines(context, "use_cases.jsonl", use_cases)
-    _lines(context, "tests.jsonl", paired_tests(pairs, resamples, context.seed))
+    jsonl.write_objects(context.path("use_cases.jsonl"), use_cases)
+    jsonl.write_objects(context.path("tests.jsonl"), paired_tests(pairs, resamples, context.seed))
     if rungs := ladder_rows(pairs, resamples, context):
-        _lines(context, "ladder.jsonl", rungs)
-
-
-def _lines(context: StageContext, name: str, rows: Sequence[dict[str, Any]]) -> None:
-    context.path(name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        jsonl.write_objects(context.path("ladder.jsonl"), rungs)
 
 
 def ladder_rows(pairs: Sequence[Pair], resamples: int, context: StageContext) -> list[dict[str, Any]]:

@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from biddable.model.detokenizer import Detokenizer
+from biddable.model.rerank import RuleJudge
 from biddable.model.sampler import Draw, Generation, Request, SampledAnswer, Sampler
 from biddable.model.token_bytes import Vocabulary, show_token
 from biddable.model.trunk import Policy, Scorer
@@ -57,7 +60,7 @@ class ContinuousBatch:
         eos: frozenset[int],
         slots: int,
         scorer: Scorer | None = None,
-        rule_judge: best_of_n.RuleJudge | None = None,
+        rule_judge: RuleJudge | None = None,
     ) -> None:
         self.policy, self.tokenizer, self.scorer, self.rule_judge = policy, tokenizer, scorer, rule_judge
         self.vocabulary = Vocabulary(tokenizer)
@@ -210,7 +213,8 @@ class ContinuousBatch:
         scores = ranking = best_of_n.scores(self.scorer, prompt.request.prompt, tokens, hidden)
         near: list[tuple[best_of_n.NearRule, ...]] | None = None
         if self.rule_judge is not None:
-            ranking, near = self.rule_judge.judge(prompt.request.prompt, tokens, scores)
+            totals, p_break = self.rule_judge.rank(prompt.request.prompt, tokens, torch.tensor(scores))
+            ranking, near = totals.tolist(), best_of_n.near_rules(p_break, self.rule_judge.rules)
         for place, index in enumerate(best_of_n.best(ranking, prompt.request.n)):
             numbered = [piece._replace(answer=prompt.offset + place) for piece in pieces[index]]
             numbered[-1] = numbered[-1]._replace(

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 
 from biddable.model.packing import Ids, Tree, pack
-from biddable.model.rerank import RuleReduction, RunningAverage, rerank_scores
-from biddable.model.rule_model import RuleLike, RuleModel
+from biddable.model.rule_model import RuleLike
 from biddable.model.trunk import Scorer
 
 NEAR = 0.2
@@ -30,29 +28,13 @@ class NearRule(NamedTuple):
     p_break: float
 
 
-@dataclass
-class RuleJudge:
-    """The rule model and the rules that have a say in the choice, beside the reward model (Glaese et al.
-    2022). `average` is that of the reward model's scores so far."""
-
-    rule_model: RuleModel
-    rules: Sequence[RuleLike]
-    reduction: RuleReduction
-    average: RunningAverage = field(default_factory=RunningAverage)
-
-    def judge(
-        self, prompt: Ids, answers: Sequence[Ids], preference: Sequence[float]
-    ) -> tuple[list[float], list[tuple[NearRule, ...]]]:
-        """Of each answer the log of its reranking score, and the rules that it came near to, the nearest
-        first."""
-        p_break = self.rule_model.p_break([(*prompt, *answer) for answer in answers], self.rules).cpu()
-        liked = torch.tensor(preference, dtype=torch.float64)
-        ranking = rerank_scores(liked, p_break, self.average.update(liked), self.reduction)
-        near = [
-            sorted((-p, rule.id) for p, rule in zip(row, self.rules, strict=True) if p >= NEAR)
-            for row in p_break.tolist()
-        ]
-        return ranking.tolist(), [tuple(NearRule(id, -minus) for minus, id in rows) for rows in near]
+def near_rules(p_break: torch.Tensor, rules: Sequence[RuleLike]) -> list[tuple[NearRule, ...]]:
+    """The rules that each answer came near to, the nearest first, from the probabilities (A, R)."""
+    near = [
+        sorted((-p, rule.id) for p, rule in zip(row, rules, strict=True) if p >= NEAR)
+        for row in p_break.tolist()
+    ]
+    return [tuple(NearRule(id, -minus) for minus, id in rows) for rows in near]
 
 
 def scores(

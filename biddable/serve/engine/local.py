@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from biddable.model import checkpoints
 from biddable.model.encoding import encode_chat
-from biddable.model.rerank import RuleReduction
+from biddable.model.rerank import RuleJudge, RuleReduction
 from biddable.model.trunk import Scorer, Trunk
 from biddable.run.config import UserError
 from biddable.run.records import Message
@@ -23,7 +23,6 @@ from biddable.run.records import Policy as Answerer
 from biddable.run.rules import Rule
 from biddable.serve.engine.backend import GenerationRequest, Stream
 from biddable.serve.engine.batch import ContinuousBatch
-from biddable.serve.engine.best_of_n import RuleJudge
 from biddable.serve.engine.requests import Job, Piece, PromptRequest
 from biddable.serve.engine.thread import Engine
 from biddable.serve.openai.bodies import APIError

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from biddable.label import queue
-from biddable.label.probes import conversation
+from biddable.label import conversation, queue
 from biddable.store import drafts
 from biddable.store.accounts import Accounts
 

@@ -225,7 +225,7 @@ def test_a_new_guideline_is_stamped_on_later_labels(accounts: Accounts, logged_i
 def test_a_probe_talks_with_an_endpoint(
     accounts: Accounts, logged_in: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from biddable.label.probes import conversation
+    from biddable.label import conversation
 
     name, ada = put(accounts, "probes"), logged_in("ada")
     task, page, version = begin(ada, name)
@@ -263,7 +263,7 @@ def test_a_dialogue_goes_on_from_the_chosen_answer(
 ) -> None:
     """Without a script: each press of the button is one post. What a browser sends as the past counts for
     nothing; the answers' texts are escaped."""
-    from biddable.label.probes import conversation
+    from biddable.label import conversation
 
     name, ada = put(accounts, "turns"), logged_in("ada")
     task, page, version = begin(ada, name)

@@ -1,4 +1,4 @@
-"""Talking with the model that is probed, through any endpoint for chats in OpenAI's protocol. Only the site
+"""Talking with a model, through any endpoint for chats in OpenAI's protocol. Only the site
 asks it, never a browser."""
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ import json
 import logging
 import os
 import urllib.error
-import urllib.request
 from urllib.parse import urlsplit
 
-from biddable.run.config import UserError
+from pydantic import field_validator
+
+from biddable.run.config import Settings, UserError
+from biddable.run.outgoing import post_json
 from biddable.run.records import Message
 
 KEY = "BIDDABLE_PROBE_KEY"
@@ -23,11 +25,20 @@ MOST_LOGGED = 500
 log = logging.getLogger("biddable.label.probes")
 
 
-def check_address(value: str) -> str:
-    """An endpoint's address as it is. Raises ValueError for what is none."""
-    if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
-        raise ValueError("must be an address such as http://127.0.0.1:8200/v1/chat/completions")
-    return value
+class EndpointSettings(Settings):
+    """Kinds of label in which people talk with a model."""
+
+    endpoint: str = "http://127.0.0.1:8200/v1/chat/completions"
+    """Where the model is asked: an endpoint for chats in OpenAI's protocol, such as `serve.api`'s."""
+    model: str = "policy"
+    """The model's name at that endpoint; it is noted in the records."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
+            raise ValueError("must be an address such as http://127.0.0.1:8200/v1/chat/completions")
+        return value
 
 
 def ask(endpoint: str, model: str, messages: tuple[Message, ...]) -> str:
@@ -59,14 +70,10 @@ def _request(endpoint: str, model: str, messages: tuple[Message, ...], count: in
     if count > 1:
         content["n"] = count
     body = json.dumps(content).encode()
-    headers = {"content-type": "application/json"}
-    if key := os.environ.get(KEY):
-        headers["authorization"] = f"Bearer {key}"
-    # the address is the team's own setting, checked to be http or https
-    request = urllib.request.Request(endpoint, body, headers)
+    key = os.environ.get(KEY)
+    headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
-        with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as response:
-            body = response.read(MOST_BYTES)
+        body = post_json(endpoint, body, headers, WAIT_SECONDS, MOST_BYTES)
     except urllib.error.HTTPError as error:
         with error:
             text = error.read(4 * MOST_LOGGED).decode(errors="replace")[:MOST_LOGGED]

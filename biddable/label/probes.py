@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from biddable.label import collection
+from biddable.label import collection, conversation
 from biddable.label.collection import LabelSettings, PanelSettings
+from biddable.label.conversation import EndpointSettings
 from biddable.label.form import Fields, build_answer, number_field, text_field
 from biddable.label.kinds import LabelKind, TaskView
-from biddable.label.probes import conversation
 from biddable.label.queue import AssignedTask, CollectedLabel, id_in_set
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
@@ -25,11 +25,7 @@ from biddable.store.store import Store
 from biddable.store.types import Task
 
 
-class Config(PanelSettings, LabelSettings):
-    endpoint: str = "http://127.0.0.1:8200/v1/chat/completions"
-    """Where the model is asked: an endpoint for chats in OpenAI's protocol, such as `serve.api`'s."""
-    model: str = "policy"
-    """The model's name at that endpoint; it is noted in the records."""
+class Config(EndpointSettings, PanelSettings, LabelSettings):
     rules: Input | None = None
     """A TOML file of rules, each a table [[rule]] with id, text and question; none: ours
     (`configs/rules.toml`)."""
@@ -37,11 +33,6 @@ class Config(PanelSettings, LabelSettings):
     """Dialogues for each rule."""
     turns: int = Field(default=10, ge=1)
     """At most so many turns of the labeler in a dialogue."""
-
-    @field_validator("endpoint")
-    @classmethod
-    def _is_an_address(cls, value: str) -> str:
-        return conversation.check_address(value)
 
 
 class ProbeTask(Record):

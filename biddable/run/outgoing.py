@@ -1,0 +1,33 @@
+"""Requests to servers that a setting names.
+
+Redirects are not followed: whoever they lead to would be sent the key and people's texts.
+"""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Mapping
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        """None: the answer counts as the error that its status says."""
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects)
+
+
+def post_json(
+    address: str, body: bytes, headers: Mapping[str, str], timeout: float, most_bytes: int = 1 << 24
+) -> bytes:
+    """The body of what a server answers to JSON, `most_bytes` of it at most.
+
+    Raises urllib.error.HTTPError for a status that is no success, a redirect among them, and OSError or
+    http.client.HTTPException when nothing comes.
+    """
+    headers = {"content-type": "application/json", **headers}
+    # the address is the team's own setting, checked to be http or https
+    request = urllib.request.Request(address, body, headers)
+    with _OPENER.open(request, timeout=timeout) as response:
+        content: bytes = response.read(most_bytes)
+    return content
