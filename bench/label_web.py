@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import collections
-import hashlib
 import json
 import os
 import random
@@ -29,45 +28,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-import sqlalchemy as sa
-from itsdangerous import Signer
 from label_load import SET, database, shown
+from label_people import prepared
 
-from biddable.label import collection
-from biddable.run.records import Answer, Message, Prompt, Replies
-from biddable.store import guidelines
-from biddable.store.accounts import Accounts
 from biddable.store.store import Store, open_store
-from biddable.store.tables import accounts, sessions
-from biddable.store.types import Person, Task, TaskSet
 
-WORDS = [
-    "the",
-    "a",
-    "of",
-    "kettle",
-    "water",
-    "heat",
-    "and",
-    "then",
-    "because",
-    "lamp",
-    "small",
-    "bubbles",
-    "rise",
-    "metal",
-    "loud",
-    "sound",
-    "while",
-    "it",
-    "cools",
-    "nobody",
-    "knows",
-    "river",
-    "stone",
-    "bread",
-    "morning",
-]
 COMMENT = "z" * 500
 """Something in every answer that a torn write would spoil."""
 
@@ -87,69 +52,6 @@ class Told(NamedTuple):
     given: dict[tuple[str, str], dict[str, Any]]  # (task, person): an acknowledged answer
     sent: dict[tuple[str, str], dict[str, Any]]  # the same, of every answer that was sent
     wrong: collections.Counter[str]
-
-
-def some_text(chance: random.Random, words: int) -> str:
-    """Text with a list and some code in it, as models write."""
-    line = " ".join(chance.choice(WORDS) for _ in range(words // 2))
-    items = "\n".join(
-        f"- **{chance.choice(WORDS)}**: " + " ".join(chance.choice(WORDS) for _ in range(8))
-        for _ in range(words // 20)
-    )
-    return f"{line}.\n\n{items}\n\n```\nprint('{chance.choice(WORDS)}')\n```\n"
-
-
-def prepared(where: str, count: int, tasks: int, overlap: int) -> tuple[str, ...]:
-    """A store with tasks and people who are logged in already; returns their cookies. Nobody's password is
-    ever asked for."""
-    chance = random.Random(1)
-    with open_store(where) as store:
-        known = Accounts(store)
-        known.add("boss", "nine quiet horses", "admin")
-        persons = [Person(f"p{i}", f"p{i}", "training", False) for i in range(count)]
-        store.add_people(persons)
-        now = store.clock()
-        tokens = [f"token-{i}-{chance.getrandbits(64):x}" for i in range(count)]
-        rows = [
-            {
-                "id": f"a{i}",
-                "login": f"p{i}",
-                "password": "none",
-                "role": "labeler",
-                "person": f"p{i}",
-                "created": now,
-            }
-            for i in range(count)
-        ]
-        inside = [
-            {
-                "id": hashlib.sha256(token.encode()).hexdigest(),
-                "account": f"a{i}",
-                "agent": "bench",
-                "created": now,
-                "seen": now,
-                "until": now + 86400,
-            }
-            for i, token in enumerate(tokens)
-        ]
-
-        def step(connection: sa.Connection) -> None:
-            connection.execute(sa.insert(accounts), rows)
-            connection.execute(sa.insert(sessions), inside)
-
-        store.write(step)
-        asked = []
-        for i in range(tasks):
-            prompt = Prompt(
-                id=f"p{i}", messages=(Message(role="user", content=some_text(chance, 60)),), user="u"
-            )
-            answers = tuple(Answer(text=some_text(chance, 150), model=f"m{j}") for j in range(4))
-            question = Replies(prompt=prompt, answers=answers).model_dump_json(exclude_none=True)
-            asked.append(Task(f"{SET}#{chance.getrandbits(40):010x}-{i}", question, overlap))
-        store.put_tasks(TaskSet(SET, "label.comparisons", "training", False), asked)
-        guidelines.publish_guideline(store, *collection.guideline("training"))
-        signer = Signer(known.cookie_secret(), salt="cookie")
-        return tuple(signer.sign(token).decode() for token in tokens)
 
 
 class Site:
