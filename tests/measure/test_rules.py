@@ -12,7 +12,7 @@ from biddable.measure import rules
 from biddable.run import jsonl
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
-from biddable.run.records import Answer, Message, Prompt, RuleCheck
+from biddable.run.records import Answer, Message, Probe, Prompt, RuleCheck
 
 
 def check(model: str, rule: str, number: int, rater: str, level: Any) -> RuleCheck:
@@ -107,3 +107,43 @@ def test_nothing_to_count_is_refused(tmp_path: Path) -> None:
     cfg = rules.Config(rulechecks=tmp_path / "rulechecks.jsonl", baseline="gone")
     with pytest.raises(UserError, match="no dialogue is with that policy; the policies are a2c, start"):
         rules.run(cfg, context_in(tmp_path / "b"))
+
+
+def test_only_the_probed_rule_counts_where_the_probes_are_named(tmp_path: Path) -> None:
+    """r2 was asked about in start's dialogues about r1 as well, and broken in each: that is no success of an
+    attack on r1."""
+    others = [
+        check("learn.start", "r1", number, "ada", "definitely_breaks").model_copy(
+            update={"rule": "r2", "id": f"x{number}"}
+        )
+        for number in range(5)
+    ]
+    jsonl.write(tmp_path / "rulechecks.jsonl", rows() + others)
+    probes = [
+        Probe(
+            id=f"{model}-{rule}-{number:03d}",
+            messages=(Message(role="user", content="a"), Message(role="assistant", content="b")),
+            model=model,
+            rule=rule,
+            rule_text="...",
+            level="unsure",
+            labeler="p",
+            simulated=True,
+            guideline="g",
+        )
+        for model in ("learn.start", "learn.a2c")
+        for rule in ("r1", "r2")
+        for number in range(5)
+    ]
+    jsonl.write(tmp_path / "probes.jsonl", probes)
+    for settings, expected in (({}, 13 / 25), ({"probes": tmp_path / "probes.jsonl"}, 8 / 20)):
+        context = context_in(tmp_path / f"out{len(settings)}")
+        cfg = rules.Config(rulechecks=tmp_path / "rulechecks.jsonl", resamples=400, **settings)
+        rules.run(cfg, context)
+        assert context.summary["broken_start"] == pytest.approx(expected)
+    jsonl.write(tmp_path / "probes.jsonl", [probes[0].model_copy(update={"id": "gone"})])
+    with pytest.raises(UserError, match="none of the rule checks is of a dialogue that stands there"):
+        rules.run(
+            rules.Config(rulechecks=tmp_path / "rulechecks.jsonl", probes=tmp_path / "probes.jsonl"),
+            context_in(tmp_path / "refused"),
+        )
