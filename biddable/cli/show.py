@@ -10,6 +10,7 @@ from typing import Any
 
 from biddable.cli.arguments import Folder
 from biddable.cli.table import format_table
+from biddable.run import jsonl
 from biddable.run.errors import UserError
 
 MAX_CHARACTERS = 400
@@ -38,9 +39,9 @@ def describe_folder(folder: Path) -> Iterator[str]:
     if (folder / "summary.json").is_file():
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         yield from _section("final numbers", summary.items())
-    for row in _last_rows(folder / "metrics.jsonl", 1):
+    for row in jsonl.read_objects(folder / "metrics.jsonl")[-1:]:
         yield from _section("last line of metrics.jsonl", row.items())
-    for number, row in enumerate(_last_rows(folder / "samples.jsonl", SAMPLES), 1):
+    for number, row in enumerate(jsonl.read_objects(folder / "samples.jsonl")[-SAMPLES:], 1):
         yield from _section(f"sample {number}", row.items())
 
 
@@ -67,12 +68,6 @@ def _section(title: str, rows: Iterable[tuple[str, Any]]) -> Iterator[str]:
 def _indented(rows: Iterable[tuple[str, Any]]) -> Iterator[str]:
     cells = [[word, format_value(value)] for word, value in rows]
     return (f"  {line}" for line in (format_table(cells) if cells else ()))
-
-
-def _last_rows(path: Path, count: int) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[-count:]]
 
 
 def format_value(value: Any) -> str:

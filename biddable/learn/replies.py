@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -72,7 +71,7 @@ def run(cfg: Config, context: StageContext) -> None:
     checkpoint = context.restore()
     complete = checkpoint[0] if checkpoint else 0
     answers: list[list[Answer]] = [[] for _ in prompts]
-    for row in read_rows(context.path(SAMPLED)) if complete else ():
+    for row in jsonl.read_objects(context.path(SAMPLED)) if complete else ():
         answers[row["prompt"]].append(Answer.model_validate(row["answer"]))
     shared: Trunk | None = None  # policies on one trunk hold it in memory once
     for number, folder in enumerate(cfg.policies):
@@ -171,11 +170,6 @@ def build_requests(
         for prompt, prompt_tokens, count in zip(prompts, encoded, counts, strict=True)
         for k in range(count)
     ]
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file of this stage."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def offset_progress(context: StageContext, before: int, total: int) -> Callable[[int, int], None]:

@@ -202,6 +202,27 @@ def test_broken_after_the_last_answer(
     assert ours.read_bytes() == theirs.read_bytes()
 
 
+def test_separators_in_answers_are_no_ends_of_lines(
+    tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every answer holds U+2028, U+2029 and U+0085, and the run is broken after its last answer."""
+    text = "one\u2028two\u2029three\x85four"
+    real = replies.sampled_answer
+    monkeypatch.setattr(replies, "sampled_answer", lambda *row: real(*row).model_copy(update={"text": text}))
+    settings = {"policies": (models[0],), "splits": ("train",), "min_answers": 2, "max_answers": 2}
+    write = replies.jsonl.write
+    data = plain.write(tmp_path / "prompts", "prompts.jsonl", PROMPTS)
+    cfg = replies.Config(prompts=data, max_tokens=5, **settings)
+    context = plain.make_context(tmp_path / "run/learn.replies", "learn.replies")
+    monkeypatch.setattr(replies.jsonl, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        replies.run(cfg, context)
+    monkeypatch.setattr(replies.jsonl, "write", write)
+    replies.run(cfg, context)
+    rows = jsonl.read(context.path("replies.jsonl"), Replies)
+    assert {answer.text for row in rows for answer in row.answers} == {text}
+
+
 def test_a_stop_string_ends_the_text_before_it(tmp_path: Path, models: tuple[Path, Path]) -> None:
     """The same draws without and with stop strings: each text is the other's up to the first of them, its
     tokens the other's up to the one that completed it."""

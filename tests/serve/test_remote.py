@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx2
@@ -240,3 +240,19 @@ def test_log_probabilities_are_asked_for_and_passed_on() -> None:
     assert pieces == [Piece(0, "ab", tokens, "length")]
     assert (sent[0]["logprobs"], sent[0]["top_logprobs"]) == (True, 2)
     assert sent[1]["logprobs"] == 1 and "top_logprobs" not in sent[1]
+
+
+def test_lines_end_at_the_newline_only() -> None:
+    """U+2028, U+2029, U+0085 and form feeds are text. The stream comes three bytes at a time, so that lines and
+    characters are cut anywhere."""
+    text = "one\u2028two\u2029three\x85four\x0cfive"
+    event = json.dumps(HEAD | delta(content=text, finish="stop"), ensure_ascii=False)
+    body = f"data: {event}\r\n\r\ndata: [DONE]".encode()
+
+    class Pieces(httpx2.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for start in range(0, len(body), 3):
+                yield body[start : start + 3]
+
+    pieces, _ = asked(lambda _: httpx2.Response(200, stream=Pieces()))
+    assert "".join(piece.text for piece in pieces) == text

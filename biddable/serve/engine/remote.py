@@ -41,6 +41,18 @@ def names(url: str, key: str | None) -> list[str]:
         raise UserError(f'[serve.api] engine = "{url}": {where} does not list models: {error}') from error
 
 
+async def _lines(response: httpx2.Response) -> AsyncIterator[str]:
+    """The lines of a stream, cut at the newline only: httpx cuts at U+2028 and the like too, which JSON holds
+    as text."""
+    rest = b""
+    async for chunk in response.aiter_bytes():
+        *complete, rest = (rest + chunk).split(b"\n")
+        for line in complete:
+            yield line.decode().rstrip("\r")
+    if rest:
+        yield rest.decode().rstrip("\r")
+
+
 class _EventStream:
     """The other server's event stream, as pieces."""
 
@@ -54,7 +66,7 @@ class _EventStream:
     async def __aiter__(self) -> AsyncIterator[Piece]:
         unfinished = set(range(self.answers))
         try:
-            async for line in self._response.aiter_lines():
+            async for line in _lines(self._response):
                 if not line.startswith("data:") or line.endswith("[DONE]"):
                     continue
                 for piece in self._pieces(json.loads(line.removeprefix("data:"))):

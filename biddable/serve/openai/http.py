@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from biddable.serve.engine.requests import DeadlineExceeded, EngineClosed, QueueFull
 from biddable.serve.openai.bodies import APIError
+from biddable.web.middleware import printable
 
 CLIENT_TIMEOUT_SECONDS = 30.0
 """How long a client may take to send its body, and to accept one piece of an answer."""
@@ -149,7 +150,7 @@ class RequestLogMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        request_id, path = _request_id(scope), scope["path"]
+        request_id, path = _request_id(scope), printable(scope["path"])
         scope.setdefault("state", {})["request_id"] = request_id
         began, status = time.monotonic(), CLIENT_GONE
 
