@@ -4,6 +4,7 @@ the combined reward, probing by others, the frontier."""
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,3 +72,10 @@ def test_terms_are_logged_apart(sparrow_run: Path) -> None:
     lines = (sparrow_run / "runs" / "sparrow_tiny" / "learn.a2c" / "metrics.jsonl").read_text().splitlines()
     last = json.loads(lines[-1])
     assert {"reward_scorer", "reward_rules", "reward_length", "reward_invalid"} <= set(last)
+
+
+def test_the_report_calls_the_policy_by_what_trained_it(sparrow_run: Path) -> None:
+    page = (sparrow_run / "runs/sparrow_tiny/measure.report/report.html").read_text(encoding="utf-8")
+    assert "What A2C did" in page and "What PPO did" not in page
+    assert re.search(r"<h1[^>]*>[^<]*\bA2C\b", page) and not re.search(r"<h1[^>]*>[^<]*\bPPO\b", page)
+    assert "Each nat costs" not in page  # A2C has its KL in the loss

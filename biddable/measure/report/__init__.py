@@ -36,7 +36,7 @@ class Config(Settings):
     winrate: Input = Path("measure.winrate")
     """The headline: win rates by held-out labelers."""
     ppo: Input = Path("learn.ppo")
-    """The policy in the headline."""
+    """The policy in the headline; one of [learn.a2c] is called A2C on the page."""
     plain: Input | None = None
     """PPO without the pretraining mix, to compare with; none: left out."""
     reward: Input = Path("learn.reward")

@@ -89,6 +89,12 @@ class Evidence:
         return self.names.get(model, model.rsplit(".", 1)[-1])
 
     @cached_property
+    def algorithm(self) -> str:
+        """What trained the main policy, as its stage is called: PPO, or A2C of [learn.a2c]."""
+        words = str(self.ppo.manifest.get("stage", "learn.ppo")).split(".")
+        return words[1].upper() if words[0] == "learn" else "PPO"
+
+    @cached_property
     def ptx(self) -> bool:
         """Whether the main policy was trained with the pretraining mix."""
         return bool(self.ppo.manifest.get("settings", {}).get("ptx_coef", 0))
@@ -103,7 +109,7 @@ class Evidence:
 
     def title(self, short: str) -> str:
         """What a model is called on the page."""
-        titles = wording.titles(self.ptx)
+        titles = wording.titles(self.algorithm, self.ptx)
         if short in self._roles:
             return titles[self._roles[short]]
         if short == "ppo":  # the page is about another policy, a later round's: this is the one before

@@ -24,7 +24,7 @@ def headline(evidence: Evidence) -> tuple[str, list[Tile]]:
     """The main sentence and the tiles below it."""
     ppo, sft = evidence.short(evidence.ppo), evidence.short(evidence.sft)
     rate = evidence.rate(ppo, sft)
-    sentence = "No pair of the PPO and the SFT policy was ranked"
+    sentence = f"No pair of the {evidence.algorithm} and the SFT policy was ranked"
     if rate:
         verdict = wording.verdict(evidence.judges, evidence.title(ppo), evidence.title(sft), rate)
         sentence = wording.capital(verdict)

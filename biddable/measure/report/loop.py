@@ -60,7 +60,7 @@ def stations(evidence: Evidence) -> list[Station]:
         station(
             "Practise",
             "The policy answers prompts and is moved towards what scores well, but not far from where it "
-            "began (PPO).",
+            f"began ({evidence.algorithm}).",
             [final_number(ppo, "episodes"), final_number(ppo, "steps")],
             [ppo],
         ),

@@ -98,13 +98,13 @@ def _digits(value: float) -> str:
     return ("−" if value < 0 else "") + f"{abs(value):.4g}"
 
 
-def titles(ptx: bool) -> dict[str, str]:
-    """What the usual models are called, by role; `ptx`: the main policy was trained with the pretraining
-    mix."""
+def titles(algorithm: str, ptx: bool) -> dict[str, str]:
+    """What the usual models are called, by role; `algorithm` trained the main policy, `ptx`: with the
+    pretraining mix."""
     return {
         "start": "start model",
         "sft": "SFT",
-        "ppo": "PPO-ptx" if ptx else "PPO",
+        "ppo": f"{algorithm}-ptx" if ptx else algorithm,
         "plain": "PPO without ptx" if ptx else "plain PPO",
     }
 

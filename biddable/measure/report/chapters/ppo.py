@@ -11,17 +11,19 @@ KL_AXIS = "KL to the SFT policy (nats per answer)"
 
 def chapter(evidence: Evidence) -> Chapter:
     """Reward and KL over steps, and one against the other."""
-    coefficient = evidence.ppo.manifest.get("settings", {}).get("kl_coef")
+    settings = evidence.ppo.manifest.get("settings", {})
+    # of learn.a2c with kl = "loss" no nat is paid for in reward
+    coefficient = settings.get("kl_coef") if settings.get("kl", "reward") == "reward" else None
     price = f" Each nat costs {coefficient} of reward." if coefficient is not None else ""
     opening = (
-        "PPO lets the policy answer prompts, scores the answers with the reward model, and makes what "
+        f"{evidence.algorithm} lets the policy answer prompts, scores the answers with the reward model, and makes what "
         "scored well likelier. The KL says "
         f"how far it has moved from the SFT policy: 0 is not at all.{price}"
     )
     metrics = evidence.policies[0][1]
     left_out = [] if metrics else ["Curves are left out: the policy’s folder has no metrics.jsonl."]
     figures = [*step_figures(evidence), *reward_against_kl(evidence)]
-    return Chapter("ppo", "What PPO did", [opening], figures, left_out=left_out)
+    return Chapter("ppo", f"What {evidence.algorithm} did", [opening], figures, left_out=left_out)
 
 
 def step_figures(evidence: Evidence) -> list[Figure]:
@@ -31,7 +33,12 @@ def step_figures(evidence: Evidence) -> list[Figure]:
     for key, title, label, bottom in (
         ("reward", "Reward", "mean score of the reward model", None),
         ("kl", "Distance from the SFT policy", "KL (nats per answer)", 0.0),
-        ("reward_with_kl", "What PPO maximises", "mean score minus the price of the KL", None),
+        (
+            "reward_with_kl",
+            f"What {evidence.algorithm} maximises",
+            "mean score minus the price of the KL",
+            None,
+        ),
     ):
         if lines := policy_curves(evidence, key):
             alt = "; ".join(f"{line.label}: from {line.y[0]:.2f} to {line.y[-1]:.2f}" for line in lines)
