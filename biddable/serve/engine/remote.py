@@ -130,6 +130,8 @@ class RemoteModel:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
+        if request.top_k:
+            sent["top_k"] = request.top_k
         if request.seed is not None:
             sent["seed"] = request.seed
         if request.stop:
