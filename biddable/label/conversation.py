@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
+from biddable.label.form import Fields, text_field
 from biddable.run.config import Settings, UserError
 from biddable.run.outgoing import post_json
 from biddable.run.records import Message
@@ -39,6 +40,12 @@ class EndpointSettings(Settings):
         if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
             raise ValueError("must be an address such as http://127.0.0.1:8200/v1/chat/completions")
         return value
+
+
+def refuse_unsent(fields: Fields) -> None:
+    """Raises UserError while a message stands in the form that was not sent to the model: it would be lost."""
+    if text_field(fields, "message") is not None:
+        raise UserError("your last message is not sent yet; send it to the model, or delete it")
 
 
 def ask(endpoint: str, model: str, messages: tuple[Message, ...]) -> str:

@@ -20,7 +20,17 @@ from pydantic import Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from biddable.label.views import accounts as admin
-from biddable.label.views import adjudication, guidelines, login, profile, quality, review, screening, tasks
+from biddable.label.views import (
+    adjudication,
+    guidelines,
+    home,
+    login,
+    profile,
+    quality,
+    review,
+    screening,
+    tasks,
+)
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
 from biddable.store.accounts import Accounts
@@ -31,6 +41,7 @@ from biddable.web.settings import SiteSettings
 ROUTERS = (
     login.router,
     profile.router,
+    home.router,
     tasks.router,
     admin.router,
     guidelines.router,

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from functools import cache, lru_cache
 from html import escape
+from typing import Any
 
 from markupsafe import Markup
 
@@ -20,6 +21,7 @@ TAGS = {
     *("p", "br", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "hr"),
     *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
 }
+SCROLLED_TABLE = '<div class="table" tabindex="0" role="group" aria-label="Table"><table>'
 UNSAFE_CHARACTERS = re.compile(
     "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
@@ -27,22 +29,29 @@ UNSAFE_CHARACTERS = re.compile(
 override). The joiners that scripts and emoji need (U+200C, U+200D) stay."""
 
 
-def rich(text: str, breaks: bool = True) -> Markup:
+def rich(text: str, breaks: bool = True, heading: int = 3) -> Markup:
     """A text as its writer probably meant it: Markdown. Unsafe characters are shown by their numbers.
-    `breaks`: a line's end is a line break."""
+
+    `breaks`: a line's end is a line break. `heading`: the level of the text's highest heading on the page;
+    deeper ones follow without gaps.
+    """
     if len(text) > MAX_MARKDOWN:
         return plain(text)
-    return _rich(text, breaks) if len(text) <= MAX_CACHED else _rich.__wrapped__(text, breaks)
+    render = _rich if len(text) <= MAX_CACHED else _rich.__wrapped__
+    return render(text, breaks, heading)
 
 
 @lru_cache(maxsize=1024)
-def _rich(text: str, breaks: bool) -> Markup:
+def _rich(text: str, breaks: bool, heading: int) -> Markup:
     import nh3
 
     # The renderer writes no HTML of the text's own; the sanitiser makes sure of that, should the renderer
     # have a bug.
-    html = nh3.clean(_markdown(breaks).render(_escape_unsafe(text)), tags=TAGS, attributes={}, link_rel=None)
-    return Markup(_show_unsafe(html))
+    rendered = _markdown(breaks, heading).render(_escape_unsafe(text))
+    html = nh3.clean(rendered, tags=TAGS, attributes={}, link_rel=None)
+    # Wide tables and long lines of code scroll by themselves, also by keys. A text's own "<" is escaped by now.
+    html = html.replace("<table>", SCROLLED_TABLE).replace("</table>", "</table></div>")
+    return Markup(_show_unsafe(html.replace("<pre>", '<pre tabindex="0">')))
 
 
 def plain(text: str) -> Markup:
@@ -79,10 +88,21 @@ def _show_unsafe(html: str) -> str:
 
 
 @cache
-def _markdown(breaks: bool):  # type: ignore[no-untyped-def]
+def _markdown(breaks: bool, heading: int):  # type: ignore[no-untyped-def]
     from markdown_it import MarkdownIt
 
+    def set_levels(state: Any) -> None:
+        """Headings under those of the page: the text's own levels, whichever it uses, become `heading` and
+        the next ones."""
+        above: list[str] = []  # tags of the headings that this one stands under, its own last
+        for token in state.tokens:
+            if token.type == "heading_open":
+                above = [*(tag for tag in above if tag < token.tag), token.tag]
+            if token.type in ("heading_open", "heading_close"):
+                token.tag = f"h{min(6, heading + len(above) - 1)}"
+
     parser = MarkdownIt("commonmark", {"html": False, "breaks": breaks, "linkify": False, "maxNesting": 20})
+    parser.core.ruler.push("set_levels", set_levels)
     return parser.enable(["table", "strikethrough"]).disable(
         ["link", "image", "autolink", "reference", "html_inline", "html_block"]
     )
