@@ -22,6 +22,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from biddable.label.views import accounts as admin
 from biddable.label.views import (
     adjudication,
+    dashboard,
     guidelines,
     home,
     login,
@@ -45,6 +46,7 @@ ROUTERS = (
     tasks.router,
     admin.router,
     guidelines.router,
+    dashboard.router,
     quality.router,
     review.router,
     screening.router,

@@ -19,6 +19,7 @@ from biddable.model.packing import Tree, pack
 from biddable.model.trunk import Scorer
 from biddable.run import jsonl, records
 from biddable.run.config import UserError
+from biddable.run.parse import parse_json
 
 FACTS = "classifier.json"
 """Beside the model: its template, longest text, and what it tells."""
@@ -65,7 +66,7 @@ def examples(
         try:
             for number, line in jsonl.read_lines(file):
                 try:
-                    row = json.loads(line)
+                    row = parse_json(line)
                     for template, path in zip(templates, labels, strict=True):
                         if (label := labelled(row, path)) is not None:
                             name = str(field_value(row, group)) if group else f"{file.name}:{number}"

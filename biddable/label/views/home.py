@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from biddable.label import kinds, queue
 from biddable.label.views.outcome import read_outcome
+from biddable.label.views.tasks import own_answer_count
 from biddable.store import assignments, reviews, screening
 from biddable.store.store import Store
 from biddable.store.types import Account, TaskSet
@@ -24,7 +25,6 @@ class Offer(NamedTuple):
 
     task_set: TaskSet
     title: str
-    subtitle: str  # which of several sets of a kind this is
     by_me: int
     collected: int
     needed: int
@@ -64,21 +64,21 @@ def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
     """The sets for this person, and whether some stay locked until they have passed the screening."""
     offers, is_locked = [], False
     answers = assignments.answers_per_set(store, me.person.id)
-    for task_set in store.task_sets():
-        kind = kinds.find(task_set.kind)
-        if kind is None or task_set.simulated or task_set.panel != me.person.panel:
+    task_sets = store.task_sets()
+    titles = kinds.set_titles(task_sets)
+    for task_set in task_sets:
+        if kinds.find(task_set.kind) is None or task_set.simulated or task_set.panel != me.person.panel:
             continue
         if not screening.is_admitted(store, me.person.id, task_set.name):
             is_locked = True
             continue
-        # Gold is mixed into the set's tasks: to the labeler its answers are answers like all others.
-        by_me = answers.get(task_set.name, 0) + (answers.get(task_set.gold, 0) if task_set.gold else 0)
+        by_me = own_answer_count(answers, task_set)
         if task_set.everybody:
             needed, collected = len(store.tasks(task_set.name)), by_me
         else:
             needed, collected = queue.progress(store, task_set.name)
         returned = len(reviews.returned_labels(store, task_set.name, me.person.id))
         is_open = assignments.has_task(store, task_set, me.person.id)
-        subtitle = kind.subtitle(task_set.name)
-        offers.append(Offer(task_set, kind.title, subtitle, by_me, collected, needed, returned, is_open))
+        title = titles[task_set.name]
+        offers.append(Offer(task_set, title, by_me, collected, needed, returned, is_open))
     return offers, is_locked

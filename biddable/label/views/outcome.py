@@ -22,7 +22,7 @@ class Outcome(NamedTuple):
 
     done: str
     task: str
-    set_name: str  # as a labeler knows it: what is asked, and in which run
+    set_title: str
     summary: Markup  # what the store holds as this person's answer
 
 
@@ -39,10 +39,5 @@ def read_outcome(store: Store, me: Account, done: str, task: str) -> Outcome | N
     summary = ""
     if assignment.answer is not None:
         summary = kind.summary(kind.answer_type.model_validate(json.loads(assignment.answer)["answer"]))
-    return Outcome(done, task, set_title(kind, assignment.task_set.name), markup.line(summary, MAX_SUMMARY))
-
-
-def set_title(kind: kinds.AnyKind, task_set: str) -> str:
-    """What a labeler knows a set by."""
-    subtitle = kind.subtitle(task_set)
-    return f"{kind.title} ({subtitle})" if subtitle else kind.title
+    title = kinds.set_titles(store.task_sets())[assignment.task_set.name]
+    return Outcome(done, task, title, markup.line(summary, MAX_SUMMARY))

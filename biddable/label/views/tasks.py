@@ -52,6 +52,12 @@ class OpenTask(NamedTuple):
         return self.assignment.task_set
 
 
+def own_answer_count(answers: dict[str, int], task_set: TaskSet) -> int:
+    """A person's answers in a set, from their `answers` by set. Gold is mixed into the set's tasks: to the
+    labeler its answers are answers like all others."""
+    return answers.get(task_set.name, 0) + (answers.get(task_set.gold, 0) if task_set.gold else 0)
+
+
 @router.post("/next")
 def next_task(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) -> Response:
     """Lease the next task of a set, or go back to the one still leased."""
@@ -182,8 +188,7 @@ def _own_progress(store: Store, me: Account, task_set: TaskSet) -> tuple[int, in
     What the others have answered is not shown beside a task: gold counts as this person's answer like all
     others, but not in the set's own progress, which would stand still and so give it away.
     """
-    answers = assignments.answers_per_set(store, me.person.id)
-    by_me = answers.get(task_set.name, 0) + (answers.get(task_set.gold, 0) if task_set.gold else 0)
+    by_me = own_answer_count(assignments.answers_per_set(store, me.person.id), task_set)
     return by_me, len(store.tasks(task_set.name)) if task_set.everybody else None
 
 
