@@ -19,13 +19,13 @@ from typing import ClassVar, Literal, get_args
 from pydantic import Field
 
 from biddable.curate.personal_data import masking
-from biddable.curate.prompts import dedup, filters, language, page, parallel
+from biddable.curate.prompts import filters, language, page, parallel
 from biddable.curate.prompts.dedup import Dropped, Reason
 from biddable.curate.prompts.parallel import Scanned
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
 from biddable.run.jsonl import LineWriter
-from biddable.run.records import Split
+from biddable.run.records import Split, draw_split
 
 Kind = Literal["key", "email", "account", "card", "ssn", "ip", "phone", "address"]
 BATCH_ROWS = 20_000
@@ -126,7 +126,7 @@ def run(cfg: Config, context: StageContext) -> None:
         lambda: context.progress(1, 3),
     )
     users = {scanned.users[index] for index in remaining.indices}
-    splits = {user: dedup.split_of(user, cfg.valid_share, cfg.test_share, cfg.split_seed) for user in users}
+    splits = {user: draw_split(user, cfg.valid_share, cfg.test_share, cfg.split_seed) for user in users}
     check_splits(cfg, files[0], splits)
     splits_by_index = {index: splits[scanned.users[index]] for index in remaining.indices}
     kinds = write_prompts(cfg, files, starts, scanned, remaining, splits_by_index, context, processes)
