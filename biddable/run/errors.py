@@ -46,6 +46,7 @@ class Mistakes:
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._counts: Counter[str] = Counter()
+        self.count = 0
 
     def __bool__(self) -> bool:
         return bool(self._counts)
@@ -54,6 +55,7 @@ class Mistakes:
         """Note these mistakes; each begins with where it is: `file:line: ...`."""
         for line in lines:
             kind = _kind(line)
+            self.count += 1
             self._counts[kind] += 1
             if self._counts[kind] <= SHOWN:
                 self._lines.append(line)

@@ -15,7 +15,7 @@ from typing import IO, Any, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 
 from biddable.run.errors import Mistakes, UserError
-from biddable.run.parse import MAX_LINE_BYTES, encoding_of, open_file
+from biddable.run.parse import MAX_ERRORS, MAX_LINE_BYTES, encoding_of, open_file, parse_json
 from biddable.run.records import Record
 
 R = TypeVar("R", bound=Record)
@@ -38,11 +38,13 @@ def read(path: Path, kind: type[R]) -> list[R]:
     for number, line in read_lines(path):
         if not line.strip():
             mistakes.add([f"{path}:{number}: empty line; expected one JSON record a line"])
-            continue
-        try:
-            rows.append(kind.model_validate_json(line))
-        except ValidationError as error:
-            mistakes.add(validation_errors(f"{path}:{number}", kind, error))
+        else:
+            try:
+                rows.append(kind.model_validate_json(line))
+            except ValidationError as error:
+                mistakes.add(validation_errors(f"{path}:{number}", kind, error))
+        if mistakes.count >= MAX_ERRORS:
+            raise UserError([*mistakes.lines(), f"{path}: the rest of the file was not read"])
     if not rows and not mistakes:
         mistakes.add([f"{path}: the file is empty; expected at least one {kind.__name__} record"])
     if mistakes:
@@ -124,9 +126,9 @@ def read_objects(path: Path, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
     errors: list[str] = []
     for number, line in read_lines(path):
         try:
-            row = json.loads(line)
-        except ValueError:
-            errors.append(f"{path}:{number}: not JSON; expected one object a line")
+            row = parse_json(line)
+        except ValueError as error:
+            errors.append(f"{path}:{number}: {error}; expected one object a line")
             continue
         missing = [key for key in keys if not isinstance(row, dict) or key not in row]
         if missing:

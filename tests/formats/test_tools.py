@@ -130,7 +130,10 @@ def test_argilla_records_that_cannot_be_read() -> None:
             {"fields": {"promt": "x"}, "responses": {"order": said}},
             "there is no 'prompt'; did you mean 'promt'?; the record has promt",
         ),
-        ({"q.responses": [1], "q.responses.users": ["a", "b"]}, "q.responses: 1 values, but 2 users and 1 statuses"),
+        (
+            {"q.responses": [1], "q.responses.users": ["a", "b"]},
+            "q.responses: 1 values, but 2 users and 1 statuses",
+        ),
     ):
         with pytest.raises(Unreadable) as error:
             list(argilla_format.read(row, FIELDS))
