@@ -8,7 +8,6 @@ rows, whatever the file's size.
 from __future__ import annotations
 
 import csv
-import datetime
 import io
 import json
 import re
@@ -16,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
-from biddable.run import jsonl
+from biddable.run import jsonl, tables
 from biddable.run.errors import UserError
-from biddable.run.parse import encoding_of, open_file, parse_json, parse_json_at, unpacked_bytes
+from biddable.run.parse import encoding_of, open_file, parse_json, parse_json_at
 
 Row = dict[str, Any]
 
@@ -26,8 +25,6 @@ MAX_CELL_CHARACTERS = 10_000_000
 """Characters in one cell of a CSV file."""
 MAX_OBJECT_CHARACTERS = 2**26
 """Characters of one object of a JSON list; an export with a whole chat in it has some 100,000."""
-BATCH_ROWS = 256
-"""Rows of a table that are in memory at once."""
 
 
 def rows(path: Path) -> Iterator[tuple[str, Row | str]]:
@@ -39,11 +36,11 @@ def rows(path: Path) -> Iterator[tuple[str, Row | str]]:
     """
     if path.is_dir():
         for shard in _shards(path):
-            yield from _arrow(shard)
+            yield from tables.arrow(shard)
         return
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected a JSONL, JSON, CSV, Parquet or Arrow file")
-    yield from {"csv": _csv, "parquet": _parquet, "arrow": _arrow, "list": _json_list}.get(
+    yield from {"csv": _csv, "parquet": tables.parquet, "arrow": tables.arrow, "list": _json_list}.get(
         container(path), _jsonl
     )(path)
 
@@ -67,14 +64,14 @@ def container(path: Path) -> str:
         return "arrow"
     text = first.decode(encoding, "ignore").lstrip()
     # one object over several lines, as a pretty-printing program writes it, is read as a list of one
-    return "list" if text[:1] == "[" or re.match(r"\{\s*\n", text) else "jsonl"
+    return "list" if re.match(r"\[\s*([{\]]|$)|\{\s*\n", text) else "jsonl"
 
 
 def columns(path: Path) -> list[str] | None:
     """The column names of a table; None for JSON, where every row has its own."""
     kind = container(path) if path.is_file() else None
     if kind == "parquet":
-        return list(_open_parquet(path).schema_arrow.names)
+        return tables.column_names(path)
     if kind == "csv":
         return next((list(row) for _, row in _csv(path, keep_empty=True) if isinstance(row, dict)), None)
     return None
@@ -186,59 +183,6 @@ def _with_first(first: str, rest: io.TextIOWrapper) -> Iterator[str]:
         yield line
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, Row | str]]:
-    number = 0
-    file = _open_parquet(path)
-    try:
-        for batch in file.iter_batches(batch_size=BATCH_ROWS):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{path}: row {number}", _plain(row)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: row {number + 1} cannot be read: {error}") from error
-
-
-def _open_parquet(path: Path) -> Any:
-    pyarrow = _pyarrow(path)
-    from pyarrow import parquet
-
-    try:
-        file = parquet.ParquetFile(pyarrow.BufferReader(_unpacked(path)) if _is_packed(path) else path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from error
-    groups = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
-    if sum(groups) > unpacked_bytes(path.stat().st_size):
-        raise UserError(f"{path}: unpacks to {sum(groups):,} bytes, far more than its size")
-    return file
-
-
-def _arrow(path: Path) -> Iterator[tuple[str, Row | str]]:
-    """An Arrow file, or the stream that `datasets` writes."""
-    pyarrow = _pyarrow(path)
-    number = 0
-    try:
-        source = pyarrow.BufferReader(_unpacked(path)) if _is_packed(path) else pyarrow.memory_map(str(path))
-        with source:
-            for batch in _batches(pyarrow, source):
-                for start in range(0, batch.num_rows, BATCH_ROWS):
-                    for row in batch.slice(start, BATCH_ROWS).to_pylist():
-                        number += 1
-                        yield f"{path}: row {number}", _plain(row)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path}: row {number + 1} cannot be read: {str(error).splitlines()[0]}") from error
-
-
-def _batches(pyarrow: Any, source: Any) -> Iterator[Any]:
-    is_file = source.read(6) == b"ARROW1"
-    source.seek(0)
-    if not is_file:
-        yield from pyarrow.ipc.open_stream(source)
-        return
-    file = pyarrow.ipc.open_file(source)
-    for i in range(file.num_record_batches):
-        yield file.get_batch(i)
-
-
 def _shards(folder: Path) -> list[Path]:
     """The files of a folder that `datasets` saved, in its order. Raises UserError for any other folder."""
     state = folder / "state.json"
@@ -254,34 +198,3 @@ def _shards(folder: Path) -> list[Path]:
             f"{folder}: holds the splits {', '.join(splits)}; name one, such as {folder}/{splits[0]}"
         )
     raise UserError(f"{folder}: is a folder; expected a file, or a folder that `datasets` saved")
-
-
-def _pyarrow(path: Path) -> Any:
-    try:
-        import pyarrow
-    except ModuleNotFoundError:
-        raise UserError(
-            f"{path}: Parquet and Arrow need the package pyarrow: pip install 'biddable[collect]'"
-        ) from None
-    return pyarrow
-
-
-def _is_packed(path: Path) -> bool:
-    return path.suffix in (".gz", ".zst")
-
-
-def _unpacked(path: Path) -> bytes:
-    """A packed table's bytes: tables are read from their end."""
-    with open_file(path) as file:
-        return file.read()
-
-
-def _plain(value: Any) -> Any:
-    """A cell as JSON would hold it: moments as ISO 8601, bytes as text."""
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_plain(part) for part in value]
-    if isinstance(value, datetime.datetime | datetime.date):
-        return value.isoformat()
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
