@@ -342,6 +342,7 @@ ALLOWED_GRAMMAR_NAMES = {
     "cli": 1,
     "collect": 0,
     "curate": 1,
+    "formats": 0,
     "label": 6,
     "learn": 0,
     "measure": 0,

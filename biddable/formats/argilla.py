@@ -30,7 +30,7 @@ def read(row: Row, fields: Fields) -> Iterator[Label | Skipped]:
         yield Skipped("nobody has answered")
         return
     question = the_question(
-        [name for name, given in responses.items() if given], fields.question, "responses"
+        [name for name, entries in responses.items() if entries], fields.question, "responses"
     )
     turns, answers = named_answers(shown, fields)
     for response in responses.get(question) or ():
@@ -50,9 +50,9 @@ def _nested(row: Row) -> tuple[Row, dict[str, list[_Response]]]:
     if not isinstance(shown, dict):
         raise Unreadable(f"fields: expected an object; the record has {', '.join(sorted(row)) or 'nothing'}")
     responses: dict[str, list[_Response]] = {}
-    for question, given in row["responses"].items():
+    for question, entries in row["responses"].items():
         responses[question] = []
-        for response in given or ():
+        for response in entries or ():
             if not isinstance(response, dict) or "value" not in response or not response.get("user_id"):
                 raise Unreadable(
                     f"responses {question}: expected value and user_id, not {str(response)[:60]}"
@@ -64,9 +64,9 @@ def _nested(row: Row) -> tuple[Row, dict[str, list[_Response]]]:
 
 def _flat(row: Row) -> tuple[Row, dict[str, list[_Response]]]:
     responses: dict[str, list[_Response]] = {}
-    for name, given in row.items():
+    for name, entries in row.items():
         if name.endswith(RESPONSES):
-            values = given or []
+            values = entries or []
             users = row.get(f"{name}.users") or [""] * len(values)
             statuses = row.get(f"{name}.status") or ["submitted"] * len(values)
             if not len(values) == len(users) == len(statuses):

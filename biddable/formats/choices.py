@@ -37,26 +37,26 @@ Named = tuple[tuple[str, str], ...]
 """The name and the text of each answer."""
 
 
-def the_question(given: Sequence[str], wanted: str, what: str) -> str:
+def the_question(questions: Sequence[str], name_hint: str, what: str) -> str:
     """The question that counts: the one asked for, or the only one. Raises Unreadable when that is none."""
-    if not wanted and len(given) == 1:
-        return given[0]
-    listed = ", ".join(sorted(given)) or "none"
-    if not wanted:
+    if not name_hint and len(questions) == 1:
+        return questions[0]
+    listed = ", ".join(sorted(questions)) or "none"
+    if not name_hint:
         raise Unreadable(
             f"{what}: several questions were answered; say with question which one counts: {listed}"
         )
-    if wanted not in given:
-        raise Unreadable(f"{what}: there is no question {wanted!r}, but {listed}")
-    return wanted
+    if name_hint not in questions:
+        raise Unreadable(f"{what}: there is no question {name_hint!r}, but {listed}")
+    return name_hint
 
 
 def named_answers(shown: Row, fields: Fields) -> tuple[tuple[Turn, ...], Named]:
     """A record's dialogue and its answers by name. A field that holds a list of items holds all answers."""
     prompt = fields.prompt or next((name for name in (*PROMPTS, "text") if shown.get(name)), "")
     if not shown.get(prompt):
-        wanted = f"{prompt!r}{suggestion(prompt, list(shown))}" if prompt else "prompt"
-        raise Unreadable(f"there is no {wanted}; the record has {', '.join(sorted(shown)) or 'nothing'}")
+        name_hint = f"{prompt!r}{suggestion(prompt, list(shown))}" if prompt else "prompt"
+        raise Unreadable(f"there is no {name_hint}; the record has {', '.join(sorted(shown)) or 'nothing'}")
     turns = dialogue(shown[prompt])
     names = list(fields.answers) or [
         name
@@ -121,5 +121,8 @@ def label_of(
         raise Unreadable(
             f"answers: one answer is rated at a time, not {len(answers)}; say with answers which one"
         )
-    worst, best = (own if given is None else given for given, own in zip(fields.scale, scale, strict=True))
+    worst, best = (
+        default if questions is None else questions
+        for questions, default in zip(fields.scale, scale, strict=True)
+    )
     return Label(turns, (Shown(answers[0][1], answers[0][0]),), rating=rating, scale=(worst, best), **more)

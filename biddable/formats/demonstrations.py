@@ -46,8 +46,8 @@ def alpaca(row: Row, fields: Fields) -> Iterator[Label | Skipped]:
         raise Skip("no instruction")
     turns: list[Turn] = []
     for pair in row.get("history") or ():
-        asked, answered = pair
-        turns += [Turn("user", text_of(asked, "history")), Turn("assistant", text_of(answered, "history"))]
+        earlier, answered = pair
+        turns += [Turn("user", text_of(earlier, "history")), Turn("assistant", text_of(answered, "history"))]
     turns.append(Turn("user", question))
     yield demonstration(with_system(row, tuple(turns)), text_of(row.get("output"), "answer"), **about(row))
 
@@ -63,8 +63,8 @@ def with_answer(row: Row, answer: Any) -> tuple[tuple[Turn, ...], str]:
     answer = unquoted(answer)
     if not isinstance(answer, list | dict):
         return prompt_of(row, PROMPTS), text_of(answer, "answer")
-    said = dialogue(answer, "answer")
-    if said[-1].role != "assistant":
+    turns = dialogue(answer, "answer")
+    if turns[-1].role != "assistant":
         raise Skip("no answer")
-    before = dialogue(first(row, PROMPTS)) if len(said) == 1 or said[0].role == "assistant" else ()
-    return with_system(row, (*before, *said[:-1])), said[-1].content
+    before = dialogue(first(row, PROMPTS)) if len(turns) == 1 or turns[0].role == "assistant" else ()
+    return with_system(row, (*before, *turns[:-1])), turns[-1].content

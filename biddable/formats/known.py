@@ -124,18 +124,18 @@ FORMATS: dict[str, Format] = {
 def detect(path: Path, columns: dict[str, str]) -> str | None:
     """The name of a file's format; None where no row can be read. Raises UserError when its rows look like nothing
     that is known."""
-    seen = [
+    samples = [
         renamed(row, columns) for _, row in itertools.islice(rows(path), LOOKED_AT) if isinstance(row, dict)
     ]
-    if not seen:
+    if not samples:
         return None
-    counts = {name: sum(known.looks(row) for row in seen) for name, known in FORMATS.items()}
-    for least in (len(seen), len(seen) // 2 + 1):  # all rows; then most: the others are mistakes
+    counts = {name: sum(known_format.looks(row) for row in samples) for name, known_format in FORMATS.items()}
+    for least in (len(samples), len(samples) // 2 + 1):  # all rows; then most: the others are mistakes
         if name := next((name for name, count in counts.items() if count >= least), None):
             return name
     if mixed := [name for name, count in counts.items() if count]:
         raise UserError(f"{path}: its rows look like {' and '.join(mixed[:3])}; say with format what it is")
-    keys = ", ".join(list(dict.fromkeys(key for row in seen for key in row))[:12])
+    keys = ", ".join(list(dict.fromkeys(key for row in samples for key in row))[:12])
     raise UserError(
         f"{path}: not a known format; its rows have {keys}. If only the names differ, say so: "
         'columns = {prompt = "NAME", chosen = "NAME", rejected = "NAME"}'

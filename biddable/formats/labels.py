@@ -264,7 +264,7 @@ def number(value: Any) -> float | None:
 
 def ranks_of(scores: Sequence[float]) -> tuple[int, ...]:
     """Ranks by scores, the highest first; equal scores are a tie."""
-    return tuple(1 + sum(other > score for other in scores) for score in scores)
+    return tuple(1 + sum(rival > score for rival in scores) for score in scores)
 
 
 def comparison(
@@ -296,7 +296,7 @@ def groups_by_rank(entries: Sequence[tuple[int | None, str]]) -> dict[str, int]:
     if min(ranks) != 1 or max(ranks) > len(entries):
         raise Unreadable(f"ranks {ranks}: they begin at 1, and none is above {len(entries)}")
     return {
-        name: sum(other < rank for other in set(ranks)) + 1 for rank, name in zip(ranks, names, strict=True)
+        name: sum(rival < rank for rival in set(ranks)) + 1 for rank, name in zip(ranks, names, strict=True)
     }
 
 

@@ -59,7 +59,7 @@ def read(rows: Rows, fields: Fields) -> Iterator[tuple[str, Result]]:
         thumbs.setdefault((thumb.user, str(thumb.history[thumb.message].get("parentId"))), []).append(thumb)
         for label in labels:
             yield where, label
-    for group in thumbs.values():
+    for group in thumbs.values() if fields.kind in (None, "comparisons") else ():
         if (result := _siblings(group)) is not None:
             yield group[0].where, result
 
@@ -95,12 +95,12 @@ def _feedback(where: str, row: Row, fields: Fields) -> tuple[_Thumb, list[Label 
 def _before(history: dict[str, Any], message: str) -> tuple[Turn, ...]:
     """The dialogue that a message answers, from its parents."""
     turns: list[Turn] = []
-    seen = {message}
+    ancestors = {message}
     while (parent := history[message].get("parentId")) is not None:
-        if parent in seen or parent not in history:
+        if parent in ancestors or parent not in history:
             raise Unreadable(f"message {message}: its parent {parent} is not in the chat")
         message = parent
-        seen.add(message)
+        ancestors.add(message)
         role = history[message].get("role")
         turns.append(Turn("assistant" if role == "assistant" else "user", _content(history[message])))
     if not turns or turns[0].role != "user":

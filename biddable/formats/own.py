@@ -31,11 +31,11 @@ def kind_of(row: Row) -> type[OwnRecord] | None:
 
 def read(rows: Rows, fields: Fields) -> Iterator[tuple[str, Result | OwnRecord | list[str]]]:
     """Records as they are; what is wrong with one, a line each."""
-    wanted = {"comparisons": Comparison, "demonstrations": Demonstration, "ratings": Rating}.get(
+    required = {"comparisons": Comparison, "demonstrations": Demonstration, "ratings": Rating}.get(
         str(fields.kind)
     )
     for where, row in rows:
-        kind: type[Any] = wanted or kind_of(row) or Comparison
+        kind: type[Any] = required or kind_of(row) or Comparison
         try:
             record = kind.model_validate(_without_nulls(row))
         except ValidationError as error:

@@ -72,39 +72,52 @@ def two_answers(prompt: Any, first_answer: Any, second_answer: Any) -> tuple[tup
 
 
 def _last_turns(
-    prompt: Any, one: tuple[Turn, ...], other: tuple[Turn, ...]
+    prompt: Any, first_text: tuple[Turn, ...], second_text: tuple[Turn, ...]
 ) -> tuple[tuple[Turn, ...], str, str]:
     """The last turns are the answers; what stands before them must be the same."""
-    if not one or not other or one[-1].role != "assistant" or other[-1].role != "assistant":
+    if (
+        not first_text
+        or not second_text
+        or first_text[-1].role != "assistant"
+        or second_text[-1].role != "assistant"
+    ):
         raise Skip("no answer at the end of a dialogue")
-    before = one[:-1]
-    if before != other[:-1]:
+    before = first_text[:-1]
+    if before != second_text[:-1]:
         raise Skip("the two dialogues differ before their last turn")
     if prompt is not None:
-        asked = dialogue(prompt)
+        prompt_turns = dialogue(prompt)
         spoken_before = tuple(turn for turn in before if turn.role != "system")
-        known = tuple(turn for turn in asked if turn.role != "system")
+        prompt_spoken = tuple(turn for turn in prompt_turns if turn.role != "system")
         # a prompt that is only the last, or the first, question of the dialogue is in it already
         if not before:
-            before = asked
-        elif spoken_before[: len(known)] != known and spoken_before[-len(known) :] != known:
-            before = (*asked, *before)
-    return before, one[-1].content, other[-1].content
+            before = prompt_turns
+        elif (
+            spoken_before[: len(prompt_spoken)] != prompt_spoken
+            and spoken_before[-len(prompt_spoken) :] != prompt_spoken
+        ):
+            before = (*prompt_turns, *before)
+    return before, first_text[-1].content, second_text[-1].content
 
 
-def _common_beginning(one: str, other: str) -> tuple[tuple[Turn, ...], str, str]:
+def _common_beginning(first_text: str, second_text: str) -> tuple[tuple[Turn, ...], str, str]:
     """TRL's implicit prompt: the words that both texts begin with."""
     length = next(
-        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+        (i for i, (a, b) in enumerate(zip(first_text, second_text, strict=False)) if a != b),
+        min(len(first_text), len(second_text)),
     )
-    common = one[:length]
-    if len(common) < len(one) and len(common) < len(other):
+    common = first_text[:length]
+    if len(common) < len(first_text) and len(common) < len(second_text):
         common = common[: max((match.end() for match in re.finditer(r"\s", common)), default=0)]
     if not common.strip():
         raise Unreadable(
             "there is no prompt: neither a field for it, nor words that chosen and rejected begin with"
         )
-    return (Turn("user", common.strip()),), one[len(common) :].strip(), other[len(common) :].strip()
+    return (
+        (Turn("user", common.strip()),),
+        first_text[len(common) :].strip(),
+        second_text[len(common) :].strip(),
+    )
 
 
 def preferred_side(row: Row, fields: Fields) -> Iterator[Label | Skipped]:
@@ -147,8 +160,8 @@ def arena(row: Row, fields: Fields) -> Iterator[Label | Skipped]:
     if winner is None:
         raise Skip("no winner")
     names = [name_of(row.get(f"model_{side}")) or f"model_{side}" for side in "ab"]
-    turns, one, other = two_answers(None, row["conversation_a"], row["conversation_b"])
+    turns, first_text, second_text = two_answers(None, row["conversation_a"], row["conversation_b"])
     side = side_of(str(winner).replace("model_", ""), ("a", "b"))
     ranks = (1, 1) if side is None else (1 + side, 2 - side)
     more = about(row) | {"labeler": name_of(row.get("judge"))}
-    yield comparison(turns, [Shown(one, names[0]), Shown(other, names[1])], ranks, **more)
+    yield comparison(turns, [Shown(first_text, names[0]), Shown(second_text, names[1])], ranks, **more)

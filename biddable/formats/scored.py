@@ -89,11 +89,11 @@ def _by_value(
     more: dict[str, Any],
 ) -> Iterator[Label | Skipped]:
     """A comparison by ranks, or by scores. Answers without a value are left out."""
-    known = [(answer, value) for answer, value in zip(answers, values, strict=True) if value is not None]
-    if len(known) < 2:
+    valued = [(answer, value) for answer, value in zip(answers, values, strict=True) if value is not None]
+    if len(valued) < 2:
         raise Skip("fewer than two answers with a rank or score")
-    ranks = ranks_of([-value if is_rank else value for _, value in known])
-    yield comparison(turns, [answer for answer, _ in known], ranks, **more)
+    ranks = ranks_of([-value if is_rank else value for _, value in valued])
+    yield comparison(turns, [answer for answer, _ in valued], ranks, **more)
 
 
 class _Scored(NamedTuple):
@@ -151,7 +151,7 @@ def _grouped(scored: Sequence[_Scored]) -> Iterator[tuple[str, Result]]:
         groups.setdefault((row.turns, row.more["labeler"]), []).append(row)
     for group in groups.values():
         row = group[0]
-        answers = {one.answer: one.value for one in group}
+        answers = {entry.answer: entry.value for entry in group}
         if len(answers) == 1:
             yield row.where, Label(row.turns, **row.more)
         else:

@@ -185,7 +185,7 @@ def test_wrong_columns_unknown_people_and_doubles(tmp_path: Path) -> None:
     assert found[0] == "export.jsonl:1: responses: there is no question 'order', but ranking"
     for text, reason in (
         ('[{"a": 1},\n{"b" 2}]', "export.jsonl:2: not JSON"),
-        ("[1]", "1: expected a JSON object"),
+        ("[1]", "[1]: expected a JSON object"),
         ("", "not one label in"),
     ):
         path.write_text(text)

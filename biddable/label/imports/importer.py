@@ -69,13 +69,13 @@ class Importer:
                 formats[path] = known.detect(path, cfg.columns)
             except UserError as error:
                 formats[path], unknown[path] = None, error.lines
-        wanted = cfg.format
-        if wanted == "potato" or "potato" in formats.values():
+        format_name = cfg.format
+        if format_name == "potato" or "potato" in formats.values():
             return {path: name if name == "potato" else None for path, name in formats.items()}
         for path, lines in unknown.items():
-            if wanted == "auto" or not path.exists():
+            if format_name == "auto" or not path.exists():
                 self.mistakes.add(lines)
-        return formats if wanted == "auto" else dict.fromkeys(formats, wanted)
+        return formats if format_name == "auto" else dict.fromkeys(formats, format_name)
 
     def records(self) -> Iterator[tuple[Kind, Record]]:
         """Every record, and every prompt when it comes for the first time. Mistakes gather in `mistakes`."""
@@ -156,12 +156,12 @@ class Importer:
     def _is_new(self, record: OwnRecord, where: str, imported: bool) -> bool:
         """Whether this was not said before. The same once more is counted; another word of the same person about the
         same record is a mistake: which one counts is not ours to say."""
-        said = _said(record)
+        content = _said(record)
         key = hashlib.blake2b(record.id.encode("utf-8", "surrogatepass"), digest_size=12).digest()
-        before = self._labels.setdefault(key, (where, said))
+        before = self._labels.setdefault(key, (where, content))
         if before[0] is where:
             return True
-        if before[1] == said and imported:
+        if before[1] == content and imported:
             self._skipped["repeated"] += 1
         else:
             self.mistakes.add(

@@ -41,10 +41,10 @@ class Splits:
         """Splits to try instead, when one that should have a share has come out empty: by prompt instead of by user,
         then with the fewest prompts moved. None: none is empty, or there are too few prompts to help."""
         valid_share, test_share = self._shares
-        wanted: list[Split] = ["train"]
-        wanted += ["valid"] if valid_share else []
-        wanted += ["test"] if test_share else []
-        empty = [split for split in wanted if not self.counts[split]]
+        expected: list[Split] = ["train"]
+        expected += ["valid"] if valid_share else []
+        expected += ["test"] if test_share else []
+        empty = [split for split in expected if not self.counts[split]]
         if not empty or self._moved or not self._groups:
             return None
         if self.by == "user":
