@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from biddable.run import turn_log
 from biddable.run.config import UserError
+from biddable.run.output import printable
 from biddable.run.records import Answer, Message, Policy, Sampling, Turn
 from biddable.store import drafts, erase, gold, sessions
 from biddable.store.accounts import Accounts
@@ -21,7 +22,6 @@ from biddable.store.invitations import accept_invitation, find_invitation, invit
 from biddable.store.store import Store, open_store
 from biddable.store.tables import leases, people
 from biddable.store.types import Counts, Person, Task, TaskSet
-from biddable.web.middleware import printable
 from tests.conftest import Clock
 
 PASSWORD = "nine quiet horses"
