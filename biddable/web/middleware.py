@@ -62,7 +62,8 @@ class SecurityHeaders:
             await self.app(scope, receive, send_with_headers)
         except Exception:
             # the route, where there is one: an invitation's path is its secret
-            path: str = getattr(scope.get("route"), "path", scope["path"])
+            route = scope.get("route")
+            path = scope["path"] if route is None else route.path
             log.exception("%s %s", scope["method"], printable(path))
             if response_started:
                 raise

@@ -9,6 +9,7 @@ from typing import Any
 
 from biddable.run.config import UserError
 from biddable.run.outgoing import without_key
+from biddable.run.parse import parse_json
 from biddable.run.redaction import redact_url
 
 BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -65,7 +66,7 @@ class Endpoint:
 
     def _text(self, response: Any) -> str:
         try:
-            text = str(response.json()["choices"][0]["message"]["content"] or "")
+            text = str(parse_json(response.text)["choices"][0]["message"]["content"] or "")
             return without_key(text, self.key)
         except (ValueError, KeyError, IndexError, TypeError):
             raise UserError(f"{self.shown}: not a chat completion: {self._excerpt(response)}") from None
