@@ -20,7 +20,17 @@ from pydantic import Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from biddable.label.views import accounts as admin
-from biddable.label.views import adjudication, guidelines, login, profile, quality, review, screening, tasks
+from biddable.label.views import (
+    adjudication,
+    dashboard,
+    guidelines,
+    login,
+    profile,
+    quality,
+    review,
+    screening,
+    tasks,
+)
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
 from biddable.store.accounts import Accounts
@@ -34,6 +44,7 @@ ROUTERS = (
     tasks.router,
     admin.router,
     guidelines.router,
+    dashboard.router,
     quality.router,
     review.router,
     screening.router,
