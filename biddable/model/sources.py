@@ -55,7 +55,7 @@ def open_config(folder: Path, **settings: Any) -> Any:
     """A folder's configuration. Raises UserError when it is no model's."""
     from transformers import AutoConfig
 
-    with refusing(folder, NO_MODEL):
+    with refusing(folder / settings.get("gguf_file", ""), NO_MODEL):
         config = AutoConfig.from_pretrained(folder, **LOCAL, **settings)
     blocks = getattr(config, "num_hidden_layers", None)
     if isinstance(blocks, int) and not 0 < blocks <= MAX_BLOCKS:
@@ -67,7 +67,7 @@ def open_tokenizer(folder: Path, **settings: Any) -> Any:
     """A folder's tokenizer. Raises UserError when there is none."""
     from transformers import AutoTokenizer
 
-    with refusing(folder, "its tokenizer does not load"):
+    with refusing(folder / settings.get("gguf_file", ""), "its tokenizer does not load"):
         return AutoTokenizer.from_pretrained(folder, **LOCAL, **settings)
 
 
@@ -113,7 +113,7 @@ def read_source(folder: Path, gguf: str | None, model: str) -> tuple[Any, Any]:
     source_tokenizer = open_tokenizer(folder, **extra)
     if gguf is not None:
         extra["quantization_config"] = GgufConfig(dequantize=True)
-    with refusing(folder, NO_MODEL):
+    with refusing(folder / (gguf or ""), NO_MODEL):
         network = load_network(AutoModelForCausalLM, folder, dtype=hardware.compute_dtype(), **extra)
     if hasattr(network.config, "quantization_config"):
         del network.config.quantization_config  # dequantised: saving would fail with it
