@@ -25,6 +25,7 @@ from biddable.run.manifest import (
     read_manifest,
     write_json,
 )
+from biddable.run.parse import read_object
 from biddable.run.plan import Plan, Stage
 from biddable.run.states import changed_message, differences
 
@@ -106,7 +107,7 @@ def _begin(folder: Path, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> No
     now = {"settings": stage.written_settings, "seed": plan.seed, "inputs": inputs, "format": FORMAT}
     begun = folder / stage_folder.BEGUN
     if begun.exists() and stage_folder.list_checkpoints(folder):
-        if not _same_work(stage, json.loads(begun.read_text(encoding="utf-8")), now):
+        if not _same_work(stage, read_object(begun), now):
             raise UserError(
                 f"{plan.file}: [{stage.key}] was begun with other settings or inputs; to begin anew: rm -r "
                 f"{folder}"
