@@ -142,26 +142,27 @@ def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = N
     differ.
     """
     where = model_folder(folder)
-    tokens, gaps = None, ()
+    tokens, gaps, int8 = None, (), False
     if trunk is None:
         facts = model_info(folder)
         if facts["kind"] != "policy":
             raise UserError(
                 f"{folder}: is a {facts['kind']}; expected a policy (a model that generates text)"
             )
-        trunk, tokens, gaps = int(facts["trunk"]), facts.get("tokens"), tuple(facts.get("gaps", ()))
+        trunk, int8 = int(facts["trunk"]), facts.get("int8_trunk", False)
+        tokens, gaps = facts.get("tokens"), tuple(facts.get("gaps", ()))
     model = _decoder(where, hardware.compute_dtype(), causal=True).to(hardware.device())
-    policy = _cut(model, trunk, shared, folder)
+    policy = _cut(model, trunk, shared, folder, int8)
     policy.tokens, policy.gaps = tokens, gaps
     return policy
 
 
-def _cut(model: Any, trunk: int, shared: Trunk | None, folder: Path) -> Policy:
+def _cut(model: Any, trunk: int, shared: Trunk | None, folder: Path, int8: bool = False) -> Policy:
     """The policy of a complete causal model."""
     head = model.get_output_embeddings()
     tied = head.weight is model.get_input_embeddings().weight
     below, above = split_model(model.base_model, trunk)
-    trunk_of_policy = _check_trunk(folder, below, shared)
+    trunk_of_policy = _check_trunk(folder, below, shared, int8)
     above.requires_grad_(True)
     head.weight.requires_grad_(trunk == 0 or not tied)
     bias = getattr(head, "bias", None)
@@ -206,15 +207,20 @@ def _load_scorer(folder: Path, shared: Trunk | None) -> Scorer:
     # cloned, because a file's tensors begin anywhere in memory, and the matrix library's sums round by where
     # they begin
     weight, bias = (head[name].clone().to(hardware.device()) for name in ("weight", "bias"))
-    return Scorer(_check_trunk(folder, below, shared), above, weight, bias)
+    trunk = _check_trunk(folder, below, shared, facts.get("int8_trunk", False))
+    return Scorer(trunk, above, weight, bias)
 
 
-def _check_trunk(folder: Path, below: DecoderBlocks | None, shared: Trunk | None) -> Trunk:
+def _check_trunk(folder: Path, below: DecoderBlocks | None, shared: Trunk | None, int8: bool) -> Trunk:
     if below is not None:
         below.requires_grad_(False)
-    own_fingerprint = fingerprint(below)
+    if int8 and hardware.device().type != "cpu":
+        raise UserError(
+            f"{folder}: has a trunk in int8, which is for CPUs; set int8_trunk = false in [learn.start]"
+        )
+    own_fingerprint = fingerprint(below, int8)
     if shared is None:
-        return Trunk(below, own_fingerprint)
+        return Trunk(below, own_fingerprint, int8)
     if own_fingerprint != shared.fingerprint:
         raise UserError(
             f"{folder}: its trunk is not the one the other models stand on; all must come from one "
@@ -283,9 +289,15 @@ def save_policy(policy: Policy, target: Path, source: Path) -> None:
             head.weight.copy_(policy.weight)
         if policy.bias is not None:
             head.bias.copy_(policy.bias)
-    facts = {"kind": "policy", "trunk": policy.trunk.depth, "fingerprint": policy.trunk.fingerprint}
+    facts = {"kind": "policy"} | _trunk_facts(policy.trunk)
     facts |= _ids_without_text(policy.tokens, policy.gaps)
     _write_info_and_rename(_save_beside(model, tokenizer(source), target), target, facts)
+
+
+def _trunk_facts(trunk: Trunk) -> dict[str, Any]:
+    """The entries of `biddable.json` about a trunk."""
+    facts = {"trunk": trunk.depth, "fingerprint": trunk.fingerprint}
+    return facts | ({"int8_trunk": True} if trunk.int8 else {})
 
 
 def _ids_without_text(tokens: int | None, gaps: tuple[int, ...]) -> dict[str, Any]:
@@ -313,12 +325,14 @@ def save_scorer(scorer: Scorer, target: Path, source: Path, facts: dict[str, Any
     side = _save_beside(model, tokenizer(source), target)
     head = {"weight": scorer.weight.detach().cpu().clone(), "bias": scorer.bias.detach().cpu().clone()}
     save_file(head, side / "head.safetensors")
-    cut = {"trunk": scorer.trunk.depth, "fingerprint": scorer.trunk.fingerprint}
-    _write_info_and_rename(side, target, {"kind": "scorer", **(facts or {}), **cut})
+    facts = {"kind": "scorer"} | (facts or {}) | _trunk_facts(scorer.trunk)
+    _write_info_and_rename(side, target, facts)
 
 
-def import_model(model: str, target: Path, trunk: int, chat_template: str | None = None) -> dict[str, Any]:
-    """Write any start model as a policy folder cut at `trunk`: a transformers folder, a GGUF file, or
+def import_model(
+    model: str, target: Path, trunk: int, chat_template: str | None = None, int8: bool = False
+) -> dict[str, Any]:
+    """Write any start model as a policy folder cut at `trunk` (to be read in `int8`): a transformers folder, a GGUF file, or
     `package:NAME` for a Python package that carries one. Returns facts for the summary. Raises UserError for
     what cannot be used, before anything is written: a family that biddable does not compute as transformers
     does is refused here (`family_check`)."""
@@ -347,10 +361,11 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
         below, _ = split_model(
             _decoder(side, hardware.compute_dtype(), True).base_model.to(hardware.device()), trunk
         )
+        cut = _check_trunk(Path(model), below, None, int8)
     except UserError:
         shutil.rmtree(side)
         raise
-    facts = {"kind": "policy", "trunk": trunk, "fingerprint": fingerprint(below)}
+    facts = {"kind": "policy"} | _trunk_facts(cut)
     facts |= _ids_without_text(tokens, gaps)
     _write_info_and_rename(side, target, facts)
     return {**facts, **sizes, **checked}
