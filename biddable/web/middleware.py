@@ -37,14 +37,18 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() and c != "\\" else repr(c)[1:-1] for c in text)
 
 
+def hsts(https: bool) -> dict[str, str]:
+    """The header by which browsers stay on https, where they came by it."""
+    return {"strict-transport-security": "max-age=31536000"} if https else {}
+
+
 class SecurityHeaders:
     """Puts the security headers on every response, also on the page for a bug. Browsers cache no page, but
     keep static files, whose addresses hold their hash, for a year."""
 
     def __init__(self, app: ASGIApp, https: bool) -> None:
         self.app = app
-        hsts = {"strict-transport-security": "max-age=31536000"} if https else {}
-        self.headers = SECURITY_HEADERS | hsts
+        self.headers = SECURITY_HEADERS | hsts(https)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
