@@ -4,7 +4,6 @@ stages."""
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,15 +71,16 @@ def _stage_problems(plan: Plan, stage: Stage) -> Iterator[str]:
 def find_unreadable_lines(path: Path) -> Iterator[str]:
     """Lines of a JSONL file that are not JSON objects; nothing for folders and other files."""
     from biddable.run import jsonl
+    from biddable.run.parse import parse_json
 
     if not path.is_file() or ".jsonl" not in path.suffixes:
         return
     try:
         for number, line in itertools.islice(jsonl.read_lines(path), MAX_LINES):
             try:
-                problem = "" if isinstance(json.loads(line), dict) else "must be a JSON object"
-            except json.JSONDecodeError as error:
-                problem = f"not JSON: {error.msg} at character {error.pos + 1}"
+                problem = "" if isinstance(parse_json(line), dict) else "must be a JSON object"
+            except ValueError as error:
+                problem = str(error)
             if problem:
                 yield f"{path}:{number}: {problem} (got {line.strip()[:60]})"
     except UserError as error:

@@ -11,6 +11,7 @@ from biddable.cli.arguments import HELP
 from biddable.cli.new import format_toml
 from biddable.run import catalog
 from biddable.run.errors import UserError, suggestion
+from biddable.run.parse import parse_toml
 
 if TYPE_CHECKING:
     from biddable.run.plan import Plan, Stage
@@ -74,7 +75,7 @@ def parse_settings(key: str, arguments: list[str]) -> dict[str, Any]:
         if not equals:
             raise UserError(f"biddable {key}: {argument}: expected SETTING=VALUE")
         try:
-            settings[name] = tomllib.loads(f"value = {text}")["value"]
+            settings[name] = parse_toml(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             settings[name] = text
     return settings

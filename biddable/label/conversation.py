@@ -14,6 +14,7 @@ from pydantic import field_validator
 
 from biddable.run.config import Settings, UserError
 from biddable.run.outgoing import post_json
+from biddable.run.parse import parse_json
 from biddable.run.records import Message
 
 KEY = "BIDDABLE_PROBE_KEY"
@@ -87,7 +88,7 @@ def _request(endpoint: str, model: str, messages: tuple[Message, ...], count: in
             f"nothing came within {WAIT_SECONDS:.0f} seconds" if timed_out else "its server cannot be reached"
         ) from None
     try:
-        answers = [choice["message"]["content"] for choice in json.loads(body)["choices"]]
+        answers = [choice["message"]["content"] for choice in parse_json(body.decode())["choices"]]
         answers[0]  # no choice at all is no answer
     except (ValueError, LookupError, TypeError):
         text = body.decode(errors="replace")[:MOST_LOGGED]

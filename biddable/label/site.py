@@ -18,7 +18,17 @@ from fastapi import FastAPI
 from pydantic import Field
 
 from biddable.label.views import accounts as admin
-from biddable.label.views import adjudication, guidelines, login, profile, quality, review, screening, tasks
+from biddable.label.views import (
+    adjudication,
+    dashboard,
+    guidelines,
+    login,
+    profile,
+    quality,
+    review,
+    screening,
+    tasks,
+)
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
 from biddable.store.accounts import Accounts
@@ -32,6 +42,7 @@ ROUTERS = (
     tasks.router,
     admin.router,
     guidelines.router,
+    dashboard.router,
     quality.router,
     review.router,
     screening.router,

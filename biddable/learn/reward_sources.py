@@ -27,6 +27,7 @@ from biddable.model.rule_model import RuleLike
 from biddable.model.trunk import Scorer, Trunk
 from biddable.run.config import UserError
 from biddable.run.outgoing import post_json
+from biddable.run.parse import parse_json
 from biddable.run.rules import load
 
 FROZEN_TOKENS = 2048
@@ -191,7 +192,7 @@ def ask_endpoint(settings: RewardTerm, episodes: Sequence[Episode]) -> torch.Ten
         body = {"prompts": [_dialogue(e) for e in batch], "answers": [e.text for e in batch]}
         try:
             content = post_json(str(settings.endpoint), json.dumps(body).encode(), {}, settings.timeout)
-            rewards = json.loads(content)["rewards"]
+            rewards = parse_json(content.decode())["rewards"]
             parts.append(_one_number_each(rewards, len(batch)))
         except (OSError, ValueError, TypeError, KeyError) as error:
             reason = getattr(error, "reason", None) or error

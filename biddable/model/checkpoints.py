@@ -20,7 +20,7 @@ import torch
 
 from biddable.model import attention, family_check, hardware
 from biddable.model.rule_model import RuleModel, TrainedRule, rule_model_from
-from biddable.model.sources import find_source, read_source
+from biddable.model.sources import UNREADABLE, find_source, read_source
 from biddable.model.trunk import (
     DecoderBlocks,
     Policy,
@@ -65,7 +65,7 @@ def tokenizer(folder: Path) -> Any:
     where = model_folder(folder)
     try:
         loaded = AutoTokenizer.from_pretrained(where)
-    except (OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{where}: its tokenizer does not load: {str(error).splitlines()[0]}") from error
     errors = []
     if not loaded.chat_template:
@@ -106,7 +106,7 @@ def _decoder(where: Path, dtype: torch.dtype, causal: bool) -> Any:
     """The folder's network. Raises UserError when it does not load."""
     try:
         return _network(where, dtype, causal)
-    except (OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise UserError(
             f"{where}: does not load as a language model: {(str(error).splitlines() or [''])[0]}"
         ) from error

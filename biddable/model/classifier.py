@@ -14,10 +14,12 @@ import torch
 from scipy import stats
 
 from biddable.model import checkpoints
+from biddable.model.encoding import encode_text, prefix_ids
 from biddable.model.packing import Tree, pack
 from biddable.model.trunk import Scorer
 from biddable.run import jsonl, records
 from biddable.run.config import UserError
+from biddable.run.parse import parse_json
 
 FACTS = "classifier.json"
 """Beside the model: its template, longest text, and what it tells."""
@@ -64,7 +66,7 @@ def examples(
         try:
             for number, line in jsonl.read_lines(file):
                 try:
-                    row = json.loads(line)
+                    row = parse_json(line)
                     for template, path in zip(templates, labels, strict=True):
                         if (label := labelled(row, path)) is not None:
                             name = str(field_value(row, group)) if group else f"{file.name}:{number}"
@@ -129,9 +131,12 @@ def roc_auc(scores: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float
 
 
 def tree(tokenizer: Any, text: str, longest: int) -> Tree:
-    """A text as the scorer reads it: its last `longest` tokens and an end; the score is read at the end."""
-    ids = tokenizer.encode(text, add_special_tokens=False)[-longest:]
-    return Tree((), ((*ids, int(tokenizer.eos_token_id)),))
+    """A text as the scorer reads it: what the tokenizer puts before any text, the text's last tokens, `longest` of both, and an end,
+    where the score is read."""
+    prefix = prefix_ids(tokenizer)
+    ids = encode_text(tokenizer, text)[len(prefix) :]
+    ids = ids[max(0, len(ids) - (longest - len(prefix))) :]
+    return Tree((), ((*prefix, *ids, int(tokenizer.eos_token_id)),))
 
 
 @torch.no_grad()

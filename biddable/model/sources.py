@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import struct
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from biddable.model import family_check, hardware
 from biddable.run.config import UserError
+
+UNREADABLE = (OSError, ValueError, KeyError, ImportError, SafetensorError, struct.error)
+"""What transformers raises for a folder or file that is none, is of another kind, or was not copied to its end."""
 
 
 def find_source(model: str) -> tuple[Path, str | None]:
@@ -48,7 +54,7 @@ def read_source(folder: Path, gguf: str | None, model: str) -> tuple[Any, Any]:
         if gguf is not None:
             extra["quantization_config"] = GgufConfig(dequantize=True)
         network = AutoModelForCausalLM.from_pretrained(folder, dtype=hardware.compute_dtype(), **extra)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except UNREADABLE as error:
         raise UserError(
             f"{folder / (gguf or '')}: does not load as a language model: "
             f"{(str(error).splitlines() or [''])[0]}"

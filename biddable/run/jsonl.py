@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from biddable.run.config import UserError
+from biddable.run.parse import MAX_ERRORS, MAX_LINE_BYTES, open_file, parse_json
 from biddable.run.records import Record
 
 R = TypeVar("R", bound=Record)
@@ -37,11 +38,13 @@ def read(path: Path, kind: type[R]) -> list[R]:
     for number, line in read_lines(path):
         if not line.strip():
             errors.append(f"{path}:{number}: empty line; expected one JSON record a line")
-            continue
-        try:
-            rows.append(kind.model_validate_json(line))
-        except ValidationError as error:
-            errors += validation_errors(f"{path}:{number}", kind, error)
+        else:
+            try:
+                rows.append(kind.model_validate_json(line))
+            except ValidationError as error:
+                errors += validation_errors(f"{path}:{number}", kind, error)
+        if len(errors) >= MAX_ERRORS:
+            raise UserError([*errors, f"{path}: the rest of the file was not read"])
     if not rows and not errors:
         errors.append(f"{path}: the file is empty; expected at least one {kind.__name__} record")
     if errors:
@@ -67,14 +70,18 @@ def validation_errors(where: str, kind: type[BaseModel], error: ValidationError)
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number and text of each line of a UTF-8 file, also of a gzipped one (`.gz`).
 
-    Raises UserError for a folder, for bytes that are not UTF-8 and for a broken gzip file.
+    Raises UserError for a folder, for bytes that are not UTF-8, for a broken gzip file, for one that unpacks to
+    far more than its size, and for an endless line.
     """
     if path.is_dir():
         raise UserError(f"{path}: is a folder; expected a file")
     number = 0
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
+        with open_file(path) as file:
+            while raw := file.readline(MAX_LINE_BYTES):
+                number += 1
+                if len(raw) == MAX_LINE_BYTES:
+                    raise UserError(f"{path}:{number}: a line of more than {MAX_LINE_BYTES:,} bytes")
                 yield number, raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(
@@ -97,9 +104,9 @@ def read_objects(path: Path, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
     errors: list[str] = []
     for number, line in read_lines(path):
         try:
-            row = json.loads(line)
-        except ValueError:
-            errors.append(f"{path}:{number}: not JSON; expected one object a line")
+            row = parse_json(line)
+        except ValueError as error:
+            errors.append(f"{path}:{number}: {error}; expected one object a line")
             continue
         missing = [key for key in keys if not isinstance(row, dict) or key not in row]
         if missing:

@@ -12,6 +12,7 @@ from typing import Any
 import biddable
 from biddable.run.catalog import PACKAGE, renamed_settings
 from biddable.run.config import UserError
+from biddable.run.parse import parse_json
 
 FORMAT = 1
 """Version of the stage folder. A folder of another version is refused."""
@@ -50,7 +51,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = parse_json(path.read_text(encoding="utf-8"))
         version = manifest["format"]
     except (ValueError, KeyError, TypeError, UnicodeDecodeError):
         raise UserError(
@@ -78,7 +79,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     """A stage's final numbers. Raises UserError when the file is missing or broken."""
     path = folder / "summary.json"
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stage that makes {folder} first") from None
     except (ValueError, UnicodeDecodeError):

@@ -168,6 +168,7 @@ class Sampling(Record):
 
     temperature: float = Field(default=1.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
     max_tokens: int = Field(ge=1)
     seed: int | None = None
     stop: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from biddable.run.config import UserError
+from biddable.run.parse import parse_toml
 from biddable.run.records import Level, Record, hash_fraction
 
 OURS = Path(__file__).with_name("rules.toml")
@@ -31,7 +32,7 @@ def load(path: Path | None) -> tuple[Rule, ...]:
     """The rules of a file, ours without one. Raises UserError with everything that is wrong with it."""
     path = path or OURS
     try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        table: dict[str, Any] = parse_toml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path}: not a TOML file of rules: {error}") from error
     rows = table.pop("rule", None)

@@ -13,6 +13,7 @@ from typing import Any
 
 from biddable.run.catalog import ROOMS, stage_names
 from biddable.run.errors import UserError, suggestion
+from biddable.run.parse import parse_toml
 
 TOP_LEVEL = ("name", "seed", "runs", *ROOMS)
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -47,7 +48,7 @@ def read_run_file(path: Path) -> RunFile:
     `errors`."""
     text = _read_text(path)
     try:
-        content = tomllib.loads(text)
+        content = parse_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not a TOML file: {error}") from None
     file = RunFile(path)

@@ -121,6 +121,7 @@ class Exchange:
         sampling = Sampling(
             temperature=request.temperature,
             top_p=request.top_p,
+            top_k=request.top_k,
             max_tokens=self._stream.max_tokens,
             seed=self._stream.seed,
             stop=request.stop,

@@ -126,3 +126,9 @@ def time_ordered_id() -> str:
     """A new id that sorts after those made before it: for rows of which the newest counts, however many share
     one second."""
     return f"{time.time_ns():020d}{secrets.token_hex(4)}"
+
+
+def unindexed(column: sa.Column[str]) -> sa.ColumnElement[str]:
+    """The column for a condition that is not to be looked up in an index: the database begins with another,
+    smaller table."""
+    return column.concat("")

@@ -142,6 +142,7 @@ class PastAnswer:
     """A task that somebody has answered, with the newest answer's time."""
 
     task: str
+    task_set: str
     kind: str
     created: float
     seconds: float | None

@@ -45,7 +45,7 @@ def test_lists_and_lines(text: str, expected: list[Any], tmp_path: Path) -> None
     [
         ('{"a": 1}\n\n5\n', "f.json:3: expected an object, not 5"),
         ('[{"a": 1},\n["x", "' + "y" * 90 + '"]]', 'f.json:2: expected an object, not ["x", "' + "y" * 53),
-        ('[{"a": 1},\n{"a"}]', "f.json:2: not JSON: Expecting ':' delimiter"),
+        ('[{"a": 1},\n{"a"}]', "f.json:2: not JSON: Expecting ':' delimiter at character 16"),
     ],
 )
 def test_what_is_no_list_of_objects(text: str, line: str, tmp_path: Path) -> None:

@@ -96,7 +96,9 @@ def shown(fixture: ModuleType, whole: Path, tmp_path_factory: pytest.TempPathFac
             ("sft", "a<b>", 0.25),
         )
     ]
-    for name, lines in (("frontier.jsonl", points), ("by_rule.jsonl", by_rule)):
+    by_group = [{"model": "start", "group": "stereotypes", "checks": 9, "value": 0.44}]
+    by_name = {"frontier": points, "by_rule": by_rule, "by_group": by_group}
+    for name, lines in ((f"{name}.jsonl", lines) for name, lines in by_name.items()):
         (checked / name).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     numbers = {
         f"broken_{point['model']}{end}": point[f"broken{end}"]
@@ -147,7 +149,7 @@ def test_the_rules_chapter_shows_rates_frontier_and_every_rule(shown: tuple[str,
     part = page.split('id="rules"')[1].split('id="rounds"')[0]
     assert "96 such checks of 48 dialogues by 3 simulated raters" in part
     alts = re.findall(r'aria-label="([^"]*)"', part)
-    assert len(alts) == 3 and alts[2] == "Broken by rule"
+    assert alts[2:] == ["Broken by group of rules", "Broken by rule"]
     assert "PPO-ptx: 12.5 % (7.5–17.5)".replace(" %", "\u202f%") in alts[0] and "minus" not in alts[0]
     frontier = alts[1].replace("\u202f", " ")
     assert "PPO-ptx: broken 12.5 % (7.5 to 17.5 %), preferred 62.5 % (52.5 to 72.5 %)" in frontier
@@ -157,6 +159,8 @@ def test_the_rules_chapter_shows_rates_frontier_and_every_rule(shown: tuple[str,
     ]
     row = cells[cells.index("no-threats") :][:4]
     assert [cell.replace("\u202f", " ") for cell in row] == ["no-threats", "75 %", "", "50 %"]
+    group = cells[cells.index("stereotypes") :][:4]
+    assert [cell.replace("\u202f", " ") for cell in group] == ["stereotypes", "44 %", "", ""]
     assert "a&lt;b&gt;" in part and "a<b>" not in part
 
 

@@ -72,6 +72,23 @@ def test_rates_differences_and_lines_by_rule(tmp_path: Path) -> None:
     )
 
 
+def test_rules_add_up_by_their_groups(tmp_path: Path) -> None:
+    """r1 and r2 form one group; r3 has none and is in no line of a group."""
+    table = '[[rule]]\nid = "{}"\ntext = "t"\nquestion = "q?"\n{}'
+    groups = (("r1", 'group = "harm"\n'), ("r2", 'group = "harm"\n'), ("r3", ""))
+    (tmp_path / "rules.toml").write_text("".join(table.format(*row) for row in groups))
+    checks = [*rows(), check("learn.a2c", "r3", 0, "ada", "definitely_breaks")]
+    jsonl.write(tmp_path / "rulechecks.jsonl", checks)
+    context = context_in(tmp_path / "out")
+    cfg = rules.Config(rulechecks=tmp_path / "rulechecks.jsonl", rules=tmp_path / "rules.toml", resamples=400)
+    rules.run(cfg, context)
+    lines = [json.loads(line) for line in context.path("by_group.jsonl").read_text().splitlines()]
+    assert {(row["model"], row["group"], row["checks"]): row["value"] for row in lines} == pytest.approx(
+        {("a2c", "harm", 20): 2 / 20, ("start", "harm", 20): 8 / 20}
+    )
+    assert all(row["low"] <= row["value"] <= row["high"] for row in lines)
+
+
 def test_preference_is_looked_up_both_ways_round() -> None:
     summary = {"a2c_over_sft": 0.6, "a2c_over_sft_low": 0.5, "a2c_over_sft_high": 0.7}
     assert rules.preference_over(summary, "a2c", "sft") == (0.6, 0.5, 0.7)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from biddable.learn.batches import prompt_ids
-from biddable.model import random_model
+from biddable.model import classifier, random_model
 from biddable.model.encoding import encode_chat, encode_text, prefix_ids
 from biddable.run.config import UserError
 from biddable.run.records import Message
@@ -31,6 +31,15 @@ def test_a_tokenizers_own_beginning_comes_first(text: str) -> None:
     assert encode_text(words, text) == tuple(words.encode(text, add_special_tokens=True))
     assert encode_text(words, text)[0] == words.bos_token_id
     assert prefix_ids(words) == (words.bos_token_id,)
+
+
+def test_a_classifier_reads_the_beginning_too_however_short_the_text_is_cut() -> None:
+    words = with_special_tokens("<|im_start|> $A")
+    plain = words.encode("The sea is salt.", add_special_tokens=False)
+    bos, eos = words.bos_token_id, words.eos_token_id
+    assert classifier.tree(words, "The sea is salt.", 100).answers == ((bos, *plain, eos),)
+    assert classifier.tree(words, "The sea is salt.", 4).answers == ((bos, *plain[-3:], eos),)
+    assert classifier.tree(words, "The sea is salt.", 1).answers == ((bos, eos),)
 
 
 def test_a_tokenizer_that_adds_nothing_gets_nothing() -> None:

@@ -41,6 +41,17 @@ def test_the_openai_client_chats(client: Any) -> None:
         assert len(token.top_logprobs) == 4 and token.logprob <= token.top_logprobs[0].logprob + 1e-6 <= 1e-6
 
 
+def test_of_the_likeliest_token_alone_the_greedy_answer_comes(client: Any) -> None:
+    """top_k = 1 leaves one token to draw, at any temperature and seed; -1 (vLLM's) and 0 leave all."""
+
+    def text(**settings: Any) -> str:
+        return str(client.chat.completions.create(**ASK, **settings).choices[0].message.content)
+
+    greedy = text(temperature=0)
+    assert text(temperature=2, seed=3, extra_body={"top_k": 1}) == greedy != text(temperature=2, seed=3)
+    assert text(temperature=2, seed=3, extra_body={"top_k": -1}) == text(temperature=2, seed=3)
+
+
 def test_the_same_seed_gives_the_same_answer_streamed_or_not(client: Any) -> None:
     whole = client.chat.completions.create(**ASK, seed=9)
     again = client.chat.completions.create(**ASK, seed=9)
@@ -240,7 +251,7 @@ WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"top_logprobs": 21}, 400, "top_logprobs"),
     ({"top_logprobs": 3}, 400, "top_logprobs: needs logprobs = true"),
     ({"top_logprobs": 3, "logprobs": False}, 400, "top_logprobs: needs logprobs = true"),
-    ({"top_k": 40}, 400, "top_k is not supported"),
+    ({"top_k": -2}, 400, "top_k"),
     ({"min_p": 0.05}, 400, "min_p is not supported"),
     ({"repetition_penalty": 1.1}, 400, "repetition_penalty is not supported"),
     ({"seed": 2**63}, 400, "seed"),

@@ -65,7 +65,7 @@ def test_limits_are_reached_and_neutral_values_accepted() -> None:
     body = parse(
         **{"temperature": 2, "top_p": 1, "logprobs": True, "top_logprobs": 20, "stop": ["x"] * 16},
         **{"tools": [], "tool_choice": "auto", "n": None},
-        **{"top_k": -1, "min_p": 0, "repetition_penalty": 1.0},
+        **{"top_k": 40, "min_p": 0, "repetition_penalty": 1.0},
     )
     assert parse(top_logprobs=0, top_k=0).top_logprobs == 0
     assert (body.temperature, body.n, len(body.stops)) == (2, 1, 16)

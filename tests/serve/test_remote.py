@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -97,6 +98,18 @@ def test_a_dialogue_as_vllm_streams_it() -> None:
             "stop": ["!"],
         }
     ]
+
+
+def test_top_k_is_handed_on_where_it_was_asked_for() -> None:
+    sent: list[dict[str, object]] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.append(json.loads(request.content))
+        return says(delta(0, content="a", finish="stop"))(request)
+
+    asked(answer, dataclasses.replace(ASK, top_k=5))
+    asked(answer, ASK)
+    assert [body.get("top_k", "absent") for body in sent] == [5, "absent"]
 
 
 def test_the_last_text_may_come_with_the_finish_and_answers_interleaved() -> None:

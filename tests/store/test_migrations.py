@@ -124,6 +124,10 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         }
     ],
     "screening": [],
+    "work_days": [
+        {"person": "ada", "task_set": "old", "day": 0, "answers": 1, "corrections": 0, "skips": 0}
+        | {"seconds": 2.0, "unmeasured": 0}
+    ],
     "grades": [{"label": "l0", "grade": 6, "note": "", "grader": "a", **STAMP}],
     "admissions": [{"person": "ada", "accepted": True, "scores": "{}", "note": "", "judge": "a", **STAMP}],
     "api_keys": [{"id": "k", "name": "n", "pseudonym": "grey-owl", "created": 1.0, "closed": None}],

@@ -17,11 +17,10 @@ from biddable.collect.files import rows
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
 from biddable.run.jsonl import LineWriter
+from biddable.run.parse import MAX_ERRORS
 from biddable.run.records import Prompt
 
 FieldName = Literal["text", "messages", "id", "user", "use_case", "source", "licence", "consent", "time"]
-MAX_ERRORS = 1000
-"""Errors that are shown; more of them help nobody."""
 MAX_CHECKED_ROWS = 100_000
 """Good rows of a file after which `biddable check` takes the rest for good."""
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from biddable.collect.files import formats
 from biddable.run import jsonl
 from biddable.run.config import UserError, suggestion
+from biddable.run.parse import MAX_ERRORS
 from biddable.run.records import Prompt
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 OPTIONAL_FIELDS = ("use_case", "source", "licence", "consent", "time")
 """Fields of a Prompt that a row may lack."""
+
+MOST_ERRORS = 10 * MAX_ERRORS
+"""Errors after which a file is not read any further."""
 
 Row = dict[str, Any]
 Result = tuple[str, Prompt | list[str]]
@@ -42,6 +46,8 @@ def read_prompts(cfg: Config, path: Path, errors: list[str]) -> Iterator[tuple[s
                 )
             else:
                 yield where, result
+            if len(errors) >= MOST_ERRORS:
+                return
         if empty:
             kind = "Prompt record" if are_records else "row"
             errors.append(f"{path}: the file is empty; expected at least one {kind}")

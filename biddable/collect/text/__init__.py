@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
-import json
 import platform
 import re
 import sysconfig
@@ -24,6 +23,7 @@ from biddable.collect.text import docstrings as prose
 from biddable.run import jsonl, records
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
+from biddable.run.parse import parse_json
 from biddable.run.records import Split, Text
 
 SKIPPED_FOLDERS = {
@@ -152,9 +152,9 @@ def read_file(path: Path, characters: int, licences: dict[str, str]) -> Iterator
     number = 0
     for number, line in jsonl.read_lines(path):
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            errors.append(f"{path}:{number}: not JSON: {error.msg} at character {error.pos + 1}")
+            row = parse_json(line)
+        except ValueError as error:
+            errors.append(f"{path}:{number}: {error}")
             continue
         text = row.get("text", "") if isinstance(row, dict) else ""
         if not isinstance(text, str) or not text.strip() or has_lone_surrogate(text):

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from biddable.run.config import UserError
+from biddable.run.parse import parse_json_at
 from biddable.run.records import Message
 
 
@@ -55,7 +56,6 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from error
-    decoder = json.JSONDecoder()
     separators = re.compile(r"[\s,]*")
     position = separators.match(text).end()  # type: ignore[union-attr]
     is_list = text[position : position + 1] == "["
@@ -64,9 +64,9 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     while position < len(text) and not (is_list and text[position] == "]"):
         line, counted_to = line + text.count("\n", counted_to, position), position
         try:
-            value, end = decoder.raw_decode(text, position)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+            value, end = parse_json_at(text, position)
+        except ValueError as error:
+            raise UserError(f"{path}:{line}: {error}") from error
         if not isinstance(value, dict):
             raise UserError(f"{path}:{line}: expected an object, not {json.dumps(value)[:60]}")
         yield f"{path}:{line}", value

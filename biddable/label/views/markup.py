@@ -12,14 +12,22 @@ from markupsafe import Markup
 
 MAX_MARKDOWN = 40_000
 """Texts of more characters are shown as plain text: rendering must be quick, whatever a text holds."""
+MAX_MARKDOWN_LINES = 4_000
+"""The same for lines: each costs the renderer more than a character."""
+MAX_CELLS = 4_000
+"""Cells that the tables of a text may come to. A line of one character fills a row as wide as its table, so
+that cells grow with the square of the text; above this, tables are shown as they were typed."""
 MAX_CACHED = 10_000
-"""The HTML of shorter texts is cached: the guideline is on every page, an answer on several people's."""
+"""A thousand texts of at most this length are kept as HTML, and a few of the longer ones: the guideline is on
+every page, an answer on several people's."""
 MAX_SHOWN = 300_000
 """Of a still longer text the beginning is shown, with a note of how much is missing."""
 TAGS = {
     *("p", "br", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "hr"),
     *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
 }
+DIVIDER = re.compile(r"^[ \t>*+\d.)|:-]+$", re.M)
+"""A line between a table's head and its body, also within lists and quotations."""
 UNSAFE_CHARACTERS = re.compile(
     "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
@@ -30,19 +38,31 @@ override). The joiners that scripts and emoji need (U+200C, U+200D) stay."""
 def rich(text: str, breaks: bool = True) -> Markup:
     """A text as its writer probably meant it: Markdown. Unsafe characters are shown by their numbers.
     `breaks`: a line's end is a line break."""
-    if len(text) > MAX_MARKDOWN:
+    if len(text) > MAX_MARKDOWN or text.count("\n") > MAX_MARKDOWN_LINES:
         return plain(text)
-    return _rich(text, breaks) if len(text) <= MAX_CACHED else _rich.__wrapped__(text, breaks)
+    return _rich(text, breaks) if len(text) <= MAX_CACHED else _rich_long(text, breaks)
 
 
-@lru_cache(maxsize=1024)
-def _rich(text: str, breaks: bool) -> Markup:
+def _render(text: str, breaks: bool) -> Markup:
     import nh3
 
     # The renderer writes no HTML of the text's own; the sanitiser makes sure of that, should the renderer
     # have a bug.
-    html = nh3.clean(_markdown(breaks).render(_escape_unsafe(text)), tags=TAGS, attributes={}, link_rel=None)
+    text = _escape_unsafe(text)
+    markdown = _markdown(breaks, tables=_most_cells(text) <= MAX_CELLS)
+    html = nh3.clean(markdown.render(text), tags=TAGS, attributes={}, link_rel=None)
     return Markup(_show_unsafe(html))
+
+
+_rich = lru_cache(maxsize=1024)(_render)
+_rich_long = lru_cache(maxsize=64)(_render)
+
+
+def _most_cells(text: str) -> int:
+    """How many cells tables can come to: columns of the widest line that could divide head and body, times
+    lines."""
+    widest = max((line.count("|") for line in DIVIDER.findall(text)), default=0)
+    return (widest + 1) * (text.count("\n") + 1) if widest else 0
 
 
 def plain(text: str) -> Markup:
@@ -79,10 +99,10 @@ def _show_unsafe(html: str) -> str:
 
 
 @cache
-def _markdown(breaks: bool):  # type: ignore[no-untyped-def]
+def _markdown(breaks: bool, tables: bool):  # type: ignore[no-untyped-def]
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark", {"html": False, "breaks": breaks, "linkify": False, "maxNesting": 20})
-    return parser.enable(["table", "strikethrough"]).disable(
+    return parser.enable(["strikethrough", *(["table"] if tables else [])]).disable(
         ["link", "image", "autolink", "reference", "html_inline", "html_block"]
     )

@@ -3,7 +3,6 @@ judges."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from biddable.measure.benchmarks.tasks import TASKS, GenerationItem, Item, Likel
 from biddable.model import classifier
 from biddable.run import jsonl, records
 from biddable.run.config import UserError
+from biddable.run.parse import parse_json
 
 if TYPE_CHECKING:
     from biddable.measure.benchmarks import Config
@@ -139,7 +139,7 @@ def judge_quality(cfg: Config) -> dict[str, float]:
     for name, folder in cfg.judges().items():
         path = folder / "summary.json"
         if path.is_file():
-            summary = json.loads(path.read_text(encoding="utf-8"))
+            summary = parse_json(path.read_text(encoding="utf-8"))
             quality |= {
                 f"{name}_{key}": summary[key] for key in ("auc", "balanced_accuracy") if key in summary
             }

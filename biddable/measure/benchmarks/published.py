@@ -10,7 +10,6 @@ sample.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import zlib
@@ -23,6 +22,7 @@ from biddable.measure.benchmarks.tasks.task import PublishedColumns, mark
 from biddable.measure.benchmarks.tasks.truthfulqa import truth_marks
 from biddable.run import jsonl
 from biddable.run.config import UserError
+from biddable.run.parse import open_file, parse_json
 
 LICENCE = "published by OpenAI without a licence"
 SCORES = ("true", "info", "toxicity")
@@ -99,8 +99,9 @@ def _table(path: Path) -> list[dict[str, str]]:
     """The lines of a CSV file, gzipped or not. Raises UserError for a broken one."""
     csv.field_size_limit(2**24)  # passages with their examples are longer than Python's 128 KiB
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return list(csv.DictReader(io.StringIO(raw.decode("utf-8"), newline="")))
+        with open_file(path) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            return list(csv.DictReader(text))
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
     except (OSError, EOFError, zlib.error, csv.Error) as error:
@@ -130,7 +131,7 @@ def read_outputs(path: Path, ids: Sequence[str]) -> dict[str, list[Output]]:
     errors = []
     for number, line in jsonl.read_lines(path):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             system = str(row.get("model", path.name.split(".")[0]))
             item, text = str(row["id"]), row["output"]
         except (ValueError, KeyError, AttributeError):

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from biddable.run.config import UserError
+from biddable.run.parse import parse_json
 
 BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """Statuses that may pass by themselves: the request is sent again."""
@@ -64,7 +65,7 @@ class Endpoint:
 
     def _text(self, response: Any) -> str:
         try:
-            return str(response.json()["choices"][0]["message"]["content"] or "")
+            return str(parse_json(response.text)["choices"][0]["message"]["content"] or "")
         except (ValueError, KeyError, IndexError, TypeError):
             raise UserError(f"{self.address}: not a chat completion: {response.text[:200].strip()}") from None
 

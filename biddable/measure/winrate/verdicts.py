@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from biddable.run import jsonl
 from biddable.run.config import UserError
+from biddable.run.parse import parse_json
 from biddable.run.records import Answer, Comparison, Rating
 
 
@@ -135,7 +136,7 @@ def preferences(path: Path) -> list[Pair]:
     pairs, errors = [], []
     for number, line in jsonl.read_lines(path):
         try:
-            row: dict[str, Any] = json.loads(line)
+            row: dict[str, Any] = parse_json(line)
             if row["preference"] is None:
                 continue
             preference = number_of(row["preference"])

@@ -26,6 +26,7 @@ class GenerationRequest:
     max_tokens: int | None = None
     temperature: float = 1.0
     top_p: float = 1.0
+    top_k: int = 0  # 0: all tokens
     stop: tuple[str, ...] = ()
     top_logprobs: int | None = (
         None  # so many likeliest tokens beside each token drawn; none: no log-probabilities

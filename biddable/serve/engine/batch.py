@@ -80,7 +80,14 @@ class ContinuousBatch:
         prompt = _Prompt(job, request, offset)
         for number, seed in enumerate(request.seeds):
             generation = self.sampler.add(
-                Request(request.prompt, seed, request.max_tokens, request.temperature, request.top_p),
+                Request(
+                    request.prompt,
+                    seed,
+                    request.max_tokens,
+                    request.temperature,
+                    request.top_p,
+                    top_k=request.top_k,
+                ),
                 keep_trunk=request.scored,
                 top_logprobs=request.top_logprobs or 0,
             )

@@ -110,6 +110,7 @@ class LocalModel:
             max_tokens=min(request.max_tokens or self.max_tokens, room, self.max_tokens),
             temperature=request.temperature,
             top_p=request.top_p,
+            top_k=request.top_k,
             stop=request.stop,
             top_logprobs=request.top_logprobs,
             continues_text=not request.messages,

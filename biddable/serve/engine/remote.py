@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 
 from biddable.run.config import UserError
+from biddable.run.parse import parse_json
 from biddable.run.records import Finish
 from biddable.run.records import Policy as Answerer
 from biddable.serve.engine.backend import GenerationRequest
@@ -69,7 +70,7 @@ class _EventStream:
             async for line in _lines(self._response):
                 if not line.startswith("data:") or line.endswith("[DONE]"):
                     continue
-                for piece in self._pieces(json.loads(line.removeprefix("data:"))):
+                for piece in self._pieces(parse_json(line.removeprefix("data:"))):
                     if piece.finish is not None:
                         unfinished.discard(piece.answer)
                     yield piece
@@ -129,6 +130,8 @@ class RemoteModel:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
+        if request.top_k:
+            sent["top_k"] = request.top_k
         if request.seed is not None:
             sent["seed"] = request.seed
         if request.stop:

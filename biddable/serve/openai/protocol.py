@@ -31,6 +31,8 @@ class BaseCompletionRequest(RequestBody):
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float = Field(default=1.0, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=-1, le=2**31 - 1)
+    """The likeliest tokens that are drawn from (vLLM's and llama.cpp's field); 0 and -1: all."""
     n: int = Field(default=1, ge=1)
     best_of: int | None = Field(default=None, ge=1)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
@@ -87,7 +89,6 @@ NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "prediction": (),
     "echo": (False,),
-    "top_k": (0, -1),
     "min_p": (0,),
     "repetition_penalty": (1,),
     "suffix": ("",),

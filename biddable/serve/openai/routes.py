@@ -130,6 +130,7 @@ async def chat_completions(request: Request) -> Response:
         max_tokens=body.max_completion_tokens or body.max_tokens,
         temperature=body.temperature,
         top_p=body.top_p,
+        top_k=max(body.top_k, 0),
         stop=body.stops,
         top_logprobs=body.top_logprobs if body.logprobs else None,
     )
@@ -155,6 +156,7 @@ async def completions(request: Request) -> Response:
         max_tokens=body.max_tokens or DEFAULT_COMPLETION_TOKENS,
         temperature=body.temperature,
         top_p=body.top_p,
+        top_k=max(body.top_k, 0),
         stop=body.stops,
         top_logprobs=body.logprobs,
     )

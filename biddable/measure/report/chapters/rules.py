@@ -4,7 +4,7 @@ preferred and keeping the rules (Glaese et al. 2022)."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from biddable.measure.report import plots
 from biddable.measure.report.evidence import Chapter, Evidence, Figure, Table, estimate
@@ -46,7 +46,10 @@ def chapter(evidence: Evidence) -> Chapter:
         figures.append(frontier_figure(evidence, node, points))
     else:
         left_out.append("The frontier is left out: [measure.rules] names no winrate with these policies.")
-    return Chapter(ANCHOR, TITLE, paragraphs, figures, [rule_table(evidence, node)], left_out)
+    tables = [rate_table(evidence, node, "rule")]
+    if (node.folder / "by_group.jsonl").exists():
+        tables.insert(0, rate_table(evidence, node, "group"))
+    return Chapter(ANCHOR, TITLE, paragraphs, figures, tables, left_out)
 
 
 def policies(node: Node) -> list[str]:
@@ -113,14 +116,14 @@ def frontier_figure(evidence: Evidence, node: Node, points: Sequence[FrontierPoi
     return Figure(svg, "Being preferred and keeping the rules", caption, (node.name,))
 
 
-def rule_table(evidence: Evidence, node: Node) -> Table:
-    """A row a rule, a column a policy."""
-    rows = jsonl.read_objects(node.folder / "by_rule.jsonl", ("model", "rule", "value"))
-    rates = {(str(row["rule"]), str(row["model"])): float(row["value"]) for row in rows}
+def rate_table(evidence: Evidence, node: Node, key: Literal["rule", "group"]) -> Table:
+    """A row a rule or group of rules, a column a policy."""
+    rows = jsonl.read_objects(node.folder / f"by_{key}.jsonl", ("model", key, "value"))
+    rates = {(str(row[key]), str(row["model"])): float(row["value"]) for row in rows}
     names = policies(node)
     cells = [
-        [rule, *(percent(rates[rule, name]) if (rule, name) in rates else "" for name in names)]
-        for rule in sorted({rule for rule, _ in rates})
+        [value, *(percent(rates[value, name]) if (value, name) in rates else "" for name in names)]
+        for value in sorted({value for value, _ in rates})
     ]
-    head = ("rule", *(evidence.title(name) for name in names))
-    return Table("Broken by rule", head, cells, (node.name,))
+    title = "Broken by rule" if key == "rule" else "Broken by group of rules"
+    return Table(title, (key, *(evidence.title(name) for name in names)), cells, (node.name,))
