@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import cache
 from itertools import combinations
 from typing import Literal, NamedTuple
 
@@ -77,7 +78,13 @@ def _signs(ranks: Sequence[int]) -> np.ndarray:
     """-1, 0 or 1 for each pair of answers (i < j): the first is better, both are equal, the second is
     better."""
     row = np.asarray(ranks)
-    return np.sign(row[:, None] - row[None, :])[np.triu_indices(len(row), 1)]
+    first, second = _answer_pairs(len(row))
+    return np.sign(row[first] - row[second])
+
+
+@cache
+def _answer_pairs(answers: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.triu_indices(answers, 1)
 
 
 def kendall_tau_b(first: Sequence[int], second: Sequence[int]) -> float | None:

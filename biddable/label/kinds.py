@@ -8,6 +8,7 @@ kind's JSON.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -19,6 +20,7 @@ from biddable.run.config import UserError
 from biddable.run.records import Prompt, Record
 from biddable.simulated.labelers import Person
 from biddable.store.store import Store
+from biddable.store.types import TaskSet
 
 StoredTask = TypeVar("StoredTask", bound=Record)
 Question = TypeVar("Question", bound=Record)
@@ -125,6 +127,11 @@ class LabelKind(Protocol[StoredTask, Question, Answer]):
     def view(self, task: StoredTask) -> TaskView:
         """The task for an admin's eyes."""
 
+    @abstractmethod
+    def summary(self, answer: Answer) -> str:
+        """What was answered, in a line, with the answers named as on the page: told to the labeler after each
+        answer."""
+
     def text(self, answer: Answer) -> str | None:
         """The text that the labeler wrote, if that is what the kind asks for."""
         return None
@@ -179,3 +186,23 @@ def in_stored_order(shown: Sequence[int], values: Sequence[Value]) -> tuple[Valu
     the answer at place i."""
     by_number = dict(zip(shown, values, strict=True))
     return tuple(by_number[number] for number in range(len(by_number)))
+
+
+def set_titles(task_sets: Sequence[TaskSet]) -> dict[str, str]:
+    """What people read instead of a set's name `run/stage/hash`: what is asked, and which of several sets it
+    is. Sets that would be called alike are numbered, the older first."""
+    titles: dict[str, str] = {}
+    for task_set in task_sets:
+        kind = find(task_set.kind)
+        words = [kind.subtitle(task_set.name) if kind else "", "held out" * (task_set.panel == "held_out")]
+        which = ", ".join(word for word in words if word)
+        title = kind.title if kind else task_set.kind
+        titles[task_set.name] = f"{title} ({which})" if which else title
+    numbers: Counter[str] = Counter()
+    repeated = {title for title, count in Counter(titles.values()).items() if count > 1}
+    for task_set in task_sets:
+        title = titles[task_set.name]
+        numbers[title] += 1
+        if title in repeated:
+            titles[task_set.name] = f"{title} {numbers[title]}"
+    return titles

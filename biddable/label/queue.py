@@ -135,10 +135,13 @@ def answers_by_person(store: Store, task_set: str) -> dict[str, int]:
     return dict(collections.Counter(label.person.id for label in store.labels(task_set)))
 
 
-def collected_labels(store: Store, task_set: str) -> list[CollectedLabel]:
-    """All labels of a task set, of corrected ones the last, in the order of task and person."""
+def collected_labels(
+    store: Store, task_set: str, *, newest: int | None = None, task: str | None = None
+) -> list[CollectedLabel]:
+    """All labels of a task set, or so many of the newest, or those of one task; of corrected ones the last,
+    in the order of task and person."""
     rows = []
-    labels = store.labels(task_set)
+    labels = store.labels(task_set, newest=newest, task=task)
     standing, decided = (
         reviews.accepted_labels(store, task_set, labels),
         reviews.labels_without_lease(store, task_set),

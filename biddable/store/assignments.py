@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 import sqlalchemy as sa
 
 from biddable.store.drafts import find_draft
+from biddable.store.leases import has_place
 from biddable.store.reviews import find_returned
 from biddable.store.store import Store, newest_labels
-from biddable.store.tables import labels, leases, people, task_sets, tasks
+from biddable.store.tables import labels, leases, task_sets, tasks
 from biddable.store.task_sets import task_set_from_row
-from biddable.store.types import Assignment, PastAnswer
+from biddable.store.types import Assignment, PastAnswer, TaskSet
 
 DAY = 86400
 
@@ -35,13 +34,21 @@ def find_assignment(store: Store, task: str, person: str) -> Assignment | None:
             )
         )
         task_set = task_set_from_row(max(rows, key=lambda candidate: candidate.gold == row.task_set))
-        label, returned = None, None
+        label, returned, answer = None, None, None
         if row.label is not None:
-            label = connection.execute(newest).one().id
+            given = connection.execute(newest).one()
+            label, answer = given.id, given.answer
             sent_back = find_returned(connection, row.task_set, person)
             returned = next((review for review in sent_back if review.label == label), None)
         draft = find_draft(connection, task, person)
-    return Assignment(task, row.kind, row.question, task_set, row.until, label, returned, draft)
+    return Assignment(task, row.kind, row.question, task_set, row.until, label, returned, draft, answer)
+
+
+def has_task(store: Store, task_set: TaskSet, person: str) -> bool:
+    """Whether there is a task of the set for this person: one they hold, or a free place. Gold does not count:
+    it comes only beside others."""
+    with store.read() as connection:
+        return has_place(connection, task_set, person, store.clock())
 
 
 def past_answers(store: Store, person: str, limit: int = 100) -> list[PastAnswer]:
@@ -49,7 +56,7 @@ def past_answers(store: Store, person: str, limit: int = 100) -> list[PastAnswer
     admin in a review."""
     query = (
         newest_labels()
-        .add_columns(tasks.c.kind)
+        .add_columns(tasks.c.kind, tasks.c.task_set)
         .join(tasks, tasks.c.id == labels.c.task)
         .join(leases, (leases.c.task == labels.c.task) & (leases.c.person == labels.c.person))
         .where(labels.c.person == person)
@@ -58,7 +65,7 @@ def past_answers(store: Store, person: str, limit: int = 100) -> list[PastAnswer
     )
     with store.read() as connection:
         return [
-            PastAnswer(row.task, row.kind, row.created, row.seconds, row.replaces is not None)
+            PastAnswer(row.task, row.task_set, row.kind, row.created, row.seconds, row.replaces is not None)
             for row in connection.execute(query)
         ]
 
@@ -86,26 +93,6 @@ def answers_per_set(store: Store, person: str) -> dict[str, int]:
     )
     with store.read() as connection:
         return {row[0]: int(row[1]) for row in connection.execute(query)}
-
-
-def labels_per_day(store: Store, task_set: str) -> list[tuple[str, str, int, float | None]]:
-    """(day in UTC, pseudonym, answers, mean seconds per answer) of a set, by day and person; corrections are
-    not counted."""
-    day = _day()
-    query = (
-        sa.select(day.label("day"), people.c.pseudonym, sa.func.count(), sa.func.avg(labels.c.seconds))
-        .select_from(leases)
-        .join(labels, labels.c.id == leases.c.label)  # a lease names the first label, never its correction
-        .join(people, people.c.id == labels.c.person)
-        .where(leases.c.task_set == task_set)
-        .group_by(day, people.c.pseudonym)
-        .order_by(day, people.c.pseudonym)
-    )
-    with store.read() as connection:
-        return [
-            (time.strftime("%Y-%m-%d", time.gmtime(row[0] * DAY)), row[1], row[2], row[3])
-            for row in connection.execute(query)
-        ]
 
 
 def _day() -> sa.ColumnElement[int]:

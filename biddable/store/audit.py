@@ -26,8 +26,8 @@ def add_audit_line(
     connection.execute(sa.insert(audit), {**row, "about": about[:MOST_ABOUT]})
 
 
-def audit_log(store: Store, limit: int = 200) -> list[AuditLine]:
-    """The newest lines of the audit log, the newest first."""
+def audit_log(store: Store, limit: int | None = 200) -> list[AuditLine]:
+    """The newest lines of the audit log, or all (None), the newest first."""
     query = (
         sa.select(audit.c.at, accounts.c.login, audit.c.action, audit.c.about)
         .select_from(audit)

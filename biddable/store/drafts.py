@@ -10,6 +10,7 @@ from biddable.store.leases import extend_lease, has_lease, release_lease
 from biddable.store.store import Store
 from biddable.store.tables import drafts, people, skips, tasks
 from biddable.store.types import Draft, SavedDraft, Skip
+from biddable.store.work_days import count_work
 
 MOST_REASON = 2000
 """Characters of a skip's reason that are stored."""
@@ -75,18 +76,25 @@ def skip_task(store: Store, task: str, person: str, flag: bool, reason: str) -> 
     """Give a task back: this person never gets it again, and its place is free for the next."""
 
     def step(connection: sa.Connection) -> None:
-        add_skip(connection, task, person, flag, reason, store.clock())
+        now = store.clock()
+        if add_skip(connection, task, person, flag, reason, now):
+            draft = find_draft(connection, task, person)
+            task_set = connection.execute(sa.select(tasks.c.task_set).where(tasks.c.id == task)).scalar_one()
+            count_work(connection, person, task_set, now, draft.seconds if draft else None, skips=1)
         release_lease(connection, task, person)
 
     store.write(step)
 
 
-def add_skip(connection: sa.Connection, task: str, person: str, flag: bool, reason: str, now: float) -> None:
-    """This person never gets the task again. The first skip counts: a second one changes nothing."""
+def add_skip(connection: sa.Connection, task: str, person: str, flag: bool, reason: str, now: float) -> bool:
+    """This person never gets the task again. The first skip counts: a second one changes nothing, and returns
+    False."""
     stored = sa.select(skips.c.task).where(skips.c.task == task, skips.c.person == person)
-    if not connection.execute(stored).first():
-        row = {"task": task, "person": person, "flag": flag, "reason": reason[:MOST_REASON], "created": now}
-        connection.execute(sa.insert(skips), row)
+    if connection.execute(stored).first():
+        return False
+    row = {"task": task, "person": person, "flag": flag, "reason": reason[:MOST_REASON], "created": now}
+    connection.execute(sa.insert(skips), row)
+    return True
 
 
 def list_skips(store: Store, task_set: str | None = None) -> list[Skip]:

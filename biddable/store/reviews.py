@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from biddable.run.config import UserError
-from biddable.store.database import time_ordered_id
+from biddable.store.database import time_ordered_id, unindexed
 from biddable.store.drafts import add_skip
 from biddable.store.leases import has_unanswered_lease
 from biddable.store.store import Store, newest_labels
@@ -86,8 +86,9 @@ def labels_without_lease(store: Store, task_set: str) -> set[str]:
     leased = sa.exists().where(leases.c.task == labels.c.task, leases.c.person == labels.c.person)
     query = (
         sa.select(labels.c.id)
+        .join(reviews, reviews.c.label == labels.c.id)  # each has a review of its own, and those are few
         .join(tasks, tasks.c.id == labels.c.task)
-        .where(tasks.c.task_set == task_set, ~leased)
+        .where(unindexed(tasks.c.task_set) == task_set, ~leased)
     )
     with store.read() as connection:
         return set(connection.execute(query).scalars())
@@ -98,7 +99,7 @@ def reviews_by_task(store: Store, task_set: str) -> dict[str, list[Review]]:
     query = (
         sa.select(reviews)
         .join(tasks, tasks.c.id == reviews.c.task)
-        .where(tasks.c.task_set == task_set)
+        .where(unindexed(tasks.c.task_set) == task_set)
         .order_by(reviews.c.id)
     )
     by_task: dict[str, list[Review]] = {}
@@ -150,7 +151,7 @@ def _returned(of_one_person: bool) -> sa.Select[Any]:
         sa.select(reviews.c.task, reviews.c.label, reviews.c.note)
         .join(labels, labels.c.id == reviews.c.label)
         .join(tasks, tasks.c.id == reviews.c.task)
-        .where(reviews.c.decision == "returned", tasks.c.task_set == sa.bindparam("task_set"))
+        .where(reviews.c.decision == "returned", unindexed(tasks.c.task_set) == sa.bindparam("task_set"))
         .where(~reviewed_since, ~decided_since, ~corrected)
         .order_by(reviews.c.id)
     )

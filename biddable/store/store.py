@@ -21,11 +21,13 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from biddable.run.config import UserError
-from biddable.store.database import create_engine, disk_errors, migrate
+from biddable.run.redaction import redact_url
+from biddable.store.database import create_engine, disk_errors, migrate, unindexed
 from biddable.store.leases import answer_lease, count_leases, extend_lease, fit_leases, lease_next
 from biddable.store.tables import guidelines, labels, people, task_sets, tasks
 from biddable.store.task_sets import task_set_from_row, upsert_task_set
 from biddable.store.types import Counts, Label, Lease, Person, Task, TaskSet
+from biddable.store.work_days import count_work, days_of_newest
 
 TRIES = 20
 """How often a step is tried again when another process has just added the same row."""
@@ -261,20 +263,38 @@ class Store:
         )
         if newest is None and leased:
             answer_lease(connection, task, person, label, now)  # raises, and the label is rolled back
+        if leased:
+            name = connection.execute(sa.select(tasks.c.task_set).where(tasks.c.id == task)).scalar_one()
+            if newest is None:
+                count_work(connection, person, name, now, seconds, answers=1)
+            else:  # seconds count from the beginning of the task
+                more = max(0.0, (seconds or 0.0) - (newest.seconds or 0.0))
+                count_work(connection, person, name, now, more, corrections=1)
         return label
 
-    def labels(self, task_set: str) -> list[Label]:
+    def labels(self, task_set: str, *, newest: int | None = None, task: str | None = None) -> list[Label]:
         """The labels of a set that no correction has replaced, with their questions, in the order of task and
-        person."""
+        person. Of `task` only, or so many of the `newest`, the newest first."""
         columns = (tasks.c.kind, tasks.c.question, people.c.pseudonym, people.c.panel, people.c.simulated)
+        query = newest_labels()
+        if task is not None:
+            query = query.where(labels.c.task == task)
+        with self.read() as connection:
+            days = None if newest is None else days_of_newest(connection, task_set, newest)
+        of_set = tasks.c.task_set == task_set
+        if days is not None:  # labels are gone through by their time, not by the set's tasks
+            query = query.where(labels.c.created.between(*days))
+            of_set = unindexed(tasks.c.task_set) == task_set
         query = (
-            newest_labels()
-            .add_columns(*columns)
+            query.add_columns(*columns)
             .join(tasks, tasks.c.id == labels.c.task)
             .join(people, people.c.id == labels.c.person)
-            .where(tasks.c.task_set == task_set)
-            .order_by(labels.c.task, labels.c.person)
+            .where(of_set)
         )
+        if newest is None:
+            query = query.order_by(labels.c.task, labels.c.person)
+        else:
+            query = query.order_by(labels.c.created.desc()).limit(newest)
         # a question comes with each of its labels: keep one string of it, not one for every person who
         # answered
         questions: dict[str, str] = {}
@@ -325,8 +345,8 @@ def open_store(where: str | Path, clock: Callable[[], float] = time.time, durabl
             migrate(connection, where)
     except sa.exc.DBAPIError as error:
         engine.dispose()
-        reason = str(error.orig).strip().splitlines()[0]
-        raise UserError(f"{where}: cannot be opened as a store: {reason}") from error
+        reason = str(error.orig).strip().split("\n")[0]
+        raise UserError(f"{redact_url(str(where))}: cannot be opened as a store: {reason}") from error
     except BaseException:
         engine.dispose()
         raise

@@ -251,6 +251,14 @@ api_keys = sa.Table(
     sa.Column("created", sa.Double, nullable=False),
     sa.Column("closed", sa.Double),
 )
+key_sessions = sa.Table(
+    "key_sessions",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, sa.ForeignKey("api_keys.id"), nullable=False, index=True),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+)
 consents = sa.Table(
     "consents",
     metadata,
@@ -260,3 +268,17 @@ consents = sa.Table(
     sa.Column("given", sa.Boolean, nullable=False),
     sa.Column("at", sa.Double, nullable=False),
 )
+work_days = sa.Table(
+    "work_days",
+    metadata,
+    sa.Column("person", sa.Text, sa.ForeignKey("people.id"), primary_key=True),
+    sa.Column("task_set", sa.Text, primary_key=True),
+    sa.Column("day", sa.Integer, primary_key=True),  # days since 1970, UTC
+    sa.Column("answers", sa.Integer, nullable=False),
+    sa.Column("corrections", sa.Integer, nullable=False),
+    sa.Column("skips", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Double, nullable=False),
+    sa.Column("unmeasured", sa.Integer, nullable=False),  # answers without seconds
+)
+sa.Index("work_days_of_set", work_days.c.task_set, work_days.c.day)
+sa.Index("labels_newest", labels.c.created)

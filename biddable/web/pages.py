@@ -84,5 +84,13 @@ def load_templates(folder: Path) -> jinja2.Environment:
         return f"{mount}/{static_version(root / 'static')}/{name}"
 
     templates.globals["static"] = static
-    templates.filters["moment"] = lambda at: time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
+    templates.filters["moment"] = _moment
+    templates.filters["date"] = lambda at: time.strftime("%Y-%m-%d", time.gmtime(at))
     return templates
+
+
+def _moment(at: float) -> Markup:
+    """A time in UTC, which `times.js` shows as the browser's own local time."""
+    utc = time.gmtime(at)
+    machine, text = time.strftime("%Y-%m-%dT%H:%M:%SZ", utc), time.strftime("%Y-%m-%d %H:%M UTC", utc)
+    return Markup('<time datetime="{}">{}</time>').format(machine, text)

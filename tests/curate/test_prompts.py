@@ -13,7 +13,7 @@ import pytest
 
 from biddable.curate import comparisons
 from biddable.curate import prompts as stage
-from biddable.curate.personal_data import masking
+from biddable.curate.personal_data import masking, phones
 from biddable.curate.prompts import page, parallel
 from biddable.curate.prompts.dedup import Dropped
 from biddable.run import jsonl
@@ -88,6 +88,19 @@ def test_splits_are_by_user_and_counted(tmp_path: Path) -> None:
         assert out.summary[f"prompts_{split}"] == sum(one.split == split for one in placed) > 0
         assert out.summary[f"users_{split}"] == sum(found == {split} for found in splits.values())
     assert out.path("dropped.jsonl").read_text() == ""
+
+
+def test_a_file_of_labels_only_needs_no_split_to_measure_on(tmp_path: Path) -> None:
+    folder, out = (
+        put(tmp_path / "in", [prompt(1, "ann"), prompt(2, "ann", "Another question?")]),
+        context(tmp_path / "a"),
+    )
+    with pytest.raises(UserError) as error:
+        stage.run(stage.Config(prompts=folder), context(tmp_path / "b"))
+    assert len(error.value.lines) == 2
+    assert all(line.endswith("_share = 0 if nothing will be measured on them") for line in error.value.lines)
+    stage.run(stage.Config(prompts=folder, valid_share=0, test_share=0), out)
+    assert [row.split for row in jsonl.read(out.path("prompts.jsonl"), Prompt)] == ["train", "train"]
 
 
 def test_nobody_moves_when_users_come(tmp_path: Path) -> None:
@@ -326,6 +339,6 @@ def test_what_an_earlier_version_masked_is_read_from_its_folder(
 ) -> None:
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps({"settings": {names[0]: "mask", names[1]: ["email", "ip"]}}))
-    assert comparisons.masked_kinds(tmp_path) == ("email", "ip")
+    assert comparisons.masking_settings(tmp_path) == (("email", "ip"), phones.REGIONS)
     manifest.write_text(json.dumps({"settings": {names[0]: "keep", names[1]: ["email"]}}))
-    assert comparisons.masked_kinds(tmp_path) == ()
+    assert comparisons.masking_settings(tmp_path) == ((), ())

@@ -90,8 +90,8 @@ def test_what_somebody_has_answered(store: Store, clock: Clock, version: str) ->
     clock.now += 1
     store.add_label("a", "ada", "yes", version, 99.0, replaces=first)
     assert past_answers(store, "ada") == [
-        PastAnswer("a", "label.any", 172801.0, 99.0, True),
-        PastAnswer("b", "label.any", 172800.0, 6.0, False),
+        PastAnswer("a", "set", "label.any", 172801.0, 99.0, True),
+        PastAnswer("b", "set", "label.any", 172800.0, 6.0, False),
     ]
     assert past_answers(store, "ada", limit=1) == past_answers(store, "ada")[:1]
     assert answers_per_day(store, "ada") == [(2, 1, 6.0), (0, 1, 4.0)]  # without the correction

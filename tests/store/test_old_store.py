@@ -76,9 +76,35 @@ def test_migrating_renames_tables_and_changes_no_row(runs: Path, store: Store) -
     expected["accounts"] = [(*row, None, 0) for row in expected["accounts"]]
     expected["invitations"] = [(*row, row[5] if row[7] else None) for row in expected["invitations"]]
     expected["password_resets"] = []
+    expected["key_sessions"] = []  # 0009
     after = read_tables(Path(store.engine.url.database or ""))
-    assert after.pop("alembic_version") == [("0007",)]
+    assert after.pop("alembic_version") == [("0009",)]
+    assert sorted(after.pop("work_days")) == work_of(before)
     assert after == expected
+
+
+def work_of(tables: dict[str, list[tuple[Any, ...]]]) -> list[tuple[Any, ...]]:
+    """0008: a row of `work_days` for each person, set and day, counted from the old tables."""
+    set_of_task = {row[0]: row[1] for row in tables["tasks"]}
+    leased = {(row[1], row[4]) for row in tables["leases"]}
+    labels = {row[0]: row for row in tables["labels"]}
+    spent = {(row[0], row[1]): row[4] or 0.0 for row in tables["drafts"]}
+    days: dict[tuple[str, str, int], list[Any]] = {}
+    for _, task, person, _, _, seconds, created, replaces in labels.values():
+        if (task, person) in leased:
+            day = days.setdefault((person, set_of_task[task], int(created // 86400)), [0, 0, 0, 0.0, 0])
+            day[0 if replaces is None else 1] += 1
+            before = labels[replaces][5] or 0.0 if replaces else 0.0
+            day[3] += 0.0 if seconds is None else seconds - before
+            day[4] += replaces is None and seconds is None
+    answered = {(row[1], row[2]) for row in labels.values()}
+    for task, person, _, _, created in tables["skips"]:
+        if (task, person) not in answered:
+            day = days.setdefault((person, set_of_task[task], int(created // 86400)), [0, 0, 0, 0.0, 0])
+            day[2] += 1
+            day[3] += spent.get((task, person), 0.0)
+    assert days
+    return sorted((*key, *counts) for key, counts in days.items())
 
 
 def test_renamed_tables_are_append_only_still(store: Store) -> None:
@@ -186,7 +212,7 @@ def test_keys_and_consent(store: Store, facts: dict[str, Any]) -> None:
         text = connection.exec_driver_sql(query).scalar_one()
     consents = Consents(store, text)
     assert consents.version == facts["consent_version"]
-    assert consents.agreed_version("key-user") == facts["consent_version"]
+    assert consents.agreement("key-user") is not None
     assert not consents.has_answered("key-other")
 
 

@@ -15,11 +15,15 @@ JSON = {"accept": "application/json"}
 
 
 def test_values_are_escaped_and_static_addresses_hold_the_hash(client: Client) -> None:
-    base = (Path(str(web.__file__)).parent / "static" / "base.css").read_bytes()
+    static = Path(str(web.__file__)).parent / "static"
+    base = (static / "base.css").read_bytes()
     own = hashlib.sha256(b"own.js 6\nlet x;").hexdigest()[:12]
-    shared = hashlib.sha256(b"base.css %d\n" % len(base) + base).hexdigest()[:12]
+    files = [(name, (static / name).read_bytes()) for name in ("base.css", "times.js")]
+    text = b"".join(b"%s %d\n" % (name.encode(), len(content)) + content for name, content in files)
+    shared = hashlib.sha256(text).hexdigest()[:12]
     assert client.get("/page").text == (
-        f"&lt;b&gt;&amp;|1970-01-02 00:00 UTC|/static/{own}/own.js|/web/{shared}/base.css"
+        f'&lt;b&gt;&amp;|<time datetime="1970-01-02T00:00:00Z">1970-01-02 00:00 UTC</time>|'
+        f"/static/{own}/own.js|/web/{shared}/base.css"
     )
     assert client.get(f"/web/{shared}/base.css").content == base
 

@@ -18,14 +18,14 @@ from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from biddable.curate.personal_data import masking
-from biddable.curate.prompts import dedup, filters, language, page, parallel
+from biddable.curate.personal_data import masking, phones
+from biddable.curate.prompts import filters, language, page, parallel
 from biddable.curate.prompts.dedup import Dropped, Reason
 from biddable.curate.prompts.parallel import Scanned
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
 from biddable.run.jsonl import LineWriter
-from biddable.run.records import Split
+from biddable.run.records import Split, draw_split
 
 Kind = Literal["key", "email", "account", "card", "ssn", "ip", "phone", "address"]
 BATCH_ROWS = 20_000
@@ -73,10 +73,10 @@ class Config(Settings):
     digits and signs), the same numbers, and in short texts the same content; 0: not looked for."""
     user_cap: int = Field(200, ge=1)
     """At most so many prompts of one user (Ouyang et al. 2022, section 3.2)."""
-    valid_share: float = Field(0.12, gt=0, lt=1)
-    """Share of the users whose prompts are for validation."""
-    test_share: float = Field(0.18, gt=0, lt=1)
-    """Share of the users whose prompts are for the final evaluation; the rest trains."""
+    valid_share: float = Field(0.12, ge=0, lt=1)
+    """Share of the users whose prompts are for validation; 0 where labels are all that is wanted."""
+    test_share: float = Field(0.18, ge=0, lt=1)
+    """Share of the users whose prompts are for the final evaluation; the rest trains. 0: none is held back."""
     split_seed: int = 1
     """Hashed with the user id to draw the split. Not the run's seed: a user must stay in one split over all
     rounds."""
@@ -98,6 +98,10 @@ class Config(Settings):
     """What counts as personal data: passwords and keys, e-mail addresses, IBANs, payment cards, US social
     security numbers, IP addresses, telephone numbers, street addresses (of these only the common forms are
     found)."""
+    phone_regions: tuple[str, ...] | None = None
+    """Countries (ISO 3166: "DE", "IN", ...) whose telephone numbers are found where they stand without a country
+    code and no word announces them; none: fifty-six of all continents. With fewer, fewer numbers of other
+    things are taken for telephones."""
     spacy_model: str | None = None
     """An installed spaCy model, or a folder of one, that finds people's names; none: names are not looked
     for."""
@@ -126,7 +130,7 @@ def run(cfg: Config, context: StageContext) -> None:
         lambda: context.progress(1, 3),
     )
     users = {scanned.users[index] for index in remaining.indices}
-    splits = {user: dedup.split_of(user, cfg.valid_share, cfg.test_share, cfg.split_seed) for user in users}
+    splits = {user: draw_split(user, cfg.valid_share, cfg.test_share, cfg.split_seed) for user in users}
     check_splits(cfg, files[0], splits)
     splits_by_index = {index: splits[scanned.users[index]] for index in remaining.indices}
     kinds = write_prompts(cfg, files, starts, scanned, remaining, splits_by_index, context, processes)
@@ -164,6 +168,10 @@ def check_settings(cfg: Config) -> None:
         codes = language.language_codes()
         listed = ", ".join(sorted(codes))
         errors += [f"languages: {code!r}: not among {listed}" for code in cfg.languages if code not in codes]
+    unknown = [region for region in cfg.phone_regions or () if region not in phones.known_regions()]
+    errors += [
+        f"phone_regions: {region!r}: no country's code of two letters, such as 'DE'" for region in unknown
+    ]
     if errors:
         raise UserError(errors)
     if cfg.personal_data != "keep":
@@ -216,8 +224,9 @@ def scan_files(
 
 
 def check_splits(cfg: Config, path: Path, splits: dict[str, Split]) -> None:
-    """Raise UserError when no user, by the hash of the id, is in one of the splits."""
-    empty = [split for split in SPLITS if split not in splits.values()]
+    """Raise UserError when no user, by the hash of the id, is in one of the wanted splits."""
+    shares: dict[Split, float] = {"valid": cfg.valid_share, "test": cfg.test_share}
+    empty = [split for split in SPLITS if split not in splits.values() and shares.get(split) != 0]
     if empty:
         shown = (
             f"valid_share = {cfg.valid_share:g}, test_share = {cfg.test_share:g}, split_seed = "
@@ -227,6 +236,7 @@ def check_splits(cfg: Config, path: Path, splits: dict[str, Split]) -> None:
             [
                 f"{path}: no prompts for the split {split!r}: {len(splits)} users, {shown}; "
                 "add prompts of more users, or change the shares or the seed"
+                + (f"; {split}_share = 0 if nothing will be measured on them" if split in shares else "")
                 for split in empty
             ]
         )
@@ -250,6 +260,7 @@ def write_prompts(
             cfg.personal_data,
             cfg.personal_data_kinds,
             cfg.personal_data_splits,
+            phones.REGIONS if cfg.phone_regions is None else cfg.phone_regions,
             cfg.spacy_model,
             cfg.presidio,
         )

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from biddable.run.config import UserError
 from biddable.store import audit, invitations, password_resets, sessions
+from biddable.web.csv_file import csv_response, utc
 from biddable.web.forms import Form, guarded_router
 from biddable.web.pages import redirect, render
 from biddable.web.sessions import Admin, SiteAccounts
@@ -82,3 +83,25 @@ def change_account(request: Request, accounts: SiteAccounts, me: Admin, form: Fo
 @router.get("/log")
 def audit_log(request: Request, accounts: SiteAccounts, me: Admin) -> Response:
     return render(request, "log.html", lines=audit.audit_log(accounts.store))
+
+
+@router.get("/log.csv")
+def audit_log_file(accounts: SiteAccounts, me: Admin) -> Response:
+    rows = audit.audit_log(accounts.store, limit=None)
+    return csv_response(
+        "log",
+        ("at", "name", "action", "about"),
+        [(utc(row.at), row.login or "command line", row.action, row.about) for row in rows],
+    )
+
+
+@router.get("/accounts.csv")
+def accounts_file(accounts: SiteAccounts, me: Admin) -> Response:
+    return csv_response(
+        "accounts",
+        ("name", "pseudonym", "role", "panel", "since", "closed"),
+        [
+            (row.login, row.person.pseudonym, row.role, row.person.panel, utc(row.created), utc(row.closed))
+            for row in accounts.all()
+        ],
+    )

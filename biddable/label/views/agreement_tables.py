@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from biddable.label import agreement, kinds, queue
+from biddable.label import agreement, kinds
 from biddable.label.agreement import Figure, Ranking, RankingPair
 from biddable.label.kinds import Score
-from biddable.store.store import Store
-from biddable.store.types import TaskSet
+from biddable.label.queue import CollectedLabel
 
 Judgment = tuple[str, str, float]
 """(item, judge, value), as Krippendorff's alpha takes them."""
@@ -36,14 +35,14 @@ class Table(NamedTuple):
     rows: list[Row]
 
 
-def rankings(store: Store, sets: Sequence[TaskSet]) -> list[Ranking]:
-    """The rankings of some sets; people are known by their pseudonyms."""
+def rankings(labels: Iterable[CollectedLabel]) -> list[Ranking]:
+    """The rankings among labels; people are known by their pseudonyms. Admins' own decisions are left out."""
     return [
         Ranking(label.task, label.person.pseudonym, ranks, label.person.panel, label.guideline, label.created)
-        for task_set in sets
-        if (kind := kinds.find(task_set.kind)) is not None
-        for label in queue.collected_labels(store, task_set.name)
-        if (ranks := kind.ranks(label)) is not None and not label.decided
+        for label in labels
+        if (kind := kinds.find(label.kind)) is not None
+        and (ranks := kind.ranks(label)) is not None
+        and not label.decided
     ]
 
 
@@ -90,12 +89,12 @@ def _title(what: str, panel: str) -> str:
     return f"{what}, panel {panel.replace('_', ' ')}"
 
 
-def rating_tables(store: Store, sets: Sequence[TaskSet]) -> list[Table]:
+def rating_tables(labels: Iterable[CollectedLabel]) -> list[Table]:
     """Krippendorff's alpha of ratings (ordinal) and of each yes/no question (nominal), by panel; of ratings
     by themselves and of those beside a ranking."""
     overall: dict[str, list[Judgment]] = {}
     marks: dict[str, dict[str, list[Judgment]]] = {}
-    for panel, judge, score in _scores(store, sets):
+    for panel, judge, score in _scores(labels):
         if score.overall is not None:
             overall.setdefault(panel, []).append((score.item, judge, float(score.overall)))
         for mark, value in score.marks.items():
@@ -120,13 +119,11 @@ def rating_tables(store: Store, sets: Sequence[TaskSet]) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def _scores(store: Store, sets: Sequence[TaskSet]) -> Iterator[tuple[str, str, Score]]:
-    """(panel, pseudonym, score) of every answer that labels of these sets say something of. Admins' own
-    decisions are left out."""
-    for task_set in sets:
-        kind = kinds.find(task_set.kind)
-        if kind is None:
-            continue
-        for label in queue.collected_labels(store, task_set.name):
-            for score in [] if label.decided else kind.scores(label):
-                yield task_set.panel, label.person.pseudonym, score
+def _scores(labels: Iterable[CollectedLabel]) -> Iterator[tuple[str, str, Score]]:
+    """(panel, pseudonym, score) of every answer that labels say something of. Admins' own decisions are left
+    out."""
+    for label in labels:
+        kind = kinds.find(label.kind)
+        if kind is not None and not label.decided:
+            for score in kind.scores(label):
+                yield label.person.panel, label.person.pseudonym, score

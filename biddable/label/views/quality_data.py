@@ -1,54 +1,25 @@
-"""The numbers behind admins' pages: progress, gold, and tasks on which people differ."""
+"""The numbers behind admins' pages: gold, and tasks on which people differ."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
 from biddable.label import kinds, queue
 from biddable.label.queue import CollectedLabel
-from biddable.store import assignments, reviews
 from biddable.store import gold as store_gold
+from biddable.store import reviews
 from biddable.store import screening as store_screening
 from biddable.store.store import Store
 from biddable.store.types import TaskSet
 
-RECENT_DAYS = 7
-"""The end is estimated by the pace of so many last days on which somebody worked."""
+MAX_ANSWERS = 10_000
+"""Figures of agreement and gold on pages are of so many newest answers of a set: a page should not read a
+million. A stage's own summary is of all."""
 WORST_SHOWN = 3
 """Gold tasks that are listed for each person."""
-
-
-class Day(NamedTuple):
-    """Answers of a day, by pseudonym."""
-
-    day: str
-    people: dict[str, int]
-
-    @property
-    def answers(self) -> int:
-        return sum(self.people.values())
-
-
-class Progress(NamedTuple):
-    """How far a set is. `days_left` is None while nobody works on it."""
-
-    task_set: TaskSet
-    done: int
-    leased: int
-    open: int  # returned ones included
-    returned: int
-    days: list[Day]
-    seconds: float | None  # mean an answer
-    days_left: float | None
-
-    @property
-    def needed(self) -> int:
-        """Answers that the set needs in all."""
-        return self.done + self.leased + self.open
 
 
 class Gold(NamedTuple):
@@ -87,49 +58,23 @@ def sets_of(store: Store, names: Iterable[str]) -> list[TaskSet]:
     return [task_set for task_set in task_sets if not task_set.simulated] or task_sets
 
 
-def progress(store: Store, task_set: TaskSet) -> Progress:
-    """How far a set is, who did how much on which day, and when it will be done at the pace of the last
-    days."""
-    counts, returned = store.counts(task_set.name), len(reviews.returned_labels(store, task_set.name))
-    answers_by_day: dict[str, dict[str, int]] = {}
-    seconds, measured = 0.0, 0
-    for day, name, answers, mean_seconds in assignments.labels_per_day(store, task_set.name):
-        answers_by_day.setdefault(day, {})[name] = answers
-        if mean_seconds is not None:
-            seconds, measured = seconds + mean_seconds * answers, measured + answers
-    days = [Day(day, people) for day, people in sorted(answers_by_day.items())]
-    to_do = counts.open + counts.waiting + returned  # a returned label has to be given again
-    return Progress(
-        task_set,
-        done=counts.done - returned,
-        leased=counts.waiting,
-        open=counts.open + returned,
-        returned=returned,
-        days=days,
-        seconds=seconds / measured if measured else None,
-        days_left=0.0 if to_do == 0 else _days_left(days, to_do, store.clock()),
-    )
+def newest_labels(
+    store: Store, task_sets: Iterable[TaskSet], newest: int = MAX_ANSWERS
+) -> dict[str, list[CollectedLabel]]:
+    """The newest answers of each set, by its name."""
+    return {
+        task_set.name: queue.collected_labels(store, task_set.name, newest=newest) for task_set in task_sets
+    }
 
 
-def _days_left(days: list[Day], to_do: int, now: float) -> float | None:
-    """Days of work at the pace of the last days on which somebody worked; None when nobody has worked for
-    `RECENT_DAYS` days."""
-    earliest = time.strftime("%Y-%m-%d", time.gmtime(now - RECENT_DAYS * 86400))
-    if not days or days[-1].day < earliest:
-        return None
-    recent = days[-RECENT_DAYS:]
-    per_day = sum(day.answers for day in recent) / len(recent)
-    return to_do / per_day if per_day else None
-
-
-def gold(store: Store, task_set: TaskSet) -> list[Gold]:
+def gold(store: Store, task_set: TaskSet, newest: int = MAX_ANSWERS) -> list[Gold]:
     """How everybody does on a set's gold, the worst first."""
     kind = kinds.find(task_set.kind)
     if task_set.gold is None or kind is None:
         return []
     expected = store_gold.gold_answers(store, task_set.gold)
     scores: dict[str, list[tuple[str, float]]] = {}
-    for label in queue.collected_labels(store, task_set.gold):
+    for label in queue.collected_labels(store, task_set.gold, newest=newest):
         if label.task not in expected:
             continue
         score = kind.gold_score(label, kind.expected(expected[label.task]))
@@ -147,18 +92,20 @@ def gold(store: Store, task_set: TaskSet) -> list[Gold]:
     return sorted(people, key=lambda person: (person.score, person.pseudonym))
 
 
-def disputes(store: Store, task_set: TaskSet) -> list[Dispute]:
-    """Tasks with several answers or a decision, in `dispute_order`."""
-    by_task: dict[str, list[CollectedLabel]] = {}
-    for label in queue.collected_labels(store, task_set.name):
-        by_task.setdefault(label.task, []).append(label)
-    history = reviews.reviews_by_task(store, task_set.name)
+def disputes(store: Store, labels: Mapping[str, Iterable[CollectedLabel]]) -> list[tuple[str, Dispute]]:
+    """(set, dispute) of the tasks with several answers among these or a decision, in `dispute_order`."""
     rows = []
-    for task, labels in by_task.items():
-        decision = history[task][-1].decision if task in history else "open"
-        if len(labels) > 1 or decision != "open":
-            rows.append(Dispute(task, labels, distance(labels), "" if decision == "open" else decision))
-    return sorted(rows, key=dispute_order)
+    for name in labels:
+        by_task: dict[str, list[CollectedLabel]] = {}
+        for label in labels[name]:
+            by_task.setdefault(label.task, []).append(label)
+        history = reviews.reviews_by_task(store, name)
+        for task, answers in by_task.items():
+            decision = history[task][-1].decision if task in history else "open"
+            if len(answers) > 1 or decision != "open":
+                state = "" if decision == "open" else decision
+                rows.append((name, Dispute(task, answers, distance(answers), state)))
+    return sorted(rows, key=lambda row: dispute_order(row[1]))
 
 
 def dispute_order(dispute: Dispute) -> tuple[bool, float, str]:

@@ -8,17 +8,17 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import HTTPException, Request
-from markupsafe import Markup
 from starlette.responses import Response
 
 from biddable.label import kinds, queue
 from biddable.label.kinds import AnyKind
 from biddable.label.views import markup, quality_data
 from biddable.label.views.adjudication import find_task_set, may_adjudicate
+from biddable.label.views.dashboard import first_line, first_line_text
 from biddable.label.views.quality import choose
 from biddable.run.config import UserError
 from biddable.store import audit, drafts, reviews
-from biddable.store.store import Store
+from biddable.web.csv_file import csv_response
 from biddable.web.forms import Form, guarded_router
 from biddable.web.pages import redirect, render
 from biddable.web.sessions import Admin, SiteAccounts
@@ -37,8 +37,7 @@ def review_list(request: Request, accounts: SiteAccounts, me: Admin, set: str = 
     kind_names = {task_set.kind for task_set in store.task_sets()}
     task_sets = quality_data.sets_of(store, [name for name in kind_names if kinds.find(name) is not None])
     chosen = choose(task_sets, set)
-    disputes = [dispute for task_set in chosen for dispute in quality_data.disputes(store, task_set)]
-    disputes.sort(key=quality_data.dispute_order)
+    disputes = [row for _, row in quality_data.disputes(store, quality_data.newest_labels(store, chosen))]
     skips = [skip for task_set in chosen for skip in drafts.list_skips(store, task_set.name)]
     flags = [skip for skip in skips if skip.flag][:MAX_ROWS]
     shown_tasks = [dispute.task for dispute in disputes[:MAX_ROWS]] + [flag.task for flag in flags]
@@ -46,11 +45,35 @@ def review_list(request: Request, accounts: SiteAccounts, me: Admin, set: str = 
         request,
         "reviews.html",
         sets=task_sets,
+        titles=kinds.set_titles(task_sets),
         chosen=set,
         disputes=disputes[:MAX_ROWS],
         more=max(0, len(disputes) - MAX_ROWS),
         flags=flags,
-        first_lines={task: _first_line(store, task) for task in shown_tasks},
+        first_lines={task: first_line(store, task) for task in shown_tasks},
+    )
+
+
+@router.get("/disputes.csv")
+def disputes_file(accounts: SiteAccounts, me: Admin, set: str = "") -> Response:
+    """Tasks with several answers or a decision, those that people differ most on first."""
+    store = accounts.store
+    every_set = quality_data.sets_of(store, {task_set.kind for task_set in store.task_sets()})
+    rows = quality_data.disputes(store, quality_data.newest_labels(store, choose(every_set, set)))
+    return csv_response(
+        "disputes",
+        ("set", "task", "answers", "apart", "decision", "asked"),
+        [
+            (
+                name,
+                row.task,
+                len(row.labels),
+                row.distance,
+                row.state or "open",
+                first_line_text(store, row.task),
+            )
+            for name, row in rows
+        ],
     )
 
 
@@ -62,14 +85,6 @@ def _find_kind(name: str) -> AnyKind:
     return kind
 
 
-def _first_line(store: Store, task: str) -> Markup:
-    """What a task asks, in one line: the last turn of its prompt, or what takes a prompt's place."""
-    name, question = store.question(task)
-    kind = _find_kind(name)
-    _, text = kind.view(kind.task(question)).turns[-1]
-    return markup.line(text)
-
-
 @router.get("/task")
 def review_page(request: Request, accounts: SiteAccounts, me: Admin, task: str) -> Response:
     """One task with everybody's answers, and what was decided about them."""
@@ -77,7 +92,7 @@ def review_page(request: Request, accounts: SiteAccounts, me: Admin, task: str) 
     name, question = store.question(task)
     kind, task_set = _find_kind(name), store.task_set_name(task)
     view = kind.view(kind.task(question))
-    labels = [label for label in queue.collected_labels(store, task_set) if label.task == task]
+    labels = queue.collected_labels(store, task_set, task=task)
     return render(
         request,
         "review.html",

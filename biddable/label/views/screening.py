@@ -15,6 +15,7 @@ from biddable.label.views import markup
 from biddable.run.config import UserError
 from biddable.store import audit, screening
 from biddable.store.store import Store
+from biddable.web.csv_file import csv_response
 from biddable.web.forms import Form, guarded_router
 from biddable.web.pages import redirect, render
 from biddable.web.sessions import Admin, SiteAccounts
@@ -38,6 +39,26 @@ def screening_page(request: Request, accounts: SiteAccounts, me: Admin) -> Respo
         parts=screening.screening_parts(accounts.store),
         titles=PART_TITLES,
         candidates=decision.candidates(accounts.store),
+    )
+
+
+@router.get(".csv")
+def screening_file(accounts: SiteAccounts, me: Admin) -> Response:
+    """The candidates with what they scored in each part."""
+    parts = [part.part for part in screening.screening_parts(accounts.store)]
+    spelled = {None: "", True: "yes", False: "no"}
+    return csv_response(
+        "screening",
+        ("pseudonym", *parts, "suggested", "accepted"),
+        [
+            (
+                candidate.pseudonym,
+                *(candidate.parts[part].value for part in parts),
+                spelled[candidate.suggested],
+                spelled[candidate.accepted],
+            )
+            for candidate in decision.candidates(accounts.store)
+        ],
     )
 
 
