@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
-from biddable.model import attention, family_check, hardware
+from biddable.model import family_check, hardware
 from biddable.model.encoding import encode_chat
+from biddable.model.networks import open_decoder, open_network
 from biddable.model.rule_model import RuleModel, TrainedRule, rule_model_from
 from biddable.model.sources import (
-    NO_MODEL,
     find_source,
     load_network,
     open_config,
@@ -113,35 +113,6 @@ def context_length(folder: Path) -> int:
     return int(getattr(config, "max_position_embeddings", None) or 2**31)
 
 
-def _decoder(where: Path, dtype: torch.dtype, causal: bool) -> Any:
-    """The folder's network. Raises UserError when it does not load."""
-    open_config(where)  # refuses what would be built for hours
-    with refusing(where, NO_MODEL):
-        return _network(where, dtype, causal)
-
-
-def _network(where: Path, dtype: torch.dtype, causal: bool, config: Any = None) -> Any:
-    """The folder's network on our attention, without dropout of its own. `config` replaces the folder's."""
-    from transformers import AutoModel, AutoModelForCausalLM
-
-    kind = AutoModelForCausalLM if causal else AutoModel
-    extra = {} if config is None else {"config": config}
-    network = load_network(kind, where, dtype=dtype, attn_implementation=attention.NAME, **extra)
-    switch_off_dropout(network)
-    return network
-
-
-def switch_off_dropout(network: torch.nn.Module) -> None:
-    """A model's own dropout (`attention_dropout`, `resid_pdrop`, ...) would act wherever a stage trains,
-    beside the stage's own setting and unseen. Its config.json keeps it."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        for name, value in vars(module).items():
-            if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
-                setattr(module, name, 0.0)
-
-
 def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = None) -> Policy:
     """A policy folder, cut where its `biddable.json` says (or at `trunk`). With `shared` the policy stands on
     that trunk, and its own, which must be equal, is dropped.
@@ -159,7 +130,7 @@ def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = N
             )
         trunk, int8 = int(facts["trunk"]), facts.get("int8_trunk", False)
         tokens, gaps = facts.get("tokens"), tuple(facts.get("gaps", ()))
-    model = _decoder(where, hardware.compute_dtype(), causal=True).to(hardware.device())
+    model = open_decoder(where, hardware.compute_dtype(), causal=True).to(hardware.device())
     policy = _cut(model, trunk, shared, folder, int8)
     policy.tokens, policy.gaps = tokens, gaps
     return policy
@@ -208,7 +179,7 @@ def _load_scorer(folder: Path, shared: Trunk | None) -> Scorer:
     where, facts = model_folder(folder), model_info(folder)
     if not (where / "head.safetensors").is_file():
         raise UserError(f"{where}: its head is missing (no head.safetensors); train it again")
-    model = _decoder(where, hardware.compute_dtype(), causal=False).to(hardware.device())
+    model = open_decoder(where, hardware.compute_dtype(), causal=False).to(hardware.device())
     below, above = split_model(model, int(facts["trunk"]))
     with refusing(where, "its head does not load"):
         head = load_file(where / "head.safetensors")
@@ -274,7 +245,7 @@ def _write_info_and_rename(side: Path, target: Path, facts: dict[str, Any]) -> N
 def _merged(source: Path, branch: DecoderBlocks, trunk: int, causal: bool) -> Any:
     """The complete decoder of `source` with the branch's tensors in place. Raises RuntimeError when a tensor
     of the branch has no place there, or a block above the cut gets none."""
-    model = _decoder(model_folder(source), hardware.compute_dtype(), causal)
+    model = open_decoder(model_folder(source), hardware.compute_dtype(), causal)
     decoder = model.base_model if causal else model
     result = decoder.load_state_dict(_decoder_state(branch, trunk), strict=False)
     above = [k for k in result.missing_keys if _is_above(k, blocks_name(decoder), trunk)]
@@ -374,7 +345,7 @@ def import_model(
     try:
         checked = _compare_with_transformers(side, trunk, tokens, model)
         below, _ = split_model(
-            _decoder(side, hardware.compute_dtype(), True).base_model.to(hardware.device()), trunk
+            open_decoder(side, hardware.compute_dtype(), True).base_model.to(hardware.device()), trunk
         )
         cut = _check_trunk(Path(model), below, None, int8)
     except UserError:
@@ -393,7 +364,7 @@ def _compare_with_transformers(side: Path, trunk: int, tokens: int | None, model
 
     config = family_check.shorten_window(open_config(side))
     try:
-        network = _network(side, torch.float32, True, config).to(hardware.device())
+        network = open_network(side, torch.float32, True, config).to(hardware.device())
         policy = _cut(network, trunk, None, side)
         policy.tokens = tokens
         observations = family_check.observe(policy)
