@@ -29,6 +29,7 @@ from biddable.run.config import UserError
 from biddable.store.tables import leases, people, skips, task_sets, tasks
 from biddable.store.task_sets import find_task_set
 from biddable.store.types import Counts, Lease, Task, TaskSet
+from biddable.store.work_limits import closed_languages
 
 CHUNK = 500
 """Rows deleted in one statement: databases limit how many parameters one may have."""
@@ -52,13 +53,15 @@ def lease_next(
 ) -> Lease | None:
     """The next task of a set for a person; None when there is no such set, or nothing is left in it for them.
 
-    The task of a live lease comes again, for `seconds` from now; of several that whose lease runs longest,
+    Nothing is left for who is paused, has reached a quota, or is not among those whom the set is assigned to
+    (`work_limits`). The task of a live lease comes again, for `seconds` from now; of several that whose lease runs longest,
     which the person worked on last. Not so when `fresh`: then the task is another one. Otherwise a gold task
     comes when `chance()`, uniform in [0, 1), is below the set's share of gold; otherwise a free task of the
     set. Raises UserError when the set is not for this person.
     """
     task_set = _task_set_for(connection, name, person)
-    if task_set is None:
+    closed = None if task_set is None else closed_languages(connection, task_set, person, now)
+    if task_set is None or closed is None:
         return None
     expires_at = now + seconds
     if not fresh and (lease := _renew_live_lease(connection, task_set, person, now, expires_at)):
@@ -66,12 +69,12 @@ def lease_next(
     if (
         task_set.gold is not None
         and chance() < task_set.gold_share
-        and (lease := _lease_for_everybody(connection, task_set.gold, person, now, expires_at))
+        and (lease := _lease_for_everybody(connection, task_set.gold, person, now, expires_at, closed))
     ):
         return lease
     if task_set.everybody:
-        return _lease_for_everybody(connection, name, person, now, expires_at)
-    return _lease_free(connection, name, person, now, expires_at)
+        return _lease_for_everybody(connection, name, person, now, expires_at, closed)
+    return _lease_free(connection, name, person, now, expires_at, closed)
 
 
 def extend_lease(connection: sa.Connection, task: str, person: str, expires_at: float) -> bool:
@@ -152,7 +155,12 @@ def _renew_live_lease(
 
 
 def _lease_free(
-    connection: sa.Connection, task_set: str, person: str, now: float, expires_at: float
+    connection: sa.Connection,
+    task_set: str,
+    person: str,
+    now: float,
+    expires_at: float,
+    closed: frozenset[str],
 ) -> Lease | None:
     """A free place, that of the highest priority first, then by id: at a task where the person has no row, or
     at the expired row that is theirs.
@@ -168,6 +176,8 @@ def _lease_free(
     had_before = sa.select(twin.c.task).where(twin.c.person == person, twin.c.task_set == task_set)
     skipped = sa.select(skips.c.task).where(skips.c.person == person)
     fits = sa.or_(leases.c.person == person, leases.c.task.not_in(had_before)) & leases.c.task.not_in(skipped)
+    if closed:
+        fits &= ~sa.exists().where(tasks.c.id == leases.c.task, tasks.c.language.in_(closed))
     first = (
         sa.select(leases.c.id)
         .where(leases.c.task_set == task_set, leases.c.label.is_(None), fits)
@@ -182,7 +192,12 @@ def _lease_free(
 
 
 def _lease_for_everybody(
-    connection: sa.Connection, task_set: str, person: str, now: float, expires_at: float
+    connection: sa.Connection,
+    task_set: str,
+    person: str,
+    now: float,
+    expires_at: float,
+    closed: frozenset[str],
 ) -> Lease | None:
     """A place at a task for everybody: the person's own that expired, else a new one at the first task they
     have not had."""
@@ -197,6 +212,8 @@ def _lease_for_everybody(
     fresh = sa.select(tasks.c.id, tasks.c.priority).where(
         tasks.c.task_set == task_set, ~had_before, ~_skipped(tasks.c.id, person)
     )
+    if closed:
+        fresh = fresh.where(sa.or_(tasks.c.language.is_(None), tasks.c.language.not_in(closed)))
     row = connection.execute(fresh.order_by(tasks.c.priority.desc(), tasks.c.id).limit(1)).first()
     if row is None:
         return None

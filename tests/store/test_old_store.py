@@ -77,7 +77,12 @@ def test_migrating_renames_tables_and_changes_no_row(runs: Path, store: Store) -
     expected["invitations"] = [(*row, row[5] if row[7] else None) for row in expected["invitations"]]
     expected["password_resets"] = []
     after = read_tables(Path(store.engine.url.database or ""))
-    assert after.pop("alembic_version") == [("0008",)]
+    assert after.pop("alembic_version") == [("0009",)]
+    assert after.pop("work_limits") == after.pop("work_assignments") == []
+    # 0009: tasks know the language of their prompt
+    expected["tasks"] = [
+        (*row, (json.loads(row[3]).get("prompt") or {}).get("language")) for row in expected["tasks"]
+    ]
     assert sorted(after.pop("work_days")) == work_of(before)
     assert after == expected
 

@@ -17,7 +17,7 @@ from biddable.label import collection, form, kinds, queue
 from biddable.label.kinds import AnyKind
 from biddable.label.views import markup
 from biddable.run.config import UserError
-from biddable.store import assignments, drafts, guidelines, reviews, screening
+from biddable.store import assignments, drafts, guidelines, reviews, screening, work_limits
 from biddable.store.leases import LeaseExpired
 from biddable.store.store import Store
 from biddable.store.types import Account, Assignment, SavedDraft, TaskSet
@@ -96,6 +96,8 @@ def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
             continue
         if not screening.is_admitted(store, me.person.id, task_set.name):
             is_locked = True
+            continue
+        if not work_limits.may_work(store, task_set, me.person.id):  # paused, a quota reached, or others'
             continue
         # Gold is mixed into the set's tasks: to the labeler its answers are answers like all others.
         by_me = answers.get(task_set.name, 0) + (answers.get(task_set.gold, 0) if task_set.gold else 0)
