@@ -1,18 +1,16 @@
 """Curation of a million prompts: seconds, memory, what it finds; near-duplicates beside a plain datasketch
-script; personal data beside presidio.
+script.
 
     python bench/curate.py --prompts 1000000 --processes 2
 
 The prompts are made here (same seed, same file): common English words with Zipf's frequencies, 20 to 100
 words, skewed users, and planted among them exact copies, copies with small changes, long common beginnings,
-and personal data. The datasketch script and ours get the same texts, one process each. With BIDDABLE_DATA the
-recognisers run on pii_synthetic, ours and presidio's.
+and personal data. The datasketch script and ours get the same texts, one process each.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
 import random
@@ -28,7 +26,6 @@ from pathlib import Path
 import psutil
 
 from biddable.curate import prompts as stage
-from biddable.curate.personal_data import detect
 from biddable.curate.prompts import near_duplicates
 from biddable.curate.prompts.normalisation import normalise
 from biddable.run.context import StageContext
@@ -218,53 +215,6 @@ def duplicates(count: int, share: float = 0.8) -> None:
         )
 
 
-def recognisers(data: Path) -> None:
-    """Recall and precision by kind, whole spans, and microseconds a text."""
-    import logging
-
-    from presidio_analyzer import predefined_recognizers as presidio
-
-    logging.disable(logging.ERROR)
-    kinds = {
-        "EMAIL_ADDRESS": ("email", presidio.EmailRecognizer),
-        "CREDIT_CARD": ("card", presidio.CreditCardRecognizer),
-        "IBAN_CODE": ("account", presidio.IbanRecognizer),
-        "PHONE_NUMBER": ("phone", presidio.PhoneRecognizer),
-        "IP_ADDRESS": ("ip", presidio.IpRecognizer),
-        "US_SSN": ("ssn", presidio.UsSsnRecognizer),
-    }
-    with gzip.open(data / "pii_synthetic.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    print(f"personal data in {len(rows)} synthetic sentences: recall, precision, microseconds a text")
-    detect.find("a@b.org é")
-    for name, (kind, peer) in kinds.items():
-        recogniser = peer()
-        cells = []
-        for find in (
-            lambda text, kind=kind: [(one.start, one.end) for one in detect.find(text, (kind,))],
-            lambda text, r=recogniser, n=name: [
-                (one.start, one.end) for one in r.analyze(text, [n], None) or []
-            ],
-        ):
-            began = time.process_time()
-            found = [find(row["text"]) for row in rows]
-            micro = (time.process_time() - began) / len(rows) * 1e6
-            gold = [[(s["start"], s["end"]) for s in row["spans"] if s["type"] == name] for row in rows]
-            hit = sum(
-                any(a <= s and e <= b for a, b in mine)
-                for mine, spans in zip(found, gold, strict=True)
-                for s, e in spans
-            )
-            right = sum(
-                any(a < e and s < b for s, e in spans)
-                for mine, spans in zip(found, gold, strict=True)
-                for a, b in mine
-            )
-            total, all_found = sum(map(len, gold)), max(1, sum(map(len, found)))
-            cells.append(f"{hit / total:.3f} {right / all_found:.3f} {micro:5.0f}")
-        print(f"  {kind:8} {total:3}   biddable {cells[0]}   presidio {cells[1]}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -278,8 +228,6 @@ def main() -> None:
         make(given.make, given.prompts)
         return
     duplicates(given.beside)
-    if data := os.environ.get("BIDDABLE_DATA"):
-        recognisers(Path(data))
     with tempfile.TemporaryDirectory() as folder:
         whole(Path(folder), given.prompts, given.processes)
 

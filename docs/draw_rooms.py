@@ -24,6 +24,7 @@ PURPOSE = {
     "model": "trunk, sampler (torch)",
     "store": "people's work (SQL)",
     "simulated": "invented people",
+    "formats": "others' files",
     "run": "settings, records, stages, manifests: files and folders",
 }
 PLACES = {
@@ -32,6 +33,7 @@ PLACES = {
     "model": (3.5, 2),
     "store": (2, 3),
     "simulated": (3, 3),
+    "formats": (1, 3),
     "run": (0, 4),
 } | {
     room: (column, 1)

@@ -16,6 +16,7 @@ import typer
 
 from biddable.cli.arguments import File
 from biddable.run.errors import UserError
+from biddable.run.output import print_lines
 
 if TYPE_CHECKING:
     from biddable.run.plan import Plan
@@ -33,8 +34,7 @@ def forget(
     hold them."""
     from biddable.run.plan import load_plan
 
-    for line in describe(forget_person(load_plan(file), person, yes), yes):
-        print(line)
+    print_lines(describe(forget_person(load_plan(file), person, yes), yes))
 
 
 class Place(NamedTuple):

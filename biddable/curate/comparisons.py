@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from biddable.curate import prompts as curate_prompts
-from biddable.curate.personal_data import detect, masking
+from biddable.curate.personal_data import detect, masking, phones
 from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
@@ -43,7 +43,7 @@ class Config(Settings):
 def run(cfg: Config, context: StageContext) -> None:
     """Put users' rankings on curated prompts, add labelers' rankings, write them all."""
     prompts = {prompt.id: prompt for prompt in jsonl.read(cfg.prompts / "prompts.jsonl", Prompt)}
-    kinds = masked_kinds(cfg.prompts)
+    kinds, regions = masking_settings(cfg.prompts)
     finders = masking.finders(cfg.spacy_model, cfg.presidio) if kinds else []
     comparisons: dict[str, Comparison] = {}
     dropped = masked = 0
@@ -54,7 +54,7 @@ def run(cfg: Config, context: StageContext) -> None:
             if row.prompt.id not in prompts:
                 dropped += 1
                 continue
-            clean, changed = clean_comparison(row, prompts[row.prompt.id], kinds, finders)
+            clean, changed = clean_comparison(row, prompts[row.prompt.id], kinds, finders, regions)
             masked += changed
             comparisons[clean.id] = clean
     for number, folder in enumerate(cfg.labelled):
@@ -78,24 +78,31 @@ def run(cfg: Config, context: StageContext) -> None:
     }
 
 
-def masked_kinds(folder: Path) -> tuple[str, ...]:
-    """The kinds that curate.prompts masked: all where the folder does not say, none where prompts with
-    personal data were kept as they are."""
+def masking_settings(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The kinds that curate.prompts masked (all where the folder does not say, none where prompts with
+    personal data were kept as they are), and the countries whose telephone numbers counted."""
     manifest = folder / "manifest.json"
     if not manifest.is_file():
-        return detect.KINDS
+        return detect.KINDS, phones.REGIONS
     renamed = curate_prompts.Config.renamed
     settings: dict[str, Any] = {
         renamed.get(name, name): value  # folders of earlier versions have the earlier names
         for name, value in json.loads(manifest.read_text(encoding="utf-8"))["settings"].items()
     }
     if settings.get("personal_data") == "keep":
-        return ()
-    return tuple(settings.get("personal_data_kinds", detect.KINDS))
+        return (), ()
+    return (
+        tuple(settings.get("personal_data_kinds", detect.KINDS)),
+        phones.REGIONS if (regions := settings.get("phone_regions")) is None else tuple(regions),
+    )
 
 
 def clean_comparison(
-    row: Comparison, prompt: Prompt, kinds: tuple[str, ...], finders: list[masking.Finder]
+    row: Comparison,
+    prompt: Prompt,
+    kinds: tuple[str, ...],
+    finders: list[masking.Finder],
+    regions: tuple[str, ...],
 ) -> tuple[Comparison, bool]:
     """The ranking on the curated prompt, and whether an answer had to be masked: its token ids are dropped
     then, they spell the old text.
@@ -105,7 +112,8 @@ def clean_comparison(
     if not kinds:
         return row.model_copy(update={"prompt": prompt}), False
     messages = [message.content for message in row.prompt.messages]
-    texts, values = masking.mask_texts([*messages, *(answer.text for answer in row.answers)], kinds, finders)
+    answered = [answer.text for answer in row.answers]
+    texts, values = masking.mask_texts([*messages, *answered], kinds, finders, regions)
     if not values:
         return row.model_copy(update={"prompt": prompt}), False
     answers = tuple(

@@ -34,6 +34,8 @@ from biddable.label.views import (
 )
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
+from biddable.run.output import start_log
+from biddable.run.redaction import redact_url
 from biddable.store.accounts import Accounts
 from biddable.store.store import open_store
 from biddable.web.app import create_app
@@ -84,9 +86,10 @@ def serve(cfg: Config, context: StageContext) -> None:
     if not any(account.role == "admin" and account.closed is None for account in site.state.accounts.all()):
         file = next((argument for argument in sys.argv[1:] if argument.endswith(".toml")), "my.toml")
         raise UserError(
-            f"{store}: there is no admin yet who could log in; add one, for example ada: biddable "
+            f"{redact_url(store)}: there is no admin yet who could log in; add one, for example ada: biddable "
             f"label.people {file} ada"
         )
+    start_log()
     target: FastAPI | str = site
     if cfg.processes > 1:
         # Each process opens the store for itself: a connection must not be shared over a fork.
@@ -102,5 +105,6 @@ WORKER_SETTINGS = "BIDDABLE_LABEL_SITE"
 
 def worker_application() -> FastAPI:
     """The same site in a further web process."""
+    start_log()
     settings, store = json.loads(os.environ[WORKER_SETTINGS])
     return application(Config(**settings), store)

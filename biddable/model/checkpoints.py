@@ -19,8 +19,17 @@ from typing import Any
 import torch
 
 from biddable.model import attention, family_check, hardware
+from biddable.model.encoding import encode_chat
 from biddable.model.rule_model import RuleModel, TrainedRule, rule_model_from
-from biddable.model.sources import find_source, read_source
+from biddable.model.sources import (
+    NO_MODEL,
+    find_source,
+    load_network,
+    open_config,
+    open_tokenizer,
+    read_source,
+    refusing,
+)
 from biddable.model.trunk import (
     DecoderBlocks,
     Policy,
@@ -32,6 +41,8 @@ from biddable.model.trunk import (
     split_model,
 )
 from biddable.run.config import UserError
+from biddable.run.parse import read_object
+from biddable.run.records import Message
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights are files here; nothing is looked up on a network
 
@@ -55,18 +66,17 @@ def model_info(folder: Path) -> dict[str, Any]:
         raise UserError(
             f'{folder}: has no biddable.json; bring the model in with [learn.start] model = "{folder}"'
         )
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    facts = read_object(path)
+    trunk = facts.get("trunk")
+    if not isinstance(facts.get("kind"), str) or not isinstance(trunk, int) or trunk < 0:
+        raise UserError(f"{path}: expected a kind and a trunk; make the folder again")
+    return facts
 
 
 def tokenizer(folder: Path) -> Any:
     """The folder's tokenizer. Raises UserError when it has no chat template or no end-of-sequence token."""
-    from transformers import AutoTokenizer
-
     where = model_folder(folder)
-    try:
-        loaded = AutoTokenizer.from_pretrained(where)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{where}: its tokenizer does not load: {str(error).splitlines()[0]}") from error
+    loaded = open_tokenizer(where)
     errors = []
     if not loaded.chat_template:
         errors.append(
@@ -86,9 +96,12 @@ def eos_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
     ids = {int(tokenizer.eos_token_id)}
     for name in ("generation_config.json", "config.json"):
         path = model_folder(folder) / name
-        value = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+        value = read_object(path).get("eos_token_id") if path.is_file() else None
         if value is not None:
-            ids |= set(value) if isinstance(value, list) else {int(value)}
+            values = value if isinstance(value, list) else [value]
+            if not all(isinstance(number, int) for number in values):
+                raise UserError(f"{path}: eos_token_id: expected token ids (got {str(value)[:60]})")
+            ids |= set(values)
             break
     return frozenset(ids)
 
@@ -96,20 +109,15 @@ def eos_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
 def context_length(folder: Path) -> int:
     """How many tokens the model was made for. The family's config class knows the name it has there (GPT-2:
     n_positions) and the value when config.json leaves it out."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(model_folder(folder))
+    config = open_config(model_folder(folder))
     return int(getattr(config, "max_position_embeddings", None) or 2**31)
 
 
 def _decoder(where: Path, dtype: torch.dtype, causal: bool) -> Any:
     """The folder's network. Raises UserError when it does not load."""
-    try:
+    open_config(where)  # refuses what would be built for hours
+    with refusing(where, NO_MODEL):
         return _network(where, dtype, causal)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{where}: does not load as a language model: {(str(error).splitlines() or [''])[0]}"
-        ) from error
 
 
 def _network(where: Path, dtype: torch.dtype, causal: bool, config: Any = None) -> Any:
@@ -118,9 +126,9 @@ def _network(where: Path, dtype: torch.dtype, causal: bool, config: Any = None) 
 
     kind = AutoModelForCausalLM if causal else AutoModel
     extra = {} if config is None else {"config": config}
-    network = kind.from_pretrained(where, dtype=dtype, attn_implementation=attention.NAME, **extra)
+    network = load_network(kind, where, dtype=dtype, attn_implementation=attention.NAME, **extra)
     switch_off_dropout(network)
-    return network.eval()
+    return network
 
 
 def switch_off_dropout(network: torch.nn.Module) -> None:
@@ -201,7 +209,10 @@ def _load_scorer(folder: Path, shared: Trunk | None) -> Scorer:
         raise UserError(f"{where}: its head is missing (no head.safetensors); train it again")
     model = _decoder(where, hardware.compute_dtype(), causal=False).to(hardware.device())
     below, above = split_model(model, int(facts["trunk"]))
-    head = load_file(where / "head.safetensors")
+    with refusing(where, "its head does not load"):
+        head = load_file(where / "head.safetensors")
+        if head["weight"].numel() != model.config.hidden_size or head["bias"].numel() != 1:
+            raise ValueError("it has other shapes than its model")
     above.requires_grad_(True)
     # cloned, because a file's tensors begin anywhere in memory, and the matrix library's sums round by where
     # they begin
@@ -332,6 +343,10 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
             f"{model}: its tokenizer has no {missing}; give an instruct model, or [learn.start] "
             'chat_template = "FILE"'
         )
+    try:
+        encode_chat(source_tokenizer, [Message(role="user", content="Hello")])
+    except UserError as error:
+        raise UserError(f"{model}: {error.lines[0]}") from None
     tokens, gaps = family_check.ids_with_text(network, source_tokenizer, model)
     sizes = {
         "blocks": int(network.config.num_hidden_layers),
@@ -359,9 +374,9 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
 def _compare_with_transformers(side: Path, trunk: int, tokens: int | None, model: str) -> dict[str, Any]:
     """Run the written model as biddable does and as transformers does, in fp32. Returns facts for the
     summary; raises UserError with a line for a family that differs."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = family_check.shorten_window(AutoConfig.from_pretrained(side))
+    config = family_check.shorten_window(open_config(side))
     try:
         network = _network(side, torch.float32, True, config).to(hardware.device())
         policy = _cut(network, trunk, None, side)
@@ -369,10 +384,9 @@ def _compare_with_transformers(side: Path, trunk: int, tokens: int | None, model
         observations = family_check.observe(policy)
         not_fused = policy.branch.not_fused
         del network, policy
-        plain: Any = AutoModelForCausalLM.from_pretrained(
-            side, dtype=torch.float32, attn_implementation="eager", config=copy.deepcopy(config)
-        )
-        differences = family_check.largest_differences(plain.to(hardware.device()).eval(), observations)
+        settings = {"attn_implementation": "eager", "config": copy.deepcopy(config)}
+        plain = load_network(AutoModelForCausalLM, side, dtype=torch.float32, **settings)
+        differences = family_check.largest_differences(plain.to(hardware.device()), observations)
     except UserError:
         raise
     except Exception as error:  # a family's own code, given what it was not written for, raises anything

@@ -135,8 +135,6 @@ def save_random_model(
     """Write a random model with its tokenizer as a plain transformers folder and return the folder."""
     backend = tokenizer(pad_is_eos)
     model = build_model(family, layers, len(backend), seed)
-    model.generation_config.eos_token_id = backend.eos_token_id
-    model.config.eos_token_id = backend.eos_token_id
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     backend.save_pretrained(folder)

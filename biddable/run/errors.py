@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from biddable.run.redaction import redact
 
 
 class UserError(Exception):
-    """The user's mistake, one line each in `lines`. The command line prints them and exits with 2."""
+    """The user's mistake, one line each in `lines`, without secrets of URLs. The command line prints them and
+    exits with 2."""
 
     def __init__(self, lines: list[str] | str) -> None:
-        self.lines = [lines] if isinstance(lines, str) else list(lines)
+        self.lines = [redact(line) for line in ([lines] if isinstance(lines, str) else lines)]
         super().__init__("\n".join(self.lines))
 
 
@@ -31,3 +36,45 @@ def suggestion(word: str, choices: Sequence[str]) -> str:
     """`; did you mean 'CHOICE'?`, or nothing when no choice is close to the word."""
     close = difflib.get_close_matches(word, choices, n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+SHOWN = 3
+"""Mistakes of a kind that are shown; how many more there are says the rest."""
+
+
+class Mistakes:
+    """What is wrong with a file, a line each: of each kind the first SHOWN, and how many more. Two lines are of a
+    kind when they differ only in where they stand, in numbers and in what they quote."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._counts: Counter[str] = Counter()
+        self.count = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def add(self, lines: Iterable[str]) -> None:
+        """Note these mistakes; each begins with where it is: `file:line: ...`."""
+        for line in lines:
+            kind = _kind(line)
+            self.count += 1
+            self._counts[kind] += 1
+            if self._counts[kind] <= SHOWN:
+                self._lines.append(line)
+
+    def lines(self) -> list[str]:
+        """The lines to show, in the order in which they came."""
+        more = [
+            f"and {count - SHOWN} more like: {line.split(': ', 1)[-1]}"
+            for kind, count in self._counts.items()
+            if count > SHOWN
+            for line in [next(line for line in self._lines if _kind(line) == kind)]
+        ]
+        return self._lines + more
+
+
+def _kind(line: str) -> str:
+    """A mistake without where it is, what it quotes, and its numbers."""
+    text = re.sub(r"\(got .*", "", line.split(": ", 1)[-1])
+    return re.sub(r"'[^']*'|\"[^\"]*\"|\[[^\]]*\]|\d+", "", text)

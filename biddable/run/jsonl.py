@@ -3,19 +3,19 @@ all."""
 
 from __future__ import annotations
 
-import gzip
+import codecs
+import io
 import json
 import os
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
-from biddable.run.config import UserError
-from biddable.run.parse import MAX_ERRORS, MAX_LINE_BYTES, open_file, parse_json
+from biddable.run.errors import Mistakes, UserError
+from biddable.run.parse import MAX_ERRORS, MAX_LINE_BYTES, encoding_of, open_file, parse_json
 from biddable.run.records import Record
 
 R = TypeVar("R", bound=Record)
@@ -34,21 +34,21 @@ def read(path: Path, kind: type[R]) -> list[R]:
     if not path.is_file():
         raise UserError([f"{path}: no such file; expected one {kind.__name__} record a line"])
     rows: list[R] = []
-    errors: list[str] = []
+    mistakes = Mistakes()
     for number, line in read_lines(path):
         if not line.strip():
-            errors.append(f"{path}:{number}: empty line; expected one JSON record a line")
+            mistakes.add([f"{path}:{number}: empty line; expected one JSON record a line"])
         else:
             try:
                 rows.append(kind.model_validate_json(line))
             except ValidationError as error:
-                errors += validation_errors(f"{path}:{number}", kind, error)
-        if len(errors) >= MAX_ERRORS:
-            raise UserError([*errors, f"{path}: the rest of the file was not read"])
-    if not rows and not errors:
-        errors.append(f"{path}: the file is empty; expected at least one {kind.__name__} record")
-    if errors:
-        raise UserError(errors)
+                mistakes.add(validation_errors(f"{path}:{number}", kind, error))
+        if mistakes.count >= MAX_ERRORS:
+            raise UserError([*mistakes.lines(), f"{path}: the rest of the file was not read"])
+    if not rows and not mistakes:
+        mistakes.add([f"{path}: the file is empty; expected at least one {kind.__name__} record"])
+    if mistakes:
+        raise UserError(mistakes.lines())
     return rows
 
 
@@ -68,9 +68,10 @@ def validation_errors(where: str, kind: type[BaseModel], error: ValidationError)
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number and text of each line of a UTF-8 file, also of a gzipped one (`.gz`).
+    """Number and text of each line of a text file, UTF-8 or UTF-16, also of a packed one (`.gz`, `.zst`). A line
+    ends at the newline only.
 
-    Raises UserError for a folder, for bytes that are not UTF-8, for a broken gzip file, for one that unpacks to
+    Raises UserError for a folder, for bytes that are no text, for a broken packed file, for one that unpacks to
     far more than its size, and for an endless line.
     """
     if path.is_dir():
@@ -78,19 +79,40 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     number = 0
     try:
         with open_file(path) as file:
+            encoding = encoding_of(file)
+            if encoding != "utf-8-sig":
+                file = cast(IO[bytes], _as_utf8(file, encoding))
             while raw := file.readline(MAX_LINE_BYTES):
                 number += 1
                 if len(raw) == MAX_LINE_BYTES:
                     raise UserError(f"{path}:{number}: a line of more than {MAX_LINE_BYTES:,} bytes")
-                yield number, raw.decode("utf-8")
+                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}:{number}: not UTF-8 at byte {error.start}; save the file as UTF-8"
         ) from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(
-            f"{path}: line {number + 1} cannot be read, the gzip file is broken ({error})"
-        ) from error
+
+
+def _as_utf8(file: IO[bytes], encoding: str) -> io.BufferedReader:
+    """A text of another encoding as bytes of UTF-8."""
+    return io.BufferedReader(_Recoded(file, encoding), 2**16)
+
+
+class _Recoded(io.RawIOBase):
+    def __init__(self, file: IO[bytes], encoding: str) -> None:
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._waiting = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._waiting and (part := self._file.read(2**15)):
+            self._waiting = self._decoder.decode(part).encode()
+        count = min(len(buffer), len(self._waiting))
+        buffer[:count], self._waiting = self._waiting[:count], self._waiting[count:]
+        return count
 
 
 def read_objects(path: Path, keys: Sequence[str] = ()) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import tomllib
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
@@ -26,24 +27,29 @@ MAX_ERRORS = 1000
 
 
 class _Bounded(io.RawIOBase):
-    """A packed file's content. Raises UserError when it is far larger than what it is packed in."""
+    """A packed file's content. Raises UserError when it is broken, or far larger than what it is packed in."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, packing: str, file: Any) -> None:
         self._path = path
-        self._file = gzip.open(path)  # noqa: SIM115 (closed by `close`)
+        self._packing = packing
+        self._file = file
         self._left = unpacked_bytes(path.stat().st_size)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        count = self._file.readinto(buffer)
-        self._left -= count
+        try:
+            part = self._file.read(len(buffer))
+        except (OSError, EOFError, zlib.error) as error:
+            raise UserError(f"{self._path}: the {self._packing} file is broken ({error})") from error
+        buffer[: len(part)] = part
+        self._left -= len(part)
         if self._left < 0:
             raise UserError(
                 f"{self._path}: unpacks to more than {MAX_RATIO} times its size; unpack it yourself if it is meant to be"
             )
-        return int(count)
+        return len(part)
 
     def close(self) -> None:
         self._file.close()
@@ -56,11 +62,36 @@ def unpacked_bytes(packed: int) -> int:
 
 
 def open_file(path: Path) -> IO[bytes]:
-    """A file's bytes, unpacked when its name ends in .gz. Reading raises UserError for a bomb, and what `gzip`
-    raises for a broken file."""
-    if path.suffix != ".gz":
-        return path.open("rb")
-    return cast(IO[bytes], io.BufferedReader(_Bounded(path), 2**16))
+    """A file's bytes, unpacked when its name or its first bytes say gzip or zstandard. Reading raises UserError
+    for a bomb and for a broken file."""
+    with path.open("rb") as file:
+        first = file.read(4)
+    if path.suffix == ".gz" or first[:2] == b"\x1f\x8b":
+        return cast(IO[bytes], io.BufferedReader(_Bounded(path, "gzip", gzip.open(path)), 2**16))
+    if path.suffix == ".zst" or first == b"\x28\xb5\x2f\xfd":
+        return cast(IO[bytes], io.BufferedReader(_Bounded(path, "zstandard", _open_zstandard(path)), 2**16))
+    return path.open("rb")
+
+
+def _open_zstandard(path: Path) -> Any:
+    try:
+        import pyarrow
+    except ModuleNotFoundError:
+        raise UserError(
+            f"{path}: zstandard needs the package pyarrow: pip install 'biddable[collect]'"
+        ) from None
+    return pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
+
+
+def encoding_of(file: IO[bytes]) -> str:
+    """The encoding of a text: UTF-16 where a byte order mark or a zero beside the first letter says so, else
+    UTF-8, a mark left out. Nothing is read."""
+    first = cast(io.BufferedReader, file).peek(4)[:4]
+    if first[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    if len(first) > 1 and (first[0] == 0) != (first[1] == 0):
+        return "utf-16-be" if first[0] == 0 else "utf-16-le"
+    return "utf-8-sig"
 
 
 def parse_json(text: str) -> Any:
@@ -98,6 +129,21 @@ def _depth(value: Any) -> int:
 
 def _children(value: Any) -> Any:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object that a small JSON file holds. Raises UserError when there is none."""
+    try:
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not JSON: not UTF-8") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: must be a JSON object")
+    return value
 
 
 def parse_toml(text: str) -> dict[str, Any]:

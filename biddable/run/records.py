@@ -266,3 +266,12 @@ def hash_fraction(*words: object) -> float:
         "\x1f".join(str(word) for word in words).encode("utf-8", "surrogatepass")
     ).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def draw_split(name: object, valid_share: float, test_share: float, seed: int) -> Split:
+    """The split of a user or a prompt, by a hash of its name and the seed and nothing else: nobody moves when others
+    come."""
+    drawn = hash_fraction("split", seed, name)
+    if drawn < test_share:
+        return "test"
+    return "valid" if drawn < test_share + valid_share else "train"

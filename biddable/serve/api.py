@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import resource
 import signal
@@ -24,7 +23,10 @@ from biddable.run import rules
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
 from biddable.run.manifest import content_hash, read_manifest
+from biddable.run.outgoing import key_of
+from biddable.run.output import start_log
 from biddable.run.records import Policy as Answerer
+from biddable.run.redaction import redact_url
 from biddable.serve.chat import routes as chat
 from biddable.serve.engine.backend import ServedModel
 from biddable.serve.exchange import ServerState
@@ -176,7 +178,7 @@ def _load_remote(
     """The policies on another server, by what it calls them."""
     from biddable.serve.engine import remote
 
-    key = os.environ.get("BIDDABLE_ENGINE_KEY")
+    key = key_of("BIDDABLE_ENGINE_KEY")
     available = remote.names(cfg.engine, key)
     only_choice = len(names) == 1 == len(available)
     engine_models = list(cfg.engine_models) or (available if only_choice else names)
@@ -237,7 +239,7 @@ def serve(cfg: Config, context: StageContext) -> None:
     with open_store(address) as store:
         if cfg.access == "key" and not any(key.closed is None for key in Keys(store).all()):
             raise UserError(
-                f"{address}: nobody has a key yet; make one with `biddable serve.keys FILE add NAME`, or set "
+                f"{redact_url(address)}: nobody has a key yet; make one with `biddable serve.keys FILE add NAME`, or set "
                 '[serve.api] access = "open" for a server that only you can reach'
             )
         models, close = load_models(cfg)
@@ -247,8 +249,7 @@ def serve(cfg: Config, context: StageContext) -> None:
         gc.collect()
         gc.freeze()
         _raise_file_limit()
-        logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
-        logging.getLogger("httpx2").setLevel(logging.WARNING)
+        start_log()
         _run_server(cfg, app, close)
 
 

@@ -44,7 +44,7 @@ RUDE = re.compile(
     re.I,
 )
 ROLE_TAG = re.compile(
-    r"<\|?/?\w+\|?>|^\s*(?:user|assistant|human|system|ai|bot|prompt|input|output|###?\s*(?:instruction|response))\s*:|\[/?INST\]",
+    r"<\|?/?\w+\|?>|^[^\S\n]*(?:user|assistant|human|system|ai|bot|prompt|input|output|###?\s*(?:instruction|response))\s*:|\[/?INST\]",
     re.I | re.M,
 )
 ODD = re.compile(r"https?://|www\.|\]\(|[{}<>\\|]|```|_{3,}|={3,}|\*{4,}|#{4,}|[�\x00-\x08\x0b-\x1f]")
@@ -62,7 +62,7 @@ BANDS = {
 }
 """Words that a request of each kind calls for, fewest and most, when it says nothing else."""
 GREETING = re.compile(
-    r"(?:^|\n)\W*(?:dear|hello|hi|hey|good (?:morning|afternoon|evening|day)|to whom|greetings)\b", re.I
+    r"(?:^|\n)[^\w\n]*(?:dear|hello|hi|hey|good (?:morning|afternoon|evening|day)|to whom|greetings)\b", re.I
 )
 VERSE = re.compile(r"\b(?:poems?|haikus?|limericks?|verses?|rhymes?|songs?|lyrics)\b", re.I)
 BRIEF = re.compile(

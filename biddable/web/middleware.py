@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from biddable.run.output import printable
 from biddable.web.errors import error_page
 
 CONTENT_SECURITY_POLICY = (
@@ -29,12 +30,6 @@ SECURITY_HEADERS = {
 }
 STATIC_PATHS = ("/static/", "/web/")
 log = logging.getLogger("biddable.web")
-
-
-def printable(text: str) -> str:
-    """A text on one line without anything that moves a terminal's cursor: what is not printable is written as
-    its escape, so nobody who asks for a strange path writes lines of their own into the log."""
-    return "".join(c if c.isprintable() and c != "\\" else repr(c)[1:-1] for c in text)
 
 
 class SecurityHeaders:
@@ -66,7 +61,10 @@ class SecurityHeaders:
         try:
             await self.app(scope, receive, send_with_headers)
         except Exception:
-            log.exception("%s %s", scope["method"], printable(scope["path"]))
+            # the route, where there is one: an invitation's path is its secret
+            route = scope.get("route")
+            path = scope["path"] if route is None else route.path
+            log.exception("%s %s", scope["method"], printable(path))
             if response_started:
                 raise
             response = await run_in_threadpool(error_page, Request(scope), 500, [])

@@ -28,7 +28,8 @@ class SiteSettings(Settings):
     proxies: str = "127.0.0.1"
     """Addresses of the proxies that are trusted to name a client's address, separated by commas."""
     store: str | None = None
-    """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
+    """The store's path or SQLAlchemy URL, whose password is written nowhere; none: store.db in the run's
+    folder."""
 
     @field_validator("address")
     @classmethod
@@ -58,6 +59,7 @@ class SiteSettings(Settings):
             "http": Connection,  # cuts off slow clients
             "ws": "none",
             "log_level": "warning",
+            "log_config": None,  # its lines go where ours go, see start_log
             "server_header": False,
             # Without an address of its own there is no proxy: anybody could then invent an X-Forwarded-For.
             "proxy_headers": self.address is not None,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from biddable.curate.prompts import dedup, filters, parallel
 from biddable.curate.prompts import near_duplicates as near_module
 from biddable.curate.prompts.normalisation import normalise
-from biddable.run.records import Message, Prompt
+from biddable.run.records import Message, Prompt, draw_split
 
 
 def prompt(number: int, text: str, user: str = "amber-otter") -> Prompt:
@@ -151,12 +151,12 @@ def test_the_cap_holds_and_keeps_the_first(users: list[str], most: int) -> None:
 @given(st.text(), st.integers(0, 2**31 - 1))
 @settings(deadline=None)
 def test_a_split_depends_on_user_and_seed_only(user: str, seed: int) -> None:
-    assert dedup.split_of(user, 0.12, 0.18, seed) == dedup.split_of(user, 0.12, 0.18, seed)
-    assert dedup.split_of(user, 0.4, 0.4, seed) in ("train", "valid", "test")
+    assert draw_split(user, 0.12, 0.18, seed) == draw_split(user, 0.12, 0.18, seed)
+    assert draw_split(user, 0.4, 0.4, seed) in ("train", "valid", "test")
 
 
 def test_shares_of_many_users() -> None:
-    found = [dedup.split_of(f"user-{number}", 0.12, 0.18, 1) for number in range(20_000)]
+    found = [draw_split(f"user-{number}", 0.12, 0.18, 1) for number in range(20_000)]
     # Standard deviation of a share of 0.18 of 20,000 is sqrt(0.18 * 0.82 / 20,000) = 0.0027.
     assert abs(found.count("test") / 20_000 - 0.18) < 0.011
     assert abs(found.count("valid") / 20_000 - 0.12) < 0.011

@@ -155,6 +155,13 @@ HOSTILE = [
         "rue " * 15_000,
         "1 of of of " * 5000,
         "1x" * 30_000,
+        " ".join(f"user{number}@example{number}.org" for number in range(5000)),
+        "12 Aa " * 5000,
+        "Aa Aa Aa 12 " * 3000,
+        "lives at 1 " * 6000,
+        "中1国" * 20_000,
+        "x at y dot " * 6000,
+        "0612345678 " * 6000,
         "eyJ" * 20_000,
     ),
 ]
@@ -163,6 +170,19 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:8])
 def test_hostile_texts_take_linear_time(text: str) -> None:
     detect.find(text)  # a quadratic search would take minutes
+
+
+def test_masking_many_values_takes_linear_time() -> None:
+    text = " ".join(f"u{number}@example.org" for number in range(20_000)) + " [email-3]"
+    (masked,), values = masking.mask_texts([text], detect.KINDS)
+    assert masked.startswith("[email-1] [email-2] [email-4] ") and masked.endswith(" [email-20001] [email-3]")
+    assert len(values) == 20_000
+
+
+def test_countries_of_telephone_numbers_can_be_chosen() -> None:
+    text = "Ada 06 12 34 56 78, Ben 98765 43210"
+    chosen = [span[1:] for span in detect.find(text, ("phone",), phone_regions=("FR",))]
+    assert [text[start:end] for start, end in chosen] == ["06 12 34 56 78"]
 
 
 def test_names_need_a_model(tmp_path: Path) -> None:
@@ -177,27 +197,53 @@ def test_names_need_a_model(tmp_path: Path) -> None:
     assert masked.messages[0].content == "Who was [name-1]?" and values == {"[name-1]": "Ada Lovelace"}
 
 
-def test_the_synthetic_set() -> None:
-    """Recall and precision of at least 0.95 for each kind, whole spans."""
+SOURCE_KINDS = {
+    "EMAIL_ADDRESS": "email",
+    "CREDIT_CARD": "card",
+    "IBAN_CODE": "account",
+    "PHONE_NUMBER": "phone",
+    "IP_ADDRESS": "ip",
+    "US_SSN": "ssn",
+    "STREET_ADDRESS": "address",
+}
+
+
+def test_every_fifth_of_the_synthetic_sets_templates() -> None:
+    """Recall and precision of each kind on five groups of templates, so that none hides behind a frequent one.
+    Whole spans; of addresses, which the set cuts into pieces, any part."""
     data = os.environ.get("BIDDABLE_DATA")
     if not data:
         pytest.skip("set BIDDABLE_DATA to the folder with pii_synthetic.jsonl.gz")
-    kinds = {"EMAIL_ADDRESS": "email", "CREDIT_CARD": "card", "IBAN_CODE": "account", "PHONE_NUMBER": "phone"}
-    kinds |= {"IP_ADDRESS": "ip", "US_SSN": "ssn"}
-    there, hit, right, found = (defaultdict[str, int](int) for _ in range(4))
     with gzip.open(Path(data) / "pii_synthetic.jsonl.gz", "rt", encoding="utf-8") as file:
-        for line in file:
-            row = json.loads(line)
+        rows = [json.loads(line) for line in file]
+    templates = sorted({row["template_id"] for row in rows})
+    for fold in range(5):
+        gold, hits, right, detected = (defaultdict[str, int](int) for _ in range(4))
+        for row in rows:
+            if templates.index(row["template_id"]) % 5 != fold:
+                continue
             spans = [
-                (kinds[one["type"]], one["start"], one["end"]) for one in row["spans"] if one["type"] in kinds
+                (SOURCE_KINDS[span["type"]], span["start"], span["end"])
+                for span in row["spans"]
+                if span["type"] in SOURCE_KINDS
             ]
-            mine = detect.find(row["text"], tuple(kinds.values()))
+            mine = detect.find(row["text"])
             for kind, start, end in spans:
-                there[kind] += 1
-                hit[kind] += any(one.kind == kind and one.start <= start and end <= one.end for one in mine)
-            for one in mine:
-                found[one.kind] += 1
-                right[one.kind] += any(k == one.kind and one.start < e and s < one.end for k, s, e in spans)
-    for kind in kinds.values():
-        assert hit[kind] / there[kind] >= 0.95, kind
-        assert right[kind] / found[kind] >= 0.95, kind
+                gold[kind] += 1
+                hits[kind] += any(
+                    span.kind == kind
+                    and (
+                        span.start < end and start < span.end
+                        if kind == "address"
+                        else span.start <= start and end <= span.end
+                    )
+                    for span in mine
+                )
+            for span in mine:
+                detected[span.kind] += 1
+                right[span.kind] += any(
+                    kind == span.kind and span.start < end and start < span.end for kind, start, end in spans
+                )
+        for kind in gold:
+            assert hits[kind] / gold[kind] >= ({"phone": 0.9, "address": 0.85}.get(kind, 0.97)), (fold, kind)
+            assert right[kind] / detected[kind] >= 0.9, (fold, kind)

@@ -13,7 +13,7 @@ import pytest
 
 from biddable.curate import comparisons
 from biddable.curate import prompts as stage
-from biddable.curate.personal_data import masking
+from biddable.curate.personal_data import masking, phones
 from biddable.curate.prompts import page, parallel
 from biddable.curate.prompts.dedup import Dropped
 from biddable.run import jsonl
@@ -326,6 +326,6 @@ def test_what_an_earlier_version_masked_is_read_from_its_folder(
 ) -> None:
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps({"settings": {names[0]: "mask", names[1]: ["email", "ip"]}}))
-    assert comparisons.masked_kinds(tmp_path) == ("email", "ip")
+    assert comparisons.masking_settings(tmp_path) == (("email", "ip"), phones.REGIONS)
     manifest.write_text(json.dumps({"settings": {names[0]: "keep", names[1]: ["email"]}}))
-    assert comparisons.masked_kinds(tmp_path) == ()
+    assert comparisons.masking_settings(tmp_path) == ((), ())

@@ -159,7 +159,7 @@ def test_context_length_is_the_models_own_and_endless_without_one(
     class NoLimit:
         max_position_embeddings = None
 
-    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda folder: NoLimit())
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda folder, **_: NoLimit())
     assert checkpoints.context_length(source) == 2147483648
 
 
@@ -197,3 +197,91 @@ def test_a_new_scorers_head_has_the_deviation_asked_for_and_no_bias(tmp_path: Pa
     with torch.no_grad():
         branch += 1.0  # a copy: the policy it came from stays as it was
     assert not torch.equal(branch, next(policy.branch.parameters()))
+
+
+def test_a_branch_that_does_not_cover_every_block_above_the_cut_is_no_merge(tmp_path: Path) -> None:
+    """A branch of the blocks 2 and 3 saved as if it stood on one block leaves block 3 without weights; on
+    three blocks it has one too many."""
+    folder = start(tmp_path, 2, True)
+    branch = checkpoints.load_policy(folder).branch
+    with pytest.raises(RuntimeError, match=r"merge of llama: unexpected \[\], missing \['layers\.3\..*'\]"):
+        checkpoints._merged(folder, branch, 1, causal=True)
+    with pytest.raises(RuntimeError, match=r"merge of llama: unexpected \['layers\.4\..*'\], missing \[\]"):
+        checkpoints._merged(folder, branch, 3, causal=False)
+    keys = ("layers.1.mlp.w", "layers.2.mlp.w", "layers.10.mlp.w", "norm.3")
+    assert [checkpoints._is_above(key, "layers", 2) for key in keys] == [False, True, True, False]
+
+
+def test_folders_that_hold_something_else_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty: holds no model \(no config\.json\); name a stage"):
+        checkpoints.model_folder(tmp_path / "empty")
+    folder = start(tmp_path, 1, True)
+    other = random_model.save_random_model(tmp_path / "other", seed=2)
+    with pytest.raises(UserError, match=r"other: has no biddable\.json; bring the model in with"):
+        checkpoints.load_policy(other)
+    shared = checkpoints.load_policy(other, trunk=1).trunk
+    with pytest.raises(UserError, match=r"its trunk is not the one the other models stand on"):
+        checkpoints.load_policy(folder, shared=shared)
+    policy = checkpoints.load_policy(folder)
+    scorer = Scorer(policy.trunk, policy.branch, torch.zeros(64), torch.tensor(0.0))
+    checkpoints.save_scorer(scorer, tmp_path / "scorer" / "model", folder)
+    (tmp_path / "scorer" / "model" / "head.safetensors").unlink()
+    with pytest.raises(UserError, match=r"its head is missing \(no head\.safetensors\); train it again"):
+        checkpoints.load_scorer(tmp_path / "scorer")
+    (folder / "model" / "config.json").write_text('{"model_type": "no-such-family"}')
+    with pytest.raises(UserError, match=r"does not load as a language model: "):
+        checkpoints.load_policy(folder)
+
+
+def test_a_tokenizer_that_cannot_be_used_is_refused_with_all_that_is_missing(tmp_path: Path) -> None:
+    folder = random_model.save_random_model(tmp_path / "model")
+    backend = random_model.tokenizer()
+    backend.chat_template, backend.eos_token = None, None
+    backend.save_pretrained(folder)
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(UserError) as error:
+        checkpoints.tokenizer(folder)
+    assert [line.split(" has no ")[1].split(";")[0] for line in error.value.lines] == [
+        "chat template",
+        "end-of-sequence token",
+    ]
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match=r"model: its tokenizer does not load: "):
+        checkpoints.tokenizer(folder)
+
+
+def test_a_models_own_dropout_is_off_and_its_config_keeps_it(tmp_path: Path) -> None:
+    """GPT-2's three kinds of dropout: modules, and numbers that attention reads."""
+    source = random_model.save_random_model(tmp_path / "source", family="gpt2")
+    config = json.loads((source / "config.json").read_text())
+    config |= {"attn_pdrop": 0.3, "resid_pdrop": 0.4, "embd_pdrop": 0.5}
+    (source / "config.json").write_text(json.dumps(config))
+    policy = checkpoints.load_policy(source, trunk=0)
+    rates = [module.p for module in policy.modules() if isinstance(module, torch.nn.Dropout)]
+    assert len(rates) == 1 + 4 * 3 and set(rates) == {0.0}
+    assert not any(module.training for module in policy.branch.model.modules())
+    checkpoints.import_model(str(source), tmp_path / "start" / "model", 0)
+    assert json.loads((tmp_path / "start" / "model" / "config.json").read_text())["resid_pdrop"] == 0.4
+
+
+def test_a_rule_models_facts_come_back(tmp_path: Path) -> None:
+    from biddable.model.rule_model import RuleModel, TrainedRule
+
+    folder = start(tmp_path, 1, True)
+    policy = checkpoints.load_policy(folder)
+    scorer = Scorer(policy.trunk, policy.branch, torch.ones(64), torch.tensor(0.5))
+    rules = (TrainedRule("a", "Be kind.", "Unkind?"), TrainedRule("b", "Be brief.", "Long?"))
+    model = RuleModel(scorer, checkpoints.tokenizer(folder), 512, "{question}", rules, 77)
+    checkpoints.save_rule_model(model, tmp_path / "rules" / "model", folder)
+    loaded = checkpoints.load_rule_model(tmp_path / "rules")
+    assert (loaded.template, loaded.rules, loaded.max_tokens) == ("{question}", rules, 77)
+    assert loaded.context_length == 512
+    assert checkpoints.model_info(tmp_path / "rules") == {
+        "kind": "rule_model",
+        "template": "{question}",
+        "max_tokens": 77,
+        "rules": [["a", "Be kind.", "Unkind?"], ["b", "Be brief.", "Long?"]],
+        "trunk": 1,
+        "fingerprint": policy.trunk.fingerprint,
+    }

@@ -103,3 +103,51 @@ def test_another_part_in_a_block_is_no_fusable_shape(tiny_folder: Path) -> None:
     assert fused.has_fusable_shape(blocks)
     blocks[-1].self_attn.q_norm = torch.nn.Identity()
     assert not fused.has_fusable_shape(blocks)
+
+
+@pytest.mark.usefixtures("fp32")
+@pytest.mark.parametrize("changed", ["norm", "last block"])
+def test_every_block_and_the_final_norm_are_compared(tiny_folder: Path, changed: str) -> None:
+    """A final norm that computes something else (of the same class and weight), and a last block that scales
+    its output, which the final norm would hide."""
+    model = checkpoints.load_policy(tiny_folder, trunk=0).branch
+    part = model.model.norm if changed == "norm" else list(model.model.layers)[-1]  # type: ignore[union-attr, arg-type]
+    part.register_forward_hook(lambda module, given, out: out * 1.5)  # type: ignore[operator, union-attr]
+    assert model.freeze().fused is None
+    assert model.not_fused == "block 3 computes something else"
+
+
+@pytest.mark.usefixtures("fp32")
+def test_why_blocks_are_not_fused(tiny_folder: Path) -> None:
+    model = checkpoints.load_policy(tiny_folder, trunk=0).branch
+    assert model.freeze().fused is not None and model.not_fused is None
+    list(model.model.layers)[1].register_forward_hook(lambda module, given, out: out * 0.5)  # type: ignore[union-attr, arg-type]
+    model.fusable = None
+    assert model.freeze().fused is None and model.not_fused == "block 1 computes something else"
+    list(model.model.layers)[2].mlp.extra = torch.nn.Identity()  # type: ignore[union-attr, arg-type]
+    model.fusable = None
+    assert model.freeze().fused is None and model.not_fused == "its blocks have another shape"
+
+
+def test_the_tolerance_of_the_comparison() -> None:
+    """The tolerance is 1e-4 of the norm: outputs that are 2e-4 off differ, 5e-5 are rounding."""
+    states: list[torch.Tensor] = []
+
+    class Fused:
+        off = 0.0
+
+        def __call__(self, x: torch.Tensor, positions: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+            states.append(x)
+            assert positions.tolist() == [[0, 1, 2, 3, 4, 5], [40, 41, 42, 43, 44, 45]]
+            return x * (1 + self.off)
+
+    def masks(mask: object) -> torch.Tensor:
+        seen, near = mask(None), mask(2)  # type: ignore[operator]
+        order = torch.arange(6)
+        assert torch.equal(seen[1, 0], order[:, None] >= order)
+        assert torch.equal(near[0, 0], (order[:, None] >= order) & (order[:, None] - order < 2))
+        return seen  # type: ignore[no-any-return]
+
+    for Fused.off, same in ((2e-4, False), (5e-5, True), (0.0, True)):
+        assert fused.matches_reference(Fused(), lambda x, *_: x, 8, torch.float32, masks) is same  # type: ignore[arg-type]
+    assert states[0].shape == (2, 6, 8) and states[0].std() > 0.5

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import pytest
 import torch
+import transformers
 
 from biddable.model import random_model
 
@@ -34,3 +39,24 @@ def test_the_tokenizer_spells_any_text_and_its_pad_token_is_a_choice() -> None:
     assert shared.apply_chat_template(chat, tokenize=False) == (
         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>\n"
     )
+
+
+@pytest.mark.parametrize("family", list(random_model.FAMILIES))
+def test_a_saved_model_ends_where_its_tokenizer_does(family: str, tmp_path: Path) -> None:
+    """Of every family: the configuration, the generation settings and the tokenizer name one end token, and
+    depth and vocabulary are those asked for."""
+    folder = random_model.save_random_model(tmp_path / "model", layers=2, family=family)
+    config = transformers.AutoConfig.from_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    generation = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+    assert tokenizer.convert_tokens_to_ids("<|im_end|>") == tokenizer.eos_token_id == tokenizer.pad_token_id
+    assert config.eos_token_id == generation["eos_token_id"] == tokenizer.eos_token_id
+    assert tokenizer.bos_token == "<|im_start|>"
+    assert (config.num_hidden_layers, config.vocab_size) == (2, len(tokenizer))
+
+
+def test_the_pad_token_may_be_its_own(tmp_path: Path) -> None:
+    folder = random_model.save_random_model(tmp_path / "model", layers=1, pad_is_eos=False)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.pad_token == "<|pad|>" and tokenizer.eos_token == "<|im_end|>"
+    assert len(random_model.tokenizer(size=300)) == 300

@@ -92,3 +92,43 @@ def test_entropy_and_its_gradient(softcap: float | None) -> None:
     torch.testing.assert_close(entropy, plain)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("trains", ["hidden", "weight"])
+@pytest.mark.parametrize("softcap", [None, 1.5])
+def test_a_heads_bias_counts_and_either_side_may_train_alone(softcap: float | None, trains: str) -> None:
+    """logits = c tanh((h W^T + b) s / c), written out: the bias moves the KL and, through the cap, its
+    gradient."""
+    generator = torch.Generator().manual_seed(9)
+    bias, bias_reference = torch.randn(11, generator=generator) * 3, torch.randn(11, generator=generator) * 3
+    results = []
+    for ours in (True, False):
+        hidden, reference, target, weight, weight_reference = inputs(2)
+        trained = (hidden if trains == "hidden" else weight).requires_grad_(True)
+        if ours:
+            head = LMHead(weight, bias, 0.7, softcap)
+            kl, logp = token_kl(
+                hidden, reference, target, head, LMHead(weight_reference, bias_reference, 0.7, softcap)
+            )
+        else:
+            raw = (hidden @ weight.T + bias) * 0.7, (reference @ weight_reference.T + bias_reference) * 0.7
+            log_p, log_q = (
+                (logits if softcap is None else softcap * torch.tanh(logits / softcap)).log_softmax(-1)
+                for logits in raw
+            )
+            kl, logp = (log_p.exp() * (log_p - log_q)).sum(-1), log_q[torch.arange(7), target]
+        assert kl.requires_grad and not (ours and logp.requires_grad)
+        kl.sum().backward()
+        results.append((kl.detach(), logp.detach(), trained.grad))
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_without_gradients_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 3)
+    hidden, reference, target, weight, weight_reference = inputs(4)
+    heads = LMHead(weight, None, 0.5, 2.0), LMHead(weight_reference, None, 0.5, None)
+    plain = token_kl(hidden, reference, target, *heads)
+    trained = token_kl(hidden.clone().requires_grad_(True), reference, target, *heads)
+    for a, b in zip(plain, trained, strict=True):
+        assert not a.requires_grad and torch.equal(a, b.detach())

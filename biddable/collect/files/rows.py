@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from biddable.collect.files import formats
 from biddable.run import jsonl
+from biddable.run import rows as files
 from biddable.run.config import UserError, suggestion
 from biddable.run.parse import MAX_ERRORS
 from biddable.run.records import Prompt
@@ -34,8 +34,8 @@ Result = tuple[str, Prompt | list[str]]
 def read_prompts(cfg: Config, path: Path, errors: list[str]) -> Iterator[tuple[str, Prompt]]:
     """(where, prompt) of a file's good rows; errors in the others, and in the file, are added to `errors`."""
     empty = True
-    are_records = not cfg.columns and formats.ending(path) not in (".csv", ".parquet")
     try:
+        are_records = not cfg.columns and (not path.is_file() or files.container(path) == "jsonl")
         for where, result in read_records(path) if are_records else read_mapped_rows(cfg, path):
             empty = False
             if isinstance(result, list):
@@ -84,7 +84,7 @@ def read_mapped_rows(cfg: Config, path: Path) -> Iterator[Result]:
     names."""
     columns = {str(field): column for field, column in cfg.columns.items()}
     check_columns(path, columns)
-    for where, row in formats.rows(path):
+    for where, row in files.rows(path):
         if isinstance(row, str):
             yield where, [f"{where}: {row}"]
             continue
@@ -97,7 +97,7 @@ def read_mapped_rows(cfg: Config, path: Path) -> Iterator[Result]:
 def check_columns(path: Path, columns: Mapping[str, str]) -> None:
     """Raise UserError with the columns that a table should have and has not; JSONL has no columns to
     check."""
-    names = formats.columns(path)
+    names = files.columns(path)
     if names is None:
         return
     required = {columns.get("user", "user"), *columns.values()}

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Any
 
 from biddable.curate.personal_data import detect
 from biddable.curate.personal_data.detect import Span
+from biddable.curate.personal_data.phones import REGIONS
 from biddable.run.config import UserError
 from biddable.run.records import Message, Prompt, Record
 
@@ -30,10 +32,13 @@ class Original(Record):
 
 
 def mask_prompt(
-    prompt: Prompt, kinds: Sequence[str], more: Sequence[Finder] = ()
+    prompt: Prompt,
+    kinds: Sequence[str],
+    more: Sequence[Finder] = (),
+    phone_regions: Sequence[str] = REGIONS,
 ) -> tuple[Prompt, dict[str, str]]:
     """The prompt without personal data, and what each pseudonym stands for, in the order of the text."""
-    texts, values = mask_texts([message.content for message in prompt.messages], kinds, more)
+    texts, values = mask_texts([message.content for message in prompt.messages], kinds, more, phone_regions)
     if not values:
         return prompt, {}
     turns = [Message(role=turn.role, content=text) for turn, text in zip(prompt.messages, texts, strict=True)]
@@ -41,23 +46,26 @@ def mask_prompt(
 
 
 def mask_texts(
-    texts: Sequence[str], kinds: Sequence[str], more: Sequence[Finder] = ()
+    texts: Sequence[str],
+    kinds: Sequence[str],
+    more: Sequence[Finder] = (),
+    phone_regions: Sequence[str] = REGIONS,
 ) -> tuple[list[str], dict[str, str]]:
     """Texts that belong together, with one numbering. A pseudonym that stands in one of them already, as
     text, is not used again."""
     values: dict[str, str] = {}
     names: dict[tuple[str, str], str] = {}
+    numbers: Counter[str] = Counter()
     used_names = {match[0] for text in texts for match in _MASK.finditer(text)}
     masked = []
     for text in texts:
         end, parts = 0, []
-        for span in detect.find(text, kinds, more):
+        for span in detect.find(text, kinds, more, phone_regions):
             value = text[span.start : span.end]
             if (span.kind, value) not in names:
-                number = 1 + sum(kind == span.kind for kind, _ in names)
-                while (name := f"[{span.kind}-{number}]") in used_names:
-                    number += 1
-                used_names.add(name)
+                numbers[span.kind] += 1
+                while (name := f"[{span.kind}-{numbers[span.kind]}]") in used_names:
+                    numbers[span.kind] += 1
                 names[span.kind, value] = name
                 values[name] = value
             parts += [text[end : span.start], names[span.kind, value]]

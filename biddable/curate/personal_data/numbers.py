@@ -1,12 +1,9 @@
-"""What a number is: check digits of cards and accounts, areas of social security numbers, shapes of telephone
-numbers.
+"""What a number is: check digits of cards and accounts, areas of social security numbers.
 
 Pure functions on the characters of a candidate; `detect` finds the candidates.
 """
 
 from __future__ import annotations
-
-import re
 
 IBAN_LENGTHS = {
     **{
@@ -177,65 +174,3 @@ def is_social_security_number(digits: str) -> bool:
         and digits[5:] != "0000"
         and digits not in ("123456789", "078051120", "219099999")  # in print everywhere, nobody's
     )
-
-
-def is_phone_number(text: str, digits: str, announced: bool) -> bool:
-    """Whether a run of digits and what stands between them is a telephone number.
-
-    By its shape: a country code after a plus sign, or the North American grouping. Or because the text
-    announces it (`announced`). Or because one of the world's numbering plans (package phonenumbers) has it,
-    if it is grouped and begins with the 0 of a long-distance call.
-    """
-    if len(set(digits)) < 3 and not text.startswith("+"):
-        return False
-    if announced:
-        return 6 <= len(digits) <= 20
-    if text.startswith("+") or (text.startswith("00") and len(digits) >= 11):
-        return 8 <= len(digits) <= 19 and has_country_code(digits.lstrip("0"))
-    if re.fullmatch(
-        r"(?:1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[.-])[2-9]\d\d[.-]\d{4}(?: ?(?:x|ext\.?) ?\d{1,6})?", text
-    ):
-        return True
-    grouped = len(re.findall(r"\d+", text)) >= 3 and "\n" not in text
-    return text[0] in "0(" and grouped and 9 <= len(digits) <= 11 and is_national_number(digits)
-
-
-_PLANS = (
-    "GB",
-    "FR",
-    "DE",
-    "IT",
-    "BE",
-    "NL",
-    "ES",
-    "CH",
-    "AT",
-    "AU",
-    "NZ",
-    "JP",
-    "SE",
-    "FI",
-    "IE",
-    "ZA",
-    "BR",
-    "IN",
-)
-"""Countries whose numbers are written with a leading 0 or in brackets; the order decides nothing."""
-
-
-def has_country_code(digits: str) -> bool:
-    import phonenumbers
-
-    return any(int(digits[:length]) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE for length in (1, 2, 3))
-
-
-def is_national_number(digits: str) -> bool:
-    import phonenumbers
-
-    for region in _PLANS:
-        try:
-            if phonenumbers.is_valid_number(phonenumbers.parse(digits, region)):
-                return True
-        except phonenumbers.NumberParseException:
-            continue
-    return False

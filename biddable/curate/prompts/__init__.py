@@ -18,14 +18,14 @@ from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from biddable.curate.personal_data import masking
-from biddable.curate.prompts import dedup, filters, language, page, parallel
+from biddable.curate.personal_data import masking, phones
+from biddable.curate.prompts import filters, language, page, parallel
 from biddable.curate.prompts.dedup import Dropped, Reason
 from biddable.curate.prompts.parallel import Scanned
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
 from biddable.run.jsonl import LineWriter
-from biddable.run.records import Split
+from biddable.run.records import Split, draw_split
 
 Kind = Literal["key", "email", "account", "card", "ssn", "ip", "phone", "address"]
 BATCH_ROWS = 20_000
@@ -98,6 +98,10 @@ class Config(Settings):
     """What counts as personal data: passwords and keys, e-mail addresses, IBANs, payment cards, US social
     security numbers, IP addresses, telephone numbers, street addresses (of these only the common forms are
     found)."""
+    phone_regions: tuple[str, ...] | None = None
+    """Countries (ISO 3166: "DE", "IN", ...) whose telephone numbers are found where they stand without a country
+    code and no word announces them; none: fifty-six of all continents. With fewer, fewer numbers of other
+    things are taken for telephones."""
     spacy_model: str | None = None
     """An installed spaCy model, or a folder of one, that finds people's names; none: names are not looked
     for."""
@@ -126,7 +130,7 @@ def run(cfg: Config, context: StageContext) -> None:
         lambda: context.progress(1, 3),
     )
     users = {scanned.users[index] for index in remaining.indices}
-    splits = {user: dedup.split_of(user, cfg.valid_share, cfg.test_share, cfg.split_seed) for user in users}
+    splits = {user: draw_split(user, cfg.valid_share, cfg.test_share, cfg.split_seed) for user in users}
     check_splits(cfg, files[0], splits)
     splits_by_index = {index: splits[scanned.users[index]] for index in remaining.indices}
     kinds = write_prompts(cfg, files, starts, scanned, remaining, splits_by_index, context, processes)
@@ -164,6 +168,10 @@ def check_settings(cfg: Config) -> None:
         codes = language.language_codes()
         listed = ", ".join(sorted(codes))
         errors += [f"languages: {code!r}: not among {listed}" for code in cfg.languages if code not in codes]
+    unknown = [region for region in cfg.phone_regions or () if region not in phones.known_regions()]
+    errors += [
+        f"phone_regions: {region!r}: no country's code of two letters, such as 'DE'" for region in unknown
+    ]
     if errors:
         raise UserError(errors)
     if cfg.personal_data != "keep":
@@ -250,6 +258,7 @@ def write_prompts(
             cfg.personal_data,
             cfg.personal_data_kinds,
             cfg.personal_data_splits,
+            phones.REGIONS if cfg.phone_regions is None else cfg.phone_regions,
             cfg.spacy_model,
             cfg.presidio,
         )

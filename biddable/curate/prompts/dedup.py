@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
-from biddable.run.records import Prompt, Record, Split, hash_fraction
+from biddable.run.records import Prompt, Record
 
 Reason = Literal[
     "empty", "too_long", "language", "same_text", "long_prefix", "near_duplicate", "user_cap", "personal_data"
@@ -138,12 +138,3 @@ def within_cap(users: Sequence[str], most: int) -> list[bool]:
         counts[user] += 1
         within.append(counts[user] <= most)
     return within
-
-
-def split_of(user: str, valid_share: float, test_share: float, seed: int) -> Split:
-    """A user's split, by a hash of the user id and the seed and nothing else: nobody moves when others
-    come."""
-    drawn = hash_fraction("split", seed, user)
-    if drawn < test_share:
-        return "test"
-    return "valid" if drawn < test_share + valid_share else "train"

@@ -88,6 +88,7 @@ class FinishSettings(NamedTuple):
     personal_data: str  # mask, drop or keep
     kinds: tuple[str, ...]
     splits: tuple[Split, ...]
+    phone_regions: tuple[str, ...]
     spacy_model: str | None
     presidio: tuple[str, ...]
 
@@ -213,7 +214,7 @@ def finish(job: tuple[FinishSettings, Sequence[tuple[int, Split, str | None]]]) 
             if keep or split not in settings.splits:
                 finished.add(prompt)
                 continue
-            masked, values = masking.mask_prompt(prompt, settings.kinds, finders)
+            masked, values = masking.mask_prompt(prompt, settings.kinds, finders, settings.phone_regions)
             if values and settings.personal_data == "drop":
                 finished.drop(prompt, values)
             else:

@@ -1,222 +1,129 @@
-"""Imports: labels that were given elsewhere, as this project's records: our own JSONL, Argilla's and Label Studio's JSON exports.
+"""Imports: labels that were given elsewhere, as this project's records: other trainers', tools' and papers' files, and our own.
 
-Everything is read and checked before anything is written. Names of people never get into records: each gets a
-pseudonym.
+Everything is read and checked before anything counts. `comparisons.jsonl`, `demonstrations.jsonl` and `ratings.jsonl` hold
+what the files say, `prompts.jsonl` their prompts, each once, with the split that it belongs to: models are trained
+from an import alone. Names of people never get into records: each gets a pseudonym.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, Literal
+import itertools
+from contextlib import ExitStack
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from biddable.label.imports import formats
-from biddable.label.imports.formats import Columns, ExternalLabel, UnreadableRecord
-from biddable.run.config import Input, Settings, UserError, suggestion
+from biddable.formats import known
+from biddable.label.imports.importer import Importer
+from biddable.label.imports.splits import Splits
+from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
-from biddable.run.jsonl import read, write
-from biddable.run.records import Answer, Comparison, Demonstration, Prompt, Rating
+from biddable.run.jsonl import LineWriter
 
-KINDS: dict[str, type[Comparison] | type[Demonstration] | type[Rating]] = {
-    "comparisons": Comparison,
-    "demonstrations": Demonstration,
-    "ratings": Rating,
-}
-READERS: dict[str, Callable[[str, dict[str, Any], Columns], Iterator[ExternalLabel]]] = {
-    "argilla": formats.argilla,
-    "label_studio": formats.label_studio,
-}
+MAX_CHECKED_RECORDS = 100_000
+"""Records after which `biddable check` takes the rest for good."""
 
 
 class Config(Settings):
     files: tuple[Input, ...] = ()
-    """What to read: JSONL files in this project's format, or JSON exports."""
-    format: Literal["biddable", "argilla", "label_studio"] = "biddable"
-    """Who wrote them."""
-    kind: Literal["comparisons", "demonstrations", "ratings"] = "comparisons"
-    """What the labels are. The stage writes `KIND.jsonl`, as `[label.KIND]` does."""
-    prompt: str = "prompt"
-    """The field with the prompt: a text, or a list of role and content. Not for our own format, as the next
-    two."""
+    """What to read: JSONL, JSON, CSV, Parquet or Arrow files, also packed (.gz, .zst), a folder that `datasets` saved, or
+    another stage's folder."""
+    format: str = "auto"
+    """Who wrote them, by a name of the table in docs/data.md; `auto`: what each file looks like, which summary.json and
+    `biddable check` tell."""
+    kind: Literal["auto", "comparisons", "demonstrations", "ratings"] = "auto"
+    """Which labels to take. `auto`: all that the files hold. The stage writes `KIND.jsonl`, as `[label.KIND]`
+    does."""
+    columns: dict[str, str] = Field(default={})
+    """Where a file has other names than its format: {prompt = "question", chosen = "good"}."""
+    prompt: str = ""
+    """Argilla, Label Studio, Potato: the field with the prompt, a text or turns; empty: the one called prompt,
+    instruction, question, ..."""
     answers: tuple[str, ...] = ()
-    """The fields with the answers that were ranked or rated; for Label Studio's Ranker the one field with the
-    list of items."""
+    """Argilla, Label Studio, Potato: the fields with the answers that were ranked or rated, or the one field with the list
+    of them; empty: those called response1, answer_b, left, ..."""
     question: str = ""
-    """The question (Argilla) or the name of the control (Label Studio) that holds what people said."""
+    """The question (Argilla), control (Label Studio), scheme (Potato) or score (files with several per answer) that
+    counts; empty: the only one."""
+    all_turns: bool = False
+    """Whether every answer of a dialogue becomes a demonstration, not only its last one."""
     labelers: dict[str, str] = Field(default={})
     """Names in the files and the pseudonyms they get; a name that is missing here is refused. Empty: each
     name gets a pseudonym made from it."""
     panel: Literal["training", "held_out"] = "training"
     """Which panel these people count to. Our own files say it themselves."""
+    simulated: bool = False
+    """Whether a program gave these labels. Our own files and AlpacaEval's say it themselves."""
     guideline: str = "imported"
     """What to note as the guideline they saw. Our own files say it themselves."""
-    scale: int = Field(default=7, ge=2)
-    """The best value of a rating in the files; it is brought to 1 to 7 by steps of equal size and refused
-    when that gives no whole number."""
-
-
-ImportedLabel = Comparison | Demonstration | Rating
+    scale: int | None = None
+    """The best value of a rating in the files; none: the format's own (5 stars; HelpSteer 4). A rating r on a scale from a
+    to b becomes 1 + 6 (r - a) / (b - a), rounded, halves up."""
+    scale_start: int | None = None
+    """The worst value of a rating in the files; none: the format's own, 1 in most."""
+    split_by: Literal["user", "prompt"] = "user"
+    """What is kept together in one split: all prompts of a user, where files name users, or only equal prompts. Splits
+    that the files name themselves are kept."""
+    valid_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share for the split valid. However few prompts there are, no split is left empty by chance."""
+    test_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share for the split test; the rest trains."""
+    split_seed: int = 1
+    """Hashed with the user or the prompt to draw the split. Not the run's seed: a prompt must stay in one split over all
+    rounds."""
 
 
 def run(cfg: Config, context: StageContext) -> None:
     _check_settings(cfg, context.key)
-    errors: list[str] = []
-    placed: list[tuple[str, ImportedLabel]] = []
-    for path in cfg.files:
-        placed += (
-            _read_own(path, cfg, errors)
-            if cfg.format == "biddable"
-            else _read_export(path, cfg, context.seed, errors)
-        )
-    _check_doubles(placed, errors)
-    if not placed and not errors:
-        errors.append(
-            f"[{context.key}] files: there is not one label in {', '.join(str(path) for path in cfg.files)}"
-        )
-    if errors:
-        raise UserError(errors)
-    rows = sorted((row for _, row in placed), key=lambda row: row.id)
-    write(context.path(f"{cfg.kind}.jsonl"), rows)
-    context.summary = {
-        cfg.kind: len(rows),
-        "prompts": len({row.prompt.id for row in rows}),
-        "labelers": len({row.labeler for row in rows}),
-        "simulated": any(row.simulated for row in rows),
-        "guideline": ", ".join(sorted({row.guideline for row in rows})),
-    }
+    splits: Splits | None = Splits(cfg.split_by, cfg.valid_share, cfg.test_share, cfg.split_seed)
+    while splits is not None:  # again when a split has come out empty: that happens to small files only
+        importer = Importer(cfg, context.seed, splits)
+        _write(importer, context)
+        splits = splits.without_empty()
+    context.summary = importer.summary()
+
+
+def mistakes(cfg: Config) -> list[str]:
+    """Errors in the files, for `biddable check`: read before anything runs."""
+    try:
+        _check_settings(cfg, "label.imports")
+    except UserError as error:
+        return error.lines
+    importer = Importer(cfg, 0, Splits("prompt", 0, 0, 0))
+    for _ in itertools.islice(importer.records(), MAX_CHECKED_RECORDS):
+        pass
+    return importer.mistakes.lines()
+
+
+def notes(cfg: Config) -> list[str]:
+    """What each file is taken for, for `biddable check`."""
+    formats = Importer(cfg, 0, Splits("prompt", 0, 0, 0)).formats()
+    return [
+        f"{path} is read as {name}: {known.FORMATS[name].about}" for path, name in formats.items() if name
+    ]
 
 
 def _check_settings(cfg: Config, key: str) -> None:
     errors = [] if cfg.files else [f"[{key}] files: expected at least one file"]
-    if cfg.format != "biddable":
-        if not cfg.question:
-            errors.append(
-                f"[{key}] question: expected the name of the question or control that people answered"
-            )
-        if not cfg.answers and cfg.kind != "demonstrations":
-            errors.append(f"[{key}] answers: expected the fields with the answers")
+    if cfg.format != "auto" and cfg.format not in known.FORMATS:
+        errors.append(f'[{key}] format = "{cfg.format}": expected auto or one of {", ".join(known.FORMATS)}')
     if len(set(cfg.labelers.values())) < len(cfg.labelers):
         errors.append(f"[{key}] labelers: two names have the same pseudonym")
+    if cfg.valid_share + cfg.test_share >= 1:
+        errors.append(f"[{key}] valid_share, test_share: nothing is left for the split train")
     if errors:
         raise UserError(errors)
 
 
-def _read_own(path: Path, cfg: Config, errors: list[str]) -> list[tuple[str, ImportedLabel]]:
-    """Our own records; ranks and names are checked, everything else the records check themselves."""
-    try:
-        rows = read(path, KINDS[cfg.kind])
-    except UserError as error:
-        errors += error.lines
-        return []
-    placed: list[tuple[str, ImportedLabel]] = []
-    for number, row in enumerate(rows, 1):
-        place = f"{path}:{number}"
-        if isinstance(row, Comparison) and (reason := rank_error(row.ranks)):
-            errors.append(f"{place}: {reason}")
-        if cfg.labelers and row.labeler not in cfg.labelers.values():
-            errors.append(f"{place}: {_unknown_labeler(row.labeler, list(cfg.labelers.values()))}")
-        placed.append((place, row))
-    return placed
-
-
-def rank_error(ranks: tuple[int, ...]) -> str | None:
-    """What is wrong with the ranks of K answers: they are 1 (best) to at most K, and somebody is first. None:
-    nothing."""
-    if min(ranks) != 1 or max(ranks) > len(ranks):
-        return f"ranks {list(ranks)}: the best of {len(ranks)} answers has rank 1, and none is above {len(ranks)}"
-    return None
-
-
-def _read_export(path: Path, cfg: Config, seed: int, errors: list[str]) -> list[tuple[str, ImportedLabel]]:
-    """Another tool's labels as records; every mistake with file and line."""
-    columns = Columns(cfg.prompt, cfg.answers, cfg.question)
-    placed: list[tuple[str, ImportedLabel]] = []
-    try:
-        for place, row in formats.read_objects(path):
-            try:
-                for label in READERS[cfg.format](place, row, columns):
-                    placed.append((place, _record(label, cfg, seed)))
-            except (UnreadableRecord, AttributeError, TypeError) as error:
-                errors.append(f"{place}: {error}")
-            except ValidationError as error:
-                errors += [f"{place}: {mistake['msg']}" for mistake in error.errors(include_url=False)]
-    except UserError as refusal:
-        errors += refusal.lines
-    return placed
-
-
-def _record(label: ExternalLabel, cfg: Config, seed: int) -> ImportedLabel:
-    """One label as a record. Raises UnreadableRecord, or ValidationError."""
-    if cfg.labelers and label.labeler not in cfg.labelers:
-        raise UnreadableRecord(_unknown_labeler(label.labeler, list(cfg.labelers)))
-    labeler = cfg.labelers.get(label.labeler) or f"imported-{_hash(str(seed), label.labeler)[:8]}"
-    text = "\x1f".join(f"{turn.role}\x1e{turn.content}" for turn in label.messages)
-    prompt = Prompt(
-        id=f"imported-{_hash(text)[:12]}", messages=label.messages, user="imported", source=cfg.format
-    )
-    item = _hash(label.item, text, *(f"{name}\x1e{body}" for name, body in label.answers))[:10]
-    common: dict[str, Any] = {
-        "id": f"{item}-{labeler}",
-        "prompt": prompt,
-        "labeler": labeler,
-        "simulated": False,
-        "guideline": cfg.guideline,
-    }
-    answers = tuple(Answer(text=body, model=name) for name, body in label.answers)
-    if cfg.kind == "comparisons":
-        return Comparison(**common, answers=answers, ranks=_ranks(label), panel=cfg.panel)
-    if cfg.kind == "demonstrations":
-        if not isinstance(label.value, str) or not label.value.strip():
-            raise UnreadableRecord(f"{cfg.question}: expected a text, not {label.value!r}")
-        return Demonstration(**common, answer=Answer(text=label.value, model="people"))
-    if len(answers) != 1:
-        raise UnreadableRecord(
-            f"answers: one answer is rated at a time, not {len(answers)}; import each question by itself"
-        )
-    return Rating(**common, answer=answers[0], overall=_overall(label.value, cfg.scale), panel=cfg.panel)
-
-
-def _ranks(label: ExternalLabel) -> tuple[int, ...]:
-    """One rank for each answer: all are ranked, each once."""
-    if not isinstance(label.value, list):
-        raise UnreadableRecord(f"expected a ranking, not {label.value!r}")
-    names = [name for name, _ in label.answers]
-    ranked = [name for group in label.value for name in group]
-    if sorted(ranked) != sorted(names):
-        unknown, missing = sorted(set(ranked) - set(names)), sorted(set(names) - set(ranked))
-        reason = (
-            f"unknown: {unknown}" if unknown else f"missing: {missing}" if missing else "one is there twice"
-        )
-        raise UnreadableRecord(f"a ranking of {len(names)} answers names {len(ranked)}; {reason}")
-    place = {name: number for number, group in enumerate(label.value, 1) for name in group}
-    return tuple(place[name] for name in names)
-
-
-def _overall(value: Any, scale: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= scale:
-        raise UnreadableRecord(f"a rating is a whole number from 1 to {scale}, not {value!r}")
-    if (6 * (value - 1)) % (scale - 1):
-        raise UnreadableRecord(f"a rating of {value} on a scale to {scale} is no whole number from 1 to 7")
-    return 1 + 6 * (value - 1) // (scale - 1)
-
-
-def _check_doubles(placed: list[tuple[str, ImportedLabel]], errors: list[str]) -> None:
-    """The same person's label of the same record twice: which one counts is not ours to say."""
-    places: dict[str, str] = {}
-    for place, row in placed:
-        if row.id in places:
-            errors.append(
-                f"{place}: {row.labeler} has labelled this in {places[row.id]} already (id {row.id})"
-            )
-        places.setdefault(row.id, place)
-
-
-def _unknown_labeler(name: str, names: list[str]) -> str:
-    return f"unknown labeler {name!r}; labelers names {len(names)}{suggestion(name, names)}"
-
-
-def _hash(*words: str) -> str:
-    return hashlib.sha256("\x1f".join(words).encode("utf-8", "surrogatepass")).hexdigest()
+def _write(importer: Importer, context: StageContext) -> None:
+    """Every record into the file of its kind. Raises UserError with all mistakes; nothing is left behind then."""
+    with ExitStack() as files:
+        writers: dict[str, LineWriter] = {}
+        for count, (kind, record) in enumerate(importer.records(), 1):
+            if kind not in writers:
+                writers[kind] = files.enter_context(LineWriter(context.path(f"{kind}.jsonl")))
+            writers[kind].add([record.model_dump_json(exclude_none=True) + "\n"])
+            if count % 10_000 == 0:
+                context.progress(importer.files_read, len(importer.paths), records=count)
+        if importer.mistakes:
+            raise UserError(importer.mistakes.lines())

@@ -99,8 +99,7 @@ def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
             continue
         if not work_limits.may_work(store, task_set, me.person.id):  # paused, a quota reached, or others'
             continue
-        # Gold is mixed into the set's tasks: to the labeler its answers are answers like all others.
-        by_me = answers.get(task_set.name, 0) + (answers.get(task_set.gold, 0) if task_set.gold else 0)
+        by_me = _own_answers(answers, task_set)
         if task_set.everybody:
             needed, collected = len(store.tasks(task_set.name)), by_me
         else:
@@ -109,6 +108,12 @@ def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
         subtitle = kind.subtitle(task_set.name)
         offers.append(Offer(task_set, kind.title, subtitle, by_me, collected, needed, returned))
     return offers, is_locked
+
+
+def _own_answers(answers: dict[str, int], task_set: TaskSet) -> int:
+    """A person's answers in a set, from their `answers` by set. Gold is mixed into the set's tasks: to the
+    labeler its answers are answers like all others."""
+    return answers.get(task_set.name, 0) + (answers.get(task_set.gold, 0) if task_set.gold else 0)
 
 
 @router.post("/next")
@@ -242,8 +247,7 @@ def _own_progress(store: Store, me: Account, task_set: TaskSet) -> tuple[int, in
     What the others have answered is not shown beside a task: gold counts as this person's answer like all
     others, but not in the set's own progress, which would stand still and so give it away.
     """
-    answers = assignments.answers_per_set(store, me.person.id)
-    by_me = answers.get(task_set.name, 0) + (answers.get(task_set.gold, 0) if task_set.gold else 0)
+    by_me = _own_answers(assignments.answers_per_set(store, me.person.id), task_set)
     return by_me, len(store.tasks(task_set.name)) if task_set.everybody else None
 
 

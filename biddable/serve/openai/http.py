@@ -19,9 +19,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from biddable.run.output import printable
 from biddable.serve.engine.requests import DeadlineExceeded, EngineClosed, QueueFull
 from biddable.serve.openai.bodies import APIError
-from biddable.web.middleware import printable
 
 CLIENT_TIMEOUT_SECONDS = 30.0
 """How long a client may take to send its body, and to accept one piece of an answer."""
