@@ -24,6 +24,7 @@ from biddable.label.views import (
     adjudication,
     dashboard,
     guidelines,
+    home,
     limits,
     login,
     profile,
@@ -44,6 +45,7 @@ from biddable.web.settings import SiteSettings
 ROUTERS = (
     login.router,
     profile.router,
+    home.router,
     tasks.router,
     admin.router,
     limits.router,

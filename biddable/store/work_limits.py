@@ -98,12 +98,6 @@ def _answers(
     return int(connection.execute(query).scalar_one())
 
 
-def may_work(store: Store, task_set: TaskSet, person: str) -> bool:
-    """Whether somebody gets tasks of this set now, at least in some language."""
-    with store.read() as connection:
-        return closed_languages(connection, task_set, person, store.clock()) is not None
-
-
 def add_limit(
     store: Store,
     *,

@@ -33,7 +33,7 @@ from biddable.run.config import UserError
 from biddable.store.accounts import Accounts
 from biddable.web import errors, pages
 from biddable.web.forms import MAX_BODY_BYTES
-from biddable.web.middleware import BodyLimit, SecurityHeaders
+from biddable.web.middleware import BodyLimit, HeadRequests, SecurityHeaders
 
 HERE = Path(__file__).parent
 
@@ -65,5 +65,6 @@ def create_app(
     for kind in (HTTPException, RequestValidationError, UserError):
         site.add_exception_handler(kind, errors.handle_error)
     site.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, path_limits=body_limits or {})
+    site.add_middleware(HeadRequests)
     site.add_middleware(SecurityHeaders, https=https)  # added last, so outermost: also around refused bodies
     return site

@@ -71,6 +71,22 @@ class SecurityHeaders:
             await response(scope, receive, send_with_headers)
 
 
+class HeadRequests:
+    """Answers HEAD as GET without the body: link checkers and load balancers ask so."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            return await self.app(scope, receive, send)
+
+        async def send_without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self.app({**scope, "method": "GET"}, receive, send_without_body)
+
+
 class BodyLimit:
     """Answers 413 to a body that is too large, before anything holds it in memory: by its declared length, or
     else while it arrives.

@@ -92,7 +92,7 @@ def test_the_page_for_a_bug_tells_nothing_and_is_safe_too(
     app: FastAPI, logged_in: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = logged_in("ada")
-    monkeypatch.setattr("biddable.label.views.tasks._offers", lambda store, me: 1 / 0)
+    monkeypatch.setattr("biddable.label.views.home._offers", lambda store, me: 1 / 0)
     said = ada.get("/")
     assert said.status_code == 500 and "Our mistake" in said.text and "division" not in said.text
     assert said.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
