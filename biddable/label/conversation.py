@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
+from biddable.label.form import Fields, text_field
 from biddable.run.config import Settings, UserError
 from biddable.run.outgoing import key_of, post_json, without_key
 from biddable.run.output import printable
@@ -43,6 +44,12 @@ class EndpointSettings(Settings):
         if redact_url(value) != value:  # it is stored with every task
             raise ValueError(f"must hold no password or key; the site sends the key in the variable {KEY}")
         return value
+
+
+def refuse_unsent(fields: Fields) -> None:
+    """Raises UserError while a message stands in the form that was not sent to the model: it would be lost."""
+    if text_field(fields, "message") is not None:
+        raise UserError("your last message is not sent yet; send it to the model, or delete it")
 
 
 def ask(endpoint: str, model: str, messages: tuple[Message, ...]) -> str:

@@ -13,17 +13,16 @@ import json
 import os
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from pydantic import Field
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from biddable.label.views import accounts as admin
 from biddable.label.views import (
     adjudication,
     dashboard,
     guidelines,
+    home,
     login,
     profile,
     quality,
@@ -43,6 +42,7 @@ from biddable.web.settings import SiteSettings
 ROUTERS = (
     login.router,
     profile.router,
+    home.router,
     tasks.router,
     admin.router,
     guidelines.router,
@@ -66,12 +66,10 @@ class Config(SiteSettings):
 def application(cfg: Config, store: str | Path) -> FastAPI:
     """The site on the store at this path or URL, to be served by uvicorn or by a test."""
     accounts = Accounts(open_store(store))
-    site = create_app(cfg.title, Path(__file__).with_name("views"), accounts, cfg.https)
+    site = create_app(cfg.title, Path(__file__).with_name("views"), accounts, cfg.address, cfg.hosts)
     site.state.address, site.state.lease_seconds = cfg.address, 60 * cfg.lease_minutes
     for router in ROUTERS:
         site.include_router(router)
-    if cfg.address:  # a request for another host is refused: invitations are built from this address only
-        site.add_middleware(TrustedHostMiddleware, allowed_hosts=[urlsplit(cfg.address).hostname or ""])
     return site
 
 

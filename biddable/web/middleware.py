@@ -32,14 +32,18 @@ STATIC_PATHS = ("/static/", "/web/")
 log = logging.getLogger("biddable.web")
 
 
+def hsts(https: bool) -> dict[str, str]:
+    """The header by which browsers stay on https, where they came by it."""
+    return {"strict-transport-security": "max-age=31536000"} if https else {}
+
+
 class SecurityHeaders:
     """Puts the security headers on every response, also on the page for a bug. Browsers cache no page, but
     keep static files, whose addresses hold their hash, for a year."""
 
     def __init__(self, app: ASGIApp, https: bool) -> None:
         self.app = app
-        hsts = {"strict-transport-security": "max-age=31536000"} if https else {}
-        self.headers = SECURITY_HEADERS | hsts
+        self.headers = SECURITY_HEADERS | hsts(https)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -69,6 +73,22 @@ class SecurityHeaders:
                 raise
             response = await run_in_threadpool(error_page, Request(scope), 500, [])
             await response(scope, receive, send_with_headers)
+
+
+class HeadRequests:
+    """Answers HEAD as GET without the body: link checkers and load balancers ask so."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            return await self.app(scope, receive, send)
+
+        async def send_without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self.app({**scope, "method": "GET"}, receive, send_without_body)
 
 
 class BodyLimit:

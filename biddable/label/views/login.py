@@ -26,10 +26,11 @@ MAX_SHOWN_NAME = 64
 
 
 @router.get("/login")
-def login_page(request: Request, visitor: Visit) -> Response:
+def login_page(request: Request, visitor: Visit, changed: bool = False) -> Response:
+    """`changed`: another password was set just now."""
     if visitor.account is not None:
         return redirect("/")
-    return render(request, "login.html", errors=[], name="")
+    return render(request, "login.html", errors=[], name="", changed=changed)
 
 
 @router.post("/login")
@@ -41,7 +42,9 @@ def login(request: Request, accounts: SiteAccounts, form: Form) -> Response:
         return _start_session(request, accounts, name, password)
     except UserError as error:
         status = 429 if isinstance(error, TooManyAttempts) else 403
-        return render(request, "login.html", status, errors=error.lines, name=name[:MAX_SHOWN_NAME])
+        return render(
+            request, "login.html", status, errors=error.lines, name=name[:MAX_SHOWN_NAME], changed=False
+        )
 
 
 def _start_session(request: Request, accounts: SiteAccounts, name: str, password: str) -> Response:
@@ -110,7 +113,7 @@ def set_password(request: Request, accounts: SiteAccounts, token: str, form: For
         password_resets.reset_password(accounts, token, password)
     except UserError as error:
         return _render_password(request, accounts, token, error.lines)
-    return redirect("/login")
+    return redirect("/login?changed=1")
 
 
 def _render_password(request: Request, accounts: SiteAccounts, token: str, errors: list[str]) -> Response:
