@@ -13,11 +13,9 @@ import json
 import os
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from pydantic import Field
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from biddable.label.views import accounts as admin
 from biddable.label.views import (
@@ -25,6 +23,7 @@ from biddable.label.views import (
     dashboard,
     guidelines,
     home,
+    limits,
     login,
     profile,
     quality,
@@ -47,6 +46,7 @@ ROUTERS = (
     home.router,
     tasks.router,
     admin.router,
+    limits.router,
     guidelines.router,
     dashboard.router,
     quality.router,
@@ -68,12 +68,10 @@ class Config(SiteSettings):
 def application(cfg: Config, store: str | Path) -> FastAPI:
     """The site on the store at this path or URL, to be served by uvicorn or by a test."""
     accounts = Accounts(open_store(store))
-    site = create_app(cfg.title, Path(__file__).with_name("views"), accounts, cfg.https)
+    site = create_app(cfg.title, Path(__file__).with_name("views"), accounts, cfg.address, cfg.hosts)
     site.state.address, site.state.lease_seconds = cfg.address, 60 * cfg.lease_minutes
     for router in ROUTERS:
         site.include_router(router)
-    if cfg.address:  # a request for another host is refused: invitations are built from this address only
-        site.add_middleware(TrustedHostMiddleware, allowed_hosts=[urlsplit(cfg.address).hostname or ""])
     return site
 
 
