@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from biddable.learn.batches import answer_ids, cache_trunk_outputs, microbatches
+from biddable.learn.batches import cache_trunk_outputs, microbatches
 from biddable.learn.optimizer import OptimizerSettings
 from biddable.learn.rules.examples import (
     Judged,
@@ -30,7 +30,7 @@ from biddable.learn.rules.examples import (
 from biddable.learn.rules.measures import rule_summary
 from biddable.learn.training import batches_per_epoch, derive_seed, epochs
 from biddable.model import checkpoints
-from biddable.model.encoding import encode_chat
+from biddable.model.encoding import answer_ids, encode_chat
 from biddable.model.packing import Tree
 from biddable.model.rule_model import RuleModel, TrainedRule, rule_model_from
 from biddable.model.trunk import Scorer
