@@ -21,7 +21,7 @@ from biddable.cli.new import new
 from biddable.cli.run import run
 from biddable.cli.show import show
 from biddable.cli.status import status
-from biddable.run.errors import UserError, Waiting, suggestion
+from biddable.run.errors import Mistakes, UserError, Waiting, suggestion
 
 VERBS = {verb.__name__: verb for verb in (new, check, run, status, show, lineage, forget)}
 
@@ -61,8 +61,9 @@ def main() -> None:
     try:
         dispatch(sys.argv[1:])
     except UserError as error:
-        for line in error.lines:
-            print(line, file=sys.stderr)
+        mistakes = Mistakes()
+        mistakes.add(error.lines)
+        print("\n".join(mistakes.lines()), file=sys.stderr)
         sys.exit(2)
     except Waiting as waiting:
         print(waiting)
