@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from biddable.cli.arguments import File
 from biddable.cli.table import format_table
 from biddable.run.errors import UserError
+from biddable.run.output import print_lines
 
 if TYPE_CHECKING:
     from biddable.run.plan import Plan, Stage
@@ -28,7 +29,7 @@ def check(file: File) -> None:
     plan = load_plan(file)
     if problems := find_problems(plan):
         raise UserError(problems)
-    print("\n".join(describe_plan(plan)))
+    print_lines(describe_plan(plan))
     sites = sum(is_site(stage.name) for stage in plan.stages)
     missing = sum(stage.missing is not None for stage in plan.stages)
     also = f" and {sites} site{'s' if sites > 1 else ''}" if sites else ""

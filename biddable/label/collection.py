@@ -58,7 +58,8 @@ class LabelSettings(Settings):
     priority: int = 0
     """People are offered tasks of higher priority first."""
     store: str | None = None
-    """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
+    """The store's path or SQLAlchemy URL, whose password is written nowhere; none: store.db in the run's
+    folder."""
 
 
 class PanelSettings(Settings):

@@ -14,17 +14,16 @@ import os
 import sys
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from pydantic import Field
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from biddable.label.views import accounts as admin
 from biddable.label.views import (
     adjudication,
     dashboard,
     guidelines,
+    home,
     login,
     profile,
     quality,
@@ -35,6 +34,8 @@ from biddable.label.views import (
 )
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
+from biddable.run.output import start_log
+from biddable.run.redaction import redact_url
 from biddable.store.accounts import Accounts
 from biddable.store.store import open_store
 from biddable.web.app import create_app
@@ -44,6 +45,7 @@ ROUTERS = (
     login.router,
     second_factor.router,
     profile.router,
+    home.router,
     tasks.router,
     admin.router,
     guidelines.router,
@@ -69,13 +71,11 @@ class Config(SiteSettings):
 def application(cfg: Config, store: str | Path) -> FastAPI:
     """The site on the store at this path or URL, to be served by uvicorn or by a test."""
     accounts = Accounts(open_store(store))
-    site = create_app(cfg.title, Path(__file__).with_name("views"), accounts, cfg.https)
+    site = create_app(cfg.title, Path(__file__).with_name("views"), accounts, cfg.address, cfg.hosts)
     site.state.address, site.state.lease_seconds = cfg.address, 60 * cfg.lease_minutes
     site.state.second_factor = cfg.second_factor
     for router in ROUTERS:
         site.include_router(router)
-    if cfg.address:  # a request for another host is refused: invitations are built from this address only
-        site.add_middleware(TrustedHostMiddleware, allowed_hosts=[urlsplit(cfg.address).hostname or ""])
     return site
 
 
@@ -88,9 +88,10 @@ def serve(cfg: Config, context: StageContext) -> None:
     if not any(account.role == "admin" and account.closed is None for account in site.state.accounts.all()):
         file = next((argument for argument in sys.argv[1:] if argument.endswith(".toml")), "my.toml")
         raise UserError(
-            f"{store}: there is no admin yet who could log in; add one, for example ada: biddable "
+            f"{redact_url(store)}: there is no admin yet who could log in; add one, for example ada: biddable "
             f"label.people {file} ada"
         )
+    start_log()
     target: FastAPI | str = site
     if cfg.processes > 1:
         # Each process opens the store for itself: a connection must not be shared over a fork.
@@ -106,5 +107,6 @@ WORKER_SETTINGS = "BIDDABLE_LABEL_SITE"
 
 def worker_application() -> FastAPI:
     """The same site in a further web process."""
+    start_log()
     settings, store = json.loads(os.environ[WORKER_SETTINGS])
     return application(Config(**settings), store)

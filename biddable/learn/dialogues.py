@@ -208,8 +208,8 @@ def self_play(
 ) -> list[Prompt]:
     """Questions that the policy went on with, answering and asking in turn; those in which a statement is no
     usable one stay out."""
-    # the questions behind those that are prompts themselves, else the same once more
-    firsts = [*prompts[cfg.questions :], *prompts][: cfg.selfplay]
+    # each once: first those that are no questions themselves
+    firsts = [*prompts[cfg.questions :], *prompts[: cfg.questions]][: cfg.selfplay]
     running = [(prompt, Dialogue(prompt.messages)) for prompt in firsts]
     for turn in range(2 * ((cfg.statements + 1) // 2)):
         running = [(prompt, dialogue) for prompt, dialogue in running if speaker.fits(dialogue)]

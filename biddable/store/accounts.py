@@ -212,16 +212,16 @@ def account_from_row(row: Any) -> Account:
 
 
 def fold_login(login: str) -> str:
-    """A name as it is compared: NFKC, without case and spaces around it."""
-    return unicodedata.normalize("NFKC", login).strip().casefold()
+    """A name as it is compared: NFKC, without case and spaces around it; between words there is one."""
+    return " ".join(unicodedata.normalize("NFKC", login).split()).casefold()
 
 
 def check_login(login: str) -> str:
     """The name as it is stored. Raises UserError for one that could be mistaken for another, or that hides
     characters."""
     folded = fold_login(login)
-    if not 2 <= len(folded) <= 64 or not all(c.isalnum() or c in "._-@+" for c in folded):
-        raise UserError("a name must have 2 to 64 letters, digits and . _ - @ +")
+    if not 2 <= len(folded) <= 64 or not all(c.isalnum() or c in " ._-@+" for c in folded):
+        raise UserError("a name must have 2 to 64 letters, digits, spaces and . _ - @ +")
     if len(scripts(folded)) > 1:
         raise UserError("a name must have letters of one alphabet only")
     return folded

@@ -139,10 +139,9 @@ def _renew_live_lease(
 ) -> Lease | None:
     """The person's live lease in this set or its gold, its time begun anew."""
     names = [task_set.name] if task_set.gold is None else [task_set.name, task_set.gold]
-    of_person = (leases.c.person == person) & leases.c.task_set.in_(names) & leases.c.label.is_(None)
     latest = (
         sa.select(leases.c.id)
-        .where(of_person, leases.c.until > now)
+        .where(_live(names, person, now))
         .order_by(leases.c.until.desc(), leases.c.id)
         .limit(1)
     )
@@ -151,11 +150,39 @@ def _renew_live_lease(
     return None if row is None else Lease(row.task, expires_at)
 
 
+def _live(names: Sequence[str], person: str, now: float) -> sa.ColumnElement[bool]:
+    of_person = (leases.c.person == person) & leases.c.task_set.in_(names) & leases.c.label.is_(None)
+    return of_person & (leases.c.until > now)
+
+
+def has_place(connection: sa.Connection, task_set: TaskSet, person: str, now: float) -> bool:
+    """Whether `lease_next` would have a task for this person, gold aside."""
+    names = [task_set.name] if task_set.gold is None else [task_set.name, task_set.gold]
+    places = [sa.select(leases.c.id).where(_live(names, person, now))]
+    if task_set.everybody:
+        places += [_expired_places(task_set.name, person, now), _new_tasks(task_set.name, person)]
+    else:
+        places.append(_free_places(task_set.name, person, now, now))
+    return any(connection.execute(query.limit(1)).first() is not None for query in places)
+
+
 def _lease_free(
     connection: sa.Connection, task_set: str, person: str, now: float, expires_at: float
 ) -> Lease | None:
-    """A free place, that of the highest priority first, then by id: at a task where the person has no row, or
-    at the expired row that is theirs.
+    """A free place, that of the highest priority first, then by id."""
+    first = (
+        _free_places(task_set, person, now, expires_at)
+        .order_by(leases.c.priority.desc(), leases.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)  # who comes at the same time on PostgreSQL takes the next row
+    )
+    lease = sa.update(leases).where(leases.c.id == first.scalar_subquery(), leases.c.label.is_(None))
+    row = connection.execute(lease.values(person=person, until=expires_at).returning(leases.c.task)).first()
+    return None if row is None else Lease(row.task, expires_at)
+
+
+def _free_places(task_set: str, person: str, now: float, expires_at: float) -> sa.Select[Any]:
+    """Free places: at tasks where the person has no row, or at the expired row that is theirs.
 
     The second case is needed because `leases` allows one row for a task and person: a person with an expired
     row cannot take a second one beside it.
@@ -168,17 +195,11 @@ def _lease_free(
     had_before = sa.select(twin.c.task).where(twin.c.person == person, twin.c.task_set == task_set)
     skipped = sa.select(skips.c.task).where(skips.c.person == person)
     fits = sa.or_(leases.c.person == person, leases.c.task.not_in(had_before)) & leases.c.task.not_in(skipped)
-    first = (
+    return (
         sa.select(leases.c.id)
         .where(leases.c.task_set == task_set, leases.c.label.is_(None), fits)
         .where(sa.or_(leases.c.until <= now, leases.c.until > max(now + LONGEST_AHEAD, expires_at)))
-        .order_by(leases.c.priority.desc(), leases.c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)  # who comes at the same time on PostgreSQL takes the next row
     )
-    lease = sa.update(leases).where(leases.c.id == first.scalar_subquery(), leases.c.label.is_(None))
-    row = connection.execute(lease.values(person=person, until=expires_at).returning(leases.c.task)).first()
-    return None if row is None else Lease(row.task, expires_at)
 
 
 def _lease_for_everybody(
@@ -186,23 +207,31 @@ def _lease_for_everybody(
 ) -> Lease | None:
     """A place at a task for everybody: the person's own that expired, else a new one at the first task they
     have not had."""
-    of_person = (leases.c.person == person) & (leases.c.task_set == task_set) & leases.c.label.is_(None)
-    expired = sa.select(sa.func.min(leases.c.id)).where(
-        of_person, leases.c.until <= now, ~_skipped(leases.c.task, person)
-    )
+    expired = _expired_places(task_set, person, now).order_by(leases.c.id).limit(1)
     renewed = sa.update(leases).where(leases.c.id == expired.scalar_subquery()).values(until=expires_at)
     if row := connection.execute(renewed.returning(leases.c.task)).first():
         return Lease(row.task, expires_at)
-    had_before = sa.exists().where(leases.c.task == tasks.c.id, leases.c.person == person)
-    fresh = sa.select(tasks.c.id, tasks.c.priority).where(
-        tasks.c.task_set == task_set, ~had_before, ~_skipped(tasks.c.id, person)
-    )
+    fresh = _new_tasks(task_set, person)
     row = connection.execute(fresh.order_by(tasks.c.priority.desc(), tasks.c.id).limit(1)).first()
     if row is None:
         return None
     place = {"id": f"{row.id}/{person}", "task": row.id, "task_set": task_set, "priority": row.priority}
     connection.execute(sa.insert(leases), {**place, "person": person, "until": expires_at})
     return Lease(row.id, expires_at)
+
+
+def _expired_places(task_set: str, person: str, now: float) -> sa.Select[Any]:
+    """The person's own places of a set whose time is over."""
+    of_person = (leases.c.person == person) & (leases.c.task_set == task_set) & leases.c.label.is_(None)
+    return sa.select(leases.c.id).where(of_person, leases.c.until <= now, ~_skipped(leases.c.task, person))
+
+
+def _new_tasks(task_set: str, person: str) -> sa.Select[Any]:
+    """Tasks for everybody that the person has not had."""
+    had_before = sa.exists().where(leases.c.task == tasks.c.id, leases.c.person == person)
+    return sa.select(tasks.c.id, tasks.c.priority).where(
+        tasks.c.task_set == task_set, ~had_before, ~_skipped(tasks.c.id, person)
+    )
 
 
 def _skipped(task: sa.ColumnElement[str], person: str) -> sa.ColumnElement[bool]:

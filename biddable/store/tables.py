@@ -251,6 +251,14 @@ api_keys = sa.Table(
     sa.Column("created", sa.Double, nullable=False),
     sa.Column("closed", sa.Double),
 )
+key_sessions = sa.Table(
+    "key_sessions",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, sa.ForeignKey("api_keys.id"), nullable=False, index=True),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+)
 consents = sa.Table(
     "consents",
     metadata,

@@ -135,6 +135,7 @@ class Assignment:
     label: str | None  # the person's newest label, if there is one
     returned: ReturnedLabel | None  # set when that label was sent back
     draft: Draft | None
+    answer: str | None = None  # what that newest label says, as it is stored
 
 
 @dataclass(frozen=True)

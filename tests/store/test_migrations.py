@@ -131,6 +131,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "grades": [{"label": "l0", "grade": 6, "note": "", "grader": "a", **STAMP}],
     "admissions": [{"person": "ada", "accepted": True, "scores": "{}", "note": "", "judge": "a", **STAMP}],
     "api_keys": [{"id": "k", "name": "n", "pseudonym": "grey-owl", "created": 1.0, "closed": None}],
+    "key_sessions": [{"id": "s", "key": "k", "created": 1.0, "until": 2.0}],
     "consents": [{"id": "c", "user": "grey-owl", "version": "v", "given": True, "at": 1.0}],
 }
 OLD_NAMES = {

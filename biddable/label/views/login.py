@@ -30,10 +30,11 @@ MAX_SHOWN_NAME = 64
 
 
 @router.get("/login")
-def login_page(request: Request, visitor: Visit) -> Response:
+def login_page(request: Request, visitor: Visit, changed: bool = False) -> Response:
+    """`changed`: another password was set just now."""
     if visitor.account is not None:
         return redirect("/")
-    return render(request, "login.html", errors=[], name="")
+    return render(request, "login.html", errors=[], name="", changed=changed)
 
 
 @router.post("/login")
@@ -47,7 +48,9 @@ def login(request: Request, accounts: SiteAccounts, visitor: Visit, form: Form) 
         return _render_code(request, _signer(request, visitor).sign(needed.account).decode(), [])
     except UserError as error:
         status = 429 if isinstance(error, TooManyAttempts) else 403
-        return render(request, "login.html", status, errors=error.lines, name=name[:MAX_SHOWN_NAME])
+        return render(
+            request, "login.html", status, errors=error.lines, name=name[:MAX_SHOWN_NAME], changed=False
+        )
 
 
 @router.post("/login/code")
@@ -144,7 +147,7 @@ def set_password(request: Request, accounts: SiteAccounts, token: str, form: For
         password_resets.reset_password(accounts, token, password)
     except UserError as error:
         return _render_password(request, accounts, token, error.lines)
-    return redirect("/login")
+    return redirect("/login?changed=1")
 
 
 def _render_password(request: Request, accounts: SiteAccounts, token: str, errors: list[str]) -> Response:
