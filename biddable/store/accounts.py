@@ -22,7 +22,7 @@ from biddable.store.login_attempts import begin_attempt, forget_attempt
 from biddable.store.names import scripts, skeleton
 from biddable.store.pseudonyms import new_pseudonym
 from biddable.store.store import Store
-from biddable.store.tables import accounts, invitations, people, secrets, sessions
+from biddable.store.tables import accounts, invitations, labels, leases, people, secrets, sessions
 from biddable.store.types import Account, Panel, Person, Role
 
 LEAST_PASSWORD = 10
@@ -148,6 +148,38 @@ class Accounts:
         def step(connection: sa.Connection) -> None:
             connection.execute(sa.update(accounts).where(accounts.c.id == account).values(closed=None))
             add_audit_line(connection, self.store.clock(), by, "account opened again", account)
+
+        self.store.write(step)
+
+    def change_role(self, account: str, role: Role, by: str) -> None:
+        """Make a labeler an admin, or an admin a labeler. Raises UserError for the last admin: nobody could
+        make another one."""
+
+        def step(connection: sa.Connection) -> None:
+            is_admin = (accounts.c.role == "admin") & accounts.c.closed.is_(None)
+            admins = sa.select(accounts.c.id).where(is_admin).order_by(accounts.c.id).with_for_update()
+            if role != "admin" and connection.execute(admins).scalars().all() == [account]:
+                raise UserError("this is the last admin who can log in; make another one first")
+            connection.execute(sa.update(accounts).where(accounts.c.id == account).values(role=role))
+            add_audit_line(connection, self.store.clock(), by, f"role changed to {role}", account)
+
+        self.store.write(step)
+
+    def change_panel(self, account: str, panel: Panel, by: str) -> None:
+        """Move somebody to the other panel. Raises UserError once they have answered anything: what they said
+        would change sides with them, and who has trained models must not measure them."""
+
+        def step(connection: sa.Connection) -> None:
+            person = connection.execute(sa.select(accounts.c.person).where(accounts.c.id == account)).scalar()
+            answers = sa.select(labels.c.id).where(labels.c.person == person).limit(1)
+            leased = sa.select(leases.c.id).where(leases.c.person == person).limit(1)
+            if connection.execute(answers).first() or connection.execute(leased).first():
+                raise UserError(
+                    "somebody who has begun to work stays on their panel; for the other one, invite them "
+                    "again under another name"
+                )
+            connection.execute(sa.update(people).where(people.c.id == person).values(panel=panel))
+            add_audit_line(connection, self.store.clock(), by, f"panel changed to {panel}", account)
 
         self.store.write(step)
 
