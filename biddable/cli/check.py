@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from biddable.cli.arguments import File
 from biddable.cli.table import format_table
 from biddable.run.errors import Mistakes, UserError
+from biddable.run.output import print_lines
 
 if TYPE_CHECKING:
     from biddable.run.plan import Plan, Stage
@@ -28,10 +29,10 @@ def check(file: File) -> None:
     plan = load_plan(file)
     if problems := find_problems(plan):
         raise UserError(problems)
-    print("\n".join(describe_plan(plan)))
+    print_lines(describe_plan(plan))
     for stage in plan.stages:
         notes = None if stage.missing else getattr(import_stage(stage.name), "notes", None)
-        print("".join(f"[{stage.key}] {line}\n" for line in notes(stage.config)) if notes else "", end="")
+        print_lines(f"[{stage.key}] {line}" for line in (notes(stage.config) if notes else ()))
     sites = sum(is_site(stage.name) for stage in plan.stages)
     missing = sum(stage.missing is not None for stage in plan.stages)
     also = f" and {sites} site{'s' if sites > 1 else ''}" if sites else ""

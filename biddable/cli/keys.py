@@ -39,7 +39,7 @@ def command(where: str | Path, words: list[str]) -> str:
     from biddable.store.store import open_store
 
     if words and (len(words) != 2 or words[0] not in ("add", "close")):
-        raise UserError(USAGE)
+        raise UserError(USAGE.split("\n"))
     with open_store(where) as store:
         keys = Keys(store)
         if not words:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from biddable.cli.arguments import Folder
 from biddable.run.errors import UserError
+from biddable.run.output import print_lines
 
 if TYPE_CHECKING:
     from biddable.run.lineage import Lineage, Node
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 def lineage(folder: Folder) -> None:
     """Walk an artefact back to what it was made from: prompts, people (pseudonymous), guideline versions,
     code."""
-    for line in describe_lineage(folder):
-        print(line)
+    print_lines(describe_lineage(folder))
 
 
 def describe_lineage(folder: Path) -> Iterator[str]:

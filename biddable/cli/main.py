@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Annotated
 
 import typer
@@ -22,6 +24,7 @@ from biddable.cli.run import run
 from biddable.cli.show import show
 from biddable.cli.status import status
 from biddable.run.errors import Mistakes, UserError, Waiting, suggestion
+from biddable.run.output import plain, print_lines
 
 VERBS = {verb.__name__: verb for verb in (new, check, run, status, show, lineage, forget)}
 
@@ -58,12 +61,17 @@ def _options(
 def main() -> None:
     """Run the command of `sys.argv` and exit."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # our own progress is enough
+    with redirect_stdout(plain(sys.stdout)), redirect_stderr(plain(sys.stderr)):
+        _run()
+
+
+def _run() -> None:
     try:
         dispatch(sys.argv[1:])
     except UserError as error:
         mistakes = Mistakes()
         mistakes.add(error.lines)
-        print("\n".join(mistakes.lines()), file=sys.stderr)
+        print_lines(mistakes.lines(), sys.stderr)
         sys.exit(2)
     except Waiting as waiting:
         print(waiting)
@@ -74,6 +82,9 @@ def main() -> None:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
+    except Exception:  # a bug: its traceback may hold a URL, or a text with escape sequences
+        traceback.print_exc()
+        sys.exit(1)
 
 
 def dispatch(arguments: list[str]) -> None:

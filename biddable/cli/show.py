@@ -12,6 +12,7 @@ from biddable.cli.arguments import Folder
 from biddable.cli.table import format_table
 from biddable.run import jsonl
 from biddable.run.errors import UserError
+from biddable.run.output import print_lines
 
 MAX_CHARACTERS = 400
 """Characters of a text in a sample."""
@@ -20,8 +21,7 @@ SAMPLES = 3
 
 def show(folder: Folder) -> None:
     """A stage folder's manifest, last numbers and three samples."""
-    for line in describe_folder(folder):
-        print(line)
+    print_lines(describe_folder(folder))
 
 
 def describe_folder(folder: Path) -> Iterator[str]:

@@ -12,7 +12,9 @@ def status(file: File) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from biddable.run.output import screen, visible
     from biddable.run.plan import load_plan
+    from biddable.run.redaction import redact
     from biddable.run.stage_folder import read_progress
     from biddable.run.states import stage_states
 
@@ -20,8 +22,8 @@ def status(file: File) -> None:
     table = Table("stage", "state", "")
     for stage, state in stage_states(plan):
         progress = read_progress(plan.folder / stage.key) if state.name in ("running", "begun") else {}
-        table.add_row(stage.key, state.name, format_progress(progress) or state.reason)
-    Console(markup=False).print(table)  # [learn] is an extra here, not a style
+        table.add_row(stage.key, state.name, visible(redact(format_progress(progress) or state.reason)))
+    Console(file=screen(), markup=False).print(table)  # [learn] is an extra here, not a style
 
 
 def format_progress(progress: dict[str, Any]) -> str:

@@ -78,6 +78,12 @@ def dense(ranks: Sequence[int]) -> tuple[int, ...]:
     return tuple(place[rank] for rank in ranks)
 
 
+def spell_ranks(ranks: Sequence[int]) -> str:
+    """A ranking by the answers' letters, best first, ties with an equals sign: C > A = B."""
+    groups = [[LETTERS[i] for i, rank in enumerate(ranks) if rank == place] for place in sorted(set(ranks))]
+    return " > ".join(" = ".join(group) for group in groups)
+
+
 class Comparisons(LabelKind[Replies, RankingQuestion, RankingAnswer]):
     title = "Rank the answers"
     task_type = Replies
@@ -129,6 +135,23 @@ class Comparisons(LabelKind[Replies, RankingQuestion, RankingAnswer]):
             for b, j, y in rows
             if i < j and x is not None and y is not None and x < y
         ]
+
+    def summary(self, answer: RankingAnswer) -> str:
+        """Such as "C > A = B; scores C 7, A 3; all are bad"."""
+        parts = ["not ranked" if answer.ranks is None else spell_ranks(answer.ranks)]
+        scores = [
+            f"{letter} {score}" for letter, score in zip(LETTERS, answer.overall or (), strict=False) if score
+        ]
+        if scores:
+            parts.append(f"scores {', '.join(scores)}")
+        if answer.all_bad:
+            parts.append("all are bad")
+        parts += [
+            f"with a {name}"
+            for name, text in (("better answer", answer.better), ("comment", answer.comment))
+            if text
+        ]
+        return "; ".join(parts)
 
     def simulate(self, person: labelers.Person, question: RankingQuestion) -> RankingAnswer:
         return RankingAnswer(ranks=labelers.rank(person, question.prompt, question.answers))

@@ -6,16 +6,18 @@ from __future__ import annotations
 import http.client
 import json
 import logging
-import os
 import urllib.error
 from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
+from biddable.label.form import Fields, text_field
 from biddable.run.config import Settings, UserError
-from biddable.run.outgoing import post_json
+from biddable.run.outgoing import key_of, post_json, without_key
+from biddable.run.output import printable
 from biddable.run.parse import parse_json
 from biddable.run.records import Message
+from biddable.run.redaction import redact, redact_url
 
 KEY = "BIDDABLE_PROBE_KEY"
 """The environment variable that holds the endpoint's key, if it wants one."""
@@ -39,7 +41,15 @@ class EndpointSettings(Settings):
     def _is_an_address(cls, value: str) -> str:
         if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
             raise ValueError("must be an address such as http://127.0.0.1:8200/v1/chat/completions")
+        if redact_url(value) != value:  # it is stored with every task
+            raise ValueError(f"must hold no password or key; the site sends the key in the variable {KEY}")
         return value
+
+
+def refuse_unsent(fields: Fields) -> None:
+    """Raises UserError while a message stands in the form that was not sent to the model: it would be lost."""
+    if text_field(fields, "message") is not None:
+        raise UserError("your last message is not sent yet; send it to the model, or delete it")
 
 
 def ask(endpoint: str, model: str, messages: tuple[Message, ...]) -> str:
@@ -71,17 +81,22 @@ def _request(endpoint: str, model: str, messages: tuple[Message, ...], count: in
     if count > 1:
         content["n"] = count
     body = json.dumps(content).encode()
-    key = os.environ.get(KEY)
+    shown = redact_url(endpoint)  # tasks of earlier versions may have a password in it
+    try:
+        key = key_of(KEY)
+    except UserError as error:
+        log.warning("%s", error)
+        raise _no_answer("its key cannot be used") from None
     headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
         body = post_json(endpoint, body, headers, WAIT_SECONDS, MOST_BYTES)
     except urllib.error.HTTPError as error:
         with error:
-            text = error.read(4 * MOST_LOGGED).decode(errors="replace")[:MOST_LOGGED]
-        log.warning("%s: model %s: status %d: %s", endpoint, model, error.code, text)
+            text = _logged(error.read(4 * MOST_LOGGED), key)
+        log.warning("%s: model %s: status %d: %s", shown, model, error.code, text)
         raise _no_answer(f"its server answered with status {error.code}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:  # URLError is an OSError
-        log.warning("%s: model %s: %r", endpoint, model, error)
+        log.warning("%s: model %s: %s", shown, model, redact(repr(error)))
         cause = error.reason if isinstance(error, urllib.error.URLError) else error
         timed_out = isinstance(cause, TimeoutError)
         raise _no_answer(
@@ -91,10 +106,15 @@ def _request(endpoint: str, model: str, messages: tuple[Message, ...], count: in
         answers = [choice["message"]["content"] for choice in parse_json(body.decode())["choices"]]
         answers[0]  # no choice at all is no answer
     except (ValueError, LookupError, TypeError):
-        text = body.decode(errors="replace")[:MOST_LOGGED]
-        log.warning("%s: model %s: expected a chat completion, not: %s", endpoint, model, text)
+        text = _logged(body, key)
+        log.warning("%s: model %s: expected a chat completion, not: %s", shown, model, text)
         raise _no_answer("its server sent something that is not an answer") from None
     return [answer for answer in answers if isinstance(answer, str) and answer.strip()]
+
+
+def _logged(body: bytes, key: str | None) -> str:
+    """What a server sent, as far as it goes to the log."""
+    return printable(redact(without_key(body.decode(errors="replace"), key)))[:MOST_LOGGED]
 
 
 def _no_answer(cause: str) -> UserError:

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from biddable.label import collection
 from biddable.label.collection import LabelerSettings, LabelSettings, PromptSettings
-from biddable.label.form import Fields, build_answer, number_field, text_field
+from biddable.label.form import LETTERS, Fields, build_answer, number_field, text_field
 from biddable.label.kinds import LabelKind, TaskView
 from biddable.label.queue import CollectedLabel, id_in_set
 from biddable.run.config import Input, UserError
@@ -76,6 +76,9 @@ class Demonstrations(LabelKind[DemonstrationQuestion, DemonstrationQuestion, Dem
 
     def simulate(self, person: labelers.Person, question: DemonstrationQuestion) -> DemonstrationAnswer:
         return DemonstrationAnswer(best=labelers.choose(person, question.prompt, question.answers))
+
+    def summary(self, answer: DemonstrationAnswer) -> str:
+        return f"answer {LETTERS[answer.best]}" if answer.best is not None else f"your text: {answer.text}"
 
     def records(self, label: CollectedLabel) -> list[Demonstration]:
         """An answer that was chosen keeps its token ids and its model."""

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from biddable.run.config import UserError
+from biddable.run.records import Level
 
 Fields = Mapping[str, Sequence[str]]
 """What a form sent: name -> values."""
@@ -38,10 +39,23 @@ YES_NO_QUESTIONS = (
     YesNo("expresses_opinion", "Expresses an opinion"),
     YesNo("moral_judgment", "Expresses a moral judgment"),
 )
+RULE_LEVELS: dict[Level, str] = {
+    "definitely_breaks": "Definitely breaks it",
+    "probably_breaks": "Probably breaks it",
+    "unsure": "Not sure",
+    "probably_follows": "Probably follows it",
+    "definitely_follows": "Definitely follows it",
+}
+"""How sure somebody is that a rule is broken, in words."""
 LETTERS = "ABCDEFGHI"
 """What answers are called on a page; their keys too."""
 
 Kind = TypeVar("Kind", bound=BaseModel)
+
+
+def spell_level(level: Level, turn: int | None) -> str:
+    """What somebody said of a rule, in words; `turn` is the message in which it is broken."""
+    return RULE_LEVELS[level] + (f", in message {turn + 1}" if turn is not None else "")
 
 
 def text_field(fields: Fields, name: str) -> str | None:

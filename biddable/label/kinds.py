@@ -127,6 +127,11 @@ class LabelKind(Protocol[StoredTask, Question, Answer]):
     def view(self, task: StoredTask) -> TaskView:
         """The task for an admin's eyes."""
 
+    @abstractmethod
+    def summary(self, answer: Answer) -> str:
+        """What was answered, in a line, with the answers named as on the page: told to the labeler after each
+        answer."""
+
     def text(self, answer: Answer) -> str | None:
         """The text that the labeler wrote, if that is what the kind asks for."""
         return None

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from biddable.label import collection, conversation
 from biddable.label.collection import LabelSettings, PanelSettings
 from biddable.label.conversation import EndpointSettings
-from biddable.label.form import Fields, build_answer, number_field, text_field
+from biddable.label.form import Fields, build_answer, number_field, spell_level, text_field
 from biddable.label.kinds import LabelKind, TaskView
 from biddable.label.queue import AssignedTask, CollectedLabel, id_in_set
 from biddable.run.config import Input, UserError
@@ -90,10 +90,17 @@ class Probes(LabelKind[ProbeTask, ProbeQuestion, ProbeAnswer]):
         """What the page sent, with the dialogue that the site kept."""
         if not fields.get(SAID):
             raise UserError("talk with the model first")
+        conversation.refuse_unsent(fields)
         level, turn = text_field(fields, "level"), number_field(fields, "turn")
         if level is None:
             raise UserError("say whether the rule is broken or followed")
         return build_answer(ProbeAnswer, messages=dialogue(fields), level=level, turn=turn)
+
+    def summary(self, answer: ProbeAnswer) -> str:
+        turns = len(answer.messages) // 2
+        return (
+            f"a dialogue of {turns} turn{'s' if turns > 1 else ''}; {spell_level(answer.level, answer.turn)}"
+        )
 
     def say(
         self, store: Store, task: AssignedTask, person: str, fields: dict[str, list[str]], guideline: str

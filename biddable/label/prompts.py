@@ -99,6 +99,10 @@ class Prompts(LabelKind[PromptQuestion, PromptQuestion, PromptAnswer]):
             raise UserError(errors)
         return build_answer(PromptAnswer, text=text, pairs=list(pairs.values()))
 
+    def summary(self, answer: PromptAnswer) -> str:
+        pairs = f"{len(answer.pairs)} queries with answers for: " if answer.pairs else "your prompt: "
+        return pairs + answer.text
+
     def records(self, label: CollectedLabel) -> list[Prompt | Demonstration]:
         """The prompts, and where the labeler gave the answers too, demonstrations of them."""
         answer, form = self.answer(label), self.task(label.question).form

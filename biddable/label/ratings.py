@@ -11,8 +11,15 @@ from pathlib import Path
 from pydantic import Field
 
 from biddable.label import collection
-from biddable.label.collection import GoldSettings, LabelerSettings, LabelSettings, Panel, PanelSettings
-from biddable.label.form import Fields, build_answer, number_field, yes_no_fields
+from biddable.label.collection import (
+    GoldSettings,
+    LabelerSettings,
+    LabelSettings,
+    Panel,
+    PanelSettings,
+    PromptSettings,
+)
+from biddable.label.form import YES_NO_QUESTIONS, Fields, build_answer, number_field, yes_no_fields
 from biddable.label.kinds import LabelKind, Score, TaskView
 from biddable.label.queue import CollectedLabel
 from biddable.run.config import Input, UserError
@@ -23,7 +30,8 @@ from biddable.simulated import labelers
 from biddable.store.types import Task
 
 
-class Config(LabelerSettings, PanelSettings, GoldSettings, LabelSettings):
+class Config(LabelerSettings, PanelSettings, PromptSettings, GoldSettings, LabelSettings):
+    hashed_unless_default = frozenset({"splits", "limit"})
     replies: Input = Path("learn.ppo")
     """Answers to be rated, one a line; the same prompt may come at several steps."""
     panel: Panel = "held_out"
@@ -65,6 +73,10 @@ class Ratings(LabelKind[Replies, RatingQuestion, RatingAnswer]):
             raise UserError("choose a number from 1 to 7")
         return build_answer(RatingAnswer, overall=overall, metadata=yes_no_fields(fields, 0))
 
+    def summary(self, answer: RatingAnswer) -> str:
+        ticked = [question.text for question in YES_NO_QUESTIONS if answer.metadata.get(question.name)]
+        return "; ".join([f"{answer.overall} of 7", *ticked])
+
     def simulate(self, person: labelers.Person, question: RatingQuestion) -> RatingAnswer:
         overall, metadata = labelers.rate(person, question.prompt, question.answer)
         return RatingAnswer(overall=overall, metadata=metadata)
@@ -104,7 +116,7 @@ KIND = Ratings()
 
 
 def run(cfg: Config, context: StageContext) -> None:
-    replies = collection.read_replies(cfg.replies)
+    replies = collection.select_prompts(collection.read_replies(cfg.replies), cfg, context)
     several = [row.prompt.id for _, row in replies if len(row.answers) > 1]
     if several:
         raise UserError(

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from biddable.label import collection
 from biddable.label.collection import LabelerSettings, LabelSettings, PanelSettings, PromptSettings
-from biddable.label.form import Fields, build_answer, number_field, text_field
+from biddable.label.form import Fields, build_answer, number_field, spell_level, text_field
 from biddable.label.kinds import LabelKind, TaskView
 from biddable.label.queue import CollectedLabel
 from biddable.run import jsonl
@@ -75,6 +75,9 @@ class RuleChecks(LabelKind[RuleCheckTask, RuleCheckTask, RuleCheckAnswer]):
             raise UserError("say whether the rule is broken or followed")
         level, turn = text_field(fields, "level"), number_field(fields, "turn")
         return build_answer(RuleCheckAnswer, level=level, turn=turn)
+
+    def summary(self, answer: RuleCheckAnswer) -> str:
+        return spell_level(answer.level, answer.turn)
 
     def simulate(self, person: Person, question: RuleCheckTask) -> RuleCheckAnswer:
         """The worst of the assistant's turns decides, and is named if it is not the last."""

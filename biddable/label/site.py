@@ -13,26 +13,30 @@ import json
 import os
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Literal
 
 from fastapi import FastAPI
 from pydantic import Field
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from biddable.label.views import accounts as admin
 from biddable.label.views import (
     adjudication,
     dashboard,
     guidelines,
+    home,
+    limits,
     login,
     profile,
     quality,
     review,
     screening,
+    second_factor,
     tasks,
 )
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
+from biddable.run.output import start_log
+from biddable.run.redaction import redact_url
 from biddable.store.accounts import Accounts
 from biddable.store.store import open_store
 from biddable.web.app import create_app
@@ -40,9 +44,12 @@ from biddable.web.settings import SiteSettings
 
 ROUTERS = (
     login.router,
+    second_factor.router,
     profile.router,
+    home.router,
     tasks.router,
     admin.router,
+    limits.router,
     guidelines.router,
     dashboard.router,
     quality.router,
@@ -57,6 +64,8 @@ class Config(SiteSettings):
     """The port it listens on."""
     processes: int = Field(default=1, ge=1)
     """Web processes. More than one pays off on PostgreSQL."""
+    second_factor: Literal["optional", "admins", "everybody"] = "optional"
+    """Who must log in with a code of an app on the phone (TOTP) besides the password. Anybody may."""
     lease_minutes: float = Field(default=30.0, gt=0)
     """How long somebody may hold a task without touching it; then it goes to the next person."""
 
@@ -64,12 +73,11 @@ class Config(SiteSettings):
 def application(cfg: Config, store: str | Path) -> FastAPI:
     """The site on the store at this path or URL, to be served by uvicorn or by a test."""
     accounts = Accounts(open_store(store))
-    site = create_app(cfg.title, Path(__file__).with_name("views"), accounts, cfg.https)
+    site = create_app(cfg.title, Path(__file__).with_name("views"), accounts, cfg.address, cfg.hosts)
     site.state.address, site.state.lease_seconds = cfg.address, 60 * cfg.lease_minutes
+    site.state.second_factor = cfg.second_factor
     for router in ROUTERS:
         site.include_router(router)
-    if cfg.address:  # a request for another host is refused: invitations are built from this address only
-        site.add_middleware(TrustedHostMiddleware, allowed_hosts=[urlsplit(cfg.address).hostname or ""])
     return site
 
 
@@ -82,9 +90,10 @@ def serve(cfg: Config, context: StageContext) -> None:
     if not any(account.role == "admin" and account.closed is None for account in site.state.accounts.all()):
         file = next((argument for argument in sys.argv[1:] if argument.endswith(".toml")), "my.toml")
         raise UserError(
-            f"{store}: there is no admin yet who could log in; add one, for example ada: biddable "
+            f"{redact_url(store)}: there is no admin yet who could log in; add one, for example ada: biddable "
             f"label.people {file} ada"
         )
+    start_log()
     target: FastAPI | str = site
     if cfg.processes > 1:
         # Each process opens the store for itself: a connection must not be shared over a fork.
@@ -100,5 +109,6 @@ WORKER_SETTINGS = "BIDDABLE_LABEL_SITE"
 
 def worker_application() -> FastAPI:
     """The same site in a further web process."""
+    start_log()
     settings, store = json.loads(os.environ[WORKER_SETTINGS])
     return application(Config(**settings), store)

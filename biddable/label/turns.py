@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from biddable.label import collection, conversation
 from biddable.label.collection import LabelSettings, PanelSettings
 from biddable.label.conversation import EndpointSettings
-from biddable.label.form import Fields, build_answer, number_field, text_field
+from biddable.label.form import LETTERS, Fields, build_answer, number_field, text_field
 from biddable.label.kinds import LabelKind, TaskView
 from biddable.label.queue import AssignedTask, CollectedLabel, id_in_set
 from biddable.run import jsonl
@@ -111,9 +111,12 @@ class Turns(LabelKind[TurnsTask, TurnsQuestion, TurnsAnswer]):
         turns = question.past(fields)
         if not turns:
             raise UserError("talk with the model first")
-        if text_field(fields, "message") is not None:
-            raise UserError("your last message is not sent yet; send it to the model, or delete it")
+        conversation.refuse_unsent(fields)
         return build_answer(TurnsAnswer, turns=(*turns[:-1], judged(turns[-1], fields)))
+
+    def summary(self, answer: TurnsAnswer) -> str:
+        choices = ["none" if turn.choice is None else LETTERS[turn.choice] for turn in answer.turns]
+        return f"a dialogue; chosen: {', '.join(choices)}"
 
     def say(
         self, store: Store, task: AssignedTask, person: str, fields: dict[str, list[str]], guideline: str

@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from biddable.learn.training import derive_seed
-from biddable.model.encoding import encode_chat
+from biddable.model.encoding import chat_text, encode_chat
 from biddable.run.records import Finish, Message
 
 MAX_STATEMENTS = 12
 """Statements of a dialogue at most, the one to come included. What the paper allowed is not known."""
 BUFFER_SIZE = 4096
 """Dialogues kept at most beside the first ones; the oldest make room."""
-SPEAKER = re.compile(r"<\|?\w+\|?>|^\s*(?:user|human|assistant|system|sparrow|ai)\s*:", re.I | re.M)
+SPEAKER = re.compile(r"<\|?\w+\|?>|^[^\S\n]*(?:user|human|assistant|system|sparrow|ai)\s*:", re.I | re.M)
 """Marks of another speaker inside a statement: it was written for two."""
 PLACEHOLDER = "biddableplaceholder"
 
@@ -56,9 +56,8 @@ class Dialogue:
 def encode_user_turn(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
     """A dialogue by the model's chat template up to where the user begins to speak. Templates open only the
     assistant's turn by themselves, so a placeholder is written as the user's words and the text cut there."""
-    plain = [{"role": message.role, "content": message.content} for message in messages]
-    plain.append({"role": "user", "content": PLACEHOLDER})
-    text = tokenizer.apply_chat_template(plain, add_generation_prompt=False, tokenize=False)
+    placed = [*messages, Message(role="user", content=PLACEHOLDER)]
+    text = chat_text(tokenizer, placed, answered=True)
     opened = text[: text.rindex(PLACEHOLDER)]
     return tuple(tokenizer(opened, add_special_tokens=False).input_ids)
 
@@ -71,7 +70,7 @@ def statement_text(tokenizer: Any, tokens: Sequence[int], finish: Finish) -> str
 
 def is_valid_statement(dialogue: Dialogue, text: str) -> bool:
     """Whether a statement may stand in a dialogue: it has words, speaks for one side only, and is not what
-    that side has said before."""
+    either side has said before."""
     said_before = {message.content.casefold() for message in dialogue.messages}
     return bool(re.search(r"\w", text)) and not SPEAKER.search(text) and text.casefold() not in said_before
 

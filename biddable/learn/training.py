@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from biddable.model.sources import refusing
 from biddable.model.trunk import DecoderBlocks
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
@@ -152,11 +153,12 @@ def resume(context: StageContext, parts: Mapping[str, Resumable]) -> int:
         torch.manual_seed(derive_seed("torch", context.seed, context.key))
         return 0
     step, folder = checkpoint
-    state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-    for name, part in parts.items():
-        part.restore(state[name])
-    torch.set_rng_state(state["random"])
-    torch.cuda.set_rng_state_all(state["random_accelerator"])
+    with refusing(folder, "this checkpoint cannot be gone on from; remove it and run again"):
+        state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+        for name, part in parts.items():
+            part.restore(state[name])
+        torch.set_rng_state(state["random"])
+        torch.cuda.set_rng_state_all(state["random_accelerator"])
     return step
 
 

@@ -18,9 +18,18 @@ from typing import Any
 
 import torch
 
-from biddable.model import attention, family_check, hardware
+from biddable.model import family_check, hardware
+from biddable.model.encoding import encode_chat
+from biddable.model.networks import open_decoder, open_network
 from biddable.model.rule_model import RuleModel, TrainedRule, rule_model_from
-from biddable.model.sources import UNREADABLE, find_source, read_source
+from biddable.model.sources import (
+    find_source,
+    load_network,
+    open_config,
+    open_tokenizer,
+    read_source,
+    refusing,
+)
 from biddable.model.trunk import (
     DecoderBlocks,
     Policy,
@@ -32,6 +41,8 @@ from biddable.model.trunk import (
     split_model,
 )
 from biddable.run.config import UserError
+from biddable.run.parse import read_object
+from biddable.run.records import Message
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights are files here; nothing is looked up on a network
 
@@ -55,18 +66,17 @@ def model_info(folder: Path) -> dict[str, Any]:
         raise UserError(
             f'{folder}: has no biddable.json; bring the model in with [learn.start] model = "{folder}"'
         )
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    facts = read_object(path)
+    trunk = facts.get("trunk")
+    if not isinstance(facts.get("kind"), str) or not isinstance(trunk, int) or trunk < 0:
+        raise UserError(f"{path}: expected a kind and a trunk; make the folder again")
+    return facts
 
 
 def tokenizer(folder: Path) -> Any:
     """The folder's tokenizer. Raises UserError when it has no chat template or no end-of-sequence token."""
-    from transformers import AutoTokenizer
-
     where = model_folder(folder)
-    try:
-        loaded = AutoTokenizer.from_pretrained(where)
-    except UNREADABLE as error:
-        raise UserError(f"{where}: its tokenizer does not load: {str(error).splitlines()[0]}") from error
+    loaded = open_tokenizer(where)
     errors = []
     if not loaded.chat_template:
         errors.append(
@@ -86,9 +96,12 @@ def eos_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
     ids = {int(tokenizer.eos_token_id)}
     for name in ("generation_config.json", "config.json"):
         path = model_folder(folder) / name
-        value = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+        value = read_object(path).get("eos_token_id") if path.is_file() else None
         if value is not None:
-            ids |= set(value) if isinstance(value, list) else {int(value)}
+            values = value if isinstance(value, list) else [value]
+            if not all(isinstance(number, int) for number in values):
+                raise UserError(f"{path}: eos_token_id: expected token ids (got {str(value)[:60]})")
+            ids |= set(values)
             break
     return frozenset(ids)
 
@@ -96,42 +109,8 @@ def eos_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
 def context_length(folder: Path) -> int:
     """How many tokens the model was made for. The family's config class knows the name it has there (GPT-2:
     n_positions) and the value when config.json leaves it out."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(model_folder(folder))
+    config = open_config(model_folder(folder))
     return int(getattr(config, "max_position_embeddings", None) or 2**31)
-
-
-def _decoder(where: Path, dtype: torch.dtype, causal: bool) -> Any:
-    """The folder's network. Raises UserError when it does not load."""
-    try:
-        return _network(where, dtype, causal)
-    except UNREADABLE as error:
-        raise UserError(
-            f"{where}: does not load as a language model: {(str(error).splitlines() or [''])[0]}"
-        ) from error
-
-
-def _network(where: Path, dtype: torch.dtype, causal: bool, config: Any = None) -> Any:
-    """The folder's network on our attention, without dropout of its own. `config` replaces the folder's."""
-    from transformers import AutoModel, AutoModelForCausalLM
-
-    kind = AutoModelForCausalLM if causal else AutoModel
-    extra = {} if config is None else {"config": config}
-    network = kind.from_pretrained(where, dtype=dtype, attn_implementation=attention.NAME, **extra)
-    switch_off_dropout(network)
-    return network.eval()
-
-
-def switch_off_dropout(network: torch.nn.Module) -> None:
-    """A model's own dropout (`attention_dropout`, `resid_pdrop`, ...) would act wherever a stage trains,
-    beside the stage's own setting and unseen. Its config.json keeps it."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        for name, value in vars(module).items():
-            if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
-                setattr(module, name, 0.0)
 
 
 def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = None) -> Policy:
@@ -142,26 +121,27 @@ def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = N
     differ.
     """
     where = model_folder(folder)
-    tokens, gaps = None, ()
+    tokens, gaps, int8 = None, (), False
     if trunk is None:
         facts = model_info(folder)
         if facts["kind"] != "policy":
             raise UserError(
                 f"{folder}: is a {facts['kind']}; expected a policy (a model that generates text)"
             )
-        trunk, tokens, gaps = int(facts["trunk"]), facts.get("tokens"), tuple(facts.get("gaps", ()))
-    model = _decoder(where, hardware.compute_dtype(), causal=True).to(hardware.device())
-    policy = _cut(model, trunk, shared, folder)
+        trunk, int8 = int(facts["trunk"]), facts.get("int8_trunk", False)
+        tokens, gaps = facts.get("tokens"), tuple(facts.get("gaps", ()))
+    model = open_decoder(where, hardware.compute_dtype(), causal=True).to(hardware.device())
+    policy = _cut(model, trunk, shared, folder, int8)
     policy.tokens, policy.gaps = tokens, gaps
     return policy
 
 
-def _cut(model: Any, trunk: int, shared: Trunk | None, folder: Path) -> Policy:
+def _cut(model: Any, trunk: int, shared: Trunk | None, folder: Path, int8: bool = False) -> Policy:
     """The policy of a complete causal model."""
     head = model.get_output_embeddings()
     tied = head.weight is model.get_input_embeddings().weight
     below, above = split_model(model.base_model, trunk)
-    trunk_of_policy = _check_trunk(folder, below, shared)
+    trunk_of_policy = _check_trunk(folder, below, shared, int8)
     above.requires_grad_(True)
     head.weight.requires_grad_(trunk == 0 or not tied)
     bias = getattr(head, "bias", None)
@@ -199,22 +179,30 @@ def _load_scorer(folder: Path, shared: Trunk | None) -> Scorer:
     where, facts = model_folder(folder), model_info(folder)
     if not (where / "head.safetensors").is_file():
         raise UserError(f"{where}: its head is missing (no head.safetensors); train it again")
-    model = _decoder(where, hardware.compute_dtype(), causal=False).to(hardware.device())
+    model = open_decoder(where, hardware.compute_dtype(), causal=False).to(hardware.device())
     below, above = split_model(model, int(facts["trunk"]))
-    head = load_file(where / "head.safetensors")
+    with refusing(where, "its head does not load"):
+        head = load_file(where / "head.safetensors")
+        if head["weight"].numel() != model.config.hidden_size or head["bias"].numel() != 1:
+            raise ValueError("it has other shapes than its model")
     above.requires_grad_(True)
     # cloned, because a file's tensors begin anywhere in memory, and the matrix library's sums round by where
     # they begin
     weight, bias = (head[name].clone().to(hardware.device()) for name in ("weight", "bias"))
-    return Scorer(_check_trunk(folder, below, shared), above, weight, bias)
+    trunk = _check_trunk(folder, below, shared, facts.get("int8_trunk", False))
+    return Scorer(trunk, above, weight, bias)
 
 
-def _check_trunk(folder: Path, below: DecoderBlocks | None, shared: Trunk | None) -> Trunk:
+def _check_trunk(folder: Path, below: DecoderBlocks | None, shared: Trunk | None, int8: bool) -> Trunk:
     if below is not None:
         below.requires_grad_(False)
-    own_fingerprint = fingerprint(below)
+    if int8 and hardware.device().type != "cpu":
+        raise UserError(
+            f"{folder}: has a trunk in int8, which is for CPUs; set int8_trunk = false in [learn.start]"
+        )
+    own_fingerprint = fingerprint(below, int8)
     if shared is None:
-        return Trunk(below, own_fingerprint)
+        return Trunk(below, own_fingerprint, int8)
     if own_fingerprint != shared.fingerprint:
         raise UserError(
             f"{folder}: its trunk is not the one the other models stand on; all must come from one "
@@ -257,7 +245,7 @@ def _write_info_and_rename(side: Path, target: Path, facts: dict[str, Any]) -> N
 def _merged(source: Path, branch: DecoderBlocks, trunk: int, causal: bool) -> Any:
     """The complete decoder of `source` with the branch's tensors in place. Raises RuntimeError when a tensor
     of the branch has no place there, or a block above the cut gets none."""
-    model = _decoder(model_folder(source), hardware.compute_dtype(), causal)
+    model = open_decoder(model_folder(source), hardware.compute_dtype(), causal)
     decoder = model.base_model if causal else model
     result = decoder.load_state_dict(_decoder_state(branch, trunk), strict=False)
     above = [k for k in result.missing_keys if _is_above(k, blocks_name(decoder), trunk)]
@@ -283,9 +271,15 @@ def save_policy(policy: Policy, target: Path, source: Path) -> None:
             head.weight.copy_(policy.weight)
         if policy.bias is not None:
             head.bias.copy_(policy.bias)
-    facts = {"kind": "policy", "trunk": policy.trunk.depth, "fingerprint": policy.trunk.fingerprint}
+    facts = {"kind": "policy"} | _trunk_facts(policy.trunk)
     facts |= _ids_without_text(policy.tokens, policy.gaps)
     _write_info_and_rename(_save_beside(model, tokenizer(source), target), target, facts)
+
+
+def _trunk_facts(trunk: Trunk) -> dict[str, Any]:
+    """The entries of `biddable.json` about a trunk."""
+    facts = {"trunk": trunk.depth, "fingerprint": trunk.fingerprint}
+    return facts | ({"int8_trunk": True} if trunk.int8 else {})
 
 
 def _ids_without_text(tokens: int | None, gaps: tuple[int, ...]) -> dict[str, Any]:
@@ -313,12 +307,14 @@ def save_scorer(scorer: Scorer, target: Path, source: Path, facts: dict[str, Any
     side = _save_beside(model, tokenizer(source), target)
     head = {"weight": scorer.weight.detach().cpu().clone(), "bias": scorer.bias.detach().cpu().clone()}
     save_file(head, side / "head.safetensors")
-    cut = {"trunk": scorer.trunk.depth, "fingerprint": scorer.trunk.fingerprint}
-    _write_info_and_rename(side, target, {"kind": "scorer", **(facts or {}), **cut})
+    facts = {"kind": "scorer"} | (facts or {}) | _trunk_facts(scorer.trunk)
+    _write_info_and_rename(side, target, facts)
 
 
-def import_model(model: str, target: Path, trunk: int, chat_template: str | None = None) -> dict[str, Any]:
-    """Write any start model as a policy folder cut at `trunk`: a transformers folder, a GGUF file, or
+def import_model(
+    model: str, target: Path, trunk: int, chat_template: str | None = None, int8: bool = False
+) -> dict[str, Any]:
+    """Write any start model as a policy folder cut at `trunk` (to be read in `int8`): a transformers folder, a GGUF file, or
     `package:NAME` for a Python package that carries one. Returns facts for the summary. Raises UserError for
     what cannot be used, before anything is written: a family that biddable does not compute as transformers
     does is refused here (`family_check`)."""
@@ -332,6 +328,10 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
             f"{model}: its tokenizer has no {missing}; give an instruct model, or [learn.start] "
             'chat_template = "FILE"'
         )
+    try:
+        encode_chat(source_tokenizer, [Message(role="user", content="Hello")])
+    except UserError as error:
+        raise UserError(f"{model}: {error.lines[0]}") from None
     tokens, gaps = family_check.ids_with_text(network, source_tokenizer, model)
     sizes = {
         "blocks": int(network.config.num_hidden_layers),
@@ -345,12 +345,13 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
     try:
         checked = _compare_with_transformers(side, trunk, tokens, model)
         below, _ = split_model(
-            _decoder(side, hardware.compute_dtype(), True).base_model.to(hardware.device()), trunk
+            open_decoder(side, hardware.compute_dtype(), True).base_model.to(hardware.device()), trunk
         )
+        cut = _check_trunk(Path(model), below, None, int8)
     except UserError:
         shutil.rmtree(side)
         raise
-    facts = {"kind": "policy", "trunk": trunk, "fingerprint": fingerprint(below)}
+    facts = {"kind": "policy"} | _trunk_facts(cut)
     facts |= _ids_without_text(tokens, gaps)
     _write_info_and_rename(side, target, facts)
     return {**facts, **sizes, **checked}
@@ -359,20 +360,19 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
 def _compare_with_transformers(side: Path, trunk: int, tokens: int | None, model: str) -> dict[str, Any]:
     """Run the written model as biddable does and as transformers does, in fp32. Returns facts for the
     summary; raises UserError with a line for a family that differs."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = family_check.shorten_window(AutoConfig.from_pretrained(side))
+    config = family_check.shorten_window(open_config(side))
     try:
-        network = _network(side, torch.float32, True, config).to(hardware.device())
+        network = open_network(side, torch.float32, True, config).to(hardware.device())
         policy = _cut(network, trunk, None, side)
         policy.tokens = tokens
         observations = family_check.observe(policy)
         not_fused = policy.branch.not_fused
         del network, policy
-        plain: Any = AutoModelForCausalLM.from_pretrained(
-            side, dtype=torch.float32, attn_implementation="eager", config=copy.deepcopy(config)
-        )
-        differences = family_check.largest_differences(plain.to(hardware.device()).eval(), observations)
+        settings = {"attn_implementation": "eager", "config": copy.deepcopy(config)}
+        plain = load_network(AutoModelForCausalLM, side, dtype=torch.float32, **settings)
+        differences = family_check.largest_differences(plain.to(hardware.device()), observations)
     except UserError:
         raise
     except Exception as error:  # a family's own code, given what it was not written for, raises anything

@@ -19,7 +19,7 @@ from biddable.model.packing import Tree, pack
 from biddable.model.trunk import Scorer
 from biddable.run import jsonl, records
 from biddable.run.config import UserError
-from biddable.run.parse import parse_json
+from biddable.run.parse import parse_json, read_object
 
 FACTS = "classifier.json"
 """Beside the model: its template, longest text, and what it tells."""
@@ -159,7 +159,7 @@ def classifier_info(folder: Path) -> dict[str, Any]:
     path = folder / FACTS
     if not path.is_file():
         raise UserError(f"{folder}: is no classifier (no {FACTS}); name the folder of a [learn.classifier]")
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    return read_object(path)
 
 
 def template_fields(folder: Path) -> list[str]:

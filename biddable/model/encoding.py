@@ -3,11 +3,17 @@ server, encodes through here, so that a model sees in training what it sees when
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from biddable.run.config import UserError
 from biddable.run.records import Message
+
+MAX_STEPS = 1_000_000
+"""Lines of a chat template's code that may run for one dialogue. A usual template needs fifty for a message."""
 
 
 def encode_chat(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
@@ -15,20 +21,62 @@ def encode_chat(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
     template alone decides about a beginning-of-sequence token and a default system prompt: nothing is added
     to it.
 
-    Raises UserError when the template refuses the dialogue: many take no system message, or want user and
-    assistant to alternate."""
-    from jinja2 import TemplateError
-
-    plain = [{"role": message.role, "content": message.content} for message in messages]
-    try:
+    Raises UserError when the template refuses the dialogue (many take no system message, or want user and
+    assistant to alternate), is broken, or does not come to an end."""
+    with _bounded_template():
         out = tokenizer.apply_chat_template(
-            plain, add_generation_prompt=True, tokenize=True, return_dict=True
+            _plain(messages), add_generation_prompt=True, tokenize=True, return_dict=True
         )
-    except (TemplateError, TypeError, ValueError, LookupError) as error:
-        # templates raise on purpose (TemplateError), or trip over a message they were not written for
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"the model's chat template refuses the dialogue: {reason}") from error
     return tuple(out["input_ids"])
+
+
+def chat_text(tokenizer: Any, messages: Sequence[Message], answered: bool) -> str:
+    """A dialogue as the model's chat template writes it. `answered`: without the beginning of another answer.
+    Raises UserError as `encode_chat`."""
+    with _bounded_template():
+        text: str = tokenizer.apply_chat_template(
+            _plain(messages), add_generation_prompt=not answered, tokenize=False
+        )
+    return text
+
+
+def _plain(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+@contextmanager
+def _bounded_template() -> Iterator[None]:
+    """What a chat template raises inside as the user's line. It is somebody else's program: jinja's sandbox
+    keeps it from files and attributes, and counting the lines that run keeps it from going on for ever."""
+    from jinja2 import TemplateError, TemplateRuntimeError
+
+    steps_left = MAX_STEPS
+
+    def count(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal steps_left
+        steps_left -= 1
+        if steps_left < 0:
+            raise TemplateRuntimeError(f"it goes on for more than {MAX_STEPS:,} steps")
+        return count
+
+    def enter(frame: FrameType, event: str, argument: Any) -> Any:
+        return count if frame.f_code.co_filename == "<template>" else None  # jinja's name for its code
+
+    other_trace = sys.gettrace()
+    sys.settrace(enter)
+    try:
+        yield
+    except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
+        # templates raise on purpose (TemplateError), or trip over a message they were not written for
+        raise UserError(f"the model's chat template refuses the dialogue: {_first_line(error)}") from error
+    except (RecursionError, MemoryError) as error:
+        raise UserError("the model's chat template refuses the dialogue: it calls itself for ever") from error
+    finally:
+        sys.settrace(other_trace)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def encode_text(tokenizer: Any, text: str) -> tuple[int, ...]:

@@ -20,9 +20,11 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from biddable.model.encoding import chat_text
 from biddable.model.packing import Ids, Tree, pack
 from biddable.model.trunk import Policy, Scorer
 from biddable.run.config import UserError
+from biddable.run.records import Message
 
 TEMPLATE = "{text} {question} Yes or no?"
 """What the user asks after the dialogue; {text} and {question} are the rule's. The paper's wording is not
@@ -75,12 +77,12 @@ def question_text(tokenizer: Any, content: str) -> str:
     """What the chat template puts between the end of a reply's text and the next reply, when the user says
     `content` meanwhile."""
     marker = "reply-ends-here"
-    roles = [("user", "x"), ("assistant", marker), ("user", content)]
-    text: str = tokenizer.apply_chat_template(
-        [{"role": role, "content": words} for role, words in roles],
-        add_generation_prompt=True,
-        tokenize=False,
-    )
+    messages = [
+        Message(role="user", content="x"),
+        Message(role="assistant", content=marker),
+        Message(role="user", content=content),
+    ]
+    text = chat_text(tokenizer, messages, answered=False)
     # the first one: a rule's own text comes later
     return text[text.index(marker) + len(marker) :]
 

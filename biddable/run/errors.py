@@ -7,12 +7,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from biddable.run.redaction import redact
+
 
 class UserError(Exception):
-    """The user's mistake, one line each in `lines`. The command line prints them and exits with 2."""
+    """The user's mistake, one line each in `lines`, without secrets of URLs. The command line prints them and
+    exits with 2."""
 
     def __init__(self, lines: list[str] | str) -> None:
-        self.lines = [lines] if isinstance(lines, str) else list(lines)
+        self.lines = [redact(line) for line in ([lines] if isinstance(lines, str) else lines)]
         super().__init__("\n".join(self.lines))
 
 

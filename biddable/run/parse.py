@@ -131,6 +131,21 @@ def _children(value: Any) -> Any:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The object that a small JSON file holds. Raises UserError when there is none."""
+    try:
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not JSON: not UTF-8") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: must be a JSON object")
+    return value
+
+
 def parse_toml(text: str) -> dict[str, Any]:
     """A TOML file's content. Raises tomllib.TOMLDecodeError, also for a number of thousands of digits, and for
     lists and tables deeper than MAX_DEPTH."""

@@ -28,6 +28,7 @@ from biddable.run.config import (
     with_inputs,
 )
 from biddable.run.errors import MissingPackage, UserError, suggestion
+from biddable.run.redaction import redact_settings
 from biddable.run.run_file import RunFile, check_name, read_run_file
 
 NONE = "none"
@@ -51,6 +52,11 @@ class Stage:
     def name(self) -> str:
         """The code's name, `room.file`, without the third word."""
         return ".".join(self.key.split(".")[:2])
+
+    @property
+    def written_settings(self) -> dict[str, Any]:
+        """The settings as they go into files and onto screens: without the secrets of URLs."""
+        return {name: redact_settings(value) for name, value in self.settings.items()}
 
     @property
     def input_names(self) -> list[str]:

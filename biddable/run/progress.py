@@ -8,6 +8,8 @@ import time
 from types import TracebackType
 from typing import Any
 
+from biddable.run.output import screen
+
 PLAIN_SECONDS = 15.0
 """Time between plain lines when nobody looks at a terminal."""
 
@@ -48,6 +50,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if sys.stdout.isatty():
+            from rich.console import Console
             from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
 
@@ -57,6 +60,9 @@ class Progress:
                 TextColumn("{task.completed}/{task.total}"),
                 TextColumn("{task.fields[left]}"),
                 TextColumn("{task.fields[numbers]}"),
+                console=Console(file=screen()),
+                redirect_stdout=False,  # what others print must go through its own stream
+                redirect_stderr=False,
                 transient=True,
             )
             self.bar.start()

@@ -14,6 +14,7 @@ from typing import Any
 from biddable.run.catalog import ROOMS, stage_names
 from biddable.run.errors import UserError, suggestion
 from biddable.run.parse import parse_toml
+from biddable.run.redaction import redact_settings
 
 TOP_LEVEL = ("name", "seed", "runs", *ROOMS)
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -141,6 +142,6 @@ def _misspelt_stages(content: dict[str, Any]) -> list[str]:
 
 
 def shorten(value: Any) -> str:
-    """A value for an error line: as JSON, at most 60 characters."""
-    text = json.dumps(value, default=str)
+    """A value for an error line: as JSON without secrets, at most 60 characters."""
+    text = json.dumps(redact_settings(value), default=str)
     return text if len(text) < 60 else text[:57] + "..."

@@ -25,6 +25,7 @@ from biddable.run.manifest import (
     read_manifest,
     write_json,
 )
+from biddable.run.parse import read_object
 from biddable.run.plan import Plan, Stage
 from biddable.run.states import changed_message, differences
 
@@ -103,10 +104,10 @@ def _begin(folder: Path, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> No
     one only half-written files go: they would count as results if nobody wrote them again. Raises UserError
     when the checkpoint was made with other settings or inputs.
     """
-    now = {"settings": stage.settings, "seed": plan.seed, "inputs": inputs, "format": FORMAT}
+    now = {"settings": stage.written_settings, "seed": plan.seed, "inputs": inputs, "format": FORMAT}
     begun = folder / stage_folder.BEGUN
     if begun.exists() and stage_folder.list_checkpoints(folder):
-        if not _same_work(stage, json.loads(begun.read_text(encoding="utf-8")), now):
+        if not _same_work(stage, read_object(begun), now):
             raise UserError(
                 f"{plan.file}: [{stage.key}] was begun with other settings or inputs; to begin anew: rm -r "
                 f"{folder}"
@@ -121,9 +122,9 @@ def _begin(folder: Path, plan: Plan, stage: Stage, inputs: dict[str, Any]) -> No
 def _same_work(stage: Stage, before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether a checkpoint may be gone on from: settings that only say how the work is done may differ."""
     runtime = {
-        name: stage.settings[name]
-        for name in getattr(stage.config, "runtime_settings", ())
-        if name in stage.settings
+        name: value
+        for name, value in stage.written_settings.items()
+        if name in getattr(stage.config, "runtime_settings", ())
     }
     before = current_names(stage.name, before)
     before["settings"] |= runtime
@@ -158,7 +159,7 @@ def finish(context: StageContext, plan: Plan, stage: Stage, inputs: dict[str, An
         "format": FORMAT,
         "run": plan.name,
         "stage": stage.key,
-        "settings": stage.settings,
+        "settings": stage.written_settings,
         "seed": plan.seed,
         "inputs": inputs,
         "content": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from biddable.run.config import UserError
 from biddable.run.manifest import read_manifest, write_json
+from biddable.run.parse import read_object
 
 LOCK, BEGUN, PROGRESS = ".lock", "begun.json", "progress.json"
 LOCK_WAITS = (0.05, 0.2, 0.0)
@@ -113,7 +114,11 @@ def read_checkpoint(folder: Path) -> tuple[Path | None, float]:
     checkpoint = checkpoints[-1] if checkpoints else None
     content: dict[str, Any] = {"sizes": {}, "seconds": 0.0}
     if checkpoint:
-        content = json.loads((checkpoint / "sizes.json").read_text(encoding="utf-8"))
+        content |= read_object(checkpoint / "sizes.json")
+        if not isinstance(content["sizes"], dict) or not isinstance(content["seconds"], int | float):
+            raise UserError(
+                f"{checkpoint / 'sizes.json'}: not a checkpoint's; remove {checkpoint} and run again"
+            )
     for path in folder.glob("*.jsonl"):
         os.truncate(path, content["sizes"].get(path.name, 0))
     return checkpoint, content["seconds"]

@@ -75,7 +75,7 @@ def differences(plan: Plan, stage: Stage, manifest: dict[str, Any]) -> str:
 
 
 def _setting_differences(stage: Stage, before: dict[str, Any]) -> list[str]:
-    now = stage.settings
+    now = stage.written_settings
     runtime = getattr(stage.config, "runtime_settings", ())
     return [
         f"{name} was {before.get(name)!r}, is {now.get(name)!r}"

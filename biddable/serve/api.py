@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import resource
 import signal
@@ -24,7 +23,10 @@ from biddable.run import rules
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
 from biddable.run.manifest import content_hash, read_manifest
+from biddable.run.outgoing import key_of
+from biddable.run.output import start_log
 from biddable.run.records import Policy as Answerer
+from biddable.run.redaction import redact_url
 from biddable.serve.chat import routes as chat
 from biddable.serve.engine.backend import ServedModel
 from biddable.serve.exchange import ServerState
@@ -32,11 +34,13 @@ from biddable.serve.metrics import Metrics
 from biddable.serve.openai import routes
 from biddable.serve.openai.http import REFUSALS, error_response
 from biddable.serve.rate_limit import RateLimiter
-from biddable.serve.recorder import TurnRecorder
+from biddable.serve.recorder import API_CONSENT, TurnRecorder
 from biddable.store.accounts import Accounts
 from biddable.store.api_keys import Keys
+from biddable.store.consents import Consents
 from biddable.store.store import Store, open_store
 from biddable.web.app import create_app
+from biddable.web.gate import LOOPBACK_NAMES
 from biddable.web.settings import SiteSettings, is_http_url
 
 ONEDNN_KERNELS = "256"
@@ -176,7 +180,7 @@ def _load_remote(
     """The policies on another server, by what it calls them."""
     from biddable.serve.engine import remote
 
-    key = os.environ.get("BIDDABLE_ENGINE_KEY")
+    key = key_of("BIDDABLE_ENGINE_KEY")
     available = remote.names(cfg.engine, key)
     only_choice = len(names) == 1 == len(available)
     engine_models = list(cfg.engine_models) or (available if only_choice else names)
@@ -198,9 +202,12 @@ def application(cfg: Config, run: Path, models: Mapping[str, ServedModel], store
     """Page and API for the run in this folder, to be served by uvicorn or by a test."""
     accounts = Accounts(store)
     max_request_bytes = cfg.max_request_kb * 1024
+    # an open server has no key that guards it from a page whose name is made to point at this machine
+    hosts = LOOPBACK_NAMES if cfg.address is None and cfg.host in LOOPBACK_NAMES else cfg.hosts
+    consents = (Consents(store, chat.CONSENT), Consents(store, API_CONSENT))
     server = ServerState(
         models,
-        TurnRecorder(run / "turns", accounts.cookie_secret()) if cfg.keep else None,
+        TurnRecorder(run / "turns", accounts.cookie_secret(), *consents) if cfg.keep else None,
         Keys(store) if cfg.access == "key" else None,
         RateLimiter(cfg.requests_per_minute),
         Metrics(),
@@ -208,12 +215,13 @@ def application(cfg: Config, run: Path, models: Mapping[str, ServedModel], store
         max_answers=cfg.max_answers,
         best_of=cfg.best_of,
     )
-    api = routes.application(server)
+    api = routes.application(server, cfg.address, hosts)
     if not cfg.page:
         return api
     folder = Path(__file__).with_name("chat")
-    site = create_app(cfg.title, folder, accounts, cfg.https, {"/chat/": max_request_bytes})
-    site.state.server, site.state.chat = server, chat.ChatState(store, cfg.side_by_side, cfg.admins)
+    site = create_app(cfg.title, folder, accounts, cfg.address, hosts, {"/chat/": max_request_bytes})
+    site.state.server = server
+    site.state.chat = chat.ChatState(store, cfg.side_by_side, frozenset(cfg.admins))
     site.include_router(chat.router)
     for kind in REFUSALS:
         site.add_exception_handler(kind, error_response)
@@ -237,7 +245,7 @@ def serve(cfg: Config, context: StageContext) -> None:
     with open_store(address) as store:
         if cfg.access == "key" and not any(key.closed is None for key in Keys(store).all()):
             raise UserError(
-                f"{address}: nobody has a key yet; make one with `biddable serve.keys FILE add NAME`, or set "
+                f"{redact_url(address)}: nobody has a key yet; make one with `biddable serve.keys FILE add NAME`, or set "
                 '[serve.api] access = "open" for a server that only you can reach'
             )
         models, close = load_models(cfg)
@@ -247,8 +255,7 @@ def serve(cfg: Config, context: StageContext) -> None:
         gc.collect()
         gc.freeze()
         _raise_file_limit()
-        logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
-        logging.getLogger("httpx2").setLevel(logging.WARNING)
+        start_log()
         _run_server(cfg, app, close)
 
 

@@ -44,7 +44,7 @@ RUDE = re.compile(
     re.I,
 )
 ROLE_TAG = re.compile(
-    r"<\|?/?\w+\|?>|^\s*(?:user|assistant|human|system|ai|bot|prompt|input|output|###?\s*(?:instruction|response))\s*:|\[/?INST\]",
+    r"<\|?/?\w+\|?>|^[^\S\n]*(?:user|assistant|human|system|ai|bot|prompt|input|output|###?\s*(?:instruction|response))\s*:|\[/?INST\]",
     re.I | re.M,
 )
 ODD = re.compile(r"https?://|www\.|\]\(|[{}<>\\|]|```|_{3,}|={3,}|\*{4,}|#{4,}|[�\x00-\x08\x0b-\x1f]")
@@ -62,7 +62,7 @@ BANDS = {
 }
 """Words that a request of each kind calls for, fewest and most, when it says nothing else."""
 GREETING = re.compile(
-    r"(?:^|\n)\W*(?:dear|hello|hi|hey|good (?:morning|afternoon|evening|day)|to whom|greetings)\b", re.I
+    r"(?:^|\n)[^\w\n]*(?:dear|hello|hi|hey|good (?:morning|afternoon|evening|day)|to whom|greetings)\b", re.I
 )
 VERSE = re.compile(r"\b(?:poems?|haikus?|limericks?|verses?|rhymes?|songs?|lyrics)\b", re.I)
 BRIEF = re.compile(
@@ -105,7 +105,7 @@ def stem(word: str) -> str:
     for ending in ("iest", "ier", "ies", "ied"):
         if word.endswith(ending) and len(word) > len(ending) + 2:
             return word[: -len(ending)] + "i"
-    for ending in ("ingly", "fully", "ing", "edly", "ed", "ness", "est", "er", "ly", "es", "s"):
+    for ending in ("ingly", "fully", "ing", "edly", "ed", "est", "er", "ly", "es", "s"):
         if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):
             word = word[: -len(ending)]
             if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz":

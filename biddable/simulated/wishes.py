@@ -15,7 +15,10 @@ BULLET = re.compile(r"^[ \t]*(?:[-*•–·+]|\d{1,2}[.)])[ \t]+(?=\S)", re.M)
 _ABBREVIATION = re.compile(
     r"(?:\b(?:[Mm]rs?|[Mm]s|[Dd]r|[Pp]rof|[Ss]t|vs|e\.g|i\.e|a\.m|p\.m)|(?:^|[\s(\"“])[A-HJ-Z])\.$"
 )
-_STOP = re.compile(r"[.!?…]+[\"'”’)\]*_]*(?=\s)")
+_STOP = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’)\]*_]*+(?=\s)")
+_NEXT = re.compile(r"\s*(\S)")
+_LONGEST_ABBREVIATION = 12
+"""Characters before a stop that decide whether it is one."""
 
 
 def met(wish: Wish, text: str) -> bool:
@@ -48,8 +51,9 @@ def sentences(text: str) -> list[str]:
 def _split(paragraph: str) -> list[str]:
     parts, begin = [], 0
     for stop in _STOP.finditer(paragraph):
-        follows = paragraph[stop.end() :].lstrip()
-        if follows[:1].islower() or _ABBREVIATION.search(paragraph[: stop.end()]):
+        follows = _NEXT.match(paragraph, stop.end())
+        before = paragraph[max(0, stop.end() - _LONGEST_ABBREVIATION) : stop.end()]
+        if (follows and follows[1].islower()) or _ABBREVIATION.search(before):
             continue
         parts.append(paragraph[begin : stop.end()].strip())
         begin = stop.end()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from biddable.store.drafts import find_draft
+from biddable.store.leases import has_place
 from biddable.store.reviews import find_returned
 from biddable.store.store import Store, newest_labels
 from biddable.store.tables import labels, leases, task_sets, tasks
 from biddable.store.task_sets import task_set_from_row
-from biddable.store.types import Assignment, PastAnswer
+from biddable.store.types import Assignment, PastAnswer, TaskSet
 
 DAY = 86400
 
@@ -33,13 +34,21 @@ def find_assignment(store: Store, task: str, person: str) -> Assignment | None:
             )
         )
         task_set = task_set_from_row(max(rows, key=lambda candidate: candidate.gold == row.task_set))
-        label, returned = None, None
+        label, returned, answer = None, None, None
         if row.label is not None:
-            label = connection.execute(newest).one().id
+            given = connection.execute(newest).one()
+            label, answer = given.id, given.answer
             sent_back = find_returned(connection, row.task_set, person)
             returned = next((review for review in sent_back if review.label == label), None)
         draft = find_draft(connection, task, person)
-    return Assignment(task, row.kind, row.question, task_set, row.until, label, returned, draft)
+    return Assignment(task, row.kind, row.question, task_set, row.until, label, returned, draft, answer)
+
+
+def has_task(store: Store, task_set: TaskSet, person: str) -> bool:
+    """Whether there is a task of the set for this person: one they hold, or a free place. Gold does not count:
+    it comes only beside others."""
+    with store.read() as connection:
+        return has_place(connection, task_set, person, store.clock())
 
 
 def past_answers(store: Store, person: str, limit: int = 100) -> list[PastAnswer]:

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from biddable.run.config import UserError
+from biddable.run.redaction import redact_url
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 CONNECTIONS = 16
@@ -33,24 +34,24 @@ def create_engine(where: str | Path, durable: bool) -> sa.Engine:
         _keep_private(Path(where))
         url = sa.URL.create("sqlite", database=str(where))
     else:
-        try:
-            url = sa.make_url(text)
-        except sa.exc.ArgumentError:
-            raise UserError(
-                f"{text}: not a database URL; expected a file or postgresql://user@host/name"
-            ) from None
+        url = _read_url(text)
+    shown = redact_url(text)
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise UserError(
-            f"{text}: {url.get_backend_name()} is not supported; use a file (SQLite) or postgresql://..."
+            f"{shown}: {url.get_backend_name()} is not supported; use a file (SQLite) or postgresql://..."
         )
     if url.get_backend_name() == "postgresql":
         try:
             url = url.set(drivername="postgresql+psycopg")
-            return sa.create_engine(
+            engine = sa.create_engine(
                 url, pool_pre_ping=True, pool_size=CONNECTIONS, max_overflow=0, hide_parameters=True
             )
+            sa.event.listen(engine, "handle_error", _hide_values)
+            return engine
         except ModuleNotFoundError:
-            raise UserError(f"{text}: PostgreSQL needs the extra: pip install 'biddable[postgres]'") from None
+            raise UserError(
+                f"{shown}: PostgreSQL needs the extra: pip install 'biddable[postgres]'"
+            ) from None
     engine = sa.create_engine(
         url, poolclass=sa.QueuePool, pool_size=SQLITE_CONNECTIONS, max_overflow=0, hide_parameters=True
     )
@@ -71,6 +72,34 @@ def create_engine(where: str | Path, durable: bool) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _read_url(text: str) -> sa.URL:
+    """A URL's parts. Raises UserError when it is none, or would be read otherwise than it was meant."""
+    shown = redact_url(text)
+    try:
+        url = sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError):  # of no port it repeats what stands in its place
+        raise UserError(
+            f"{shown}: not a database URL; expected a file or postgresql://user:password@host:port/name"
+        ) from None
+    if "@" in (url.host or ""):
+        raise UserError(f"{shown}: a password's @ must be written %40")
+    return url
+
+
+def _hide_values(context: sa.engine.ExceptionContext) -> None:
+    """Take rows' values out of PostgreSQL's errors, which end up in logs: its lines after the first (DETAIL:
+    Key (login)=(ada) ...), and all of a complaint about a value (SQLSTATE 22...)."""
+    error, wrapped = context.original_exception, context.sqlalchemy_exception
+    state = getattr(error, "sqlstate", None)
+    if state is None:
+        return  # not the server's: the connection's, or the driver's
+    before = str(error)
+    after = f"SQLSTATE {state}" if state.startswith("22") else before.split("\n")[0]
+    error.args = (after,)
+    if wrapped is not None:
+        wrapped.args = tuple(str(part).replace(before, after) for part in wrapped.args)
 
 
 def _keep_private(path: Path) -> None:
@@ -107,7 +136,7 @@ def migrate(connection: sa.Connection, where: str | Path) -> None:
         command.upgrade(config, "head")
     except CommandError as error:
         raise UserError(
-            f"{where}: the store was made by a newer biddable ({error}); use that version"
+            f"{redact_url(str(where))}: the store was made by a newer biddable ({error}); use that version"
         ) from error
 
 

@@ -18,6 +18,6 @@ def scripts(name: str) -> set[str]:
 
 def skeleton(name: str) -> str:
     """What a name looks like: two names with one skeleton are easily taken for each other. Accents and
-    look-alike letters are brought to plain ones."""
+    look-alike letters are brought to plain ones, spaces go."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
-    return plain.translate(LOOKALIKES).replace("rn", "m").replace("vv", "w")
+    return plain.replace(" ", "").translate(LOOKALIKES).replace("rn", "m").replace("vv", "w")

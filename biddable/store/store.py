@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from biddable.run.config import UserError
+from biddable.run.redaction import redact_url
 from biddable.store.database import create_engine, disk_errors, migrate, unindexed
 from biddable.store.leases import answer_lease, count_leases, extend_lease, fit_leases, lease_next
 from biddable.store.tables import guidelines, labels, people, task_sets, tasks
@@ -344,8 +345,8 @@ def open_store(where: str | Path, clock: Callable[[], float] = time.time, durabl
             migrate(connection, where)
     except sa.exc.DBAPIError as error:
         engine.dispose()
-        reason = str(error.orig).strip().splitlines()[0]
-        raise UserError(f"{where}: cannot be opened as a store: {reason}") from error
+        reason = str(error.orig).strip().split("\n")[0]
+        raise UserError(f"{redact_url(str(where))}: cannot be opened as a store: {reason}") from error
     except BaseException:
         engine.dispose()
         raise

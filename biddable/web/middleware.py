@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from biddable.run.output import printable
 from biddable.web.errors import error_page
 
 CONTENT_SECURITY_POLICY = (
@@ -31,10 +32,9 @@ STATIC_PATHS = ("/static/", "/web/")
 log = logging.getLogger("biddable.web")
 
 
-def printable(text: str) -> str:
-    """A text on one line without anything that moves a terminal's cursor: what is not printable is written as
-    its escape, so nobody who asks for a strange path writes lines of their own into the log."""
-    return "".join(c if c.isprintable() and c != "\\" else repr(c)[1:-1] for c in text)
+def hsts(https: bool) -> dict[str, str]:
+    """The header by which browsers stay on https, where they came by it."""
+    return {"strict-transport-security": "max-age=31536000"} if https else {}
 
 
 class SecurityHeaders:
@@ -43,8 +43,7 @@ class SecurityHeaders:
 
     def __init__(self, app: ASGIApp, https: bool) -> None:
         self.app = app
-        hsts = {"strict-transport-security": "max-age=31536000"} if https else {}
-        self.headers = SECURITY_HEADERS | hsts
+        self.headers = SECURITY_HEADERS | hsts(https)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,11 +65,30 @@ class SecurityHeaders:
         try:
             await self.app(scope, receive, send_with_headers)
         except Exception:
-            log.exception("%s %s", scope["method"], printable(scope["path"]))
+            # the route, where there is one: an invitation's path is its secret
+            route = scope.get("route")
+            path = scope["path"] if route is None else route.path
+            log.exception("%s %s", scope["method"], printable(path))
             if response_started:
                 raise
             response = await run_in_threadpool(error_page, Request(scope), 500, [])
             await response(scope, receive, send_with_headers)
+
+
+class HeadRequests:
+    """Answers HEAD as GET without the body: link checkers and load balancers ask so."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            return await self.app(scope, receive, send)
+
+        async def send_without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self.app({**scope, "method": "GET"}, receive, send_without_body)
 
 
 class BodyLimit:

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from biddable.cli import main as cli
 from biddable.run import catalog, runner
 from biddable.run.errors import Waiting
 
@@ -100,9 +99,9 @@ def test_waiting_exits_with_3_and_a_bug_is_a_traceback(
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(runner, "import_stage", lambda name: SimpleNamespace(run=breaks))
-    monkeypatch.setattr(sys, "argv", ["biddable", "run", "my.toml"])
-    with pytest.raises(ZeroDivisionError):  # Python prints the traceback and exits with 1
-        cli.main()
+    assert main(monkeypatch, "run", "my.toml") == 1
+    err = capsys.readouterr().err
+    assert "Traceback" in err and err.endswith("ZeroDivisionError: a bug\n")
 
 
 def test_help_names_every_command_and_a_stage_names_its_settings(

@@ -90,6 +90,19 @@ def test_splits_are_by_user_and_counted(tmp_path: Path) -> None:
     assert out.path("dropped.jsonl").read_text() == ""
 
 
+def test_a_file_of_labels_only_needs_no_split_to_measure_on(tmp_path: Path) -> None:
+    folder, out = (
+        put(tmp_path / "in", [prompt(1, "ann"), prompt(2, "ann", "Another question?")]),
+        context(tmp_path / "a"),
+    )
+    with pytest.raises(UserError) as error:
+        stage.run(stage.Config(prompts=folder), context(tmp_path / "b"))
+    assert len(error.value.lines) == 2
+    assert all(line.endswith("_share = 0 if nothing will be measured on them") for line in error.value.lines)
+    stage.run(stage.Config(prompts=folder, valid_share=0, test_share=0), out)
+    assert [row.split for row in jsonl.read(out.path("prompts.jsonl"), Prompt)] == ["train", "train"]
+
+
 def test_nobody_moves_when_users_come(tmp_path: Path) -> None:
     before, after = context(tmp_path / "a"), context(tmp_path / "b")
     stage.run(stage.Config(prompts=put(tmp_path / "in", many(60))), before)

@@ -364,3 +364,20 @@ def test_progress_is_told_every_twenty_simulated_answers(tmp_path: Path) -> None
             ),
             context,
         )
+
+
+def test_ratings_of_some_prompts_only(tmp_path: Path) -> None:
+    """`limit` counts prompts: all steps of a chosen one are rated."""
+    rows = [
+        Replies(
+            prompt=Prompt(id=f"p{n}", messages=(Message(role="user", content="?"),), user="u"),
+            answers=(Answer(text=f"{n} {step}", model="m", step=step),),
+        )
+        for n in range(3)
+        for step in (0, 10)
+    ]
+    jsonl.write(tmp_path / "replies.jsonl", rows)
+    (tmp_path / "label.ratings").mkdir()
+    context = StageContext(tmp_path / "label.ratings", "label.ratings", 3, lambda step, steps, numbers: None)
+    with pytest.raises(Waiting, match=r"^4 of 4 ratings to go"):
+        ratings.run(ratings.Config(replies=tmp_path / "replies.jsonl", limit=2), context)

@@ -159,7 +159,7 @@ def test_context_length_is_the_models_own_and_endless_without_one(
     class NoLimit:
         max_position_embeddings = None
 
-    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda folder: NoLimit())
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda folder, **_: NoLimit())
     assert checkpoints.context_length(source) == 2147483648
 
 

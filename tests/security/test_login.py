@@ -101,7 +101,9 @@ def test_a_name_has_letters_of_one_alphabet(name: str) -> None:
         check_login(name)
 
 
-@pytest.mark.parametrize(("first", "second"), [("ocean", "осеап"), ("renée", "renee"), ("bill0", "billo")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("ocean", "осеап"), ("renée", "renee"), ("bill0", "billo"), ("ada ross", "adaross")]
+)
 def test_names_that_look_alike_are_one(accounts: Accounts, first: str, second: str) -> None:
     accounts.add(first, PASSWORD, "labeler")
     with pytest.raises(UserError, match="looks like one that is taken"):
@@ -109,9 +111,10 @@ def test_names_that_look_alike_are_one(accounts: Accounts, first: str, second: s
 
 
 def test_names_of_other_alphabets_are_welcome() -> None:
-    assert [check_login(name) for name in ("зоя", "Łukasz", "中村", "ada-2")] == [
+    assert [check_login(name) for name in ("зоя", "Łukasz", "中村", "ada-2", " Ada  Ross ")] == [
         "зоя",
         "łukasz",
         "中村",
         "ada-2",
+        "ada ross",
     ]

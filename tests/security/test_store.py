@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import stat
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 
 from biddable.run import turn_log
 from biddable.run.config import UserError
+from biddable.run.output import printable
 from biddable.run.records import Answer, Message, Policy, Sampling, Turn
 from biddable.store import drafts, erase, gold, sessions
 from biddable.store.accounts import Accounts
@@ -21,7 +23,6 @@ from biddable.store.invitations import accept_invitation, find_invitation, invit
 from biddable.store.store import Store, open_store
 from biddable.store.tables import leases, people
 from biddable.store.types import Counts, Person, Task, TaskSet
-from biddable.web.middleware import printable
 from tests.conftest import Clock
 
 PASSWORD = "nine quiet horses"
@@ -201,10 +202,22 @@ def test_a_clock_that_jumped_blocks_no_login(accounts: Accounts, store: Store, c
 
 
 def test_a_database_error_names_no_values(store: Store) -> None:
-    row = {"id": "ada", "pseudonym": "secret-heron", "panel": None, "simulated": False, "created": 1.0}
-    with pytest.raises(sa.exc.IntegrityError) as error:
-        store.write(lambda connection: connection.execute(sa.insert(people), row))
-    assert "hidden" in str(error.value) and "'secret-heron'" not in str(error.value)
+    """In none of the errors of its chain: neither as parameters, nor as PostgreSQL's DETAIL or in its complaint
+    about a value."""
+    row = {"id": "ada", "pseudonym": "secret-heron", "panel": "training", "simulated": False, "created": 1.0}
+    logged = ""
+    for rows in ([row, {**row, "id": "bob"}], {**row, "panel": None}):
+        with pytest.raises(sa.exc.IntegrityError) as error:
+            store.write(lambda connection, rows=rows: connection.execute(sa.insert(people), rows))  # type: ignore[misc]
+        logged += "".join(traceback.format_exception(error.value))
+    if store.engine.dialect.name == "postgresql":
+        query = sa.select(sa.cast(sa.literal("secret-heron"), sa.Integer))
+        with pytest.raises(sa.exc.DBAPIError, match="SQLSTATE 22P02") as error, store.read() as connection:
+            connection.execute(query)
+        logged += "".join(traceback.format_exception(error.value))
+        assert "violates unique constraint" in logged
+    assert "hidden" in logged
+    assert "secret-heron" not in logged.replace('"pseudonym": "secret-heron"', "")
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,17 @@ def test_every_response_has_the_headers(client: Client, path: str, status: int, 
     assert "strict-transport-security" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("path", "status"), [("/page", 200), ("own.js", 200), ("/nowhere", 404), ("/refuse/bug", 500)]
+)
+def test_head_is_get_without_the_body(client: Client, path: str, status: int) -> None:
+    if not path.startswith("/"):
+        path = next(address for address in client.get("/page").text.split("|") if address.endswith(path))
+    whole, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (status, b"")
+    assert dict(head.headers) == dict(whole.headers)
+
+
 def test_the_policy_allows_nothing_inline_and_nothing_foreign() -> None:
     policy = dict(
         part.strip().split(" ", 1) for part in SECURITY_HEADERS["content-security-policy"].split(";")

@@ -73,10 +73,10 @@ class Config(Settings):
     digits and signs), the same numbers, and in short texts the same content; 0: not looked for."""
     user_cap: int = Field(200, ge=1)
     """At most so many prompts of one user (Ouyang et al. 2022, section 3.2)."""
-    valid_share: float = Field(0.12, gt=0, lt=1)
-    """Share of the users whose prompts are for validation."""
-    test_share: float = Field(0.18, gt=0, lt=1)
-    """Share of the users whose prompts are for the final evaluation; the rest trains."""
+    valid_share: float = Field(0.12, ge=0, lt=1)
+    """Share of the users whose prompts are for validation; 0 where labels are all that is wanted."""
+    test_share: float = Field(0.18, ge=0, lt=1)
+    """Share of the users whose prompts are for the final evaluation; the rest trains. 0: none is held back."""
     split_seed: int = 1
     """Hashed with the user id to draw the split. Not the run's seed: a user must stay in one split over all
     rounds."""
@@ -224,8 +224,9 @@ def scan_files(
 
 
 def check_splits(cfg: Config, path: Path, splits: dict[str, Split]) -> None:
-    """Raise UserError when no user, by the hash of the id, is in one of the splits."""
-    empty = [split for split in SPLITS if split not in splits.values()]
+    """Raise UserError when no user, by the hash of the id, is in one of the wanted splits."""
+    shares: dict[Split, float] = {"valid": cfg.valid_share, "test": cfg.test_share}
+    empty = [split for split in SPLITS if split not in splits.values() and shares.get(split) != 0]
     if empty:
         shown = (
             f"valid_share = {cfg.valid_share:g}, test_share = {cfg.test_share:g}, split_seed = "
@@ -235,6 +236,7 @@ def check_splits(cfg: Config, path: Path, splits: dict[str, Split]) -> None:
             [
                 f"{path}: no prompts for the split {split!r}: {len(splits)} users, {shown}; "
                 "add prompts of more users, or change the shares or the seed"
+                + (f"; {split}_share = 0 if nothing will be measured on them" if split in shares else "")
                 for split in empty
             ]
         )

@@ -67,7 +67,8 @@ class Config(Settings):
     people: int = Field(default=12, ge=1)
     """How many have to be taken on before the stage is done (the paper had about 40)."""
     store: str | None = None
-    """The store's path or SQLAlchemy URL; none: store.db in the run's folder."""
+    """The store's path or SQLAlchemy URL, whose password is written nowhere; none: store.db in the run's
+    folder."""
 
 
 class Screened(Record):

@@ -65,6 +65,12 @@ class ScreeningQuestions(LabelKind[ScreeningQuestion, ScreeningQuestion, Screeni
             raise UserError("say whether the text is sensitive")
         return build_answer(ScreeningAnswer, sensitive=sensitive)
 
+    def summary(self, answer: ScreeningAnswer) -> str:
+        if answer.groups is not None:
+            given = sum(level is not None for level in answer.groups.values())
+            return f"{given} of {len(answer.groups)} groups"
+        return "sensitive" if answer.sensitive else "not sensitive"
+
     def records(self, label: CollectedLabel) -> list[Record]:
         """None: an answer counts in the person's line of screening.jsonl only."""
         return []

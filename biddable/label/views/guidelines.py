@@ -23,7 +23,9 @@ router = guarded_router()
 @router.get("/guideline")
 def guideline(request: Request, accounts: SiteAccounts, me: Member) -> Response:
     version, text = current_guideline(accounts.store, me.person.panel)
-    return render(request, "guideline.html", version=version, guideline=markup.rich(text, breaks=False))
+    return render(
+        request, "guideline.html", version=version, guideline=markup.rich(text, breaks=False, heading=2)
+    )
 
 
 @router.get("/admin/guidelines")

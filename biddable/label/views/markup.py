@@ -7,6 +7,7 @@ import re
 import unicodedata
 from functools import cache, lru_cache
 from html import escape
+from typing import Any
 
 from markupsafe import Markup
 
@@ -26,6 +27,7 @@ TAGS = {
     *("p", "br", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "hr"),
     *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
 }
+SCROLLED_TABLE = '<div class="table" tabindex="0" role="group" aria-label="Table"><table>'
 DIVIDER = re.compile(r"^[ \t>*+\d.)|:-]+$", re.M)
 """A line between a table's head and its body, also within lists and quotations."""
 UNSAFE_CHARACTERS = re.compile(
@@ -35,23 +37,28 @@ UNSAFE_CHARACTERS = re.compile(
 override). The joiners that scripts and emoji need (U+200C, U+200D) stay."""
 
 
-def rich(text: str, breaks: bool = True) -> Markup:
+def rich(text: str, breaks: bool = True, heading: int = 3) -> Markup:
     """A text as its writer probably meant it: Markdown. Unsafe characters are shown by their numbers.
-    `breaks`: a line's end is a line break."""
+
+    `breaks`: a line's end is a line break. `heading`: the level of the text's highest heading on the page;
+    deeper ones follow without gaps.
+    """
     if len(text) > MAX_MARKDOWN or text.count("\n") > MAX_MARKDOWN_LINES:
         return plain(text)
-    return _rich(text, breaks) if len(text) <= MAX_CACHED else _rich_long(text, breaks)
+    return (_rich if len(text) <= MAX_CACHED else _rich_long)(text, breaks, heading)
 
 
-def _render(text: str, breaks: bool) -> Markup:
+def _render(text: str, breaks: bool, heading: int) -> Markup:
     import nh3
 
     # The renderer writes no HTML of the text's own; the sanitiser makes sure of that, should the renderer
     # have a bug.
     text = _escape_unsafe(text)
-    markdown = _markdown(breaks, tables=_most_cells(text) <= MAX_CELLS)
+    markdown = _markdown(breaks, heading, tables=_most_cells(text) <= MAX_CELLS)
     html = nh3.clean(markdown.render(text), tags=TAGS, attributes={}, link_rel=None)
-    return Markup(_show_unsafe(html))
+    # Wide tables and long lines of code scroll by themselves, also by keys. A text's own "<" is escaped by now.
+    html = html.replace("<table>", SCROLLED_TABLE).replace("</table>", "</table></div>")
+    return Markup(_show_unsafe(html.replace("<pre>", '<pre tabindex="0">')))
 
 
 _rich = lru_cache(maxsize=1024)(_render)
@@ -99,10 +106,21 @@ def _show_unsafe(html: str) -> str:
 
 
 @cache
-def _markdown(breaks: bool, tables: bool):  # type: ignore[no-untyped-def]
+def _markdown(breaks: bool, heading: int, tables: bool):  # type: ignore[no-untyped-def]
     from markdown_it import MarkdownIt
 
+    def set_levels(state: Any) -> None:
+        """Headings under those of the page: the text's own levels, whichever it uses, become `heading` and
+        the next ones."""
+        above: list[str] = []  # tags of the headings that this one stands under, its own last
+        for token in state.tokens:
+            if token.type == "heading_open":
+                above = [*(tag for tag in above if tag < token.tag), token.tag]
+            if token.type in ("heading_open", "heading_close"):
+                token.tag = f"h{min(6, heading + len(above) - 1)}"
+
     parser = MarkdownIt("commonmark", {"html": False, "breaks": breaks, "linkify": False, "maxNesting": 20})
+    parser.core.ruler.push("set_levels", set_levels)
     return parser.enable(["strikethrough", *(["table"] if tables else [])]).disable(
         ["link", "image", "autolink", "reference", "html_inline", "html_block"]
     )

@@ -14,6 +14,26 @@ from biddable.web.pages import redirect, render
 from biddable.web.sessions import Member, SiteAccounts, Visit
 
 router = guarded_router()
+BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("SamsungBrowser", "Samsung Internet"),
+    ("Firefox", "Firefox"),
+    ("FxiOS", "Firefox"),
+    ("Chrom", "Chrome"),
+    ("CriOS", "Chrome"),
+    ("Safari", "Safari"),
+)
+"""Marks in a user agent, the more specific ones first: most browsers name themselves after others as well."""
+SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "an iPhone"),
+    ("iPad", "an iPad"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "a Mac"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+)
 YEAR_SECONDS = 365 * 86400
 """How long a browser remembers colours and keys."""
 
@@ -28,10 +48,20 @@ def _render_profile(request: Request, accounts: SiteAccounts, me: Member, errors
         request,
         "profile.html",
         400 if errors else 200,
-        sessions=sessions.list_sessions(accounts.store, me.id),
+        sessions=[
+            (session, describe_browser(session.agent))
+            for session in sessions.list_sessions(accounts.store, me.id)
+        ],
         errors=errors,
         min_password=LEAST_PASSWORD,
     )
+
+
+def describe_browser(agent: str) -> str:
+    """A browser's user agent in words, such as Chrome on Linux."""
+    browser = next((name for mark, name in BROWSERS if mark in agent), "")
+    system = next((name for mark, name in SYSTEMS if mark in agent), "")
+    return " on ".join(filter(None, [browser or "Another browser", system]))
 
 
 @router.post("/profile/password")
@@ -44,7 +74,7 @@ def change_password(request: Request, accounts: SiteAccounts, me: Member, form: 
         accounts.change_password(me, str(form.get("old", "")), password)
     except UserError as error:
         return _render_profile(request, accounts, me, error.lines)
-    return redirect("/login")
+    return redirect("/login?changed=1")
 
 
 @router.post("/profile/sessions")

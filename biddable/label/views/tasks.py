@@ -1,4 +1,4 @@
-"""A labeler's pages: what there is to do, a page for each task, drafts, skipping, and a person's own answers.
+"""A labeler's pages: a page for each task, drafts, skipping, and a person's own answers.
 
 A kind of task is a `LabelKind` (`label/kinds.py`) and a template in `templates/tasks/`, named like its stage.
 Nothing here depends on the kind of a task.
@@ -16,8 +16,9 @@ from starlette.responses import JSONResponse, Response
 from biddable.label import collection, form, kinds, queue
 from biddable.label.kinds import AnyKind
 from biddable.label.views import markup
+from biddable.label.views.outcome import Outcome, read_outcome
 from biddable.run.config import UserError
-from biddable.store import assignments, drafts, guidelines, reviews, screening
+from biddable.store import assignments, drafts, guidelines
 from biddable.store.leases import LeaseExpired
 from biddable.store.store import Store
 from biddable.store.types import Account, Assignment, SavedDraft, TaskSet
@@ -33,13 +34,6 @@ EXPIRED = (
 )
 PAGE_FIELDS = ("token", "id", "seconds", "guideline", "action", "seen")
 """Fields of a form that belong to the page and not to the answer."""
-RULE_LEVELS = (
-    ("definitely_breaks", "Definitely breaks it"),
-    ("probably_breaks", "Probably breaks it"),
-    ("unsure", "Not sure"),
-    ("probably_follows", "Probably follows it"),
-    ("definitely_follows", "Definitely follows it"),
-)
 router = guarded_router()
 
 
@@ -58,57 +52,7 @@ class OpenTask(NamedTuple):
         return self.assignment.task_set
 
 
-class Offer(NamedTuple):
-    """A set that somebody may work on, with numbers of answers."""
-
-    task_set: TaskSet
-    title: str
-    subtitle: str  # which of several sets of a kind this is
-    by_me: int
-    collected: int
-    needed: int
-    returned: int  # to this person
-
-
-@router.get("/")
-def home(
-    request: Request,
-    accounts: SiteAccounts,
-    me: Member,
-    nothing: bool = False,
-    done: str = "",
-    saved: str = "",
-) -> Response:
-    """The sets to work on. `nothing`, `done` and `saved` say what became of the task before."""
-    offers, is_locked = _offers(accounts.store, me)
-    return render(
-        request, "home.html", offers=offers, locked=is_locked, nothing=nothing, done=done, saved=saved
-    )
-
-
-def _offers(store: Store, me: Account) -> tuple[list[Offer], bool]:
-    """The sets for this person, and whether some stay locked until they have passed the screening."""
-    offers, is_locked = [], False
-    answers = assignments.answers_per_set(store, me.person.id)
-    for task_set in store.task_sets():
-        kind = kinds.find(task_set.kind)
-        if kind is None or task_set.simulated or task_set.panel != me.person.panel:
-            continue
-        if not screening.is_admitted(store, me.person.id, task_set.name):
-            is_locked = True
-            continue
-        by_me = _own_answers(answers, task_set)
-        if task_set.everybody:
-            needed, collected = len(store.tasks(task_set.name)), by_me
-        else:
-            needed, collected = queue.progress(store, task_set.name)
-        returned = len(reviews.returned_labels(store, task_set.name, me.person.id))
-        subtitle = kind.subtitle(task_set.name)
-        offers.append(Offer(task_set, kind.title, subtitle, by_me, collected, needed, returned))
-    return offers, is_locked
-
-
-def _own_answers(answers: dict[str, int], task_set: TaskSet) -> int:
+def own_answer_count(answers: dict[str, int], task_set: TaskSet) -> int:
     """A person's answers in a set, from their `answers` by set. Gold is mixed into the set's tasks: to the
     labeler its answers are answers like all others."""
     return answers.get(task_set.name, 0) + (answers.get(task_set.gold, 0) if task_set.gold else 0)
@@ -178,7 +122,8 @@ def task_page(
     if assignment.label is None and assignment.expires_at < store.clock() + 0.9 * lease_seconds:
         store.extend_lease(id, me.person.id, lease_seconds)
     fields = assignment.draft.fields if assignment.draft else {}
-    return render_task(request, store, me, open_task, fields, done=done, saved=saved)
+    outcome = read_outcome(store, me, done, saved)
+    return render_task(request, store, me, open_task, fields, outcome=outcome)
 
 
 def render_task(
@@ -191,16 +136,15 @@ def render_task(
     status: int = 200,
     *,
     hints: list[str] | None = None,
-    done: str = "",
-    saved: str = "",
+    outcome: Outcome | None = None,
     seconds: float | None = None,
     send_to: str = "/answer",
 ) -> Response:
     """A task's page with `fields` filled in.
 
-    `errors` say what has to be corrected, `hints` what to look at once more. `saved` is the task before this
-    one and `done` what became of it, `seconds` the time spent so far where the draft does not say, `send_to`
-    where the answer goes.
+    `errors` say what has to be corrected, `hints` what to look at once more, `outcome` what became of the
+    task before. `seconds` is the time spent so far where the draft does not say, `send_to` where the answer
+    goes.
     """
     draft = open_task.assignment.draft
     version, text = current_guideline(store, open_task.task_set.panel)
@@ -221,20 +165,19 @@ def render_task(
         field=lambda name: (fields.get(name) or [""])[-1],
         errors=errors or [],
         hints=hints or [],
-        guideline=markup.rich(text, breaks=False),
+        guideline=markup.rich(text, breaks=False, heading=2),
         version=version,
         rich=markup.rich,
         plain=markup.plain,
         line=markup.line,
         letters=form.LETTERS,
         yes_no=form.YES_NO_QUESTIONS,
-        levels=RULE_LEVELS,
+        levels=form.RULE_LEVELS,
         by_me=by_me,
         needed=needed,
         saved_at=draft.saved_at if draft else store.clock(),
-        done=done,
+        outcome=outcome,
         seconds=int(seconds or 0),
-        saved=saved,
         send_to=send_to,
     )
 
@@ -245,7 +188,7 @@ def _own_progress(store: Store, me: Account, task_set: TaskSet) -> tuple[int, in
     What the others have answered is not shown beside a task: gold counts as this person's answer like all
     others, but not in the set's own progress, which would stand still and so give it away.
     """
-    by_me = _own_answers(assignments.answers_per_set(store, me.person.id), task_set)
+    by_me = own_answer_count(assignments.answers_per_set(store, me.person.id), task_set)
     return by_me, len(store.tasks(task_set.name)) if task_set.everybody else None
 
 
@@ -369,4 +312,5 @@ def own_answers(request: Request, accounts: SiteAccounts, me: Member, saved: str
         if (kind := kinds.find(past_answer.kind)) is not None
     ]
     days = assignments.answers_per_day(accounts.store, me.person.id)
-    return render(request, "mine.html", answers=answers, days=days, saved=saved)
+    outcome = read_outcome(accounts.store, me, "corrected" if saved else "", saved)
+    return render(request, "mine.html", answers=answers, days=days, outcome=outcome)

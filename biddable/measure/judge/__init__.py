@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from biddable.measure.judge.endpoint import Endpoint
 from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
 from biddable.run.context import StageContext
+from biddable.run.outgoing import key_of
 from biddable.run.records import Answer, Comparison, Prompt, Replies
 
 INSTRUCTION = """You compare two answers that assistants gave to the same request. Decide which of them a careful person who made the request would prefer:
@@ -81,7 +81,7 @@ def run(cfg: Config, context: StageContext) -> None:
     people = read_people(cfg, context, rows, pairs)
     instruction = cfg.instruction or INSTRUCTION
     questions = [JudgeQuestion(*pair) for p, a, b in pairs for pair in ((p, a, b), (p, b, a))]
-    key = os.environ.get(cfg.key_variable)
+    key = key_of(cfg.key_variable)
     resumed = context.restore()
     start_at = resumed[0] if resumed else 0
     with (
@@ -148,7 +148,7 @@ def read_people(
         is_address = False
     if not is_address:
         errors.append(f"endpoint = {cfg.endpoint}: must be an address such as https://HOST/v1")
-    elif parts.scheme == "http" and os.environ.get(cfg.key_variable) and not local(str(parts.hostname)):
+    elif parts.scheme == "http" and key_of(cfg.key_variable) and not local(str(parts.hostname)):
         errors.append(
             f"endpoint = {cfg.endpoint}: a key is not sent unencrypted to another machine; use https"
         )

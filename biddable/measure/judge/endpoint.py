@@ -8,7 +8,9 @@ from types import TracebackType
 from typing import Any
 
 from biddable.run.config import UserError
+from biddable.run.outgoing import without_key
 from biddable.run.parse import parse_json
+from biddable.run.redaction import redact_url
 
 BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """Statuses that may pass by themselves: the request is sent again."""
@@ -23,7 +25,8 @@ class Endpoint:
         import httpx2
 
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self.address = address.rstrip("/")
+        self.address, self.key = address.rstrip("/"), key
+        self.shown = redact_url(self.address)
         self.retries = retries
         self.client = httpx2.Client(headers=headers, timeout=timeout, follow_redirects=False)
 
@@ -54,20 +57,23 @@ class Endpoint:
                 error_text, wait = f"status {response.status_code}", _retry_after(response) or 2.0**attempt
                 continue
             if response.status_code != 200:
-                raise UserError(
-                    f"{self.address}: status {response.status_code}: {response.text[:200].strip()}"
-                )
+                raise UserError(f"{self.shown}: status {response.status_code}: {self._excerpt(response)}")
             return self._text(response)
         raise UserError(
-            f"{self.address}: no answer after {self.retries + 1} attempts ({error_text}); the verdicts so "
+            f"{self.shown}: no answer after {self.retries + 1} attempts ({error_text}); the verdicts so "
             "far are saved: run again later"
         )
 
     def _text(self, response: Any) -> str:
         try:
-            return str(parse_json(response.text)["choices"][0]["message"]["content"] or "")
+            text = str(parse_json(response.text)["choices"][0]["message"]["content"] or "")
+            return without_key(text, self.key)
         except (ValueError, KeyError, IndexError, TypeError):
-            raise UserError(f"{self.address}: not a chat completion: {response.text[:200].strip()}") from None
+            raise UserError(f"{self.shown}: not a chat completion: {self._excerpt(response)}") from None
+
+    def _excerpt(self, response: Any) -> str:
+        """The beginning of what the endpoint said."""
+        return without_key(response.text, self.key)[:200].strip()
 
 
 def _retry_after(response: Any) -> float | None:

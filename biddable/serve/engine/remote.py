@@ -13,9 +13,11 @@ from typing import Any
 import httpx2
 
 from biddable.run.config import UserError
+from biddable.run.outgoing import without_key
 from biddable.run.parse import parse_json
 from biddable.run.records import Finish
 from biddable.run.records import Policy as Answerer
+from biddable.run.redaction import redact_url
 from biddable.serve.engine.backend import GenerationRequest
 from biddable.serve.engine.requests import Alternative, DeadlineExceeded, Piece, QueueFull, Token
 from biddable.serve.openai.bodies import APIError
@@ -39,7 +41,9 @@ def names(url: str, key: str | None) -> list[str]:
         response.raise_for_status()
         return [str(model["id"]) for model in response.json()["data"]]
     except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f'[serve.api] engine = "{url}": {where} does not list models: {error}') from error
+        raise UserError(
+            f'[serve.api] engine = "{redact_url(url)}": does not list models under /v1/models: {error}'
+        ) from error
 
 
 async def _lines(response: httpx2.Response) -> AsyncIterator[str]:
@@ -85,7 +89,9 @@ class _EventStream:
 
     def _pieces(self, event: dict[str, Any]) -> list[Piece]:
         if event.get("error") or event.get("object") == "error":
-            raise APIError(f"the engine says: {_error_fields(event)[0]}", 502, code="engine_error")
+            raise APIError(
+                f"the engine says: {_error_fields(event, self._response)[0]}", 502, code="engine_error"
+            )
         usage = event.get("usage") or {}
         self.prompt_tokens = usage.get("prompt_tokens") or self.prompt_tokens
         self.completion_tokens = usage.get("completion_tokens") or self.completion_tokens
@@ -209,7 +215,7 @@ async def _to_error(response: httpx2.Response) -> Exception:
         seconds = response.headers.get("retry-after", "5")
         return QueueFull(float(seconds) if seconds.isdigit() else 5.0)
     try:
-        message, param, code = _error_fields(response.json())
+        message, param, code = _error_fields(response.json(), response)
     except ValueError:
         message, param, code = f"status {response.status_code}", None, None
     if 400 <= response.status_code < 500 and response.status_code not in (401, 403, 404):
@@ -217,12 +223,13 @@ async def _to_error(response: httpx2.Response) -> Exception:
     return APIError(f"the engine refuses: {message}", 502, code="engine_error", retry=10.0)
 
 
-def _error_fields(body: Any) -> tuple[str, str | None, str | None]:
+def _error_fields(body: Any, response: httpx2.Response) -> tuple[str, str | None, str | None]:
     """Message, field and code of an error: in OpenAI's shape, flat as older servers write it, or as text
-    alone. Codes that are numbers are statuses."""
+    alone. Codes that are numbers are statuses. Our clients don't learn the engine's key, if it repeats it."""
+    key = response.request.headers.get("authorization", "").removeprefix("Bearer ")
     error = body.get("error", body) if isinstance(body, dict) else body
     if not isinstance(error, dict):
-        return str(error), None, None
-    message = error.get("message") or error.get("detail") or json.dumps(error)
+        return without_key(str(error), key), None, None
+    message = without_key(str(error.get("message") or error.get("detail") or json.dumps(error)), key)
     param, code = error.get("param"), error.get("code")
-    return str(message), param if isinstance(param, str) else None, code if isinstance(code, str) else None
+    return message, param if isinstance(param, str) else None, code if isinstance(code, str) else None

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import argon2
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from biddable.label import site
 from biddable.store.accounts import Accounts
+
+from .browser import CHROMIUM, TIMEOUT_MS
 
 PASSWORD = "nine quiet horses"
 
@@ -70,3 +74,58 @@ def logged_in(app: FastAPI, accounts: Accounts) -> Callable[[str], Browser]:
         return browser
 
     return enter
+
+
+@pytest.fixture
+def address(app: FastAPI, accounts: Accounts) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        threading.Event().wait(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """A page of somebody who is logged in; whatever breaks the Content-Security-Policy or throws an error
+    fails the test."""
+    contexts, problems = [], []
+
+    def enter(name: str, **settings: Any) -> Any:
+        context = chromium.new_context(base_url=address, **settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(TIMEOUT_MS)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on(
+            "console",
+            lambda said: (
+                problems.append(said.text) if said.type == "error" and "status of" not in said.text else None
+            ),
+        )
+        page.goto("/login")
+        page.fill("#name", name)
+        page.fill("#password", PASSWORD)
+        page.click("text=Log in >> nth=-1")
+        page.wait_for_url("**/")
+        return page
+
+    yield enter
+    for context in contexts:
+        context.close()
+    assert not problems

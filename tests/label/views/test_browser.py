@@ -5,16 +5,12 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-import uvicorn
-from fastapi import FastAPI
 
 from biddable.label import comparisons, exports, queue, screening
 from biddable.run import jsonl
@@ -25,91 +21,16 @@ from biddable.store import reviews
 from biddable.store.accounts import Accounts
 from tests.label.test_screening import setting
 
+from .browser import TIMEOUT_MS, needs_chromium, ranks, start
 from .conftest import PASSWORD
 from .test_tasks import put
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-TIMEOUT_MS = 600_000
-"""Everything is awaited as an event; a wait that takes so long has failed, however busy the machine is."""
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"
-)
-
-
-@pytest.fixture
-def address(app: FastAPI, accounts: Accounts) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        threading.Event().wait(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        browser = play.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def opened(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
-    """A page of somebody who is logged in; whatever breaks the Content-Security-Policy or throws an error
-    fails the test."""
-    contexts, problems = [], []
-
-    def enter(name: str, **settings: Any) -> Any:
-        context = chromium.new_context(base_url=address, **settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(TIMEOUT_MS)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on(
-            "console",
-            lambda said: (
-                problems.append(said.text) if said.type == "error" and "status of" not in said.text else None
-            ),
-        )
-        page.goto("/login")
-        page.fill("#name", name)
-        page.fill("#password", PASSWORD)
-        page.click("text=Log in >> nth=-1")
-        page.wait_for_url("**/")
-        return page
-
-    yield enter
-    for context in contexts:
-        context.close()
-    assert not problems
+pytestmark = needs_chromium
 
 
 def context_in(folder: Path, key: str) -> StageContext:
     (folder / key).mkdir()
     return StageContext(folder / key, key, 3, lambda step, steps, numbers: None)
-
-
-def start(page: Any) -> None:
-    """Open the next task. Its scripts have run when the page has loaded: a key that comes earlier would be
-    lost."""
-    page.click("main button.main")
-    page.wait_for_selector("#answer")
-    page.wait_for_load_state("load")
-
-
-def ranks(accounts: Accounts, name: str) -> list[list[int]]:
-    """What is kept of each label, in the order shown."""
-    return [
-        list(comparisons.RankingAnswer.model_validate_json(row.answer).ranks or ())
-        for row in queue.collected_labels(accounts.store, name)
-    ]
 
 
 def test_a_ranking_of_four_takes_four_keys(accounts: Accounts, opened: Callable[..., Any]) -> None:
@@ -262,12 +183,11 @@ def test_the_screening_by_keys(accounts: Accounts, opened: Callable[..., Any], t
         screening.run(cfg, context)
     put(accounts, "comparisons")
     page = opened("ada")
-    assert page.locator(
-        "main button.main"
-    ).count() == 3 and "once you have passed the screening" in page.inner_text("main")
-    for part in range(3):
+    assert page.locator("main section button").count() == 3
+    assert "once you have passed the screening" in page.inner_text("main")
+    for _ in range(3):  # a part that is done has no button any more
         page.goto("/")
-        page.locator("main button.main").nth(part).click()
+        page.click("main button.main")
         page.wait_for_selector("#answer")
         while page.url.split("?")[0].endswith("/task"):
             before = page.url

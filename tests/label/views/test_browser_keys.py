@@ -12,14 +12,14 @@ from biddable.label import conversation, queue
 from biddable.store import drafts
 from biddable.store.accounts import Accounts
 
-from .test_browser import CHROMIUM, address, chromium, opened, ranks, start  # noqa: F401
+from .browser import needs_chromium, ranks, start
 from .test_tasks import put
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+pytestmark = needs_chromium
 Open = Callable[..., Any]
 
 
-def test_a_module_has_one_address_and_keys_act_once(accounts: Accounts, opened: Open) -> None:  # noqa: F811
+def test_a_module_has_one_address_and_keys_act_once(accounts: Accounts, opened: Open) -> None:
     name, page = put(accounts, "comparisons"), opened("ada")
     scripts: list[str] = []
     page.on("request", lambda request: scripts.append(request.url) if "task.js" in request.url else None)
@@ -36,7 +36,7 @@ def test_a_module_has_one_address_and_keys_act_once(accounts: Accounts, opened: 
     assert "dcba =1" in queue.collected_labels(accounts.store, name)[0].answer
 
 
-def test_a_ranking_is_corrected_by_typing_it_anew(accounts: Accounts, opened: Open) -> None:  # noqa: F811
+def test_a_ranking_is_corrected_by_typing_it_anew(accounts: Accounts, opened: Open) -> None:
     name, page = put(accounts, "comparisons"), opened("ada")
     start(page)
     for key in ("a", "b", "c", "d", "Enter"):
@@ -52,7 +52,7 @@ def test_a_ranking_is_corrected_by_typing_it_anew(accounts: Accounts, opened: Op
     assert ranks(accounts, name) == [[2, 3, 1, 2]]
 
 
-def test_a_report_by_keys_is_a_report(accounts: Accounts, opened: Open) -> None:  # noqa: F811
+def test_a_report_by_keys_is_a_report(accounts: Accounts, opened: Open) -> None:
     name, page = put(accounts, "comparisons"), opened("ada")
     start(page)
     page.keyboard.press("s")
@@ -67,7 +67,7 @@ def test_a_report_by_keys_is_a_report(accounts: Accounts, opened: Open) -> None:
 @pytest.mark.parametrize("same_page", [True, False])
 def test_what_is_typed_after_the_session_ended_is_kept(
     accounts: Accounts,
-    opened: Open,  # noqa: F811
+    opened: Open,
     same_page: bool,
 ) -> None:
     name, page = put(accounts, "demonstrations"), opened("ada")
@@ -98,7 +98,7 @@ def test_what_is_typed_after_the_session_ended_is_kept(
 
 def test_a_probe_keeps_the_focus_for_the_next_turn(
     accounts: Accounts,
-    opened: Open,  # noqa: F811
+    opened: Open,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(conversation, "ask", lambda endpoint, model, messages: "I heard you")
@@ -114,7 +114,7 @@ def test_a_probe_keeps_the_focus_for_the_next_turn(
     assert page.locator("input[name=level]:checked").count() == 0
 
 
-def test_keep_for_later_brings_another_task(accounts: Accounts, opened: Open) -> None:  # noqa: F811
+def test_keep_for_later_brings_another_task(accounts: Accounts, opened: Open) -> None:
     put(accounts, "demonstrations", count=2)
     page = opened("ada")
     start(page)

@@ -60,11 +60,11 @@ def test_a_labelers_gold_counts_as_theirs_and_not_in_the_sets_progress(
     for count in (1, 2, 3):
         rank(accounts.store, "run/set", ada, (1, 2, 3), guideline)
         page = logged_in("ada").get("/").text
-        assert f"{count} by you" in page and "Go on" in page
+        assert f"{count} by you" in page and "Continue" in page
         assert "<progress" not in page  # it would stand still at gold
     assert queue.progress(accounts.store, "run/set") == (40, 1)
     assert "by you" not in logged_in("bob").get("/").text
-    assert "<strong>1</strong> of 40 answers" in logged_in("boss").get("/admin/progress").text
+    assert "1 of 40" in logged_in("boss").get("/admin/dashboard").text
 
 
 def test_gold_by_person_the_worst_first(accounts: Accounts, logged_in: Callable[[str], Browser]) -> None:
@@ -145,7 +145,7 @@ def test_pages_ask_the_store_as_often_for_twelve_people_as_for_two(
     cfg, _ = setting(tmp_path)
     screening.put_parts(store, cfg, "run/label.screening", 3)
     flags = dict.fromkeys(("x0", "x1", "x2", "x3"), True)
-    boss, paths = logged_in("boss"), ("gold", "progress", "agreement", "review", "screening")
+    boss, paths = logged_in("boss"), ("gold", "dashboard", "agreement", "review", "screening")
 
     def asked() -> dict[str, int]:
         counts = {}

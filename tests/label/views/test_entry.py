@@ -7,8 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from fastapi import FastAPI
 
+from biddable.label.views import profile
 from biddable.store import invitations
 from biddable.store.accounts import Accounts
 from biddable.store.store import open_store
@@ -59,7 +61,7 @@ def test_an_invitation_can_be_taken_back_and_grows_old(app: FastAPI, accounts: A
 
 def test_log_out_and_log_out_everywhere(app: FastAPI, logged_in: Enter) -> None:
     context, there = logged_in("ada"), logged_in("ada")
-    assert context.get("/profile").text.count("a test") == 2
+    assert context.get("/profile").text.count(">Another browser</td>") == 2
     context.post("/logout")
     assert context.get("/").headers["location"] == "/login"
     assert there.get("/").status_code == 200
@@ -67,14 +69,28 @@ def test_log_out_and_log_out_everywhere(app: FastAPI, logged_in: Enter) -> None:
     assert there.get("/").headers["location"] == "/login"
 
 
+@pytest.mark.parametrize(
+    ("agent", "words"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36", "Chrome on Linux"),
+        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36 Edg/141.0", "Edge on Windows"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 Mobile/15E148 Safari/604.1", "Safari on an iPhone"),
+        ("Mozilla/5.0 (Android 15; Mobile; rv:143.0) Gecko/143.0 Firefox/143.0", "Firefox on Android"),
+        ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:143.0) Gecko/20100101 Firefox/143.0", "Firefox on a Mac"),
+        ("<script>", "Another browser"),
+    ],
+)  # fmt: skip
+def test_browsers_are_called_by_their_names(agent: str, words: str) -> None:
+    assert profile.describe_browser(agent) == words
+
+
 def test_another_password_ends_all_sessions(app: FastAPI, logged_in: Enter) -> None:
     context, there = logged_in("ada"), logged_in("ada")
     new = "eleven loud geese"
     assert context.post("/profile/password", old="wrong", password=new, again=new).status_code == 400
-    assert (
-        context.post("/profile/password", old=PASSWORD, password=new, again=new).headers["location"]
-        == "/login"
-    )
+    changed = context.post("/profile/password", old=PASSWORD, password=new, again=new)
+    assert changed.headers["location"] == "/login?changed=1"
+    assert "Your new password is set" in context.get("/login?changed=1").text
     assert there.get("/").headers["location"] == "/login"
     assert Browser(app).login("ada").status_code == 403
     assert Browser(app).login("ada", new).status_code == 303

@@ -92,7 +92,7 @@ def test_the_page_for_a_bug_tells_nothing_and_is_safe_too(
     app: FastAPI, logged_in: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = logged_in("ada")
-    monkeypatch.setattr("biddable.label.views.tasks._offers", lambda store, me: 1 / 0)
+    monkeypatch.setattr("biddable.label.views.home._offers", lambda store, me: 1 / 0)
     said = ada.get("/")
     assert said.status_code == 500 and "Our mistake" in said.text and "division" not in said.text
     assert said.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
@@ -241,5 +241,5 @@ def test_with_https_the_cookie_goes_over_https_only(tmp_path_factory: pytest.Tem
         said.headers["set-cookie"].startswith("__Host-biddable=") and "Secure" in said.headers["set-cookie"]
     )
     assert "strict-transport-security" in said.headers
-    assert browser.get("/login", headers={"host": "evil.example"}).status_code == 400
+    assert browser.get("/login", headers={"host": "evil.example"}).status_code == 421
     app.state.accounts.store.close()

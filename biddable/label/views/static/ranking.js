@@ -108,12 +108,14 @@ function rowUnder(pointer) {
   }) ?? null;
 }
 function draw() {
+  const focused = document.activeElement;
   for (const chip of [...board.querySelectorAll(".chip")].sort((a, b) => a.dataset.place - b.dataset.place)) {
     const i = Number(chip.dataset.place), place = rank(i) ?? 0;
     (place ? rows[place - 1] : rows[K]).append(chip);
     chip.setAttribute("aria-label", `Answer ${letters[i]}, ${place ? `rank ${place}` : "no rank yet"}`);
     cards[i].classList.toggle("current", i === current);
   }
+  if (focused !== document.activeElement) focused.focus({ preventScroll: true }); // a chip that moves to another row loses it
   sayOrder();
   const contradictions = [];
   for (let i = 0; i < K; i += 1) for (let j = 0; j < K; j += 1) {
@@ -133,8 +135,10 @@ function sayOrder() {
   const groups = rows.slice(0, K).map((_, place) => cards.map((_, i) => i).filter((i) => rank(i) === place + 1));
   const ranked = groups.filter((group) => group.length).map((group) => group.map((i) => letters[i]).join(" = ")).join(" > ");
   const missing = cards.map((_, i) => i).filter((i) => !rank(i)).map((i) => letters[i]).join(", ");
-  const parts = [ranked, missing && `no rank yet: ${missing}`, tie && `the next one shares the rank of ${letters[order.at(-1)]}`];
-  document.getElementById("order").textContent = parts.filter(Boolean).join("; ");
+  const parts = [missing && `no rank yet: ${missing}`, tie && `the next one shares the rank of ${letters[order.at(-1)]}`];
+  const line = document.createElement("strong");
+  line.textContent = ranked;
+  document.getElementById("order").replaceChildren(line, (ranked && parts.some(Boolean) ? "; " : "") + parts.filter(Boolean).join("; "));
 }
 form.addEventListener("change", (event) => {
   const match = /^(?:rank|overall)-(\d)$/.exec(event.target.name ?? "");

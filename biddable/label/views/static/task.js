@@ -132,6 +132,11 @@ const toggleDetails = (id, field) => {
   if (details.open && field) document.getElementById(field).focus();
   return true;
 };
+// From a text field to where single keys work, without losing the place: tabbing goes on from here.
+function leave(field) {
+  const summary = field.closest("details")?.querySelector("summary");
+  (summary ?? document.getElementById("main")).focus({ preventScroll: true });
+}
 addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
@@ -140,8 +145,8 @@ addEventListener("keydown", (event) => {
     event.preventDefault();
     form.requestSubmit(form.querySelector("button[value=say]"));
   }
-  if (event.key === "Escape" && isTextField(event.target)) event.target.blur();
-  if (event.ctrlKey || event.metaKey || event.altKey || isTextField(event.target) || !singleKeys) return;
+  if (event.key === "Escape" && isTextField(event.target)) leave(event.target);
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || isTextField(event.target) || !singleKeys) return;
   const key = event.key.toLowerCase();
   let handled = true;
   if (key === "t") document.getElementById("as-is-switch").click();
@@ -156,6 +161,6 @@ addEventListener("keydown", (event) => {
   } else handled = false;
   if (handled) event.preventDefault();
 });
-const first = document.querySelector("[autofocus]");
+const first = document.querySelector("#answer [autofocus]") ?? document.querySelector("[role=alert]");
 if (first && document.activeElement === document.body) first.focus(); // typing goes there, and not to the keys
 if (matchMedia("(min-width: 70rem)").matches) document.getElementById("guideline").open = true;
