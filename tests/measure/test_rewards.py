@@ -7,13 +7,17 @@ import json
 import math
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from biddable.measure import rewards
 from biddable.measure.judge.questions import JudgeQuestion
+from biddable.measure.report.chapters.rewards import chapter
+from biddable.measure.report.evidence import estimate
+from biddable.measure.report.wording import with_interval
 from biddable.measure.rewards import figures, rankings, scorers
 from biddable.measure.rewards.rankings import Ranking
 from biddable.measure.rewards.scorers import Scored
@@ -231,6 +235,40 @@ def test_a_reward_model_beside_length(tmp_path: Path, reward_folder: Path) -> No
     summary = stage(tmp_path / "again", comparisons=folder, rewards=(reward_folder,)).summary
     assert summary["accuracy_reward"] == summary["best_of_reward"] == 1.0
     assert summary["tau_reward"] == pytest.approx(1.0) and summary["simulated"] is True
+
+
+def test_the_reports_chapter(tmp_path: Path, reward_folder: Path) -> None:
+    """Figures, a line a system, subsets, a plot of calibration; and a judge with a hostile name."""
+    rows = [
+        {"prompt": f"Say {n}", "chosen": "yes indeed", "rejected": "no", "subset": f"s{n % 2}"}
+        for n in range(6)
+    ]
+    rows[0] |= {"chosen": "no", "rejected": "yes indeed"}
+    context = stage(tmp_path / "out", comparisons=write(tmp_path / "a.jsonl", rows), rewards=(reward_folder,))
+    summary = context.summary
+    bins = [{"predicted": 0.6, "observed": 0.5, "pairs": 3}, {"predicted": 0.9, "observed": 0.8, "pairs": 4}]
+    summary |= {"systems": ["large", "judge", "length"], "judge": "<script>", "judge_hash": "abc"}
+    summary |= {
+        "accuracy_large": 0.8,
+        "accuracy_large_low": 0.6,
+        "accuracy_large_high": 0.9,
+        "ece_large": 0.1,
+    }
+    summary |= {"calibration_large": bins, "over_length_large": 0.05, "judge_consistent": 0.5}
+    node = SimpleNamespace(folder=tmp_path / "out", summary=summary, name="measure.rewards")
+    page = chapter(cast(Any, SimpleNamespace(rewards=node)))
+    assert [figure.title for figure in page.figures] == [
+        "Accuracy on the same rankings",
+        "Calibration of large",
+    ]
+    assert [list(row)[:3] for row in page.tables[0].rows] == [
+        ["large", "80.0\u202f% (60.0–90.0)", "+5.0 (+5.0 to +5.0)"],
+        ["judge", "–", "–"],
+        ["length", with_interval(estimate(summary, "accuracy_length"), 1), "–"],  # type: ignore[arg-type]
+    ]
+    assert [row[0] for row in page.tables[1].rows] == ["s0", "s1", "mean of subsets"]
+    assert "hash abc" in page.paragraphs[2]
+    assert chapter(cast(Any, SimpleNamespace(rewards=None))).left_out
 
 
 def test_what_does_not_fit_is_not_judged(tmp_path: Path, reward_folder: Path) -> None:
