@@ -201,7 +201,10 @@ class _Eraser:
     def _let_go(self, table: sa.Table, column: sa.Column[str], keys: Sequence[str]) -> None:
         """Empty a column that holds these keys, or remove its rows when it must name something."""
         for chunk in _chunks(keys):
-            if column.nullable:
+            if table.name == "work_limits":  # without its person it would hold for everybody
+                deleted = self.connection.execute(sa.delete(table).where(column.in_(chunk)))
+                self.removed[table.name] += deleted.rowcount
+            elif column.nullable:
                 if table.name == "leases":  # a place at a task for everybody was made for this person
                     sets = self.tables["task_sets"]
                     everybody = sa.select(sets.c.name).where(sets.c.everybody)

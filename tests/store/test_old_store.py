@@ -78,7 +78,12 @@ def test_migrating_renames_tables_and_changes_no_row(runs: Path, store: Store) -
     expected["password_resets"] = []
     expected["key_sessions"] = []  # 0009
     after = read_tables(Path(store.engine.url.database or ""))
-    assert after.pop("alembic_version") == [("0009",)]
+    assert after.pop("alembic_version") == [("0010",)]
+    assert after.pop("work_limits") == after.pop("work_assignments") == []
+    # 0010: tasks know the language of their prompt
+    expected["tasks"] = [
+        (*row, (json.loads(row[3]).get("prompt") or {}).get("language")) for row in expected["tasks"]
+    ]
     assert sorted(after.pop("work_days")) == work_of(before)
     assert after == expected
 
