@@ -136,4 +136,7 @@ def test_the_newest_answer_to_the_present_text_is_the_consent(store: Store, cloc
     clock.now += 1
     later.add("u", True)
     assert later.agreement("u") not in (None, *agreements)
-    assert consents.agreement("u") is None  # the newest answer was to another text
+    assert consents.agreement("u") == agreements[2]  # a yes to another text takes nothing back
+    clock.now += 1
+    later.add("u", False)
+    assert consents.agreement("u") is None and later.agreement("u") is None  # a no to any text is one to all
