@@ -106,7 +106,9 @@ def accuracy_tables(rows: Sequence[Comparison], scores: Sequence[np.ndarray[Any,
     by_margin, calibration = [], []
     for low, high in itertools.pairwise(edges):
         inside = (size >= low) & (size <= high)
-        accuracy = float((margins[inside] > 0).mean()) if inside.any() else float("nan")
+        if not inside.any():  # of fewer than five pairs some fifths are empty
+            continue
+        accuracy = float((margins[inside] > 0).mean())
         pairs = int(inside.sum())
         by_margin.append({"margin": float(size[inside].mean()), "accuracy": accuracy, "pairs": pairs})
         # what the model claims: σ(|margin|) is its probability that the higher score is the better answer
