@@ -109,6 +109,15 @@ class Accounts:
         with self.store.read() as connection:
             return [account_from_row(row) for row in connection.execute(query)]
 
+    def find(self, login: str) -> Account:
+        """The account with this name. Raises UserError when there is none."""
+        query = accounts_with_people().where(accounts.c.login == fold_login(login))
+        with self.store.read() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            raise UserError(f"there is no account called {login}")
+        return account_from_row(row)
+
     def close(self, account: str, by: str) -> None:
         """Let nobody log in with an account any more, and end its sessions and its unused invitations. Its
         person's labels stay.
@@ -177,11 +186,7 @@ class Accounts:
     def change_password(self, account: Account, old: str, new: str) -> None:
         """Set another password and end all sessions. Raises UserError when the old one is wrong or the new
         one too easy, and TooManyAttempts after too many wrong ones."""
-        key = f"password {account.id}"
-        attempt = begin_attempt(self.store, {key: MOST_WRONG_PASSWORDS})
-        if not self.password_matches(account.login, old):
-            raise UserError("the present password is not right")
-        self.store.write(lambda connection: forget_attempt(connection, attempt, key))
+        self.confirm_password(account, old)
         hashed = self.hash_password(check_password(account.login, new))
 
         def step(connection: sa.Connection) -> None:
@@ -190,6 +195,15 @@ class Accounts:
             add_audit_line(connection, self.store.clock(), account.id, "password changed", account.id)
 
         self.store.write(step)
+
+    def confirm_password(self, account: Account, password: str) -> None:
+        """Ask somebody who is logged in for their password once more. Raises UserError when it is wrong, and
+        TooManyAttempts after too many wrong ones."""
+        key = f"password {account.id}"
+        attempt = begin_attempt(self.store, {key: MOST_WRONG_PASSWORDS})
+        if not self.password_matches(account.login, password):
+            raise UserError("the present password is not right")
+        self.store.write(lambda connection: forget_attempt(connection, attempt, key))
 
     def password_matches(self, login: str, password: str) -> bool:
         """Whether this is the password of an open account; False, after as long a time, for an unknown or
@@ -226,7 +240,7 @@ def accounts_with_people() -> sa.Select[Any]:
 def account_from_row(row: Any) -> Account:
     """A row of `accounts_with_people` as a value."""
     person = Person(row.person, row.pseudonym, row.panel, bool(row.simulated))
-    return Account(row.id, row.login, row.role, person, row.created, row.closed)
+    return Account(row.id, row.login, row.role, person, row.created, row.closed, row.totp is not None)
 
 
 def fold_login(login: str) -> str:

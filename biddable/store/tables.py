@@ -85,7 +85,7 @@ accounts = sa.Table(
     sa.Column("person", sa.Text, sa.ForeignKey("people.id"), nullable=False, unique=True),
     sa.Column("created", sa.Double, nullable=False),
     sa.Column("closed", sa.Double),
-    sa.Column("totp", sa.Text),  # for a second factor, which no page offers yet
+    sa.Column("totp", sa.Text),  # JSON: the second factor's secret, and hashes of the recovery codes
     sa.Column("totp_step", sa.Integer, nullable=False, server_default="0"),
 )
 password_resets = sa.Table(

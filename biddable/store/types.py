@@ -215,6 +215,7 @@ class Account:
     person: Person
     created: float
     closed: float | None = None
+    second_factor: bool = False
 
 
 @dataclass(frozen=True)

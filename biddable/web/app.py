@@ -61,6 +61,7 @@ def create_app(
     site.state.title = title
     site.state.accounts = accounts
     site.state.https = https
+    site.state.second_factor = "optional"  # or of whom it is asked: "admins", "everybody"
     site.state.secret = accounts.cookie_secret()
     site.state.templates = pages.load_templates(folder)
     for name, files in (("static", folder / "static"), ("web", HERE / "static")):

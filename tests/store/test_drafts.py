@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from biddable.store.assignments import answers_per_day, answers_per_set, find_assignment, past_answers
+from biddable.store.assignments import answers_per_set, find_assignment, past_answers
 from biddable.store.consents import Consents
 from biddable.store.drafts import MOST_REASON, list_skips, load_draft, save_draft, skip_task
 from biddable.store.guidelines import (
@@ -94,7 +94,8 @@ def test_what_somebody_has_answered(store: Store, clock: Clock, version: str) ->
         PastAnswer("b", "set", "label.any", 172800.0, 6.0, False),
     ]
     assert past_answers(store, "ada", limit=1) == past_answers(store, "ada")[:1]
-    assert answers_per_day(store, "ada") == [(2, 1, 6.0), (0, 1, 4.0)]  # without the correction
+    assert past_answers(store, "ada", text="NO") == [] == past_answers(store, "ada", task_sets=["next"])
+    assert past_answers(store, "ada", text="YE", task_sets=["set"]) == past_answers(store, "ada")
     assert answers_per_set(store, "ada") == {"set": 2}
     assert past_answers(store, "bob") == [] and answers_per_set(store, "bob") == {}
 
@@ -119,16 +120,23 @@ def test_the_guideline_in_force_is_the_one_published_last(store: Store, clock: C
 
 
 def test_the_newest_answer_to_the_present_text_is_the_consent(store: Store, clock: Clock) -> None:
+    """Each yes is an agreement of its own, so that a no in between is not overlooked."""
     consents = Consents(store, "May we?")
-    assert consents.agreed_version("u") is None and not consents.has_answered("u")
+    assert consents.agreement("u") is None and not consents.has_answered("u")
+    agreements = []
     for agreed in (True, False, True):
         clock.now += 1
         consents.add("u", agreed)
-        assert consents.agreed_version("u") == (consents.version if agreed else None)
+        agreements.append(consents.agreement("u"))
         assert consents.has_answered("u") and not consents.has_answered("v")
+    assert agreements[1] is None and None not in (agreements[0], agreements[2])
+    assert agreements[0] != agreements[2]
     later = Consents(store, "May we, please?")
-    assert later.agreed_version("u") is None and not later.has_answered("u")
+    assert later.agreement("u") is None and not later.has_answered("u")
     clock.now += 1
     later.add("u", True)
-    assert later.agreed_version("u") == later.version
-    assert consents.agreed_version("u") is None  # the newest answer was to another text
+    assert later.agreement("u") not in (None, *agreements)
+    assert consents.agreement("u") == agreements[2]  # a yes to another text takes nothing back
+    clock.now += 1
+    later.add("u", False)
+    assert consents.agreement("u") is None and later.agreement("u") is None  # a no to any text is one to all

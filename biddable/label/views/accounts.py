@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from biddable.run.config import UserError
-from biddable.store import audit, invitations, password_resets, sessions
+from biddable.store import audit, invitations, password_resets, second_factor, sessions
 from biddable.store.types import Panel, Role
 from biddable.web.csv_file import csv_response, utc
 from biddable.web.forms import Form, guarded_router
@@ -98,8 +98,8 @@ def withdraw_invitation(accounts: SiteAccounts, me: Admin, form: Form) -> Respon
 
 @router.post("/account")
 def change_account(request: Request, accounts: SiteAccounts, me: Admin, form: Form) -> Response:
-    """Close an account, open it again, revoke its sessions, change its role or panel, or make a link for
-    another password, which is shown this once."""
+    """Close an account, open it again, revoke its sessions, remove its second factor, change its role or panel,
+    or make a link for another password, which is shown this once."""
     account, action = str(form.get("account", "")), form.get("action")
     if action == "close":
         if account == me.id:
@@ -109,6 +109,10 @@ def change_account(request: Request, accounts: SiteAccounts, me: Admin, form: Fo
         accounts.reopen(account, me.id)
     elif action == "revoke":
         sessions.revoke_sessions(accounts.store, account, None, me.id)
+    elif action == "factor":
+        if account == me.id:
+            raise UserError("your own second factor is removed in your profile, or by another admin")
+        second_factor.remove(accounts.store, account, me.id)
     elif action == "reset":
         token = password_resets.make_reset(accounts.store, account, me.id)
         address = request.app.state.address or str(request.base_url).rstrip("/")
@@ -118,7 +122,7 @@ def change_account(request: Request, accounts: SiteAccounts, me: Admin, form: Fo
     elif action == "panel":
         accounts.change_panel(account, _panel(form.get("panel")), me.id)
     else:
-        raise UserError("action must be close, reopen, revoke, reset, role or panel")
+        raise UserError("action must be close, reopen, revoke, factor, reset, role or panel")
     return redirect("/admin")
 
 
