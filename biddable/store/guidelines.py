@@ -50,7 +50,7 @@ def guideline_exists(store: Store, version: str) -> bool:
 def version_read(store: Store, person: Person, name: str) -> str | None:
     """The version of a guideline that somebody read last: they said so, or answered a task under it. None for
     who has done neither."""
-    said = (
+    confirmed = (
         sa.select(consents.c.version, consents.c.at.label("at"))
         .where(consents.c.user == person.pseudonym, consents.c.version.startswith(f"{name}-"))
         .order_by(consents.c.at.desc(), consents.c.id.desc())
@@ -63,7 +63,7 @@ def version_read(store: Store, person: Person, name: str) -> str | None:
         .limit(1)
     )
     with store.read() as connection:
-        rows = [row for query in (said, answered) if (row := connection.execute(query).first())]
+        rows = [row for query in (confirmed, answered) if (row := connection.execute(query).first())]
     return max(rows, key=lambda row: row.at).version if rows else None
 
 
