@@ -94,6 +94,7 @@ def run(cfg: Config, context: StageContext) -> None:
         "selfplay": len(played),
         "redteam_self_bleu": diversity.self_bleu(texts, context.seed),
         "redteam_distinct_2": diversity.distinct(texts, 2),
+        "redteam_without_words": diversity.wordless(texts),
     }
 
 

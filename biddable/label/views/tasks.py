@@ -61,24 +61,35 @@ def own_answer_count(answers: dict[str, int], task_set: TaskSet) -> int:
 @router.post("/next")
 def next_task(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) -> Response:
     """Lease the next task of a set, or go back to the one still leased."""
-    return _go_to_next_task(request, accounts.store, me, str(submitted.get("set", "")))
+    return go_to_next_task(request, accounts.store, me, str(submitted.get("set", "")))
 
 
-def _go_to_next_task(
+def go_to_next_task(
     request: Request, store: Store, me: Account, task_set: str, done: str = "", task_before: str = ""
 ) -> Response:
     """To the next task's page, which says what became of `task_before`: `done` is a key of its notices. Kept
     for later, it does not come at once again."""
+    notice = f"done={done}&saved={quote(task_before, safe='')}" if done else ""
+    if _has_unread_guideline(store, me):
+        return redirect(f"/guideline/changes?set={quote(task_set, safe='')}&{notice}")
     task = queue.next_task(
         store, task_set, me.person.id, request.app.state.lease_seconds, fresh=done == "later"
     )
-    notice = f"done={done}&saved={quote(task_before, safe='')}" if done else ""
     if task is None:
         return redirect(f"/?{notice}&nothing=1" if notice else "/?nothing=1")
-    return redirect(_link(task.id) + (f"&{notice}" if notice else ""))
+    return redirect(task_link(task.id) + (f"&{notice}" if notice else ""))
 
 
-def _link(task: str) -> str:
+def _has_unread_guideline(store: Store, me: Account) -> bool:
+    """Whether the guideline has changed since this person read it. Who has read none sees it beside the
+    task."""
+    name = collection.GUIDELINES[me.person.panel]
+    version = guidelines.version_read(store, me.person, name)
+    return version is not None and version != current_guideline(store, me.person.panel)[0]
+
+
+def task_link(task: str) -> str:
+    """The address of a task's page."""
     return f"/task?id={quote(task, safe='')}"
 
 
@@ -245,7 +256,7 @@ def save_draft(request: Request, accounts: SiteAccounts, me: Member, submitted: 
         return JSONResponse(
             {"saved": time.strftime("%H:%M", time.gmtime()), "held": saved.has_lease, "at": now}
         )
-    return _go_to_next_task(request, accounts.store, me, open_task.task_set.name, "later", open_task.task.id)
+    return go_to_next_task(request, accounts.store, me, open_task.task_set.name, "later", open_task.task.id)
 
 
 @router.post("/answer")
@@ -264,7 +275,7 @@ def answer(request: Request, accounts: SiteAccounts, me: Member, submitted: Form
     try:
         if submitted.get("action") == "say":  # to the model that a page talks with
             kind.say(store, task, me.person.id, fields, version)
-            return redirect(_link(task.id))  # no fragment: the page's `autofocus` would not count
+            return redirect(task_link(task.id))  # no fragment: the page's `autofocus` would not count
         kind_answer = kind.form(open_task.question, fields)
         kind.check(open_task.question, kind_answer)
     except UserError as error:
@@ -279,7 +290,7 @@ def answer(request: Request, accounts: SiteAccounts, me: Member, submitted: Form
     if corrected_label is not None and task.replaces is None:
         # One's own corrections begin there; a returned task goes on in the queue.
         return redirect(f"/mine?saved={quote(task.id, safe='')}")
-    return _go_to_next_task(request, store, me, open_task.task_set.name, "kept", task.id)
+    return go_to_next_task(request, store, me, open_task.task_set.name, "kept", task.id)
 
 
 @router.post("/skip")
@@ -293,7 +304,7 @@ def skip(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) 
     if flag and not reason:
         raise UserError("say in a few words what is wrong with the task")
     drafts.skip_task(accounts.store, open_task.task.id, me.person.id, flag, reason)
-    return _go_to_next_task(
+    return go_to_next_task(
         request,
         accounts.store,
         me,
@@ -301,16 +312,3 @@ def skip(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) 
         "reported" if flag else "skipped",
         open_task.task.id,
     )
-
-
-@router.get("/mine")
-def own_answers(request: Request, accounts: SiteAccounts, me: Member, saved: str = "") -> Response:
-    """A person's own answers, the newest first, and how much they did on which day."""
-    answers = [
-        (past_answer, kind.title, _link(past_answer.task))
-        for past_answer in assignments.past_answers(accounts.store, me.person.id)
-        if (kind := kinds.find(past_answer.kind)) is not None
-    ]
-    days = assignments.answers_per_day(accounts.store, me.person.id)
-    outcome = read_outcome(accounts.store, me, "corrected" if saved else "", saved)
-    return render(request, "mine.html", answers=answers, days=days, outcome=outcome)

@@ -66,15 +66,15 @@ class Config(OptimizerSettings):
     max_tokens: int | None = Field(default=256, ge=16)
     """Tokens of a dialogue that are read; the beginning of a longer one is cut off. none: dialogues that the
     context doesn't hold are refused."""
-    rules_each: int = Field(default=12, ge=1)
+    rules_each: int = Field(default=8, ge=1)
     """Rules of a reply in an update, drawn anew in every epoch; more cost time."""
-    epochs: int = Field(default=3, ge=1)
+    epochs: int = Field(default=4, ge=1)
     """Passes over the replies."""
     batch: int = Field(default=4, ge=1)
     """Replies per update."""
-    learning_rate: float = Field(default=5e-5, gt=0)
+    learning_rate: float = Field(default=2e-4, gt=0)
     """Peak for the branch."""
-    head_learning_rate: float = Field(default=1e-4, gt=0)
+    head_learning_rate: float = Field(default=1e-3, gt=0)
     """Peak for the head, which begins as the language-model head's row of yes less that of no."""
     microbatch_tokens: int = Field(default=2048, ge=64)
     """Tokens per forward."""
