@@ -210,8 +210,8 @@ def test_the_form_about_groups_and_about_a_text() -> None:
     with pytest.raises(UserError, match=r"^each group has a number from 1 to 5, or none$"):
         KIND.form(groups, {"group-0": ["6"]})
     flagged = ScreeningQuestion(prompt=prompt("x"), part="sensitive")
-    for said, sensitive in (("yes", True), ("no", False)):
-        assert KIND.form(flagged, {"sensitive": [said]}) == ScreeningAnswer(sensitive=sensitive)
+    for said, flag in (("yes", True), ("no", False)):
+        assert KIND.form(flagged, {"sensitive": [said]}) == ScreeningAnswer(sensitive=flag)
     for fields in ({}, {"sensitive": ["maybe"]}):
         with pytest.raises(UserError, match=r"^say whether the text is sensitive$"):
             KIND.form(flagged, fields)
