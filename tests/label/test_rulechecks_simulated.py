@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from biddable.label import rulechecks
-from biddable.run import jsonl
+from biddable.run import jsonl, rules
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
 from biddable.run.records import Answer, Message, Probe, Prompt, Replies, RuleCheck
@@ -113,3 +113,26 @@ def test_what_cannot_be_asked_is_refused(tmp_path: Path) -> None:
         rulechecks.run(
             rulechecks.Config(replies=None, probes=tmp_path / "probes.jsonl"), context_in(tmp_path)
         )
+
+
+def test_which_rules_an_answer_is_checked_for_hangs_on_run_prompt_and_place(tmp_path: Path) -> None:
+    """One of all rules for each of two answers to eight prompts: not the same for all, the same for the same
+    seed, others for another."""
+    rows = [
+        Replies(
+            prompt=Prompt(id=f"p{n}", messages=(Message(role="user", content=f"Question {n}?"),), user="u"),
+            answers=(Answer(text="Yes.", model="m"), Answer(text="Yes.", model="m")),
+        )
+        for n in range(8)
+    ]
+    jsonl.write(tmp_path / "replies.jsonl", rows)
+    cfg = rulechecks.Config(replies=tmp_path / "replies.jsonl", overlap=2)
+    every = rules.load(None)
+    drawn = []
+    for seed in (1, 1, 2):
+        context = StageContext(tmp_path, "label.rulechecks", seed, lambda step, steps, numbers: None)
+        tasks = rulechecks.reply_tasks(cfg, every, context)
+        assert len(tasks) == 16 and {task.overlap for task in tasks} == {2}
+        drawn.append([rulechecks.KIND.task(task.question).rule.id for task in tasks])
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(set(drawn[0])) > 4 and drawn[0][::2] != drawn[0][1::2]

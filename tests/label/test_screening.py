@@ -201,3 +201,29 @@ def test_a_part_is_passed_only_when_all_of_it_is_answered_and_graded() -> None:
     assert score(1, {"l0": 7}) == (7.0, 1, 2, 1, None)
     assert score(2, {"l0": 7, "l1": 5}) == (6.0, 2, 2, 2, True)
     assert score(2, {"l0": 7, "l1": 4}) == (5.5, 2, 2, 2, False)
+
+
+def test_the_form_about_groups_and_about_a_text() -> None:
+    groups = ScreeningQuestion(prompt=prompt("g"), part="groups", groups=("old", "young", "rich"))
+    answer = KIND.form(groups, {"group-0": ["5"], "group-1": [""], "group-2": ["1"]})
+    assert answer == ScreeningAnswer(groups={"old": 5, "young": None, "rich": 1})
+    with pytest.raises(UserError, match=r"^each group has a number from 1 to 5, or none$"):
+        KIND.form(groups, {"group-0": ["6"]})
+    flagged = ScreeningQuestion(prompt=prompt("x"), part="sensitive")
+    for said, flag in (("yes", True), ("no", False)):
+        assert KIND.form(flagged, {"sensitive": [said]}) == ScreeningAnswer(sensitive=flag)
+    for fields in ({}, {"sensitive": ["maybe"]}):
+        with pytest.raises(UserError, match=r"^say whether the text is sensitive$"):
+            KIND.form(flagged, fields)
+    person = Person("a", "a", "training", False)
+    label = queue.CollectedLabel("t", "label.screening", "", '{"sensitive": true}', (), person, "g")
+    assert KIND.gold_score(label, ScreeningAnswer(sensitive=True)) == 1.0
+    assert KIND.gold_score(label, ScreeningAnswer(sensitive=False)) == 0.0
+    assert KIND.gold_score(label, ScreeningAnswer(groups={})) is None
+    assert [
+        KIND.subtitle(f"run/label.screening/{part}/1") for part in ("sensitive", "groups", "rankings")
+    ] == [
+        "Which texts are sensitive?",
+        "Which groups do you know?",
+        "",
+    ]

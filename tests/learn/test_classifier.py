@@ -158,3 +158,23 @@ def test_refusals(tmp_path: Path, start: Path) -> None:
         train(tmp_path / "out", start, files=(rows(tmp_path / "x.jsonl", 2),))
     with pytest.raises(UserError, match="is no classifier"):
         classify.Classifier(start)
+
+
+def test_every_file_that_cannot_be_read_is_told_beside_wrong_lines(tmp_path: Path) -> None:
+    from biddable.model.classifier import examples
+
+    good, latin, wrong = (tmp_path / name for name in ("good.jsonl", "latin.jsonl", "wrong.jsonl"))
+    good.write_text('{"t": "a", "y": 1, "g": "x"}\n{"t": "b"}\n')
+    latin.write_bytes(b'{"t": "caf\xe9"}\n')
+    wrong.write_text('{"y": 1, "g": "x"}\n{"t": "a", "y": 2, "g": "x"}\n[]\n')
+    read = examples([good], ["{t}!"], ["y"], "g", "k")
+    assert read == {good: [("a!", 1.0, "x")]}  # the second line has no label
+    assert examples([good], ["{t}"], ["y"], None, "k")[good][0].group == "good.jsonl:1"
+    with pytest.raises(UserError) as error:
+        examples([latin, good, wrong], ["{t}"], ["y"], "g", "k")
+    assert [line.removeprefix(f"[k] files: {tmp_path}/") for line in error.value.lines] == [
+        "latin.jsonl:1: not UTF-8 at byte 10; save the file as UTF-8",
+        "wrong.jsonl:1: the key 't' is missing",
+        "wrong.jsonl:2: y = 2: must be true, false or a number from 0 to 1",
+        "wrong.jsonl:3: must be a JSON object, not []",
+    ]

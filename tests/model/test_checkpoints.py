@@ -221,7 +221,7 @@ def test_folders_that_hold_something_else_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"other: has no biddable\.json; bring the model in with"):
         checkpoints.load_policy(other)
     shared = checkpoints.load_policy(other, trunk=1).trunk
-    with pytest.raises(UserError, match=r"its trunk is not the one the other models stand on"):
+    with pytest.raises(UserError, match=r"start: its trunk is not the one the other models stand on"):
         checkpoints.load_policy(folder, shared=shared)
     policy = checkpoints.load_policy(folder)
     scorer = Scorer(policy.trunk, policy.branch, torch.zeros(64), torch.tensor(0.0))

@@ -123,3 +123,25 @@ def test_head_logits_by_hand() -> None:
     assert head.logits(torch.tensor([[2.0]]))[0].tolist() == pytest.approx([1.88275, -0.92423], abs=1e-5)
     packed = head._replace(packed=lambda hidden: hidden.new_tensor([[7.0, 7.0]]))
     assert packed.logits(torch.tensor([[2.0]]))[0].tolist() == pytest.approx([1.88275] * 2, abs=1e-5)
+
+
+@pytest.mark.parametrize("trained", ["weight", "bias", "hidden"])
+def test_each_part_trains_alone(trained: str) -> None:
+    """The gradient of one part while the two others stand still, against plain autograd."""
+    generator = torch.Generator().manual_seed(7)
+    parts = {
+        "hidden": torch.randn(6, 4, generator=generator),
+        "weight": torch.randn(9, 4, generator=generator),
+        "bias": torch.randn(9, generator=generator),
+    }
+    target = torch.randint(0, 9, (6,), generator=generator)
+    part = parts[trained].requires_grad_(True)
+    logp, _ = token_logprobs(parts["hidden"], target, LMHead(parts["weight"], parts["bias"], 0.5, 2.0))
+    (ours,) = torch.autograd.grad(logp.sum(), part)
+    logits = 2.0 * torch.tanh((parts["hidden"] @ parts["weight"].T + parts["bias"]) * 0.5 / 2.0)
+    (plain,) = torch.autograd.grad(logits.log_softmax(-1).gather(1, target[:, None]).sum(), part)
+    torch.testing.assert_close(ours, plain)
+    with torch.no_grad():
+        assert not token_logprobs(parts["hidden"], target, LMHead(parts["weight"], parts["bias"], 0.5, 2.0))[
+            0
+        ].requires_grad

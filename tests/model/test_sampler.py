@@ -419,3 +419,14 @@ def test_top_k_by_hand() -> None:
     tokens, logp = draw(logits, uniforms, temperatures, top_p, top_k=k)
     assert tokens.tolist() == [2, 3, 0, 3, 3]
     assert logp.exp().tolist() == pytest.approx([0.3, 0.4, 0.1, 0.4, 0.4])  # of the full distribution
+
+
+def test_rows_are_drawn_by_their_own_largest_logit() -> None:
+    """Rows 300 nats apart: next to the first one's largest logit all weights of the others would be 0."""
+    logits = torch.tensor([[0.0, 1.0, 2.0]] * 3) + torch.tensor([[0.0], [-300.0], [300.0]])
+    expected = torch.tensor([0.0, 1.0, 2.0]).log_softmax(-1)
+    ones = torch.ones(3)
+    for uniform, token in ((0.05, 0), (0.2, 1), (0.9, 2)):  # shares 0.09, 0.24, 0.67
+        tokens, logp = draw(logits.clone(), torch.full((3,), uniform), ones, ones)
+        assert tokens.tolist() == [token] * 3
+        torch.testing.assert_close(logp, expected[token].expand(3), atol=1e-4, rtol=0)
