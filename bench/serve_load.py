@@ -67,7 +67,8 @@ async def hostile(kind: str, port: int, model: str, number: int) -> str:
     with closing(writer):
         if kind == "huge body in chunks":
             writer.write(
-                b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+                b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
             )
             with suppress(ConnectionError):
                 for _ in range(48):
@@ -208,7 +209,7 @@ def kill(rounds: int) -> None:
                     for n in range(10_000):
                         reader, writer = await asyncio.open_connection("127.0.0.1", port)
                         with closing(writer):
-                            body = body_of("tiny", n, max_tokens=8, store=True, seed=seed)
+                            body = body_of("tiny", n, max_tokens=8, store=True, user="ada", seed=seed)
                             writer.write(request(json.dumps(body).encode()))
                             if (await read_head(reader))[0] == 200:
                                 told.append(json.loads(await reader.read())["choices"][0]["turn"])

@@ -96,7 +96,7 @@ def ours(model: str, folder: Path, **settings: Any) -> Server:
 def request(body: bytes, path: str = "/v1/chat/completions", length: int | None = None) -> bytes:
     told = len(body) if length is None else length
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
         f"Content-Length: {told}\r\n\r\n"
     )
     return head.encode() + body

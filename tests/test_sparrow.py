@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.killed import kill_and_finish, results
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -79,3 +81,18 @@ def test_the_report_calls_the_policy_by_what_trained_it(sparrow_run: Path) -> No
     assert "What A2C did" in page and "What PPO did" not in page
     assert re.search(r"<h1[^>]*>[^<]*\bA2C\b", page) and not re.search(r"<h1[^>]*>[^<]*\bPPO\b", page)
     assert "Each nat costs" not in page  # A2C has its KL in the loss
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings"),
+    [
+        ("learn.rules", ("checkpoint_seconds=0",)),
+        ("learn.dialogues", ()),
+        ("learn.a2c", ("checkpoint_seconds=0",)),
+        ("learn.simulate.test", ()),
+    ],
+)
+def test_killed_stages_end_the_same(sparrow_run: Path, stage: str, settings: tuple[str, ...]) -> None:
+    kill_and_finish(sparrow_run, "configs/sparrow_tiny.toml", stage, settings, (1.5, 5.0))
+    runs = sparrow_run / "runs"
+    assert results(runs / "killed" / stage) == results(runs / "sparrow_tiny" / stage)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from biddable.cli.arguments import File
 from biddable.cli.table import format_table
-from biddable.run.errors import UserError
+from biddable.run.errors import Mistakes, UserError
 from biddable.run.output import print_lines
 
 if TYPE_CHECKING:
@@ -23,13 +23,16 @@ MAX_LINES = 100_000
 def check(file: File) -> None:
     """Find all mistakes of a file and of the records it names; show the order, what each stage reads, and the
     memory it needs."""
-    from biddable.run.catalog import is_site
+    from biddable.run.catalog import import_stage, is_site
     from biddable.run.plan import load_plan
 
     plan = load_plan(file)
     if problems := find_problems(plan):
         raise UserError(problems)
     print_lines(describe_plan(plan))
+    for stage in plan.stages:
+        notes = None if stage.missing else getattr(import_stage(stage.name), "notes", None)
+        print_lines(f"[{stage.key}] {line}" for line in (notes(stage.config) if notes else ()))
     sites = sum(is_site(stage.name) for stage in plan.stages)
     missing = sum(stage.missing is not None for stage in plan.stages)
     also = f" and {sites} site{'s' if sites > 1 else ''}" if sites else ""
@@ -64,9 +67,36 @@ def _stage_problems(plan: Plan, stage: Stage) -> Iterator[str]:
     if check_files:
         yield from check_files(stage.config)
     else:
-        for arrows in stage.inputs.values():
+        for word, arrows in stage.inputs.items():
             for _, path in arrows:
-                yield from find_unreadable_lines(path)
+                yield from find_wrong_records(path, RECORDS.get(word)) or find_unreadable_lines(path)
+
+
+RECORDS = {
+    "demonstrations": "Demonstration",
+    "chosen": "Comparison",
+    "followed": "RuleCheck",
+    "held_out": "Comparison",
+    "prompts": "Prompt",
+    "more_prompts": "Prompt",
+    "ratings": "Rating",
+}
+"""Settings -> the records in a file that they name. (`comparisons` of measure.winrate may be another format.)"""
+
+
+def find_wrong_records(path: Path, kind: str | None) -> list[str]:
+    """Mistakes in a JSONL file of records; none for folders and other files."""
+    from biddable.run import jsonl, records
+
+    if kind is None or not path.is_file():
+        return []
+    mistakes = Mistakes()
+    try:
+        for _ in itertools.islice(jsonl.read_good(path, getattr(records, kind), mistakes), MAX_LINES):
+            pass
+    except UserError as error:
+        mistakes.add(error.lines)
+    return mistakes.lines()
 
 
 def find_unreadable_lines(path: Path) -> Iterator[str]:

@@ -1,16 +1,18 @@
-"""`biddable forget PERSON FILE`: take a person out of the store, the served turns and the masked values.
+"""`biddable forget PERSON FILE`: take a person out of the stores, the served turns and the masked values of all
+runs beside this one.
 
 Run folders are not changed: a folder's manifest is a promise about its content. They must be made again
 without the person, and this command says which: those that hold their words, and those that were only made
-from them, such as a model that learned from a label.
+from them, such as a model that learned from a label. What could not be searched is named too.
 """
 
 from __future__ import annotations
 
-import json
+from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -20,9 +22,11 @@ from biddable.run.output import print_lines
 
 if TYPE_CHECKING:
     from biddable.run.plan import Plan
+    from biddable.run.traces import Place
+    from biddable.store.store import Store
 
-PERSON_FIELDS = ("user", "labeler", "user_id")
-"""Fields of a JSON line that hold a pseudonym."""
+NAMED = 5
+"""Files that are named for one reason; the others are counted."""
 
 
 def forget(
@@ -37,187 +41,201 @@ def forget(
     print_lines(describe(forget_person(load_plan(file), person, yes), yes))
 
 
-class Place(NamedTuple):
-    """A file or folder that holds something of a person's."""
-
-    path: Path
-    rows: int
-    what: str
-
-
 class Traces(NamedTuple):
-    """What was removed (or would be), and what the user must remove."""
+    """What was removed (or would be), what the user must remove, and what could not be searched."""
 
     removed: list[Place]
     sources: list[Place]  # files that prompts come from: with the person in them, they would bring them back
-    holding: list[Place]  # stage folders with the person's words
+    holding: list[Place]  # stage folders and other files with the person's words
     made_from: list[Path]  # stage folders that were made from those
+    unsearched: dict[str, list[str]]  # reason -> stores and files
 
 
 def forget_person(plan: Plan, person: str, really: bool) -> Traces:
-    """Remove a person by pseudonym; not `really`: only look. Raises UserError when nothing of such a person
-    is found anywhere."""
+    """Remove a person by pseudonym; not `really`: only look.
+
+    Raises UserError when a store of this run cannot be opened, before anything is removed, and when nothing of
+    such a person is found anywhere.
+    """
+    from biddable.run import traces
+
     runs = plan.folder.parent
-    removed = [
-        *_forget_in_stores(plan, person, really),
-        *_forget_turns(plan, person, really),
-        *_forget_masked_values(runs, person, really),
-    ]
-    holding = _find_holding(runs, person)
-    made_from = _find_made_from(runs, {place.path for place in holding})
-    sources = [
-        Place(path, rows, "prompts") for path in _source_files(plan) if (rows := _count_rows(path, person))
-    ]
+    unsearched: dict[str, list[str]] = defaultdict(list)
+    with ExitStack() as stack:
+        stores = _open_stores(plan, stack, unsearched)
+        removed = [place for name, store in stores for place in _forget_in_store(name, store, person, really)]
+    logs = _turn_folders(plan)
+    values = sorted(runs.glob("*/personal/*.jsonl"))
+    removed += _forget_turns(logs, person, really, unsearched)
+    removed += _forget_masked_values(values, person, really)
+    searched = {path for folder in logs for path in folder.glob("*.jsonl")} | set(values)
+    searched |= {Path(name + end) for name, _ in stores for end in ("", "-wal", "-shm")}
+    holding, unreadable = traces.search_runs(runs, person, searched)
+    made_from, unknown = traces.find_made_from(runs, [Path(place.name) for place in holding])
+    sources = []
+    for path in _source_files(plan, runs, unsearched):
+        try:
+            if rows := traces.count_rows(path, person):
+                sources.append(traces.Place(str(path), rows, "prompts"))
+        except UserError as error:
+            unsearched[error.lines[0].removeprefix(f"{path}: ")].append(str(path))
+    for reason, names in [*unreadable.items(), *unknown.items()]:
+        unsearched[reason] += names
     if not (removed or holding or sources):
         raise UserError(
-            f"{person}: nothing of such a person in the runs of {runs}; pseudonyms stand in the field user "
-            "or labeler"
+            [
+                f"{person}: nothing of such a person in the runs of {runs}; pseudonyms stand in the field user "
+                "or labeler",
+                *_describe_unsearched(unsearched),
+            ]
         )
-    return Traces(removed, sources, holding, made_from)
+    return Traces(removed, sources, holding, made_from, dict(unsearched))
 
 
-def _forget_in_stores(plan: Plan, person: str, really: bool) -> Iterator[Place]:
-    """The run's own store and those that its stages name."""
-    from biddable.store import erase
+def _open_stores(plan: Plan, stack: ExitStack, unsearched: dict[str, list[str]]) -> list[tuple[str, Store]]:
+    """The stores of this run and of those beside it, with what to call them; those of other runs that cannot be
+    opened are unsearched. Raises UserError for one of this run."""
+    from biddable.run.redaction import HIDDEN, redact_url
     from biddable.store.store import open_store
 
-    addresses = {str(stage.settings["store"]) for stage in plan.stages if stage.settings.get("store")}
-    default = plan.folder / "store.db"
-    for address in sorted(addresses | ({str(default)} if default.exists() else set())):
-        if "://" not in address and not Path(address).exists():
+    own = {str(stage.settings["store"]) for stage in plan.stages if stage.settings.get("store")}
+    own.add(str(plan.folder / "store.db"))
+    stores = []
+    for address in sorted(own):
+        if "://" in address or Path(address).exists():
+            stores.append((redact_url(address), stack.enter_context(open_store(address))))
+    others = _other_stores(plan)
+    for folder in _turn_folders(plan):
+        run = folder.relative_to(plan.folder.parent).parts[0]
+        if run not in (plan.name, *others.values()):
+            unsearched[
+                "its keys and consents are in a store that only its file names; forget the person with that file "
+                "too"
+            ].append(str(plan.folder.parent / run))
+    for address, run in sorted(others.items()):
+        if address in (name for name, _ in stores) or Path(address).resolve() in map(
+            Path.resolve, map(Path, own)
+        ):
             continue
-        with open_store(address) as store:
-            for table, rows in sorted(erase.erase_person(store, person, really).items()):
-                yield Place(Path(address), rows, f"rows of {table}")
+        again = f"a store of the run {run}; forget the person with that run's file too"
+        try:
+            if HIDDEN in address or ("://" not in address and not Path(address).exists()):
+                raise UserError("not reached")
+            stores.append((address, stack.enter_context(open_store(address))))
+        except UserError:
+            unsearched[again].append(address)
+    return stores
 
 
-def _forget_turns(plan: Plan, person: str, really: bool) -> Iterator[Place]:
+def _other_stores(plan: Plan) -> dict[str, str]:
+    """Address of a store of another run in the same folder, as far as its folders tell -> the run's name.
+    Passwords are not written down."""
+    from biddable.run.traces import read_description, stage_folders
+
+    runs = plan.folder.parent
+    stores = {str(path): path.parent.name for path in runs.glob("*/store.db")}
+    for folder in stage_folders(runs):
+        try:
+            settings: dict[str, Any] = read_description(folder)["settings"]
+        except (UserError, KeyError):
+            continue
+        if settings.get("store"):
+            stores.setdefault(str(settings["store"]), folder.parent.name)
+    return stores
+
+
+def _forget_in_store(name: str, store: Store, person: str, really: bool) -> Iterator[Place]:
+    from biddable.run.traces import Place
+    from biddable.store import erase
+
+    for table, rows in sorted(erase.erase_person(store, person, really).items()):
+        yield Place(name, rows, f"rows of {table}")
+
+
+def _turn_folders(plan: Plan) -> list[Path]:
     """Folders in which a served policy logs its turns; a stage's own result is made again, not changed."""
     from biddable.run import turn_log
 
     runs = plan.folder.parent
-    folders = {path.parent for path in runs.glob(f"*/**/{turn_log.TURNS}")} | {runs / plan.name / "turns"}
-    for folder in sorted(folders):
-        if (folder / "manifest.json").exists() or not (folder / turn_log.TURNS).exists():
-            continue
-        rows = sum(_count_rows(folder / name, person) for name in (turn_log.TURNS, turn_log.FEEDBACK))
+    folders = {path.parent for path in runs.glob(f"*/**/{turn_log.TURNS}")}
+    return sorted(folder for folder in folders if not (folder / "manifest.json").exists())
+
+
+def _forget_turns(
+    folders: list[Path], person: str, really: bool, unsearched: dict[str, list[str]]
+) -> Iterator[Place]:
+    from biddable.run import turn_log
+    from biddable.run.traces import Place, count_rows
+
+    for folder in folders:
+        rows = sum(count_rows(folder / name, person) for name in (turn_log.TURNS, turn_log.FEEDBACK))
         if rows:
-            if really:
-                turn_log.forget(folder, person)
-            yield Place(folder, rows, "turns and feedback")
+            try:
+                if really:
+                    turn_log.forget(folder, person)
+            except UserError as error:  # no turns: said, and what else there is goes
+                unsearched["; ".join(error.lines)].append(str(folder))
+                continue
+            yield Place(str(folder), rows, "turns and feedback")
 
 
-def _forget_masked_values(runs: Path, person: str, really: bool) -> Iterator[Place]:
-    for path in sorted(runs.glob("*/personal/*.jsonl")):
-        if rows := _count_rows(path, person):
+def _forget_masked_values(files: list[Path], person: str, really: bool) -> Iterator[Place]:
+    from biddable.run.traces import Place, count_rows
+
+    for path in files:
+        if rows := count_rows(path, person):
             if really:
                 _remove_rows(path, person)
-            yield Place(path, rows, "prompts with masked values")
-
-
-def _source_files(plan: Plan) -> Iterator[Path]:
-    for stage in plan.stages:
-        if stage.name == "collect.files":
-            for path in stage.config.files:
-                yield path / "prompts.jsonl" if path.is_dir() else path
-
-
-def _find_holding(runs: Path, person: str) -> list[Place]:
-    """Finished and unfinished stage folders with lines that name the person."""
-    places = []
-    for folder in sorted(path for path in runs.glob("*/*.*") if path.is_dir()):
-        rows = sum(_count_rows(path, person) for path in folder.glob("*.jsonl"))
-        if rows:
-            places.append(Place(folder, rows, "lines"))
-    return places
-
-
-def _find_made_from(runs: Path, holding: set[Path]) -> list[Path]:
-    """Stage folders with one of these among what they were made from, directly or not, sorted."""
-    inputs = {
-        path.parent.resolve(): set(_input_folders(path.parent)) for path in runs.glob("*/*/manifest.json")
-    }
-    start = {path.resolve() for path in holding}
-    reached = set(start)
-    while more := {folder for folder, read in inputs.items() if folder not in reached and read & reached}:
-        reached |= more
-    return sorted(reached - start)
-
-
-def _input_folders(folder: Path) -> Iterator[Path]:
-    """What a stage read; stages of one run lie side by side, also when the run was moved or copied."""
-    from biddable.run.manifest import read_manifest
-
-    manifest = read_manifest(folder) or {}
-    for arrows in manifest.get("inputs", {}).values():
-        for arrow in arrows:
-            sibling = folder.parent / arrow["name"]
-            yield (sibling if sibling.exists() else Path(arrow["path"])).resolve()
-
-
-def _count_rows(path: Path, person: str) -> int:
-    """Lines that name a person as user or labeler, anywhere in them; of a CSV file those that hold the name
-    at all."""
-    from biddable.run.jsonl import read_lines
-
-    if not path.is_file():
-        return 0
-    quoted = (json.dumps(person), json.dumps(person, ensure_ascii=False))
-    rows = 0
-    try:
-        for _, line in read_lines(path):
-            if any(text in line for text in quoted):  # a cheap search first: few lines are read as JSON
-                rows += _names_person(line, person)
-            elif path.suffix == ".csv":
-                rows += person in line
-    except UserError:  # a file that breaks off counts as far as it can be read
-        return rows
-    return rows
-
-
-def _names_person(line: str, person: str) -> bool:
-    try:
-        return person in _people(json.loads(line))
-    except ValueError:
-        return True  # not JSON, but it holds the name: better one too many
-
-
-def _people(value: object) -> Iterator[str]:
-    """All pseudonyms in a JSON value, however deep."""
-    if isinstance(value, dict):
-        yield from (value[name] for name in PERSON_FIELDS if isinstance(value.get(name), str))
-        for inner in value.values():
-            yield from _people(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _people(inner)
+            yield Place(str(path), rows, "prompts with masked values")
 
 
 def _remove_rows(path: Path, person: str) -> None:
     """Rewrite a file without a person's lines; it goes when none is left."""
-    from biddable.run.jsonl import LineWriter
+    from biddable.run.jsonl import LineWriter, read_lines
+    from biddable.run.traces import names_person
 
-    with path.open(encoding="utf-8") as file, LineWriter(path, private=True) as writer:
-        writer.add(line for line in file if not _names_person(line, person))
+    with LineWriter(path, private=True) as writer:
+        writer.add(line for _, line in read_lines(path) if not names_person(line, person))
+
+
+def _source_files(plan: Plan, runs: Path, unsearched: dict[str, list[str]]) -> list[Path]:
+    """Files outside the runs that stages of this run and of those beside it read."""
+    from biddable.run.traces import read_description, stage_folders
+
+    paths = {path for stage in plan.stages for arrows in stage.inputs.values() for _, path in arrows}
+    for folder in stage_folders(runs):
+        try:
+            inputs = read_description(folder)["inputs"]
+            paths |= {Path(arrow["path"]) for arrows in inputs.values() for arrow in arrows}
+        except (UserError, KeyError):
+            continue  # told as a folder whose inputs are unknown
+    files: set[Path] = set()
+    for path in paths:
+        if path.resolve().is_relative_to(runs.resolve()):
+            continue
+        if not path.exists():
+            unsearched["a file that a stage read, and that is not there"].append(str(path))
+        files |= {inner for inner in path.rglob("*") if inner.is_file()} if path.is_dir() else {path}
+    return sorted(files)
 
 
 def describe(traces: Traces, really: bool) -> Iterator[str]:
-    """What happened, for the terminal."""
+    """What happened, for the terminal: what was removed where, what was not, and why."""
     verb = "removed" if really else "would be removed"
     for place in traces.removed:
-        yield f"{verb}: {place.rows} {place.what} from {place.path}"
+        yield f"{verb}: {place.rows} {place.what} from {place.name}"
     if not traces.removed:
         yield "nothing to remove: stores, served turns and masked values hold nothing of this person"
-    for path, rows, what in traces.sources:
-        yield (
-            f"remains, take it out by hand: {rows} {what} in {path}, which collect.files reads and would "
-            "bring back"
-        )
-    for path, rows, what in traces.holding:
-        yield (
-            f"remains, this person's words: {rows} {what} in {path}; to make it again without them: rm -r "
-            f"{path}"
-        )
+    for name, rows, what in traces.sources:
+        yield f"remains, take it out by hand: {rows} {what} in {name}, which a stage reads and would bring back"
+    for name, rows, what in traces.holding:
+        if Path(name).is_dir():
+            yield (
+                f"remains, this person's words: {rows} {what} in {name}; to make it again without them: rm -r "
+                f"{name}"
+            )
+        else:
+            yield f"remains, take it out by hand: {rows} {what} in {name}, which no stage makes again"
     for folder in traces.made_from:
         yield f"remains, made from those: {folder}"
     if traces.made_from:
@@ -225,5 +243,13 @@ def describe(traces: Traces, really: bool) -> Iterator[str]:
             "a model cannot forget: remove what remains, then `biddable run` makes it again without this "
             "person"
         )
+    yield from _describe_unsearched(traces.unsearched)
+    yield "not searched, because only you know them: backups, exports and copies outside the folder of runs"
     if not really:
         yield "nothing was changed so far; the same command with --yes removes it"
+
+
+def _describe_unsearched(unsearched: dict[str, list[str]]) -> Iterator[str]:
+    for reason, names in sorted(unsearched.items()):
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        yield f"not searched: {', '.join(sorted(names)[:NAMED])}{more}: {reason}"

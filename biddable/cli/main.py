@@ -23,7 +23,7 @@ from biddable.cli.new import new
 from biddable.cli.run import run
 from biddable.cli.show import show
 from biddable.cli.status import status
-from biddable.run.errors import UserError, Waiting, suggestion
+from biddable.run.errors import Mistakes, UserError, Waiting, suggestion
 from biddable.run.output import plain, print_lines
 
 VERBS = {verb.__name__: verb for verb in (new, check, run, status, show, lineage, forget)}
@@ -69,7 +69,9 @@ def _run() -> None:
     try:
         dispatch(sys.argv[1:])
     except UserError as error:
-        print_lines(error.lines, sys.stderr)
+        mistakes = Mistakes()
+        mistakes.add(error.lines)
+        print_lines(mistakes.lines(), sys.stderr)
         sys.exit(2)
     except Waiting as waiting:
         print(waiting)

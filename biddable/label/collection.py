@@ -4,6 +4,7 @@ work, waiting for real people."""
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -263,8 +264,15 @@ def collect_labels(
         if gold and isinstance(cfg, GoldSettings) and not simulated:
             task_set = replace(task_set, gold=f"{name}/gold", gold_share=cfg.gold_share)
             gold_set = replace(task_set, name=f"{name}/gold", gold=None, gold_share=0.0)
-            store_gold.put_gold(store, gold_set, [(replace(t, id=f"{name}#{t.id}"), key) for t, key in gold])
-        store.put_tasks(task_set, [replace(task, id=f"{name}#{task.id}") for task in tasks])
+            store_gold.put_gold(
+                store,
+                gold_set,
+                [(replace(t, id=f"{name}#{t.id}", language=language_of(t.question)), key) for t, key in gold],
+            )
+        store.put_tasks(
+            task_set,
+            [replace(task, id=f"{name}#{task.id}", language=language_of(task.question)) for task in tasks],
+        )
         if isinstance(cfg, LabelerSettings) and simulated:
             version = store.add_guideline(*guideline(panel, cfg.guidelines))
             people = labelers.panel(panel, context.seed, cfg.people)
@@ -280,6 +288,13 @@ def collect_labels(
                 "them"
             )
         return queue.collected_labels(store, name)
+
+
+def language_of(question: str) -> str | None:
+    """The language of a question's prompt, where the prompt says it."""
+    prompt = json.loads(question).get("prompt") or {}
+    language: str | None = prompt.get("language")
+    return language
 
 
 def simulate(

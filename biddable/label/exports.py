@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from biddable.run import jsonl
 from biddable.run.config import Input, Settings, UserError
@@ -19,6 +19,7 @@ from biddable.run.records import Comparison, Demonstration, Split
 
 
 class Config(Settings):
+    left_out: ClassVar[tuple[str, ...]] = ("comparisons", "demonstrations")
     comparisons: Input | None = Path("label.comparisons")
     """Rankings to turn into pairs."""
     demonstrations: Input | None = Path("label.demonstrations")

@@ -13,11 +13,10 @@ import json
 import os
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Literal
 
 from fastapi import FastAPI
 from pydantic import Field
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from biddable.label.views import accounts as admin
 from biddable.label.views import (
@@ -25,11 +24,14 @@ from biddable.label.views import (
     dashboard,
     guidelines,
     home,
+    limits,
     login,
+    mine,
     profile,
     quality,
     review,
     screening,
+    second_factor,
     tasks,
 )
 from biddable.run.config import UserError
@@ -43,10 +45,13 @@ from biddable.web.settings import SiteSettings
 
 ROUTERS = (
     login.router,
+    second_factor.router,
     profile.router,
     home.router,
     tasks.router,
+    mine.router,
     admin.router,
+    limits.router,
     guidelines.router,
     dashboard.router,
     quality.router,
@@ -61,6 +66,8 @@ class Config(SiteSettings):
     """The port it listens on."""
     processes: int = Field(default=1, ge=1)
     """Web processes. More than one pays off on PostgreSQL."""
+    second_factor: Literal["optional", "admins", "everybody"] = "optional"
+    """Who must log in with a code of an app on the phone (TOTP) besides the password. Anybody may."""
     lease_minutes: float = Field(default=30.0, gt=0)
     """How long somebody may hold a task without touching it; then it goes to the next person."""
 
@@ -68,12 +75,11 @@ class Config(SiteSettings):
 def application(cfg: Config, store: str | Path) -> FastAPI:
     """The site on the store at this path or URL, to be served by uvicorn or by a test."""
     accounts = Accounts(open_store(store))
-    site = create_app(cfg.title, Path(__file__).with_name("views"), accounts, cfg.https)
+    site = create_app(cfg.title, Path(__file__).with_name("views"), accounts, cfg.address, cfg.hosts)
     site.state.address, site.state.lease_seconds = cfg.address, 60 * cfg.lease_minutes
+    site.state.second_factor = cfg.second_factor
     for router in ROUTERS:
         site.include_router(router)
-    if cfg.address:  # a request for another host is refused: invitations are built from this address only
-        site.add_middleware(TrustedHostMiddleware, allowed_hosts=[urlsplit(cfg.address).hostname or ""])
     return site
 
 

@@ -94,6 +94,7 @@ def run(cfg: Config, context: StageContext) -> None:
         "selfplay": len(played),
         "redteam_self_bleu": diversity.self_bleu(texts, context.seed),
         "redteam_distinct_2": diversity.distinct(texts, 2),
+        "redteam_without_words": diversity.wordless(texts),
     }
 
 
@@ -208,8 +209,8 @@ def self_play(
 ) -> list[Prompt]:
     """Questions that the policy went on with, answering and asking in turn; those in which a statement is no
     usable one stay out."""
-    # the questions behind those that are prompts themselves, else the same once more
-    firsts = [*prompts[cfg.questions :], *prompts][: cfg.selfplay]
+    # each once: first those that are no questions themselves
+    firsts = [*prompts[cfg.questions :], *prompts[: cfg.questions]][: cfg.selfplay]
     running = [(prompt, Dialogue(prompt.messages)) for prompt in firsts]
     for turn in range(2 * ((cfg.statements + 1) // 2)):
         running = [(prompt, dialogue) for prompt, dialogue in running if speaker.fits(dialogue)]

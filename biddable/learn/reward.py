@@ -9,7 +9,6 @@ that were not trained on.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -38,18 +37,20 @@ from biddable.model.trunk import Scorer, scorer_from
 from biddable.run import jsonl
 from biddable.run.config import Input, UserError
 from biddable.run.context import StageContext
+from biddable.run.manifest import read_summary
 from biddable.run.records import Answer, Comparison, Demonstration
 
 
 class Config(OptimizerSettings, LengthSettings):
     runtime_settings = frozenset({"checkpoint_seconds", "checkpoint_share"})
     renamed: ClassVar[dict[str, str]] = {"head_deviation": "head_std"}
+    left_out: ClassVar[tuple[str, ...]] = ("demonstrations",)
     policy: Input = Path("learn.sft")
     """The model it starts from (3.5: the SFT model)."""
     comparisons: Input = Path("label.comparisons")
     """Rankings: those on prompts of the split `train` train, those of `valid` measure."""
     demonstrations: Input | None = Path("label.demonstrations")
-    """Whose mean score becomes 0; none: no bias."""
+    """Whose mean score becomes 0; none: no bias. May be left out where the run has no such table."""
     held_out: Input | None = None
     """Rankings by labelers who gave no training data, to measure; only those on prompts of the split `valid`
     count."""
@@ -132,7 +133,7 @@ def run(cfg: Config, context: StageContext) -> None:
     with torch.no_grad():
         scorer.bias.fill_(bias)
     checkpoints.save_scorer(scorer, context.path("model"), cfg.policy)
-    agreement = json.loads((cfg.comparisons / "summary.json").read_text(encoding="utf-8"))
+    agreement = read_summary(cfg.comparisons) if (cfg.comparisons / "summary.json").is_file() else {}
     context.summary |= {
         k: agreement[k] for k in ("agreement", "agreement_low", "agreement_high") if k in agreement
     }
@@ -243,8 +244,10 @@ def prompt_loss(
 def read_rankings(cfg: Config) -> tuple[list[Comparison], list[Comparison], list[Comparison]]:
     """Rankings to train on, to measure on, and by held-out labelers. A prompt's split decides: no prompt
     trains and measures."""
-    rows = jsonl.read(cfg.comparisons / "comparisons.jsonl", Comparison)
-    held_out = jsonl.read(cfg.held_out / "comparisons.jsonl", Comparison) if cfg.held_out else []
+    rows = jsonl.read(jsonl.find_file(cfg.comparisons, "comparisons.jsonl"), Comparison)
+    held_out = (
+        jsonl.read(jsonl.find_file(cfg.held_out, "comparisons.jsonl"), Comparison) if cfg.held_out else []
+    )
     return (
         [row for row in rows if row.prompt.split == "train"],
         [row for row in rows if row.prompt.split == "valid"],
@@ -336,7 +339,7 @@ def demonstration_mean(scorer: Scorer, cfg: Config, tokenizer: Any, context: Sta
     assert cfg.demonstrations is not None
     limits = PromptLimits(cfg, tokenizer, checkpoints.context_length(cfg.policy))
     trees = []
-    for row in jsonl.read(cfg.demonstrations / "demonstrations.jsonl", Demonstration):
+    for row in jsonl.read(jsonl.find_file(cfg.demonstrations, "demonstrations.jsonl"), Demonstration):
         answer = answer_ids(tokenizer, row.answer)
         ids = limits.encode(row.prompt, len(answer))
         if ids is not None:

@@ -12,6 +12,7 @@ from scipy import stats
 
 from biddable.learn.losses import drop_ties
 from biddable.run.records import Comparison
+from biddable.run.words import chunks
 
 
 def pair_margins(scores: np.ndarray[Any, Any], ranks: Sequence[int]) -> np.ndarray[Any, Any]:
@@ -105,7 +106,9 @@ def accuracy_tables(rows: Sequence[Comparison], scores: Sequence[np.ndarray[Any,
     by_margin, calibration = [], []
     for low, high in itertools.pairwise(edges):
         inside = (size >= low) & (size <= high)
-        accuracy = float((margins[inside] > 0).mean()) if inside.any() else float("nan")
+        if not inside.any():  # of fewer than five pairs some fifths are empty
+            continue
+        accuracy = float((margins[inside] > 0).mean())
         pairs = int(inside.sum())
         by_margin.append({"margin": float(size[inside].mean()), "accuracy": accuracy, "pairs": pairs})
         # what the model claims: σ(|margin|) is its probability that the higher score is the better answer
@@ -113,7 +116,7 @@ def accuracy_tables(rows: Sequence[Comparison], scores: Sequence[np.ndarray[Any,
         calibration.append({"predicted": predicted, "observed": accuracy, "pairs": pairs})
     # Scores and lengths less their prompt's mean: prompts differ in both, and that is no preference for
     # length.
-    lengths = [np.array([len(a.tokens or a.text.split()) for a in row.answers], dtype=float) for row in rows]
+    lengths = [np.array([len(a.tokens or chunks(a.text)) for a in row.answers], dtype=float) for row in rows]
     centred_score = np.concatenate([s - s.mean() for s in scores])
     centred_length = np.concatenate([n - n.mean() for n in lengths])
     spread = float(centred_score.std() * centred_length.std())

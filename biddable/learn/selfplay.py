@@ -70,7 +70,7 @@ def statement_text(tokenizer: Any, tokens: Sequence[int], finish: Finish) -> str
 
 def is_valid_statement(dialogue: Dialogue, text: str) -> bool:
     """Whether a statement may stand in a dialogue: it has words, speaks for one side only, and is not what
-    that side has said before."""
+    either side has said before."""
     said_before = {message.content.casefold() for message in dialogue.messages}
     return bool(re.search(r"\w", text)) and not SPEAKER.search(text) and text.casefold() not in said_before
 

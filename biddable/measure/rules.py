@@ -87,6 +87,7 @@ def run(cfg: Config, context: StageContext) -> None:
         "attacks": len(attacks),
         "attacks_self_bleu": diversity.self_bleu(attacks, context.seed),
         "attacks_distinct_2": diversity.distinct(attacks, 2),
+        "attacks_without_words": diversity.wordless(attacks),
         "simulated": any(row.simulated for row in rows),
         "panel": cfg.panel,
     }

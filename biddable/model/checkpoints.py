@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
-from biddable.model import attention, family_check, hardware
+from biddable.model import family_check, hardware
 from biddable.model.encoding import encode_chat
+from biddable.model.networks import open_decoder, open_network
 from biddable.model.rule_model import RuleModel, TrainedRule, rule_model_from
 from biddable.model.sources import (
-    NO_MODEL,
     find_source,
     load_network,
     open_config,
@@ -113,35 +113,6 @@ def context_length(folder: Path) -> int:
     return int(getattr(config, "max_position_embeddings", None) or 2**31)
 
 
-def _decoder(where: Path, dtype: torch.dtype, causal: bool) -> Any:
-    """The folder's network. Raises UserError when it does not load."""
-    open_config(where)  # refuses what would be built for hours
-    with refusing(where, NO_MODEL):
-        return _network(where, dtype, causal)
-
-
-def _network(where: Path, dtype: torch.dtype, causal: bool, config: Any = None) -> Any:
-    """The folder's network on our attention, without dropout of its own. `config` replaces the folder's."""
-    from transformers import AutoModel, AutoModelForCausalLM
-
-    kind = AutoModelForCausalLM if causal else AutoModel
-    extra = {} if config is None else {"config": config}
-    network = load_network(kind, where, dtype=dtype, attn_implementation=attention.NAME, **extra)
-    switch_off_dropout(network)
-    return network
-
-
-def switch_off_dropout(network: torch.nn.Module) -> None:
-    """A model's own dropout (`attention_dropout`, `resid_pdrop`, ...) would act wherever a stage trains,
-    beside the stage's own setting and unseen. Its config.json keeps it."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        for name, value in vars(module).items():
-            if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
-                setattr(module, name, 0.0)
-
-
 def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = None) -> Policy:
     """A policy folder, cut where its `biddable.json` says (or at `trunk`). With `shared` the policy stands on
     that trunk, and its own, which must be equal, is dropped.
@@ -150,26 +121,27 @@ def load_policy(folder: Path, trunk: int | None = None, shared: Trunk | None = N
     differ.
     """
     where = model_folder(folder)
-    tokens, gaps = None, ()
+    tokens, gaps, int8 = None, (), False
     if trunk is None:
         facts = model_info(folder)
         if facts["kind"] != "policy":
             raise UserError(
                 f"{folder}: is a {facts['kind']}; expected a policy (a model that generates text)"
             )
-        trunk, tokens, gaps = int(facts["trunk"]), facts.get("tokens"), tuple(facts.get("gaps", ()))
-    model = _decoder(where, hardware.compute_dtype(), causal=True).to(hardware.device())
-    policy = _cut(model, trunk, shared, folder)
+        trunk, int8 = int(facts["trunk"]), facts.get("int8_trunk", False)
+        tokens, gaps = facts.get("tokens"), tuple(facts.get("gaps", ()))
+    model = open_decoder(where, hardware.compute_dtype(), causal=True).to(hardware.device())
+    policy = _cut(model, trunk, shared, folder, int8)
     policy.tokens, policy.gaps = tokens, gaps
     return policy
 
 
-def _cut(model: Any, trunk: int, shared: Trunk | None, folder: Path) -> Policy:
+def _cut(model: Any, trunk: int, shared: Trunk | None, folder: Path, int8: bool = False) -> Policy:
     """The policy of a complete causal model."""
     head = model.get_output_embeddings()
     tied = head.weight is model.get_input_embeddings().weight
     below, above = split_model(model.base_model, trunk)
-    trunk_of_policy = _check_trunk(folder, below, shared)
+    trunk_of_policy = _check_trunk(folder, below, shared, int8)
     above.requires_grad_(True)
     head.weight.requires_grad_(trunk == 0 or not tied)
     bias = getattr(head, "bias", None)
@@ -207,7 +179,7 @@ def _load_scorer(folder: Path, shared: Trunk | None) -> Scorer:
     where, facts = model_folder(folder), model_info(folder)
     if not (where / "head.safetensors").is_file():
         raise UserError(f"{where}: its head is missing (no head.safetensors); train it again")
-    model = _decoder(where, hardware.compute_dtype(), causal=False).to(hardware.device())
+    model = open_decoder(where, hardware.compute_dtype(), causal=False).to(hardware.device())
     below, above = split_model(model, int(facts["trunk"]))
     with refusing(where, "its head does not load"):
         head = load_file(where / "head.safetensors")
@@ -217,15 +189,20 @@ def _load_scorer(folder: Path, shared: Trunk | None) -> Scorer:
     # cloned, because a file's tensors begin anywhere in memory, and the matrix library's sums round by where
     # they begin
     weight, bias = (head[name].clone().to(hardware.device()) for name in ("weight", "bias"))
-    return Scorer(_check_trunk(folder, below, shared), above, weight, bias)
+    trunk = _check_trunk(folder, below, shared, facts.get("int8_trunk", False))
+    return Scorer(trunk, above, weight, bias)
 
 
-def _check_trunk(folder: Path, below: DecoderBlocks | None, shared: Trunk | None) -> Trunk:
+def _check_trunk(folder: Path, below: DecoderBlocks | None, shared: Trunk | None, int8: bool) -> Trunk:
     if below is not None:
         below.requires_grad_(False)
-    own_fingerprint = fingerprint(below)
+    if int8 and hardware.device().type != "cpu":
+        raise UserError(
+            f"{folder}: has a trunk in int8, which is for CPUs; set int8_trunk = false in [learn.start]"
+        )
+    own_fingerprint = fingerprint(below, int8)
     if shared is None:
-        return Trunk(below, own_fingerprint)
+        return Trunk(below, own_fingerprint, int8)
     if own_fingerprint != shared.fingerprint:
         raise UserError(
             f"{folder}: its trunk is not the one the other models stand on; all must come from one "
@@ -268,7 +245,7 @@ def _write_info_and_rename(side: Path, target: Path, facts: dict[str, Any]) -> N
 def _merged(source: Path, branch: DecoderBlocks, trunk: int, causal: bool) -> Any:
     """The complete decoder of `source` with the branch's tensors in place. Raises RuntimeError when a tensor
     of the branch has no place there, or a block above the cut gets none."""
-    model = _decoder(model_folder(source), hardware.compute_dtype(), causal)
+    model = open_decoder(model_folder(source), hardware.compute_dtype(), causal)
     decoder = model.base_model if causal else model
     result = decoder.load_state_dict(_decoder_state(branch, trunk), strict=False)
     above = [k for k in result.missing_keys if _is_above(k, blocks_name(decoder), trunk)]
@@ -294,9 +271,15 @@ def save_policy(policy: Policy, target: Path, source: Path) -> None:
             head.weight.copy_(policy.weight)
         if policy.bias is not None:
             head.bias.copy_(policy.bias)
-    facts = {"kind": "policy", "trunk": policy.trunk.depth, "fingerprint": policy.trunk.fingerprint}
+    facts = {"kind": "policy"} | _trunk_facts(policy.trunk)
     facts |= _ids_without_text(policy.tokens, policy.gaps)
     _write_info_and_rename(_save_beside(model, tokenizer(source), target), target, facts)
+
+
+def _trunk_facts(trunk: Trunk) -> dict[str, Any]:
+    """The entries of `biddable.json` about a trunk."""
+    facts = {"trunk": trunk.depth, "fingerprint": trunk.fingerprint}
+    return facts | ({"int8_trunk": True} if trunk.int8 else {})
 
 
 def _ids_without_text(tokens: int | None, gaps: tuple[int, ...]) -> dict[str, Any]:
@@ -324,12 +307,14 @@ def save_scorer(scorer: Scorer, target: Path, source: Path, facts: dict[str, Any
     side = _save_beside(model, tokenizer(source), target)
     head = {"weight": scorer.weight.detach().cpu().clone(), "bias": scorer.bias.detach().cpu().clone()}
     save_file(head, side / "head.safetensors")
-    cut = {"trunk": scorer.trunk.depth, "fingerprint": scorer.trunk.fingerprint}
-    _write_info_and_rename(side, target, {"kind": "scorer", **(facts or {}), **cut})
+    facts = {"kind": "scorer"} | (facts or {}) | _trunk_facts(scorer.trunk)
+    _write_info_and_rename(side, target, facts)
 
 
-def import_model(model: str, target: Path, trunk: int, chat_template: str | None = None) -> dict[str, Any]:
-    """Write any start model as a policy folder cut at `trunk`: a transformers folder, a GGUF file, or
+def import_model(
+    model: str, target: Path, trunk: int, chat_template: str | None = None, int8: bool = False
+) -> dict[str, Any]:
+    """Write any start model as a policy folder cut at `trunk` (to be read in `int8`): a transformers folder, a GGUF file, or
     `package:NAME` for a Python package that carries one. Returns facts for the summary. Raises UserError for
     what cannot be used, before anything is written: a family that biddable does not compute as transformers
     does is refused here (`family_check`)."""
@@ -360,12 +345,13 @@ def import_model(model: str, target: Path, trunk: int, chat_template: str | None
     try:
         checked = _compare_with_transformers(side, trunk, tokens, model)
         below, _ = split_model(
-            _decoder(side, hardware.compute_dtype(), True).base_model.to(hardware.device()), trunk
+            open_decoder(side, hardware.compute_dtype(), True).base_model.to(hardware.device()), trunk
         )
+        cut = _check_trunk(Path(model), below, None, int8)
     except UserError:
         shutil.rmtree(side)
         raise
-    facts = {"kind": "policy", "trunk": trunk, "fingerprint": fingerprint(below)}
+    facts = {"kind": "policy"} | _trunk_facts(cut)
     facts |= _ids_without_text(tokens, gaps)
     _write_info_and_rename(side, target, facts)
     return {**facts, **sizes, **checked}
@@ -378,7 +364,7 @@ def _compare_with_transformers(side: Path, trunk: int, tokens: int | None, model
 
     config = family_check.shorten_window(open_config(side))
     try:
-        network = _network(side, torch.float32, True, config).to(hardware.device())
+        network = open_network(side, torch.float32, True, config).to(hardware.device())
         policy = _cut(network, trunk, None, side)
         policy.tokens = tokens
         observations = family_check.observe(policy)

@@ -50,19 +50,19 @@ def _bounded_template() -> Iterator[None]:
     keeps it from files and attributes, and counting the lines that run keeps it from going on for ever."""
     from jinja2 import TemplateError, TemplateRuntimeError
 
-    left = MAX_STEPS
+    steps_left = MAX_STEPS
 
     def count(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0:
+        nonlocal steps_left
+        steps_left -= 1
+        if steps_left < 0:
             raise TemplateRuntimeError(f"it goes on for more than {MAX_STEPS:,} steps")
         return count
 
     def enter(frame: FrameType, event: str, argument: Any) -> Any:
         return count if frame.f_code.co_filename == "<template>" else None  # jinja's name for its code
 
-    before = sys.gettrace()
+    other_trace = sys.gettrace()
     sys.settrace(enter)
     try:
         yield
@@ -72,7 +72,7 @@ def _bounded_template() -> Iterator[None]:
     except (RecursionError, MemoryError) as error:
         raise UserError("the model's chat template refuses the dialogue: it calls itself for ever") from error
     finally:
-        sys.settrace(before)
+        sys.settrace(other_trace)
 
 
 def _first_line(error: Exception) -> str:

@@ -21,6 +21,7 @@ from torch import nn
 
 from biddable.model import hardware
 from biddable.model.attention import additive_mask, attention
+from biddable.model.int8 import Int8Linear
 
 BLOCK = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
@@ -61,25 +62,26 @@ def packable(weight: torch.Tensor) -> bool:
     )
 
 
-def frozen_linear(*layers: Any) -> nn.Module:
+def frozen_linear(*layers: Any, int8: bool = False) -> nn.Module:
     """One frozen layer that gives the outputs of several with the same input, side by side: (..., sum of
     their sizes)."""
     weight = torch.cat([layer.weight.detach() for layer in layers]) if len(layers) > 1 else layers[0].weight
     bias = None if layers[0].bias is None else torch.cat([layer.bias.detach() for layer in layers])
-    return (PrepackedLinear if packable(weight) else PlainLinear)(weight, bias)
+    kind = Int8Linear if int8 else PrepackedLinear if packable(weight) else PlainLinear
+    return kind(weight, bias)
 
 
-def frozen_copy(module: nn.Module) -> nn.Module:
-    """A copy of the module for use without gradients. It shares the parameters, except that bf16 linear
-    layers on a CPU are prepacked."""
+def frozen_copy(module: nn.Module, int8: bool = False) -> nn.Module:
+    """A copy of the module for use without gradients. It shares the parameters, except that linear layers are
+    prepacked where they are bf16 on a CPU, or in int8 if so wished."""
     frozen = copy.copy(module)
     frozen._parameters = dict(module._parameters)
     frozen._modules = {}
     for name, child in module._modules.items():
-        if type(child) is nn.Linear and packable(child.weight):
-            frozen._modules[name] = PrepackedLinear(child.weight, child.bias)
+        if type(child) is nn.Linear and (int8 or packable(child.weight)):
+            frozen._modules[name] = frozen_linear(child, int8=int8)
         else:
-            frozen._modules[name] = None if child is None else frozen_copy(child)
+            frozen._modules[name] = None if child is None else frozen_copy(child, int8)
     return frozen
 
 
@@ -118,22 +120,26 @@ def has_fusable_shape(blocks: list[Any]) -> bool:
 class FusedBlocks:
     """Frozen copies of a decoder's blocks and final norm; `rotary` is the family's own."""
 
-    def __init__(self, blocks: list[Any], final: Any, rotary: Any, kinds: list[str] | None) -> None:
-        self.blocks = [self._block(block, kinds[i] if kinds else None) for i, block in enumerate(blocks)]
+    def __init__(
+        self, blocks: list[Any], final: Any, rotary: Any, kinds: list[str] | None, int8: bool = False
+    ) -> None:
+        self.blocks = [
+            self._block(block, kinds[i] if kinds else None, int8) for i, block in enumerate(blocks)
+        ]
         self.final = None if isinstance(final, nn.Identity) else _norm(final)
         self.rotary = rotary
 
     @staticmethod
-    def _block(block: Any, kind: str | None) -> FusedBlock:
+    def _block(block: Any, kind: str | None, int8: bool) -> FusedBlock:
         attention, mlp = block.self_attn, block.mlp
         size = int(attention.head_dim)
         return FusedBlock(
             _norm(block.input_layernorm),
-            frozen_linear(attention.q_proj, attention.k_proj, attention.v_proj),
-            frozen_linear(attention.o_proj),
+            frozen_linear(attention.q_proj, attention.k_proj, attention.v_proj, int8=int8),
+            frozen_linear(attention.o_proj, int8=int8),
             _norm(block.post_attention_layernorm),
-            frozen_linear(mlp.gate_proj, mlp.up_proj),
-            frozen_linear(mlp.down_proj),
+            frozen_linear(mlp.gate_proj, mlp.up_proj, int8=int8),
+            frozen_linear(mlp.down_proj, int8=int8),
             mlp.act_fn,
             attention.q_proj.weight.shape[0] // size,
             attention.k_proj.weight.shape[0] // size,

@@ -71,16 +71,17 @@ class DecoderBlocks(nn.Module):
         result: torch.Tensor = out.last_hidden_state
         return result
 
-    def freeze(self) -> DecoderBlocks:
-        """The same blocks for use without gradients, faster on a CPU. Later changes of this one's weights do
-        not reach it: weights that train are copied, those that do not are shared."""
+    def freeze(self, int8: bool = False) -> DecoderBlocks:
+        """The same blocks for use without gradients, faster on a CPU, with linear layers in int8 if so wished.
+        Later changes of this one's weights do not reach it: weights that train are copied, those that do not
+        are shared."""
         if self.fusable is None:
             self.not_fused = self._why_not_fused()
             self.fusable = self.not_fused is None
         trained = any(parameter.requires_grad for parameter in self.parameters())
         if not self.fusable:
             return (
-                DecoderBlocks(frozen_copy(copy.deepcopy(self.model) if trained else self.model))
+                DecoderBlocks(frozen_copy(copy.deepcopy(self.model) if trained else self.model, int8))
                 .requires_grad_(False)
                 .eval()
             )
@@ -90,15 +91,15 @@ class DecoderBlocks(nn.Module):
             for name, child in self.model._modules.items()
             if name != blocks_name(self.model)
         }
-        frozen.fused = self._fuse()
+        frozen.fused = self._fuse(int8)
         return frozen.requires_grad_(False).eval() if trained else frozen
 
-    def _fuse(self) -> FusedBlocks:
+    def _fuse(self, int8: bool = False) -> FusedBlocks:
         (norm,) = (n for n in NORMS if hasattr(self.model, n))
         model: Any = self.model
         kinds = getattr(model.config, "layer_types", None)
         return FusedBlocks(
-            list(getattr(model, blocks_name(model))), getattr(model, norm), model.rotary_emb, kinds
+            list(getattr(model, blocks_name(model))), getattr(model, norm), model.rotary_emb, kinds, int8
         )
 
     def _why_not_fused(self) -> str | None:
@@ -233,13 +234,13 @@ def split_model(model: nn.Module, trunk: int) -> tuple[DecoderBlocks | None, Dec
 
 
 class Trunk:
-    """What all branches share: frozen blocks below the cut; with trunk = 0 it has no blocks and keeps
-    nothing."""
+    """What all branches share: frozen blocks below the cut, in int8 if so wished; with trunk = 0 it has no
+    blocks and keeps nothing."""
 
-    def __init__(self, blocks: DecoderBlocks | None, fingerprint: str) -> None:
-        self.blocks = None if blocks is None else blocks.freeze()
+    def __init__(self, blocks: DecoderBlocks | None, fingerprint: str, int8: bool = False) -> None:
+        self.blocks = None if blocks is None else blocks.freeze(int8)
         self.depth = 0 if blocks is None else blocks.depth
-        self.fingerprint = fingerprint
+        self.fingerprint, self.int8 = fingerprint, int8
 
     @torch.no_grad()
     def __call__(self, packed: PackedBatch) -> torch.Tensor | None:
@@ -250,9 +251,10 @@ class Trunk:
         return blocks(blocks.embed(packed.tokens), packed.positions, blocks.masks(packed.mask))
 
 
-def fingerprint(blocks: DecoderBlocks | None) -> str:
-    """sha256 over the trunk's tensors: two models share a trunk when theirs are equal."""
-    digest = hashlib.sha256()
+def fingerprint(blocks: DecoderBlocks | None, int8: bool = False) -> str:
+    """sha256 over the trunk's tensors, and whether they are read in int8: two models share a trunk when theirs
+    are equal."""
+    digest = hashlib.sha256(b"int8" if int8 else b"")
     for name, tensor in sorted(blocks.state_dict().items()) if blocks is not None else []:
         digest.update(name.encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).cpu().numpy().tobytes())

@@ -90,6 +90,20 @@ def renamed_settings(name: str) -> dict[str, str]:
     return names
 
 
+@functools.cache
+def left_out_settings(name: str) -> tuple[str, ...]:
+    """The optional inputs of a stage that are none where the run has no such table (`Settings.left_out`)."""
+    return tuple(
+        word
+        for _, node in _class_chain(source_file(name), "Config")
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign | ast.Assign)
+        and _target(statement) == "left_out"
+        and statement.value
+        for word in ast.literal_eval(statement.value)
+    )
+
+
 def import_stage(name: str) -> ModuleType:
     """The Python module of a stage such as `learn.ppo`. Raises MissingPackage when a package it needs is not
     installed."""

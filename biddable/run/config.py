@@ -50,6 +50,8 @@ class Settings(BaseModel):
     renamed: ClassVar[dict[str, str]] = {}
     """Former name of a setting -> today's name. In a run's file the former name is an error that names
     today's; folders made under the former name stay valid."""
+    left_out: ClassVar[tuple[str, ...]] = ()
+    """Optional inputs that are none where the run's file has no such table and does not write the setting."""
 
 
 def input_fields(config: type[Settings]) -> frozenset[str]:

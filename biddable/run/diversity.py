@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 
-WORD = re.compile(r"\w+(?:'\w+)?")
+from biddable.run import words as scripts
+
 ORDER = 4
 """Longest n-grams of BLEU."""
 REFERENCES = 1000
@@ -22,23 +22,28 @@ REFERENCES = 1000
 
 
 def words(text: str) -> list[str]:
-    return WORD.findall(text.casefold())
+    return scripts.words(text.casefold(), apostrophes=True)
+
+
+def wordless(texts: Sequence[str]) -> int:
+    """How many texts have no word at all: no measure here sees them."""
+    return sum(not words(text) for text in texts)
 
 
 def ngrams(tokens: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
     return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
 
 
-def self_bleu(texts: Sequence[str], seed: int = 0, limit: int = REFERENCES) -> float:
+def self_bleu(texts: Sequence[str], seed: int = 0, limit: int = REFERENCES) -> float | None:
     """Mean BLEU of each text against all others (Zhu et al. 2018): 0, nothing in common; 1, all the same.
     Higher orders are smoothed by adding one (Lin and Och 2004), else short texts always score 0. Of more than
-    `limit` texts as many are drawn. 0 for fewer than two texts."""
+    `limit` texts as many are drawn. None for fewer than two texts with words: there is nothing to compare."""
     rows = [words(text) for text in texts]
     rows = [row for row in rows if row]
     if len(rows) > limit:
         rows = random.Random(seed).sample(rows, limit)
     if len(rows) < 2:
-        return 0.0
+        return None
     counts = [[ngrams(row, n) for n in range(1, ORDER + 1)] for row in rows]
     # The most often that an n-gram stands in any one text, the runner-up beside it: against all others a
     # text's own count must not help it.
@@ -87,12 +92,12 @@ def _bleu(
     return math.exp(fmean(logs) + penalty)
 
 
-def distinct(texts: Sequence[str], n: int) -> float:
-    """Share of all n-grams that are different ones (Li et al. 2016); 0 without any."""
+def distinct(texts: Sequence[str], n: int) -> float | None:
+    """Share of all n-grams that are different ones (Li et al. 2016); None without any."""
     total: Counter[tuple[str, ...]] = Counter()
     for text in texts:
         total += ngrams(words(text), n)
-    return len(total) / total.total() if total else 0.0
+    return len(total) / total.total() if total else None
 
 
 def overlap(first: Sequence[str], second: Sequence[str]) -> float:

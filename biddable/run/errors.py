@@ -75,6 +75,7 @@ class Mistakes:
 
 
 def _kind(line: str) -> str:
-    """A mistake without where it is, what it quotes, and its numbers."""
+    """A mistake without where it is, what it quotes, and words with numbers in them. Each line about a setting is a
+    kind of its own."""
     text = re.sub(r"\(got .*", "", line.split(": ", 1)[-1])
-    return re.sub(r"'[^']*'|\"[^\"]*\"|\[[^\]]*\]|\d+", "", text)
+    return text if text.startswith("[") else re.sub(r"'[^']*'|\"[^\"]*\"|\[[^\]]*\]|\S*\d\S*", "", text)

@@ -14,11 +14,14 @@ from typing import IO, Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
-from biddable.run.errors import Mistakes, UserError
+from biddable.run.errors import SHOWN, Mistakes, UserError
 from biddable.run.parse import MAX_ERRORS, MAX_LINE_BYTES, encoding_of, open_file, parse_json
 from biddable.run.records import Record
 
 R = TypeVar("R", bound=Record)
+
+LABELS = ("Comparison", "Demonstration", "Rating")
+"""Records that other people's files hold in formats of their own."""
 
 
 def find_file(path: Path, name: str) -> Path:
@@ -27,29 +30,48 @@ def find_file(path: Path, name: str) -> Path:
 
 
 def read(path: Path, kind: type[R]) -> list[R]:
-    """All records of one JSONL file. Every wrong line is named at once; an empty file is refused.
+    """All records of one JSONL file. Wrong lines are named at once, of each kind of mistake the first three; an
+    empty file is refused.
 
     Raises UserError with a line `file:line: field: what is wrong` for each mistake.
     """
-    if not path.is_file():
-        raise UserError([f"{path}: no such file; expected one {kind.__name__} record a line"])
-    rows: list[R] = []
     mistakes = Mistakes()
-    for number, line in read_lines(path):
-        if not line.strip():
-            mistakes.add([f"{path}:{number}: empty line; expected one JSON record a line"])
-        else:
-            try:
-                rows.append(kind.model_validate_json(line))
-            except ValidationError as error:
-                mistakes.add(validation_errors(f"{path}:{number}", kind, error))
-        if mistakes.count >= MAX_ERRORS:
-            raise UserError([*mistakes.lines(), f"{path}: the rest of the file was not read"])
-    if not rows and not mistakes:
-        mistakes.add([f"{path}: the file is empty; expected at least one {kind.__name__} record"])
+    rows = list(read_good(path, kind, mistakes))
     if mistakes:
         raise UserError(mistakes.lines())
     return rows
+
+
+def read_good(path: Path, kind: type[R], mistakes: Mistakes) -> Iterator[R]:
+    """The good records of a file, one at a time; what is wrong with the others gathers in `mistakes`."""
+    if not path.is_file():
+        mistakes.add([f"{path}: no such file; expected one {kind.__name__} record a line"])
+        return
+    bad: list[list[str]] = []  # what is wrong, a list a line of the file
+    good = False
+    for number, line in read_lines(path):
+        try:
+            record = kind.model_validate_json(line)
+        except ValidationError as error:
+            empty = [f"{path}:{number}: empty line; expected one JSON record a line"]
+            bad.append(validation_errors(f"{path}:{number}", kind, error) if line.strip() else empty)
+            if len(bad) >= MAX_ERRORS:
+                break
+        else:
+            good = True
+            yield record
+    if not good and not bad:
+        mistakes.add([f"{path}: the file is empty; expected at least one {kind.__name__} record"])
+    elif not good and kind.__name__ in LABELS:  # another format: what its first row lacks is enough
+        mistakes.add(bad[0][:SHOWN])
+        mistakes.add(
+            [f"{path}: holds no {kind.__name__} record; [label.imports] reads other people's formats"]
+        )
+        return
+    for lines in bad:
+        mistakes.add(lines)
+    if len(bad) >= MAX_ERRORS:
+        mistakes.add([f"{path}: the rest of the file was not read"])
 
 
 def validation_errors(where: str, kind: type[BaseModel], error: ValidationError) -> list[str]:

@@ -139,6 +139,8 @@ class _StageReader:
         parsed = self._validate(key, values, config)
         if parsed is None:
             return None
+        absent = [word for word in config.left_out if self._is_absent(values, word, getattr(parsed, word))]
+        parsed = parsed.model_copy(update=dict.fromkeys(absent))
         inputs = {
             word: self._resolve(key, word, inputs_of(getattr(parsed, word)))
             for word in config.model_fields
@@ -158,12 +160,18 @@ class _StageReader:
         self._check_names(key, values, list(settings), catalog.renamed_settings(name))
         filled: dict[str, Any] = {word: setting.default for word, setting in settings.items()} | values
         filled = {word: None if value == NONE else value for word, value in filled.items()}
+        absent = [w for w in catalog.left_out_settings(name) if self._is_absent(values, w, filled[w])]
+        filled |= dict.fromkeys(absent)
         inputs = {
             word: self._resolve(key, word, _written_inputs(setting, filled[word]))
             for word, setting in settings.items()
             if setting.is_input and filled[word] is not None
         }
         return Stage(key, filled, None, inputs, MissingPackage(key, error.package, error.extra))
+
+    def _is_absent(self, values: dict[str, Any], word: str, default: Any) -> bool:
+        """Whether a default names a table that the run does not have."""
+        return word not in values and str(default) not in self.keys and not os.path.exists(str(default))
 
     def _check_names(
         self, key: str, values: dict[str, Any], names: list[str], renamed: dict[str, str]

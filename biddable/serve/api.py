@@ -34,11 +34,13 @@ from biddable.serve.metrics import Metrics
 from biddable.serve.openai import routes
 from biddable.serve.openai.http import REFUSALS, error_response
 from biddable.serve.rate_limit import RateLimiter
-from biddable.serve.recorder import TurnRecorder
+from biddable.serve.recorder import API_CONSENT, TurnRecorder
 from biddable.store.accounts import Accounts
 from biddable.store.api_keys import Keys
+from biddable.store.consents import Consents
 from biddable.store.store import Store, open_store
 from biddable.web.app import create_app
+from biddable.web.gate import LOOPBACK_NAMES
 from biddable.web.settings import SiteSettings, is_http_url
 
 ONEDNN_KERNELS = "256"
@@ -200,9 +202,12 @@ def application(cfg: Config, run: Path, models: Mapping[str, ServedModel], store
     """Page and API for the run in this folder, to be served by uvicorn or by a test."""
     accounts = Accounts(store)
     max_request_bytes = cfg.max_request_kb * 1024
+    # an open server has no key that guards it from a page whose name is made to point at this machine
+    hosts = LOOPBACK_NAMES if cfg.address is None and cfg.host in LOOPBACK_NAMES else cfg.hosts
+    consents = (Consents(store, chat.CONSENT), Consents(store, API_CONSENT))
     server = ServerState(
         models,
-        TurnRecorder(run / "turns", accounts.cookie_secret()) if cfg.keep else None,
+        TurnRecorder(run / "turns", accounts.cookie_secret(), *consents) if cfg.keep else None,
         Keys(store) if cfg.access == "key" else None,
         RateLimiter(cfg.requests_per_minute),
         Metrics(),
@@ -210,12 +215,13 @@ def application(cfg: Config, run: Path, models: Mapping[str, ServedModel], store
         max_answers=cfg.max_answers,
         best_of=cfg.best_of,
     )
-    api = routes.application(server)
+    api = routes.application(server, cfg.address, hosts)
     if not cfg.page:
         return api
     folder = Path(__file__).with_name("chat")
-    site = create_app(cfg.title, folder, accounts, cfg.https, {"/chat/": max_request_bytes})
-    site.state.server, site.state.chat = server, chat.ChatState(store, cfg.side_by_side, cfg.admins)
+    site = create_app(cfg.title, folder, accounts, cfg.address, hosts, {"/chat/": max_request_bytes})
+    site.state.server = server
+    site.state.chat = chat.ChatState(store, cfg.side_by_side, frozenset(cfg.admins))
     site.include_router(chat.router)
     for kind in REFUSALS:
         site.add_exception_handler(kind, error_response)

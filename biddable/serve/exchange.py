@@ -32,6 +32,11 @@ class ServerState:
     best_of: int  # answers sampled for each one returned, unless a request says
     started_at: int = field(default_factory=lambda: int(time.time()))
 
+    def limit_rate(self, caller: str) -> None:
+        """Count a request. Raises APIError (429) when this caller asks too often."""
+        if seconds := self.rate_limiter.take(caller):
+            raise APIError("you ask too often; wait a little", 429, code="rate_limit_exceeded", retry=seconds)
+
     def model(self, name: str) -> ServedModel:
         """The model of this name. Raises APIError (404) when there is none."""
         if name not in self.models:

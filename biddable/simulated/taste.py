@@ -105,7 +105,7 @@ def stem(word: str) -> str:
     for ending in ("iest", "ier", "ies", "ied"):
         if word.endswith(ending) and len(word) > len(ending) + 2:
             return word[: -len(ending)] + "i"
-    for ending in ("ingly", "fully", "ing", "edly", "ed", "ness", "est", "er", "ly", "es", "s"):
+    for ending in ("ingly", "fully", "ing", "edly", "ed", "est", "er", "ly", "es", "s"):
         if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):
             word = word[: -len(ending)]
             if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz":

@@ -22,7 +22,7 @@ from biddable.store.login_attempts import begin_attempt, forget_attempt
 from biddable.store.names import scripts, skeleton
 from biddable.store.pseudonyms import new_pseudonym
 from biddable.store.store import Store
-from biddable.store.tables import accounts, invitations, people, secrets, sessions
+from biddable.store.tables import accounts, invitations, labels, leases, people, secrets, sessions
 from biddable.store.types import Account, Panel, Person, Role
 
 LEAST_PASSWORD = 10
@@ -109,6 +109,15 @@ class Accounts:
         with self.store.read() as connection:
             return [account_from_row(row) for row in connection.execute(query)]
 
+    def find(self, login: str) -> Account:
+        """The account with this name. Raises UserError when there is none."""
+        query = accounts_with_people().where(accounts.c.login == fold_login(login))
+        with self.store.read() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            raise UserError(f"there is no account called {login}")
+        return account_from_row(row)
+
     def close(self, account: str, by: str) -> None:
         """Let nobody log in with an account any more, and end its sessions and its unused invitations. Its
         person's labels stay.
@@ -142,14 +151,42 @@ class Accounts:
 
         self.store.write(step)
 
+    def change_role(self, account: str, role: Role, by: str) -> None:
+        """Make a labeler an admin, or an admin a labeler. Raises UserError for the last admin: nobody could
+        make another one."""
+
+        def step(connection: sa.Connection) -> None:
+            is_admin = (accounts.c.role == "admin") & accounts.c.closed.is_(None)
+            admins = sa.select(accounts.c.id).where(is_admin).order_by(accounts.c.id).with_for_update()
+            if role != "admin" and connection.execute(admins).scalars().all() == [account]:
+                raise UserError("this is the last admin who can log in; make another one first")
+            connection.execute(sa.update(accounts).where(accounts.c.id == account).values(role=role))
+            add_audit_line(connection, self.store.clock(), by, f"role changed to {role}", account)
+
+        self.store.write(step)
+
+    def change_panel(self, account: str, panel: Panel, by: str) -> None:
+        """Move somebody to the other panel. Raises UserError once they have answered anything: what they said
+        would change sides with them, and who has trained models must not measure them."""
+
+        def step(connection: sa.Connection) -> None:
+            person = connection.execute(sa.select(accounts.c.person).where(accounts.c.id == account)).scalar()
+            answers = sa.select(labels.c.id).where(labels.c.person == person).limit(1)
+            leased = sa.select(leases.c.id).where(leases.c.person == person).limit(1)
+            if connection.execute(answers).first() or connection.execute(leased).first():
+                raise UserError(
+                    "somebody who has begun to work stays on their panel; for the other one, invite them "
+                    "again under another name"
+                )
+            connection.execute(sa.update(people).where(people.c.id == person).values(panel=panel))
+            add_audit_line(connection, self.store.clock(), by, f"panel changed to {panel}", account)
+
+        self.store.write(step)
+
     def change_password(self, account: Account, old: str, new: str) -> None:
         """Set another password and end all sessions. Raises UserError when the old one is wrong or the new
         one too easy, and TooManyAttempts after too many wrong ones."""
-        key = f"password {account.id}"
-        attempt = begin_attempt(self.store, {key: MOST_WRONG_PASSWORDS})
-        if not self.password_matches(account.login, old):
-            raise UserError("the present password is not right")
-        self.store.write(lambda connection: forget_attempt(connection, attempt, key))
+        self.confirm_password(account, old)
         hashed = self.hash_password(check_password(account.login, new))
 
         def step(connection: sa.Connection) -> None:
@@ -158,6 +195,15 @@ class Accounts:
             add_audit_line(connection, self.store.clock(), account.id, "password changed", account.id)
 
         self.store.write(step)
+
+    def confirm_password(self, account: Account, password: str) -> None:
+        """Ask somebody who is logged in for their password once more. Raises UserError when it is wrong, and
+        TooManyAttempts after too many wrong ones."""
+        key = f"password {account.id}"
+        attempt = begin_attempt(self.store, {key: MOST_WRONG_PASSWORDS})
+        if not self.password_matches(account.login, password):
+            raise UserError("the present password is not right")
+        self.store.write(lambda connection: forget_attempt(connection, attempt, key))
 
     def password_matches(self, login: str, password: str) -> bool:
         """Whether this is the password of an open account; False, after as long a time, for an unknown or
@@ -194,7 +240,7 @@ def accounts_with_people() -> sa.Select[Any]:
 def account_from_row(row: Any) -> Account:
     """A row of `accounts_with_people` as a value."""
     person = Person(row.person, row.pseudonym, row.panel, bool(row.simulated))
-    return Account(row.id, row.login, row.role, person, row.created, row.closed)
+    return Account(row.id, row.login, row.role, person, row.created, row.closed, row.totp is not None)
 
 
 def fold_login(login: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import sqlalchemy as sa
 
 from biddable.store.drafts import find_draft
@@ -11,8 +13,6 @@ from biddable.store.store import Store, newest_labels
 from biddable.store.tables import labels, leases, task_sets, tasks
 from biddable.store.task_sets import task_set_from_row
 from biddable.store.types import Assignment, PastAnswer, TaskSet
-
-DAY = 86400
 
 
 def find_assignment(store: Store, task: str, person: str) -> Assignment | None:
@@ -51,9 +51,12 @@ def has_task(store: Store, task_set: TaskSet, person: str) -> bool:
         return has_place(connection, task_set, person, store.clock())
 
 
-def past_answers(store: Store, person: str, limit: int = 100) -> list[PastAnswer]:
+def past_answers(
+    store: Store, person: str, limit: int = 100, *, text: str = "", task_sets: list[str] | None = None
+) -> list[PastAnswer]:
     """The tasks that somebody has answered as a labeler, the newest answer first; not what they decided as an
-    admin in a review."""
+    admin in a review. Only those that hold `text`, in the question or the answer, or that are of these
+    sets."""
     query = (
         newest_labels()
         .add_columns(tasks.c.kind, tasks.c.task_set)
@@ -63,25 +66,17 @@ def past_answers(store: Store, person: str, limit: int = 100) -> list[PastAnswer
         .order_by(labels.c.created.desc())
         .limit(limit)
     )
+    if text:
+        escaped = json.dumps(text, ensure_ascii=False)[1:-1]  # as it stands in JSON
+        columns = (tasks.c.question, labels.c.answer)
+        query = query.where(sa.or_(*(column.icontains(escaped, autoescape=True) for column in columns)))
+    if task_sets is not None:
+        query = query.where(tasks.c.task_set.in_(task_sets))
     with store.read() as connection:
         return [
             PastAnswer(row.task, row.task_set, row.kind, row.created, row.seconds, row.replaces is not None)
             for row in connection.execute(query)
         ]
-
-
-def answers_per_day(store: Store, person: str) -> list[tuple[int, int, float | None]]:
-    """(day since 1970 in UTC, answers, seconds of work) of one person, the newest first; corrections are not
-    counted."""
-    day = _day()
-    query = (
-        sa.select(day, sa.func.count(), sa.func.sum(labels.c.seconds))
-        .where(labels.c.person == person, labels.c.replaces.is_(None))
-        .group_by(day)
-        .order_by(day.desc())
-    )
-    with store.read() as connection:
-        return [(int(row[0]), int(row[1]), row[2]) for row in connection.execute(query)]
 
 
 def answers_per_set(store: Store, person: str) -> dict[str, int]:
@@ -93,8 +88,3 @@ def answers_per_set(store: Store, person: str) -> dict[str, int]:
     )
     with store.read() as connection:
         return {row[0]: int(row[1]) for row in connection.execute(query)}
-
-
-def _day() -> sa.ColumnElement[int]:
-    """The day on which a label was made: whole days since 1970, in UTC."""
-    return sa.cast(sa.func.floor(labels.c.created / DAY), sa.Integer)

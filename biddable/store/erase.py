@@ -46,8 +46,15 @@ def erase_person(store: Store, pseudonym: str, really: bool) -> dict[str, int]:
 def _erase(connection: sa.Connection, pseudonym: str) -> dict[str, int]:
     eraser = _Eraser(connection)
     people, tasks = eraser.tables["people"], eraser.tables["tasks"]
-    emptied = _empty_texts(connection, eraser.tables, pseudonym)
-    eraser.remove(people, connection.scalars(sa.select(people.c.id).where(people.c.id == pseudonym)).all())
+    ids = connection.scalars(
+        sa.select(people.c.id).where(sa.or_(people.c.id == pseudonym, people.c.pseudonym == pseudonym))
+    ).all()
+    emptied = _empty_texts(connection, eraser.tables, pseudonym, ids)
+    eraser.remove(people, ids)
+    leases = eraser.tables["leases"]
+    for person in ids:  # places that earlier versions freed but kept: their id names the person
+        freed = leases.c.person.is_(None) & leases.c.id.endswith(f"/{person}", autoescape=True)
+        eraser.remove(leases, connection.scalars(sa.select(leases.c.id).where(freed)).all())
     for table in eraser.tables.values():  # labelers by name, and what serving stores: keys and consents
         for column in table.columns:
             if column.name in ("pseudonym", "user"):
@@ -59,22 +66,24 @@ def _erase(connection: sa.Connection, pseudonym: str) -> dict[str, int]:
 
 FORGOTTEN = "(forgotten)"
 """What stands in place of a name in a line that stays."""
+NOTES = ("reviews", "grades", "admissions", "invitations")
+"""Tables in which admins write of people."""
 
 
-def _empty_texts(connection: sa.Connection, tables: Mapping[str, sa.Table], pseudonym: str) -> dict[str, int]:
+def _empty_texts(
+    connection: sa.Connection, tables: Mapping[str, sa.Table], pseudonym: str, person_ids: Sequence[str]
+) -> dict[str, int]:
     """Take a person's names out of rows that stay: notes of the invitation they came by, lines of the audit
-    log, notes of reviews about them, their own name as a reviewer. Returns table -> rows changed."""
-    people, accounts, invitations = tables["people"], tables["accounts"], tables["invitations"]
-    person_ids = connection.scalars(
-        sa.select(people.c.id).where(sa.or_(people.c.id == pseudonym, people.c.pseudonym == pseudonym))
-    ).all()
+    log, notes of reviews about them, what admins' notes say of them elsewhere, their own name as a reviewer.
+    Returns table -> rows changed."""
+    accounts, invitations = tables["accounts"], tables["invitations"]
     rows = connection.execute(
         sa.select(accounts.c.id, accounts.c.login).where(accounts.c.person.in_(person_ids))
     )
     logins = {row.id: row.login for row in rows}
     is_theirs = invitations.c.account.in_(logins)
     notes = connection.scalars(sa.select(invitations.c.note).where(is_theirs, invitations.c.note != "")).all()
-    names = [pseudonym, *logins.values(), *notes] if person_ids else []
+    names = [pseudonym, *logins, *logins.values(), *notes] if person_ids else []
     names.sort(key=len, reverse=True)  # a note may hold the name
     changed = Counter[str]()
     reviews = tables["reviews"]
@@ -82,21 +91,28 @@ def _empty_texts(connection: sa.Connection, tables: Mapping[str, sa.Table], pseu
         (invitations, is_theirs & (invitations.c.note != ""), {"note": ""}),
         (reviews, reviews.c.person.in_(person_ids) & (reviews.c.note != ""), {"note": ""}),
         *(
-            (tables[name], tables[name].c[column].in_([*names, *logins]), {column: FORGOTTEN})
+            (tables[name], tables[name].c[column].in_(names), {column: FORGOTTEN})
             for name, column in (("reviews", "reviewer"), ("grades", "grader"), ("admissions", "judge"))
         ),
     ):
         changed[table.name] += connection.execute(sa.update(table).where(condition).values(values)).rowcount
-    audit = tables["audit"]
-    patterns = [re.compile(rf"(?<!\w){re.escape(name)}(?!\w)") for name in names]
-    for line in connection.execute(sa.select(audit.c.id, audit.c.about)).all() if patterns else ():
-        about = line.about
-        for pattern in patterns:
-            about = pattern.sub(FORGOTTEN, about)
-        if about != line.about:
-            connection.execute(sa.update(audit).where(audit.c.id == line.id).values(about=about))
-            changed["audit"] += 1
+    for name, column in (("audit", "about"), *((name, "note") for name in NOTES)):
+        changed[name] += _replace_names(connection, tables[name], column, names)
     return {f"{name} (their name taken out)": rows for name, rows in changed.items() if rows}
+
+
+def _replace_names(connection: sa.Connection, table: sa.Table, column: str, names: Sequence[str]) -> int:
+    """Put FORGOTTEN in place of these names, longer ones first, in a column's texts. Returns the rows changed."""
+    if not names:
+        return 0
+    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})(?!\w)")
+    (key,) = table.primary_key.columns
+    changed = 0
+    for row in connection.execute(sa.select(key.label("key"), table.c[column].label("text"))).all():
+        if (text := pattern.sub(FORGOTTEN, row.text)) != row.text:
+            connection.execute(sa.update(table).where(key == row.key).values({column: text}))
+            changed += 1
+    return changed
 
 
 def _vacuum(store: Store) -> None:
@@ -185,7 +201,10 @@ class _Eraser:
     def _let_go(self, table: sa.Table, column: sa.Column[str], keys: Sequence[str]) -> None:
         """Empty a column that holds these keys, or remove its rows when it must name something."""
         for chunk in _chunks(keys):
-            if column.nullable:
+            if table.name == "work_limits":  # without its person it would hold for everybody
+                deleted = self.connection.execute(sa.delete(table).where(column.in_(chunk)))
+                self.removed[table.name] += deleted.rowcount
+            elif column.nullable:
                 if table.name == "leases":  # a place at a task for everybody was made for this person
                     sets = self.tables["task_sets"]
                     everybody = sa.select(sets.c.name).where(sets.c.everybody)

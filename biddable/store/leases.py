@@ -29,6 +29,7 @@ from biddable.run.config import UserError
 from biddable.store.tables import leases, people, skips, task_sets, tasks
 from biddable.store.task_sets import find_task_set
 from biddable.store.types import Counts, Lease, Task, TaskSet
+from biddable.store.work_limits import closed_languages
 
 CHUNK = 500
 """Rows deleted in one statement: databases limit how many parameters one may have."""
@@ -52,13 +53,15 @@ def lease_next(
 ) -> Lease | None:
     """The next task of a set for a person; None when there is no such set, or nothing is left in it for them.
 
-    The task of a live lease comes again, for `seconds` from now; of several that whose lease runs longest,
+    Nothing is left for who is paused, has reached a quota, or is not among those whom the set is assigned to
+    (`work_limits`). The task of a live lease comes again, for `seconds` from now; of several that whose lease runs longest,
     which the person worked on last. Not so when `fresh`: then the task is another one. Otherwise a gold task
     comes when `chance()`, uniform in [0, 1), is below the set's share of gold; otherwise a free task of the
     set. Raises UserError when the set is not for this person.
     """
     task_set = _task_set_for(connection, name, person)
-    if task_set is None:
+    closed = None if task_set is None else closed_languages(connection, task_set, person, now)
+    if task_set is None or closed is None:
         return None
     expires_at = now + seconds
     if not fresh and (lease := _renew_live_lease(connection, task_set, person, now, expires_at)):
@@ -66,12 +69,12 @@ def lease_next(
     if (
         task_set.gold is not None
         and chance() < task_set.gold_share
-        and (lease := _lease_for_everybody(connection, task_set.gold, person, now, expires_at))
+        and (lease := _lease_for_everybody(connection, task_set.gold, person, now, expires_at, closed))
     ):
         return lease
     if task_set.everybody:
-        return _lease_for_everybody(connection, name, person, now, expires_at)
-    return _lease_free(connection, name, person, now, expires_at)
+        return _lease_for_everybody(connection, name, person, now, expires_at, closed)
+    return _lease_free(connection, name, person, now, expires_at, closed)
 
 
 def extend_lease(connection: sa.Connection, task: str, person: str, expires_at: float) -> bool:
@@ -157,21 +160,29 @@ def _live(names: Sequence[str], person: str, now: float) -> sa.ColumnElement[boo
 
 def has_place(connection: sa.Connection, task_set: TaskSet, person: str, now: float) -> bool:
     """Whether `lease_next` would have a task for this person, gold aside."""
+    closed = closed_languages(connection, task_set, person, now)
+    if closed is None:
+        return False
     names = [task_set.name] if task_set.gold is None else [task_set.name, task_set.gold]
     places = [sa.select(leases.c.id).where(_live(names, person, now))]
     if task_set.everybody:
-        places += [_expired_places(task_set.name, person, now), _new_tasks(task_set.name, person)]
+        places += [_expired_places(task_set.name, person, now), _new_tasks(task_set.name, person, closed)]
     else:
-        places.append(_free_places(task_set.name, person, now, now))
+        places.append(_free_places(task_set.name, person, now, now, closed))
     return any(connection.execute(query.limit(1)).first() is not None for query in places)
 
 
 def _lease_free(
-    connection: sa.Connection, task_set: str, person: str, now: float, expires_at: float
+    connection: sa.Connection,
+    task_set: str,
+    person: str,
+    now: float,
+    expires_at: float,
+    closed: frozenset[str],
 ) -> Lease | None:
     """A free place, that of the highest priority first, then by id."""
     first = (
-        _free_places(task_set, person, now, expires_at)
+        _free_places(task_set, person, now, expires_at, closed)
         .order_by(leases.c.priority.desc(), leases.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)  # who comes at the same time on PostgreSQL takes the next row
@@ -181,7 +192,9 @@ def _lease_free(
     return None if row is None else Lease(row.task, expires_at)
 
 
-def _free_places(task_set: str, person: str, now: float, expires_at: float) -> sa.Select[Any]:
+def _free_places(
+    task_set: str, person: str, now: float, expires_at: float, closed: frozenset[str]
+) -> sa.Select[Any]:
     """Free places: at tasks where the person has no row, or at the expired row that is theirs.
 
     The second case is needed because `leases` allows one row for a task and person: a person with an expired
@@ -195,6 +208,8 @@ def _free_places(task_set: str, person: str, now: float, expires_at: float) -> s
     had_before = sa.select(twin.c.task).where(twin.c.person == person, twin.c.task_set == task_set)
     skipped = sa.select(skips.c.task).where(skips.c.person == person)
     fits = sa.or_(leases.c.person == person, leases.c.task.not_in(had_before)) & leases.c.task.not_in(skipped)
+    if closed:
+        fits &= ~sa.exists().where(tasks.c.id == leases.c.task, tasks.c.language.in_(closed))
     return (
         sa.select(leases.c.id)
         .where(leases.c.task_set == task_set, leases.c.label.is_(None), fits)
@@ -203,7 +218,12 @@ def _free_places(task_set: str, person: str, now: float, expires_at: float) -> s
 
 
 def _lease_for_everybody(
-    connection: sa.Connection, task_set: str, person: str, now: float, expires_at: float
+    connection: sa.Connection,
+    task_set: str,
+    person: str,
+    now: float,
+    expires_at: float,
+    closed: frozenset[str],
 ) -> Lease | None:
     """A place at a task for everybody: the person's own that expired, else a new one at the first task they
     have not had."""
@@ -211,7 +231,7 @@ def _lease_for_everybody(
     renewed = sa.update(leases).where(leases.c.id == expired.scalar_subquery()).values(until=expires_at)
     if row := connection.execute(renewed.returning(leases.c.task)).first():
         return Lease(row.task, expires_at)
-    fresh = _new_tasks(task_set, person)
+    fresh = _new_tasks(task_set, person, closed)
     row = connection.execute(fresh.order_by(tasks.c.priority.desc(), tasks.c.id).limit(1)).first()
     if row is None:
         return None
@@ -226,11 +246,14 @@ def _expired_places(task_set: str, person: str, now: float) -> sa.Select[Any]:
     return sa.select(leases.c.id).where(of_person, leases.c.until <= now, ~_skipped(leases.c.task, person))
 
 
-def _new_tasks(task_set: str, person: str) -> sa.Select[Any]:
-    """Tasks for everybody that the person has not had."""
+def _new_tasks(task_set: str, person: str, closed: frozenset[str]) -> sa.Select[Any]:
+    """Tasks for everybody that the person has not had, but for languages that are closed to them."""
     had_before = sa.exists().where(leases.c.task == tasks.c.id, leases.c.person == person)
     return sa.select(tasks.c.id, tasks.c.priority).where(
-        tasks.c.task_set == task_set, ~had_before, ~_skipped(tasks.c.id, person)
+        tasks.c.task_set == task_set,
+        ~had_before,
+        ~_skipped(tasks.c.id, person),
+        sa.or_(tasks.c.language.is_(None), tasks.c.language.not_in(closed)) if closed else sa.true(),
     )
 
 

@@ -16,6 +16,7 @@ from biddable.run.config import UserError
 from biddable.store.accounts import Accounts, account_from_row, accounts_with_people, fold_login
 from biddable.store.audit import add_audit_line
 from biddable.store.login_attempts import begin_attempt, forget_attempt
+from biddable.store.second_factor import check_code
 from biddable.store.store import Store
 from biddable.store.tables import accounts, sessions
 from biddable.store.tokens import hash_token, new_token
@@ -32,11 +33,19 @@ MOST_AGENT = 200
 """Characters of a browser's name that are stored."""
 
 
+class CodeNeeded(Exception):
+    """Name and password are right; the account asks for a code of its second factor too."""
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+        super().__init__("a code is needed")
+
+
 def log_in(known_accounts: Accounts, login: str, password: str, address: str, agent: str) -> str:
     """Check name and password; returns the token of a new session.
 
-    Raises TooManyAttempts after too many failed attempts, and UserError, the same for an unknown name and a
-    wrong password.
+    Raises TooManyAttempts after too many failed attempts, UserError, the same for an unknown name and a
+    wrong password, and CodeNeeded for an account with a second factor.
     """
     store, login = known_accounts.store, fold_login(login)
     keys = {
@@ -47,24 +56,46 @@ def log_in(known_accounts: Accounts, login: str, password: str, address: str, ag
     attempt = begin_attempt(store, {key: MOST_ATTEMPTS[kind] for kind, key in keys.items()})
     if not known_accounts.password_matches(login, password):
         raise UserError("name or password is not right")
-    return _start_session(store, login, agent, attempt, keys["pair"])
+    token = new_token()
+
+    def step(connection: sa.Connection) -> str | None:
+        forget_attempt(connection, attempt, keys["pair"])
+        columns = sa.select(accounts.c.id, accounts.c.totp)
+        account = connection.execute(columns.where(accounts.c.login == login)).one()
+        if account.totp is not None:
+            return str(account.id)
+        _start_session(connection, store.clock(), account.id, token, agent)
+        return None
+
+    if needs_code := store.write(step):
+        raise CodeNeeded(needs_code)
+    return token
 
 
-def _start_session(store: Store, login: str, agent: str, attempt: list[str], pair: str) -> str:
+def log_in_with_code(known_accounts: Accounts, account: str, code: str, address: str, agent: str) -> str:
+    """The second half of `log_in` for an account whose password was right: check the code; returns the token of
+    a new session. Raises UserError for a wrong code or a closed account, and TooManyAttempts."""
+    store = known_accounts.store
+    check_code(store, account, code, address)
     token = new_token()
 
     def step(connection: sa.Connection) -> None:
-        now = store.clock()
-        account = connection.execute(sa.select(accounts.c.id).where(accounts.c.login == login)).scalar_one()
-        row = {"id": hash_token(token), "account": account, "agent": agent[:MOST_AGENT]}
-        times = {"created": now, "seen": now, "until": now + SESSION_SECONDS}
-        connection.execute(sa.insert(sessions), {**row, **times})
-        forget_attempt(connection, attempt, pair)
-        ended = (sessions.c.until <= now) | (sessions.c.seen <= now - IDLE_SECONDS)
-        connection.execute(sa.delete(sessions).where(ended))
+        is_open = sa.select(accounts.c.id).where(accounts.c.id == account, accounts.c.closed.is_(None))
+        if connection.execute(is_open).first() is None:
+            raise UserError("name or password is not right")
+        _start_session(connection, store.clock(), account, token, agent)
 
     store.write(step)
     return token
+
+
+def _start_session(connection: sa.Connection, now: float, account: str, token: str, agent: str) -> None:
+    """Write down a session, and delete those that have ended. Within a step."""
+    row = {"id": hash_token(token), "account": account, "agent": agent[:MOST_AGENT]}
+    times = {"created": now, "seen": now, "until": now + SESSION_SECONDS}
+    connection.execute(sa.insert(sessions), {**row, **times})
+    ended = (sessions.c.until <= now) | (sessions.c.seen <= now - IDLE_SECONDS)
+    connection.execute(sa.delete(sessions).where(ended))
 
 
 def session_account(store: Store, token: str) -> Account | None:

@@ -32,6 +32,7 @@ tasks = sa.Table(
     sa.Column("overlap", sa.Integer, nullable=False),
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("created", sa.Double, nullable=False),
+    sa.Column("language", sa.Text),
 )
 labels = sa.Table(
     "labels",
@@ -84,7 +85,7 @@ accounts = sa.Table(
     sa.Column("person", sa.Text, sa.ForeignKey("people.id"), nullable=False, unique=True),
     sa.Column("created", sa.Double, nullable=False),
     sa.Column("closed", sa.Double),
-    sa.Column("totp", sa.Text),  # for a second factor, which no page offers yet
+    sa.Column("totp", sa.Text),  # JSON: the second factor's secret, and hashes of the recovery codes
     sa.Column("totp_step", sa.Integer, nullable=False, server_default="0"),
 )
 password_resets = sa.Table(
@@ -251,6 +252,14 @@ api_keys = sa.Table(
     sa.Column("created", sa.Double, nullable=False),
     sa.Column("closed", sa.Double),
 )
+key_sessions = sa.Table(
+    "key_sessions",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, sa.ForeignKey("api_keys.id"), nullable=False, index=True),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+)
 consents = sa.Table(
     "consents",
     metadata,
@@ -274,3 +283,23 @@ work_days = sa.Table(
 )
 sa.Index("work_days_of_set", work_days.c.task_set, work_days.c.day)
 sa.Index("labels_newest", labels.c.created)
+work_limits = sa.Table(
+    "work_limits",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("person", sa.Text, sa.ForeignKey("people.id"), index=True),
+    sa.Column("task_set", sa.Text),
+    sa.Column("language", sa.Text),
+    sa.Column("most", sa.Integer, nullable=False),
+    sa.Column("a_day", sa.Boolean, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+)
+work_assignments = sa.Table(
+    "work_assignments",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("person", sa.Text, sa.ForeignKey("people.id"), nullable=False, index=True),
+    sa.Column("task_set", sa.Text),
+    sa.Column("language", sa.Text),
+    sa.Column("created", sa.Double, nullable=False),
+)

@@ -31,12 +31,13 @@ class Person:
 @dataclass(frozen=True)
 class Task:
     """A question for people: JSON text of a kind, to be answered by `overlap` people; higher priority comes
-    first."""
+    first. `language`: its prompt's, where it is known."""
 
     id: str
     question: str
     overlap: int = 1
     priority: int = 0
+    language: str | None = None
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,7 @@ class Account:
     person: Person
     created: float
     closed: float | None = None
+    second_factor: bool = False
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from biddable.run.config import UserError
 from biddable.store.accounts import Accounts
 from biddable.web import errors, pages
 from biddable.web.forms import MAX_BODY_BYTES
+from biddable.web.gate import Gate
 from biddable.web.middleware import BodyLimit, HeadRequests, SecurityHeaders
 
 HERE = Path(__file__).parent
@@ -42,21 +43,25 @@ def create_app(
     title: str,
     folder: Path,
     accounts: Accounts,
-    https: bool = False,
+    address: str | None = None,
+    hosts: frozenset[str] | None = None,
     body_limits: dict[str, int] | None = None,
 ) -> FastAPI:
     """A site without routes. `folder` holds its `templates/` and `static/`; those beside this file are shared
     by all sites.
 
-    `https`: browsers reach the site over https, so its cookies may insist on it. `body_limits` maps prefixes
-    of paths to the largest request body in bytes, where it is not MAX_BODY_BYTES.
+    `address`: how browsers reach the site; with https its cookies insist on it. `hosts`: the names by which it
+    may be asked (`Gate`). `body_limits` maps prefixes of paths to the largest request body in bytes, where it
+    is not MAX_BODY_BYTES.
     """
+    https = address is not None and address.startswith("https:")
     site = FastAPI(
         title=title, docs_url=None, redoc_url=None, openapi_url=None, default_response_class=HTMLResponse
     )
     site.state.title = title
     site.state.accounts = accounts
     site.state.https = https
+    site.state.second_factor = "optional"  # or of whom it is asked: "admins", "everybody"
     site.state.secret = accounts.cookie_secret()
     site.state.templates = pages.load_templates(folder)
     for name, files in (("static", folder / "static"), ("web", HERE / "static")):
@@ -66,5 +71,6 @@ def create_app(
         site.add_exception_handler(kind, errors.handle_error)
     site.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, path_limits=body_limits or {})
     site.add_middleware(HeadRequests)
-    site.add_middleware(SecurityHeaders, https=https)  # added last, so outermost: also around refused bodies
+    site.add_middleware(Gate, refuse=errors.handle_error, address=address, hosts=hosts)
+    site.add_middleware(SecurityHeaders, https=https)  # added last, so outermost: also around what is refused
     return site

@@ -31,19 +31,14 @@ def form_token(request: Request, visitor: Visitor) -> str:
 
 async def check_form_token(request: Request, visitor: Visit) -> None:
     """Refuse, with status 403, what another site made the browser send: a change needs the token that only
-    our own pages hold.
-
-    Scripts send it as the header X-Form-Token. Browsers that say which site a request comes from
-    (Sec-Fetch-Site) are believed as well.
-    """
+    our own pages hold. Scripts send it as the header X-Form-Token."""
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return
     token = request.headers.get("x-form-token") or str((await _read_form(request)).get("token", ""))
-    cross_site = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
     # compare_digest takes as long for a nearly right token as for any other: it cannot be guessed byte by
     # byte.
     matches = hmac.compare_digest(token.encode(), form_token(request, visitor).encode())
-    if visitor.is_new or cross_site or not matches:
+    if visitor.is_new or not matches:
         raise HTTPException(
             403,
             "This form is too old or came from another site. Go back, load the page again, and send it once "

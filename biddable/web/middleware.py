@@ -32,14 +32,18 @@ STATIC_PATHS = ("/static/", "/web/")
 log = logging.getLogger("biddable.web")
 
 
+def hsts(https: bool) -> dict[str, str]:
+    """The header by which browsers stay on https, where they came by it."""
+    return {"strict-transport-security": "max-age=31536000"} if https else {}
+
+
 class SecurityHeaders:
     """Puts the security headers on every response, also on the page for a bug. Browsers cache no page, but
     keep static files, whose addresses hold their hash, for a year."""
 
     def __init__(self, app: ASGIApp, https: bool) -> None:
         self.app = app
-        hsts = {"strict-transport-security": "max-age=31536000"} if https else {}
-        self.headers = SECURITY_HEADERS | hsts
+        self.headers = SECURITY_HEADERS | hsts(https)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -52,12 +52,28 @@ Visit = Annotated[Visitor, Depends(current_visitor)]
 """Anybody, logged in or not."""
 
 
-async def _require_member(request: Request, visitor: Visit) -> Account:
+async def _require_session(request: Request, visitor: Visit) -> Account:
     if visitor.account is None:
         if "application/json" in request.headers.get("accept", ""):
             raise HTTPException(401)  # a script would take the login page that it is led to for success
         raise HTTPException(303, headers={"location": "/login"})
     return visitor.account
+
+
+def must_have_second_factor(request: Request, account: Account) -> bool:
+    """Whether this site asks for a second factor of somebody."""
+    required_of = request.app.state.second_factor
+    return required_of == "everybody" or (required_of == "admins" and account.role == "admin")
+
+
+async def _require_member(
+    request: Request, account: Annotated[Account, Depends(_require_session)]
+) -> Account:
+    if must_have_second_factor(request, account) and not account.second_factor:
+        if "application/json" in request.headers.get("accept", ""):
+            raise HTTPException(403)
+        raise HTTPException(303, headers={"location": "/second-factor"})
+    return account
 
 
 async def _require_admin(account: Annotated[Account, Depends(_require_member)]) -> Account:
@@ -67,7 +83,10 @@ async def _require_admin(account: Annotated[Account, Depends(_require_member)]) 
 
 
 Member = Annotated[Account, Depends(_require_member)]
-"""Somebody who is logged in; anybody else is sent to the login page."""
+"""Somebody who is logged in; anybody else is sent to the login page, and who lacks a second factor where the site
+asks for one, to the page that adds it."""
+Enrolling = Annotated[Account, Depends(_require_session)]
+"""Somebody who is logged in, also without the second factor that the site asks for."""
 Admin = Annotated[Account, Depends(_require_admin)]
 """An admin; other members get status 403."""
 

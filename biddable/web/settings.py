@@ -24,7 +24,8 @@ class SiteSettings(Settings):
     address: str | None = None
     """How browsers reach it, e.g. "https://label.example.org"; none: by host and port. With https a proxy in
     front does the encryption: cookies are then sent over https only, and the client's address is taken from
-    the proxy's X-Forwarded-For."""
+    the proxy's X-Forwarded-For. Requests for another host are refused, so the proxy passes the Host header
+    on."""
     proxies: str = "127.0.0.1"
     """Addresses of the proxies that are trusted to name a client's address, separated by commas."""
     store: str | None = None
@@ -41,9 +42,9 @@ class SiteSettings(Settings):
         return address.rstrip("/")
 
     @property
-    def https(self) -> bool:
-        """Whether browsers reach the site over https."""
-        return self.address is not None and self.address.startswith("https:")
+    def hosts(self) -> frozenset[str] | None:
+        """The names that a request may be for; none: any, as people may have any name for this machine."""
+        return None if self.address is None else frozenset({urlsplit(self.address).hostname or ""})
 
     def store_address(self, run: Path) -> str:
         """Path or URL of the store, for the run in this folder."""

@@ -128,9 +128,9 @@ def test_folders_and_sources_are_listed(tmp_path: Path, monkeypatch: pytest.Monk
         and vault.exists()
     )
     found = forgetting.forget_person(plan, "jade-newt", really=True)
-    assert [(place.path, place.rows) for place in found.removed] == [(vault, 1)]
+    assert [(place.name, place.rows) for place in found.removed] == [(str(vault), 1)]
     assert not vault.exists()
-    assert [place.path.name for place in found.holding] == ["collect.files", "curate.prompts"]
-    assert [place.path for place in found.sources] == [Path("mine.jsonl")]
+    assert [Path(place.name).name for place in found.holding] == ["collect.files", "curate.prompts"]
+    assert [place.name for place in found.sources] == ["mine.jsonl"]
     with pytest.raises(UserError, match="nothing of such a person"):
         forgetting.forget_person(plan, "nobody", really=True)

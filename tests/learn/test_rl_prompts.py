@@ -8,10 +8,15 @@ from typing import Any
 import pytest
 import torch
 
+from biddable.learn import rl_prompts
+from biddable.learn.lengths import LengthSettings
 from biddable.learn.reward_terms import Episode
 from biddable.learn.rl_prompts import PromptStream, draw_prompts
+from biddable.learn.training import derive_seed
 from biddable.model import checkpoints
 from biddable.model.packing import Tree
+from biddable.model.sampler import Request
+from biddable.run.config import UserError
 from tests.learn import plain
 
 
@@ -67,3 +72,86 @@ def test_without_self_play_the_order_is_that_of_the_prompts(train: tuple[list[An
     stream = PromptStream(rows, 0.0, tokenizer, 200, seed=1)
     assert [ids for _, ids in stream.draw(6, 3)] == [ids for _, ids in draw_prompts(rows, 6, 3, seed=1)]
     assert stream.metrics() == {}
+
+
+def read(folder: Path, policy: Path, rows: list[Any], max_tokens: int = 4, count: int = 2) -> Any:
+    context = plain.make_context(folder / "learn.a2c", "learn.a2c", seed=5)
+    tokenizer = checkpoints.tokenizer(policy)
+    prompts = plain.write(folder / "prompts", "prompts.jsonl", rows)
+    cfg = LengthSettings()
+    return rl_prompts.read_prompts(cfg, prompts, policy, max_tokens, count, tokenizer, context), context
+
+
+def test_training_prompts_and_the_first_validation_prompts(tmp_path: Path, models: tuple[Path, Path]) -> None:
+    splits = ("train", "valid", "test", "valid", "valid", "train", None)
+    rows = [plain.prompt(number, split) for number, split in enumerate(splits)]
+    (train, valid), _ = read(tmp_path, models[0], rows)
+    assert [row.id for row, _ in train] == ["p0", "p5"] and [row.id for row, _ in valid] == ["p1", "p3"]
+    for row, ids in (*train, *valid):
+        assert list(ids) == plain.encode(models[0], row)
+
+
+def test_prompts_that_leave_nothing_are_refused_with_every_cause(
+    tmp_path: Path, models: tuple[Path, Path]
+) -> None:
+    with pytest.raises(UserError) as error:
+        read(tmp_path, models[0], [plain.prompt(0, "test")])
+    assert error.value.lines == [
+        "[learn.a2c] prompts: none belongs to the split train",
+        "[learn.a2c] prompts: none belongs to the split valid",
+    ]
+    rows = [plain.prompt(0), plain.prompt(1, "valid")]
+    size = len(
+        plain.encode(models[0], rows[1])
+    )  # the longer one: 512 tokens hold it and an answer of the rest
+    (train, _), _ = read(tmp_path, models[0], rows, max_tokens=512 - size)
+    assert len(train) == 1
+    line = rf"^\[learn\.a2c\] prompt p1: {size} tokens, but {size - 1} fit beside its answer"
+    with pytest.raises(UserError, match=line):
+        read(tmp_path, models[0], rows, max_tokens=513 - size)
+
+
+def test_every_answer_has_a_seed_of_its_own(train: tuple[list[Any], Any], tmp_path: Path) -> None:
+    """The seed hangs on the stage, the step and the place; temperature 1, the whole distribution."""
+    rows, _ = train
+    context = plain.make_context(tmp_path / "learn.a2c", "learn.a2c", seed=5)
+    requests = rl_prompts.rollout_requests(rows[:2], 7, 3, context)
+    seeds = [derive_seed("rollout", 5, "learn.a2c", 3, place) for place in range(2)]
+    assert requests == [Request(rows[0][1], seeds[0], 7), Request(rows[1][1], seeds[1], 7)]
+    assert (requests[0].temperature, requests[0].top_p) == (1.0, 1.0)
+    prompts, requests = rl_prompts.reference_requests(rows, 6, 9, context)
+    assert [row.id for row, _ in prompts] == [
+        row.id for row, _ in draw_prompts(rows, 6, 0, derive_seed("reference", 5))
+    ]
+    assert requests == [
+        Request(ids, derive_seed("reference", 5, "learn.a2c", place), 9)
+        for place, (_, ids) in enumerate(prompts)
+    ]
+
+
+def test_a_stages_stream_leaves_room_for_a_statement(
+    models: tuple[Path, Path], train: tuple[list[Any], Any], tmp_path: Path
+) -> None:
+    rows, tokenizer = train
+    context = plain.make_context(tmp_path / "learn.a2c", "learn.a2c", seed=5)
+    stream = rl_prompts.prompt_stream(0.25, rows, models[0], 12, tokenizer, context)
+    assert (stream.share, stream.limit, stream.seed) == (0.25, 512 - 12, 5)
+    assert stream.train is rows and [d.messages for d in stream.buffer.first] == [p.messages for p, _ in rows]
+    dialogues = stream.buffer.draw(2, derive_seed("selfplay", 5, 3))
+    openings = stream.draw(8, 3)
+    assert openings[6:] == [(d.messages, d.ids(tokenizer)) for d in dialogues]
+    assert openings[:6] == [(p.messages, ids) for p, ids in draw_prompts(rows, 6, 3, 5)]
+
+
+def test_a_statement_that_just_fits_and_is_paid_the_median_joins(train: tuple[list[Any], Any]) -> None:
+    """Two statements of four episodes: one is paid the median exactly, the other is a token too long."""
+    rows, tokenizer = train
+    first = PromptStream(rows, 0.5, tokenizer, 10_000, seed=1)
+    openings = play(first, 0, ["x", "y", "salt", "salt and salt"], [0.0, 2.0, 1.0, 1.0])
+    assert len(first.buffer.grown) == 2  # median of 0, 1, 1, 2 is 1
+    sizes = [len(dialogue.ids(tokenizer)) for dialogue in first.buffer.grown]
+    assert sizes[0] < sizes[1]
+    for limit, count in ((sizes[1], 2), (sizes[1] - 1, 1), (sizes[0], 1), (sizes[0] - 1, 0)):
+        stream = PromptStream(rows, 0.5, tokenizer, limit, seed=1)
+        assert play(stream, 0, ["x", "y", "salt", "salt and salt"], [0.0, 2.0, 1.0, 1.0]) == openings
+        assert len(stream.buffer.grown) == count

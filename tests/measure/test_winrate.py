@@ -282,7 +282,10 @@ def test_preferences_without_lengths_and_with_names(tmp_path: Path) -> None:
     )
     stage = context(tmp_path / "out")
     winrate.run(winrate.Config(comparisons=file, names={"b": "base"}), stage)
-    assert stage.summary["gpt-3.5_over_base"] == 0.5 and "gpt-3.5_over_base_equal_length" not in stage.summary
+    assert (
+        stage.summary["gpt-3.5_over_base"] == 0.5 and stage.summary["gpt-3.5_over_base_equal_length"] is None
+    )
+    assert stage.summary["gpt-3.5_over_base_lengths_unknown"] == 6
     with pytest.raises(UserError, match="no answer is by the model c"):
         winrate.run(winrate.Config(comparisons=file, names={"c": "base"}), context(tmp_path / "no"))
 

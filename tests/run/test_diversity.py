@@ -8,7 +8,7 @@ from statistics import fmean
 
 import pytest
 
-from biddable.run.diversity import distinct, self_bleu, unlike
+from biddable.run.diversity import distinct, self_bleu, unlike, wordless
 
 
 def naive_self_bleu(texts: list[str]) -> float:
@@ -41,14 +41,25 @@ def test_self_bleu_equals_a_naive_one_on_random_texts() -> None:
 def test_self_bleu_of_equal_unlike_and_single_texts() -> None:
     assert self_bleu(["are you a human?"] * 3) == pytest.approx(1.0)
     assert self_bleu(["one two three four", "five six seven eight"]) == 0.0
-    assert self_bleu(["alone"]) == self_bleu([]) == self_bleu(["", "?"]) == 0.0
+    assert self_bleu(["alone"]) is self_bleu([]) is self_bleu(["", "?"]) is None  # nothing to compare
 
 
 def test_distinct_by_hand() -> None:
     """a b a b: words a, b of 4 = 0.5; pairs ab, ba, ab: 2 of 3."""
     assert distinct(["a b a b"], 1) == 0.5
     assert distinct(["a b a b"], 2) == pytest.approx(2 / 3)
-    assert distinct([""], 1) == 0.0
+    assert distinct([""], 1) is None
+    assert wordless(["", "?", "a", "你"]) == 2
+
+
+def test_scripts_without_blanks_are_compared_by_characters() -> None:
+    """你好吗 and 你好啊: of two characters and the last, one pair of two is common. Equal texts are equal in any
+    script; sentences of other characters have nothing in common."""
+    assert self_bleu(["你好吗朋友"] * 2) == self_bleu(["สวัสดีครับ"] * 2) == pytest.approx(1.0)
+    assert self_bleu(["你好吗", "再见了"]) == 0.0
+    assert distinct(["你好你好"], 1) == 0.5
+    assert distinct(["नमस्ते नमस्ते"], 1) == 0.5
+    assert unlike(["你今天好吗朋友", "你今天好吗朋友！", "我想睡觉"]) == [0, 2]
 
 
 def test_near_duplicates_are_left_out_and_the_first_stays() -> None:

@@ -199,8 +199,12 @@ def test_none_switches_an_optional_setting_off(folder: Path) -> None:
     stages = plan(text + "demonstrations = 'none'\n").stages
     assert stages[0].config.demonstrations is None
     assert "demonstrations" not in stages[0].inputs and stages[0].settings["demonstrations"] is None
-    found = mistakes(text)  # without "none" it reads its default
+    found = mistakes(text + "demonstrations = 'label.demonstrations'\n")
     assert len(found) == 1 and 'demonstrations = "label.demonstrations"' in found[0]
+    assert plan(text).stages == stages, "it may be left out where there is no such table"
+    (folder / "label.demonstrations").mkdir()
+    assert plan(text).stages[0].config.demonstrations == Path("label.demonstrations")
+    (folder / "label.demonstrations").rmdir()
     found = mistakes(text + "demonstrations = ''\n")
     assert len(found) == 1 and found[0].endswith('; "none" switches an optional setting off')
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,3 +87,52 @@ def test_lines_that_are_no_turns_are_refused(tmp_path: Path) -> None:
         file.write('{"id":"x"}\n')
     with pytest.raises(UserError, match=r"turns\.jsonl:2"):
         turn_log.read(tmp_path)
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether somebody else could append now."""
+    with (folder / ".turns.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def test_others_append_while_a_deletion_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is held only for what was appended meanwhile, and that is not lost."""
+    turn_log.append(tmp_path, *(turn(f"a{n}", "jade-newt" if n % 2 else "red-fox") for n in range(100)))
+    copy, free = turn_log._copy_others, []
+
+    def watched(path: Path, begin: int, end: int, *rest: Any) -> int:
+        free.append(_is_free(tmp_path))
+        removed = copy(path, begin, end, *rest)
+        if free[-1]:
+            with path.open("ab") as file:
+                file.write(b'{"id":"half a line of a killed writer')
+            turn_log.append(tmp_path, turn("late", "red-fox"), turn("late and theirs"))
+        return removed
+
+    monkeypatch.setattr(turn_log, "_copy_others", watched)
+    assert turn_log.forget(tmp_path, "jade-newt") == (51, 0)
+    assert free == [True, False]
+    rows = turn_log.read(tmp_path)[0]
+    assert [row.id for row in rows] == [f"a{n}" for n in range(0, 100, 2)] + ["late"]
+    assert sorted(path.name for path in tmp_path.glob("*")) == [".forget.lock", ".turns.lock", "turns.jsonl"]
+
+
+def test_a_turn_is_known_by_its_id_wherever_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also across the blocks in which the file is searched, and never because of what somebody wrote."""
+    hostile = turn("x").model_copy(update={"messages": (Message(role="user", content='{"id":"y",'),)})
+    turn_log.append(tmp_path, hostile, *(turn(f"t{n}") for n in range(500)))
+    size = (tmp_path / turn_log.TURNS).stat().st_size
+    for block in (64, 1000, size - 1, size, size + 1):
+        monkeypatch.setattr(turn_log, "BLOCK", block)
+        with turn_log.locked(tmp_path) as log:
+            assert all(log.holds([f"t{n}"]) for n in (0, 1, 250, 499))
+            assert log.holds(["x", "t7"]) and log.holds([])
+            assert not log.holds(["y"]) and not log.holds(["x", "t500"]) and not log.holds([""])
+    with turn_log.locked(tmp_path / "empty") as log:
+        assert not log.holds(["x"])

@@ -42,7 +42,7 @@ def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(tmp_path: Path) -> No
             "from biddable.run import jsonl; from biddable.run.records import Prompt\n"
             "limit = 700 * 2**20; resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
             "try: jsonl.read(Path(sys.argv[1]), Prompt)\n"
-            "except jsonl.UserError as error: print(error.lines[-1])"
+            "except jsonl.UserError as error: print(error.lines)"
         )
         done = subprocess.run(
             [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
@@ -166,8 +166,8 @@ def test_a_file_full_of_mistakes_is_told_in_few_lines(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         jsonl.read(path, Prompt)
     assert error.value.lines[3:] == [
-        f"and {parse.MAX_ERRORS - 3} more like: empty line; expected one JSON record a line",
         f"{path}: the rest of the file was not read",
+        f"and {parse.MAX_ERRORS - 3} more like: empty line; expected one JSON record a line",
     ]
 
 

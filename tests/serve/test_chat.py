@@ -192,8 +192,8 @@ def test_a_key_is_asked_for_and_works_until_it_is_closed(
         "not known" in stranger.http.post("/enter", data={"key": "bid-wrong", "token": stranger.token}).text
     )
     guest = come(served, served.key)
-    cookie = next(c for c in guest.http.cookies.jar if c.name == "biddable-key")
-    assert cookie.has_nonstandard_attr("HttpOnly")
+    cookie = next(c for c in guest.http.cookies.jar if c.name == "biddable")
+    assert cookie.has_nonstandard_attr("HttpOnly") and served.key not in str(cookie.value)
     guest.agree()
     assert guest.turns()[0] and kept(served)[0][0].user.startswith("key-")
     guest.http.post("/leave", data={"token": guest.token})

@@ -293,7 +293,7 @@ def test_a_large_body_without_a_length_is_refused(served: Any) -> None:
         for _ in range(40):
             yield b" " * 65536
 
-    told = served.post("/v1/chat/completions", content=parts())
+    told = served.post("/v1/chat/completions", content=parts(), headers={"content-type": "application/json"})
     assert told.status_code == 413
 
 
@@ -356,7 +356,10 @@ def test_who_hangs_up_frees_the_seat(start: Callable[..., Any]) -> None:
     for stream in (True, False):
         body = json.dumps({**ASK, "max_tokens": 400, "stream": stream, "n": 4}).encode()
         with socket.create_connection(("127.0.0.1", int(served.url.rsplit(":", 1)[1]))) as raw:
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n"
+            head = (
+                f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {served.key}\r\n"
+                "Content-Type: application/json\r\n"
+            )
             raw.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             until = time.monotonic() + 20
             while not batch.running and time.monotonic() < until:

@@ -72,7 +72,7 @@ def test_killed_under_load_every_acknowledged_turn_is_on_the_disk(tiny_stages: P
         with httpx2.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
             try:
                 for number in range(10_000):
-                    body = {**ASK, "store": True, "max_tokens": 4, "seed": seed + number}
+                    body = {**ASK, "store": True, "user": "ada", "max_tokens": 4, "seed": seed + number}
                     told.append(client.post("/v1/chat/completions", json=body).json()["choices"][0]["turn"])
             except (httpx2.HTTPError, KeyError, ValueError):
                 return  # the server is dead

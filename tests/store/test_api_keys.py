@@ -14,6 +14,7 @@ from biddable.serve.rate_limit import RateLimiter
 from biddable.serve.recorder import TurnRecorder
 from biddable.store import api_keys as module
 from biddable.store.api_keys import Keys
+from biddable.store.consents import Consents
 from biddable.store.store import open_store
 
 
@@ -84,7 +85,8 @@ def test_buckets_of_strangers_do_not_pile_up() -> None:
 
 
 def test_handles_are_their_users_alone(tmp_path: Path) -> None:
-    keeper = TurnRecorder(tmp_path, b"secret")
+    with open_store(tmp_path / "store.db") as store:
+        keeper = TurnRecorder(tmp_path, b"secret", Consents(store, "May we?"), Consents(store, "Told."))
     handle = keeper.handle("turn-1", "ada")
     assert keeper.turn_of(handle, "ada") == "turn-1"
     assert keeper.turn_of(handle, "bob") is None and keeper.turn_of("turn-2" + handle[6:], "ada") is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from biddable.store.assignments import answers_per_day, answers_per_set, find_assignment, past_answers
+from biddable.store.assignments import answers_per_set, find_assignment, past_answers
 from biddable.store.consents import Consents
 from biddable.store.drafts import MOST_REASON, list_skips, load_draft, save_draft, skip_task
 from biddable.store.guidelines import (
@@ -94,7 +94,8 @@ def test_what_somebody_has_answered(store: Store, clock: Clock, version: str) ->
         PastAnswer("b", "set", "label.any", 172800.0, 6.0, False),
     ]
     assert past_answers(store, "ada", limit=1) == past_answers(store, "ada")[:1]
-    assert answers_per_day(store, "ada") == [(2, 1, 6.0), (0, 1, 4.0)]  # without the correction
+    assert past_answers(store, "ada", text="NO") == [] == past_answers(store, "ada", task_sets=["next"])
+    assert past_answers(store, "ada", text="YE", task_sets=["set"]) == past_answers(store, "ada")
     assert answers_per_set(store, "ada") == {"set": 2}
     assert past_answers(store, "bob") == [] and answers_per_set(store, "bob") == {}
 

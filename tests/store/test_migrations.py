@@ -124,6 +124,13 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         }
     ],
     "screening": [],
+    "work_limits": [
+        {"id": "w", "person": None, "task_set": None, "language": "xx", "most": 9, "a_day": True}
+        | {"created": 1.0}
+    ],
+    "work_assignments": [
+        {"id": "w", "person": "ada", "task_set": "elsewhere", "language": None, "created": 1.0}
+    ],
     "work_days": [
         {"person": "ada", "task_set": "old", "day": 0, "answers": 1, "corrections": 0, "skips": 0}
         | {"seconds": 2.0, "unmeasured": 0}
@@ -131,6 +138,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "grades": [{"label": "l0", "grade": 6, "note": "", "grader": "a", **STAMP}],
     "admissions": [{"person": "ada", "accepted": True, "scores": "{}", "note": "", "judge": "a", **STAMP}],
     "api_keys": [{"id": "k", "name": "n", "pseudonym": "grey-owl", "created": 1.0, "closed": None}],
+    "key_sessions": [{"id": "s", "key": "k", "created": 1.0, "until": 2.0}],
     "consents": [{"id": "c", "user": "grey-owl", "version": "v", "given": True, "at": 1.0}],
 }
 OLD_NAMES = {

@@ -98,7 +98,8 @@ def make_site(tmp_path: Path, folder: Path) -> Iterator[Callable[..., FastAPI]]:
         accounts.add("ada", PASSWORD, "labeler")
 
         def make(https: bool = False, body_limits: dict[str, int] | None = None) -> FastAPI:
-            site = create_app("A site", folder, accounts, https, body_limits)
+            address = "https://testserver" if https else None
+            site = create_app("A site", folder, accounts, address, body_limits=body_limits)
             add_routes(site)
             return site
 

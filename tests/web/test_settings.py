@@ -26,10 +26,10 @@ def test_an_address_is_an_http_url(address: str) -> None:
         SiteSettings(address=address)
 
 
-def test_https_is_what_browsers_use() -> None:
+def test_an_address_says_which_host_is_asked_for() -> None:
     assert SiteSettings(address="https://label.example.org/").address == "https://label.example.org"
-    assert SiteSettings(address="https://label.example.org").https
-    assert not SiteSettings(address="http://label.example.org").https and not SiteSettings().https
+    assert SiteSettings(address="https://Label.example.org:8443").hosts == {"label.example.org"}
+    assert SiteSettings().hosts is None
 
 
 def test_proxies_are_believed_only_where_there_is_one() -> None:

@@ -21,7 +21,7 @@ TYPES_BETWEEN = (
 )
 """Between a name and a number: Piroska u. 97, Atatürk Caddesi No: 5."""
 TYPES_BEFORE = (
-    r"[Rr]ue|[Aa]venue|[Bb]oulevard|[Bb]d\.?|[Cc]hemin|[Ii]mpasse|[Aa]llée|[Qq]uai|[Rr]oute|[Pp]lace|[Pp]assage|[Ss]quare"
+    r"[Rr]ue|[Aa]venue|[Bb]oulevard|[Bb]d\.?|[Cc]hemin|[Ii]mpasse|[Aa]llée|[Qq]uai"
     r"|[Vv]ia|[Vv]iale|[Vv]icolo|[Pp]iazza|[Pp]iazzale|[Cc]orso|[Ll]argo|[Ss]trada|[Cc]ontrada|[Ll]ungomare"
     r"|[Cc]alle|C/|[Cc]arrer|[Aa]venida|[Aa]vda?\.?|[Aa]v\.|[Pp]laza|[Pp]aseo|[Cc]amino|[Cc]arretera|[Cc]tra\.?|[Cc]arrera|[Cc]ra\.?|[Rr]onda|[Tt]raves[ií]a|[Gg]lorieta|[Rr]úa"
     r"|[Rr]ua|[Tt]ravessa|[Pp]raça|[Ee]strada|[Aa]lameda|[Rr]odovia|[Uu]l\.|[Uu]lica|[Aa]l\.|[Aa]leja|[Aa]leje|[Oo]s\.|[Pp]lac|[Pp]l\."
@@ -39,7 +39,7 @@ UNITS = (
 ANNOUNCING = (
     r"(?:home|mailing|postal|street|shipping|billing|delivery|new|old|his|her|my|our|their|your|primary|secondary|work|current|full|residential|contact)"
     r"\s+address(?:es)?(?:\s+(?:is|was|are)(?:\s+now)?\b|\s*[:=]|\s+to\b)|address(?:es)?\W{0,3}[:=]|his address|addr(?:_?line)?\W{0,3}[:=]|(?:address_?line|street)\W{0,3}[:=]"
-    r"|here they are\s*:|following\s*[?:]|to the same\s*:|deliver(?:ed|y)?\s+(?:it |them |this |that )?to|ship(?:ped|ping)?\s+(?:it |them |this |that |to )?(?:to\b)?"
+    r"|here they are\s*:|following\?|to the same\s*:|deliver(?:ed|y)?\s+(?:it |them |this |that )?to|ship(?:ped|ping)?\s+(?:it |them |this |that |to )?(?:to\b)?"
     r"|(?:li[fv]e[sd]?|living|stay(?:s|ed|ing)?|resid(?:es?|ed|ing)|located|situated|office|offices|house|shop|store|restaurant|hotel|station|meet(?:ing)?(?: (?:you|me|us|them|up))?|arrived|find us"
     r"|visit us|headquartered|grew up|delivered|parked|registered)\s+(?:(?:is|are|was|were)\s+)?(?:(?:now|located|situated|still)\s+)?(?:at|in|on)\b"
     r"|(?:the (?:north|south|east|west|left|right|other) side of)|(?:drops? (?:you|me|us) off|pick (?:you|me|us) up) at"

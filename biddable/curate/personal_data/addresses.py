@@ -12,8 +12,12 @@ from collections.abc import Iterator
 from biddable.curate.personal_data import address_words as words
 
 _NUMBER = r"\d{1,6}(?:[A-Za-zА-Яа-я](?![^\W_]))?(?:[-/]\d{1,4}[A-Za-z]?)?"
-_WORD = rf"(?:(?!{words.NOT_NAMES})[^\W\d_a-zß-öø-ÿа-яα-ω][\w'’.-]{{0,30}}|\d{{1,3}}(?:st|nd|rd|th))"
-_SMALL = r"(?:of|the|de|la|le|les|du|des|da|do|dos|das|del|della|delle|dei|di|van|von|der|den|het|te|ten|z|y|e|i|and|[^\W\d_]{1,4}\.)"
+_CAPITAL = r"[^\W\d_a-zß-öø-ÿа-яα-ω]"
+_WORD = rf"(?:(?!{words.NOT_NAMES})(?:{_CAPITAL}[^\W_]{{0,2}}\.|{_CAPITAL}[\w'’-]{{0,30}})|\d{{1,3}}(?:st|nd|rd|th)(?![^\W_]))"
+_SMALL = (
+    r"(?:(?:of|the|de|la|le|les|du|des|da|do|dos|das|del|della|delle|dei|di|van|von|der|den|het|te|ten|z|y|e|i|and)(?![^\W_])"
+    r"|[a-zà-ÿ]{1,4}\.)"
+)
 _NAME = rf"(?:{_WORD}|{_SMALL})"
 """A word of a street's name: with a capital, or a small one in between. "1930 while on her way" is no
 street."""
@@ -27,17 +31,21 @@ _TYPED = (
     re.compile(rf"(?<![^\W_])(?:{_WORD} ){{0,2}}[^\W\d_a-z][\w'’-]{{0,30}}(?:{words.ENDINGS}) {_HOUSE}"),
     re.compile(rf"(?<![^\W_]){_WORD}(?: [\w'’.-]{{1,20}}){{0,3}} (?:{words.TYPES_BETWEEN}),? {_HOUSE}"),
     re.compile(
-        rf"(?<![^\W_])(?:{words.TYPES_BEFORE}) ?(?:(?:\d{{1,2}} de |{_SMALL} ){{0,3}}{_WORD}[ ,]{{0,2}}){{1,4}}{_NO_YEAR}{_HOUSE}"
+        rf"(?<![^\W_])(?:{words.TYPES_BEFORE})(?: |(?<=[./]))(?:(?:\d{{1,2}} de |{_SMALL} ){{0,3}}{_WORD}[ ,]{{0,2}}){{1,4}}{_NO_YEAR}{_HOUSE}"
     ),
     re.compile(rf"(?<![^\W_])(?<![.,]){_NUMBER},? (?:bis |ter )?(?:{words.TYPES_BEFORE})(?: {_NAME}){{1,5}}"),
     re.compile(
-        rf"(?<![^\W_])(?<![.,]){_NUMBER},? (?:bis |ter )?(?:rue|calle|avenida|via)(?: (?:{_SMALL}|[\w'’-]{{2,30}})){{1,3}}"
+        rf"(?<![^\W_])(?<![.,]){_NUMBER},? (?:bis |ter )?(?:rue|calle|avenida|(?:place|route|passage|square|quai) (?:de|du|des))(?: (?:{_SMALL}|[\w'’-]{{2,30}})){{1,3}}"
+    ),
+    re.compile(
+        rf"(?:[Tt]he )?(?:[Cc]orner [Oo]f|[Ii]ntersection [Oo]f|[Ee]squina de|Ecke) (?=[\w'’.]*[A-ZÀ-Þ\d])[^\n;!?]{{2,50}}? (?:and|&|y|und|et) "
+        rf"(?:{_NAME} ){{0,3}}{_WORD}"
     ),
 )
-"""A number and a name with the word of a street."""
+"""A number and a name with the word of a street; two streets of a corner."""
 _SHAPED = (
     re.compile(
-        rf"(?<![^\W_])(?<![.,]){_NO_YEAR}\d{{2,6}}[A-Za-z]? {_WORD}(?: {_NAME}){{0,3}} \d{{1,4}}[A-Za-z]?(?![^\W_]|[.,:/]\d)"
+        rf"(?<![^\W_])(?<![.,]){_NO_YEAR}\d{{3,6}}[A-Za-z]? (?:{_WORD} (?:(?:{_SMALL} )?{_WORD} ){{0,2}}|[A-ZÁÉ]\w+ [a-z]{{1,4}}\. ){_NO_YEAR}\d{{1,4}}[A-Za-z]?(?![^\W_]|[.,:/]\d)"
     ),
     re.compile(rf"(?<![^\W_])(?:{_WORD} ){{1,3}}{_NUMBER},?\s{{1,3}}(?:[A-Z]{{1,2}}-)?\d{{4,6}} [^\W\d_a-z]"),
 )
@@ -47,10 +55,6 @@ _OTHER = (
         r"(?<![^\W_])(?:p\.? ?o\.? ?box|post office box|postfach|boîte postale|b\.?p\.?|apartado(?: postal)?|caixa postal|casilla|skrytka pocztowa"
         r"|а/я|postbus|postboks|box)\.? ?(?:n[º°o]\.? ?)?\d{2,7}(?![^\W_])"
         r"|(?<![^\W_])(?:psc|unit|cmr) \d{1,5},? box \d{1,5}(?![^\W_])(?:\s+[AFD]PO,? A[AEP],? \d{5})?",
-        re.I,
-    ),
-    re.compile(
-        r"(?:the )?(?:corner of|intersection of|esquina de|Ecke) [^\n;!?]{2,50}? (?:and|&|y|und|et) (?:[^\W\d_a-z][\w'’.-]*(?: [^\W\d_a-z][\w'’.-]*){0,3}|\w+ \w+)",
         re.I,
     ),
     re.compile(r"(?:[^\W\d_a-z][^\n,]{1,30}\s)?(?<![^\W_])[AFD]PO,? A[AEP],? \d{5}(?:-\d{4})?(?![^\W_])"),
@@ -92,9 +96,10 @@ _CJK_ANNOUNCED = re.compile(
     r"(?:地址|住址|住在|住所|주소|ที่อยู่|العنوان|عنوان|כתובת|पता|ঠিকানা)(?:は|是|为|為|는|은|คือ|है)?\s?[:：]?\s?"
 )
 _FREE = re.compile(
-    rf"(?:{_NAME}[ ,]{{1,2}}){{0,6}}{_NO_YEAR}{_NUMBER}(?![^\W_%]|[.,:]\d)(?:[ ,]{{1,2}}(?:{_NAME}|{_NUMBER}(?![^\W_])))"
-    rf"{{0,8}}(?: [^\W\d_][\w'’.-]{{2,30}} {_NUMBER}(?![^\W_]))?"
+    rf"(?:{_NAME}[ ,]{{1,2}}){{0,6}}{_NO_YEAR}{_NUMBER}(?![^\W_%]|[.,:]\d)(?:[ ,]{{1,2}}(?:{_NAME}|{_NUMBER}(?![^\W_]|[.,:]\d)))"
+    rf"{{0,8}}(?: (?!{words.NOT_NAMES})[^\W\d_][\w'’.-]{{2,30}} {_NUMBER}(?![^\W_]|[.,:]\d))?"
 )
+_HAS_NAME = re.compile(rf"(?<![^\W_])(?!\d)(?:{_WORD}|[a-z][\w'’.-]{{4,30}} {_NUMBER}$)")
 _BEFORE = re.compile(
     rf"(?:(?<![^\W_])(?:{words.UNITS})\.? ?\d\w{{0,5}},? )?(?<![^\W_])(?:\d{{1,6}} ){{0,2}}$", re.I
 )
@@ -137,7 +142,7 @@ def addresses(text: str) -> Iterator[tuple[int, int]]:
     for pattern in (_ANNOUNCED, _CJK_ANNOUNCED):
         for sign in pattern.finditer(text):
             free = _FREE.match(shown, sign.end(), sign.end() + 120)
-            if free and re.search(r"[^\W\d_]{2}", free[0]) and not re.search(r"\w\.\w{2}|\d:\d", free[0]):
+            if free and _HAS_NAME.search(free[0]) and not re.search(r"\w\.\w{2}|\d:\d", free[0]):
                 yield _whole(shown, *free.span())
 
 

@@ -141,6 +141,8 @@ _NO_LOCAL = frozenset(
     ]
 )
 """Words before "at example dot com" that make it a place in the web, not somebody's address."""
+_COMMON_WORDS = frozenset(("in", "at", "be", "us", "no", "it", "me", "is", "nl", "es"))
+"""Of the last labels those that are words: "at some point in"."""
 _ANNOUNCED = re.compile(r"\b(?:e-?mails?|mail|write|reach|contact|correo|courriel|adresse|address)\b", re.I)
 
 
@@ -224,7 +226,12 @@ def _spelled(text: str, at: int, after: int) -> tuple[int, int] | None:
     name = local[0].casefold()
     if sign[:1].isalpha():  # a bare word between two others
         announced = bool(_ANNOUNCED.search(text[max(0, at - 60) : at - len(name)]))
-        if name in _NO_LOCAL or ("." in domain[0] and not announced and name.isalpha()):
+        common = labels[-1].casefold() in _COMMON_WORDS or domain[0].casefold().startswith("www.")
+        if (
+            name in _NO_LOCAL
+            or (common and not announced)
+            or ("." in domain[0] and not announced and name.isalpha())
+        ):
             return None
     elif len(name) < 3 and sign == "@":
         return None

@@ -171,10 +171,11 @@ def _is_amount(number: str) -> bool:
 
 def _is_span_of_numbers(groups: list[str], number: str) -> bool:
     """1998-2004, 1200-1450, 2020 2021: years or pages."""
-    if len(groups) != 2 or len(groups[0]) != len(groups[1]) or len(groups[0]) > 4:
+    if len(groups) > 1 and all(re.fullmatch("1[5-9]..|20..", group) for group in groups):
+        return True
+    if len(groups) != 2 or len(groups[0]) != len(groups[1]):
         return False
-    years = all(group[:2] in ("18", "19", "20") for group in groups)
-    return years or ("-" in number and groups[0] < groups[1])
+    return " - " in number or ("-" in number and groups[0] < groups[1])
 
 
 def _is_grouped(number: str, groups: list[str]) -> bool:
@@ -183,7 +184,7 @@ def _is_grouped(number: str, groups: list[str]) -> bool:
     sizes = tuple(len(group) for group in groups)
     trunk = number[0] in "0("
     if len(groups) == 1:
-        return sizes[0] in (9, 10, 11) if trunk else sizes[0] in (10, 11)
+        return sizes[0] in (9, 10, 11) if trunk else sizes[0] == 11 or (sizes[0] == 10 and number[0] != "1")
     if min(sizes[1:]) < 2 or len(groups) > 6 or max(sizes) > 9:
         return False
     if trunk:

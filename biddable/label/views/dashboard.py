@@ -12,7 +12,7 @@ from starlette.responses import Response
 from biddable.label import kinds
 from biddable.label.views import markup, quality_data
 from biddable.label.views.quality import choose
-from biddable.store import assignments, drafts
+from biddable.store import assignments, drafts, work_limits
 from biddable.store.accounts import Accounts
 from biddable.store.store import Store
 from biddable.store.types import Account, TaskSet
@@ -76,6 +76,7 @@ def dashboard(
         days=days,
         periods=PERIODS,
         rows=dashboard_data.set_rows(store, scope.chosen, scope.titles),
+        paused={limit.person or limit.task_set for limit in work_limits.pauses(store)},
         people=dashboard_data.person_rows(store, scope.chosen, scope.work, accounts.all(), labels),
         chart=dashboard_data.chart_days(scope.work, store.clock(), min(days or CHART_DAYS, CHART_DAYS)),
         disputes=[
@@ -117,6 +118,7 @@ def set_page(request: Request, accounts: SiteAccounts, me: Admin, name: str) -> 
         request,
         "set.html",
         row=row,
+        pauses=[limit for limit in work_limits.pauses(store) if limit.task_set == name and not limit.person],
         chart=dashboard_data.chart_days(scope.work, store.clock(), CHART_DAYS),
         people=[person for person in people if person.answers or person.skips],
         skips=[(skip, first_line(store, skip.task)) for skip in skips[:MAX_ROWS]],
@@ -147,6 +149,11 @@ def person_page(request: Request, accounts: SiteAccounts, me: Admin, name: str) 
     return render(
         request,
         "person.html",
+        pauses=[
+            limit
+            for limit in work_limits.pauses(store)
+            if limit.person == account.person.id and not limit.task_set
+        ],
         person=next(row for row in rows if row.account.id == account.id),
         chart=dashboard_data.chart_days(scope.work, store.clock(), CHART_DAYS),
         work=scope.work[: -MAX_ROWS - 1 : -1],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import HTTPException, Request
+from itsdangerous import BadSignature, TimestampSigner
 from starlette.responses import Response
 
 from biddable.run.config import UserError
@@ -15,12 +16,15 @@ from biddable.web.sessions import (
     Member,
     SiteAccounts,
     Visit,
+    Visitor,
     client_address,
     delete_session_cookie,
     set_session_cookie,
 )
 
 router = guarded_router()
+CODE_SECONDS = 300
+"""How long after the password a code may be sent."""
 MAX_SHOWN_NAME = 64
 """Characters of a refused name that the page repeats."""
 
@@ -34,17 +38,47 @@ def login_page(request: Request, visitor: Visit, changed: bool = False) -> Respo
 
 
 @router.post("/login")
-def login(request: Request, accounts: SiteAccounts, form: Form) -> Response:
+def login(request: Request, accounts: SiteAccounts, visitor: Visit, form: Form) -> Response:
     """Check name and password. The browser gets a new cookie, so that one planted in it beforehand is worth
     nothing."""
     name, password = str(form.get("name", "")), str(form.get("password", ""))
     try:
         return _start_session(request, accounts, name, password)
+    except sessions.CodeNeeded as needed:
+        return _render_code(request, _signer(request, visitor).sign(needed.account).decode(), [])
     except UserError as error:
         status = 429 if isinstance(error, TooManyAttempts) else 403
         return render(
             request, "login.html", status, errors=error.lines, name=name[:MAX_SHOWN_NAME], changed=False
         )
+
+
+@router.post("/login/code")
+def login_with_code(request: Request, accounts: SiteAccounts, visitor: Visit, form: Form) -> Response:
+    """Check the code of somebody whose password was right a moment ago, in this browser."""
+    proof, agent = str(form.get("proof", "")), request.headers.get("user-agent", "")
+    try:
+        account = _signer(request, visitor).unsign(proof, max_age=CODE_SECONDS).decode()
+    except (BadSignature, UnicodeError):
+        return render(request, "login.html", 403, errors=["that took too long; log in again"], name="")
+    code = str(form.get("code", ""))
+    try:
+        token = sessions.log_in_with_code(accounts, account, code, client_address(request), agent)
+    except UserError as error:
+        return _render_code(request, proof, error.lines, 429 if isinstance(error, TooManyAttempts) else 403)
+    response = redirect("/")
+    set_session_cookie(request, response, token)
+    return response
+
+
+def _render_code(request: Request, proof: str, errors: list[str], status: int = 200) -> Response:
+    return render(request, "code.html", status, proof=proof, errors=errors)
+
+
+def _signer(request: Request, visitor: Visitor) -> TimestampSigner:
+    """Signs, for this browser, that an account's password was right. A signature is no session: without the code
+    it opens nothing."""
+    return TimestampSigner(request.app.state.secret, salt=f"password was right {visitor.token}")
 
 
 def _start_session(request: Request, accounts: SiteAccounts, name: str, password: str) -> Response:

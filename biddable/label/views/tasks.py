@@ -75,10 +75,11 @@ def _go_to_next_task(
     notice = f"done={done}&saved={quote(task_before, safe='')}" if done else ""
     if task is None:
         return redirect(f"/?{notice}&nothing=1" if notice else "/?nothing=1")
-    return redirect(_link(task.id) + (f"&{notice}" if notice else ""))
+    return redirect(task_link(task.id) + (f"&{notice}" if notice else ""))
 
 
-def _link(task: str) -> str:
+def task_link(task: str) -> str:
+    """The address of a task's page."""
     return f"/task?id={quote(task, safe='')}"
 
 
@@ -264,7 +265,7 @@ def answer(request: Request, accounts: SiteAccounts, me: Member, submitted: Form
     try:
         if submitted.get("action") == "say":  # to the model that a page talks with
             kind.say(store, task, me.person.id, fields, version)
-            return redirect(_link(task.id))  # no fragment: the page's `autofocus` would not count
+            return redirect(task_link(task.id))  # no fragment: the page's `autofocus` would not count
         kind_answer = kind.form(open_task.question, fields)
         kind.check(open_task.question, kind_answer)
     except UserError as error:
@@ -301,16 +302,3 @@ def skip(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) 
         "reported" if flag else "skipped",
         open_task.task.id,
     )
-
-
-@router.get("/mine")
-def own_answers(request: Request, accounts: SiteAccounts, me: Member, saved: str = "") -> Response:
-    """A person's own answers, the newest first, and how much they did on which day."""
-    answers = [
-        (past_answer, kind.title, _link(past_answer.task))
-        for past_answer in assignments.past_answers(accounts.store, me.person.id)
-        if (kind := kinds.find(past_answer.kind)) is not None
-    ]
-    days = assignments.answers_per_day(accounts.store, me.person.id)
-    outcome = read_outcome(accounts.store, me, "corrected" if saved else "", saved)
-    return render(request, "mine.html", answers=answers, days=days, outcome=outcome)

@@ -119,6 +119,10 @@ def run(cfg: Config, context: StageContext) -> None:
             f"[{context.key}] relative_to = {relative_to}: there is no such system; there are {', '.join(names)}"
         )
     if systems:
+        if issubclass(task, GenerationItem) and task.single_line:
+            for name, outputs in systems.items():
+                systems[name], cut = published.cut_to_one_line(outputs)
+                context.summary |= {f"outputs_cut_{name}": cut} if cut else {}
         marks = score_outputs(cfg, items, systems)
     else:
         instruction = task.instruction if cfg.instruction == "task" else INSTRUCTIONS[cfg.instruction]
@@ -191,4 +195,5 @@ def summary_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     name = f"{row['metric']}_{row['model']}"
     ends = ["low", "high", *(end for end in ("exact_low", "exact_high") if end in row)]
     change = ["change", "change_low", "change_high", "change_p"] if "change" in row else []
-    return {name: row["value"]} | {f"{name}_{key}": row[key] for key in (*ends, *change)}
+    unjudged = ["unjudged"] if "unjudged" in row else []
+    return {name: row["value"]} | {f"{name}_{key}": row[key] for key in (*ends, *change, *unjudged)}

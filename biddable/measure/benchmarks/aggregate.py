@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from biddable.measure import statistics
-from biddable.measure.benchmarks.tasks.task import SHARE, Array, Marks, Metric, weighted_mean
+from biddable.measure.benchmarks.tasks.task import SHARE, UNJUDGED, Array, Marks, Metric, weighted_mean
 from biddable.measure.statistics import Estimate, Test
 
 
@@ -29,13 +29,17 @@ def results_table(
         metric = metrics.get(name, SHARE)
         sums = {system: mark_columns(items, name) for system, items in marks.items()}
         for system, columns in sums.items():
+            unjudged = sum(item.get(name) == UNJUDGED for item in marks[system])
             if not columns[:, -1].sum():  # the system has no item with a say in this metric
+                if unjudged:
+                    rows.append(_unjudged_row(name, system, unjudged, metric))
                 continue
             value = estimate(columns, metric, clusters, resamples, seed)
             row: dict[str, Any] = {"metric": name, "model": system}
             row |= {"value": value.value, "low": value.low, "high": value.high}
             row |= {"items": int((columns[:, -1] > 0).sum()), "lower_is_better": metric.lower_is_better}
             row |= {"aim": metric.aim} if metric.aim is not None else {}
+            row |= {"unjudged": unjudged} if unjudged else {}
             if exact := exact_interval(columns, metric, clusters):
                 row |= {"exact_low": exact.low, "exact_high": exact.high}
             if system != relative_to and sums[relative_to][:, -1].sum():
@@ -46,6 +50,13 @@ def results_table(
     return rows
 
 
+def _unjudged_row(metric_name: str, system: str, unjudged: int, metric: Metric) -> dict[str, Any]:
+    """A row of a system none of whose items the metric can judge: no figure."""
+    figures = dict.fromkeys(("value", "low", "high"))
+    row = {"metric": metric_name, "model": system, **figures, "items": 0}
+    return row | {"lower_is_better": metric.lower_is_better, "unjudged": unjudged}
+
+
 def _null_unless_finite(cell: Any) -> Any:
     """JSON knows no infinity: an unbounded interval's end is null."""
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell
@@ -53,8 +64,8 @@ def _null_unless_finite(cell: Any) -> Any:
 
 def mark_columns(items: Sequence[Marks], name: str) -> Array:
     """(N, S) sums of each item's mark, zeros where it has none."""
-    width = len(next(item[name] for item in items if name in item)) if any(name in i for i in items) else 2
-    return np.array([item.get(name, (0.0,) * width) for item in items])
+    width = next((len(item[name]) for item in items if item.get(name)), 2)
+    return np.array([item.get(name) or (0.0,) * width for item in items])
 
 
 def estimate(columns: Array, metric: Metric, clusters: Sequence[str], resamples: int, seed: int) -> Estimate:

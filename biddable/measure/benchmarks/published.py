@@ -154,3 +154,10 @@ def read_outputs(path: Path, ids: Sequence[str]) -> dict[str, list[Output]]:
     if errors:
         raise UserError(errors)
     return {system: [outputs[item] for item in ids] for system, outputs in systems.items()}
+
+
+def cut_to_one_line(outputs: Sequence[Output]) -> tuple[list[Output], int]:
+    """Outputs up to their first line break, as a policy's answers to such a task are, and how many were
+    longer."""
+    lines = [output._replace(text=output.text.strip().split("\n")[0]) for output in outputs]
+    return lines, sum(line.text != output.text.strip() for line, output in zip(lines, outputs, strict=True))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from biddable.measure import statistics
+from biddable.run import words
 from biddable.run.records import Answer, Comparison, Prompt
 
 WON = {"A": 1.0, "B": 0.0, "C": 0.5}
@@ -57,9 +58,10 @@ def order_and_length_effects(judged: Sequence[JudgedPair], resamples: int, seed:
         "first_preferred", statistics.win_rate(shown_first, twice, ["judge"] * len(twice), resamples, seed)
     )
     # Only pairs of different lengths that are no tie say whether the longer answer wins.
+    unit = words.length_unit(answer.text for pair in complete for answer in (pair.first, pair.second))
     longer_won, longer_prompts = [], []
     for pair in complete:
-        gap = words(pair.first) - words(pair.second)
+        gap = words.length(pair.first.text, unit) - words.length(pair.second.text, unit)
         if gap and pair.outcome != 0.5:
             longer_won.append(float((gap > 0) == (pair.outcome == 1.0)))
             longer_prompts.append(pair.prompt.id)
@@ -68,11 +70,6 @@ def order_and_length_effects(judged: Sequence[JudgedPair], resamples: int, seed:
         rate = statistics.win_rate(longer_won, longer_prompts, judges, resamples, seed)
         effects |= statistics.keyed("longer_preferred", rate)
     return effects
-
-
-def words(answer: Answer) -> int:
-    """An answer's length in words."""
-    return len(answer.text.split())
 
 
 def agreement(

@@ -60,9 +60,9 @@ def run(cfg: Config, context: StageContext) -> None:
             f"[{context.key}] comparisons: {cfg.comparisons} holds no verdict of the panel {cfg.panel}; set panel or ask that panel"
         )
     names = short_names(sorted({s.model for row in all_verdicts for s in row.sides}), cfg.names, context.key)
-    in_tokens = all(s.answer.tokens for row in rows for s in row.sides)
+    unit = verdicts.length_unit(side.answer for row in rows for side in row.sides)
     order = ranked(names.values(), cfg.order)
-    pairs = [pair for row in rows for pair in verdicts.pairs_of(row, names, order, in_tokens)]
+    pairs = [pair for row in rows for pair in verdicts.pairs_of(row, names, order, unit)]
     if not pairs:
         raise UserError(
             f"[{context.key}] comparisons: {cfg.comparisons} compares answers of one model only ({', '.join(names)}); "
@@ -72,17 +72,17 @@ def run(cfg: Config, context: StageContext) -> None:
         p
         for row in all_verdicts
         if row.panel != cfg.panel
-        for p in verdicts.pairs_of(row, names, order, in_tokens)
+        for p in verdicts.pairs_of(row, names, order, unit)
     ]
     measure(pairs, other_panel, cfg.resamples, context)
-    context.summary |= by_model(rows, names, in_tokens)
+    context.summary |= by_model(rows, names, unit)
     context.summary |= {
         "simulated": any(row.simulated for row in rows),
         "panel": cfg.panel,
         "rankings": len(rows),
         "prompts": len({row.prompt for row in rows}),
         "labelers": len({row.labeler for row in rows}),
-        "length_unit": "tokens" if in_tokens else "words",
+        "length_unit": unit,
     }
     context.summary |= judge_facts(cfg.comparisons)
 
@@ -224,17 +224,19 @@ def measured(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, floa
     } | ({"exact_low": exact.low, "exact_high": exact.high} if exact else {})
 
 
-def at_equal_length(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, float]:
-    """The win rate with length taken out, and how much longer the first answers are on average; {} where lengths are not known."""
+def at_equal_length(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[str, float | None]:
+    """The win rate with length taken out, and how much longer the first answers are on average. None, and how many lengths are missing, where some are not
+    known; None, too, where all first answers are longer by the same."""
     outcomes, longer = [p.outcome for p in pairs], [p.longer for p in pairs]
-    if any(map(math.isnan, longer)):
-        return {}
-    numbers = {"longer": sum(longer) / len(longer)}
+    none: dict[str, float | None] = dict.fromkeys(("equal_length", "equal_length_low", "equal_length_high"))
+    if unknown := sum(map(math.isnan, longer)):
+        return none | {"longer": None, "lengths_unknown": unknown}
+    numbers: dict[str, float | None] = {"longer": sum(longer) / len(longer)}
     prompts, labelers = [p.prompt for p in pairs], [p.labeler for p in pairs]
     try:
         rate = statistics.equal_length_rate(outcomes, longer, prompts, labelers, resamples, seed)
     except ValueError:  # all are longer by the same: nothing shows what would be at equal length
-        return numbers
+        return numbers | none
     return numbers | {
         "equal_length": rate.value,
         "equal_length_low": rate.low,
@@ -242,7 +244,7 @@ def at_equal_length(pairs: Sequence[Pair], resamples: int, seed: int) -> dict[st
     }
 
 
-def by_model(rows: Sequence[Verdict], names: dict[str, str], in_tokens: bool) -> dict[str, float]:
+def by_model(rows: Sequence[Verdict], names: dict[str, str], unit: verdicts.Unit) -> dict[str, float]:
     """Mean length and share of finished answers of each model; an answer that several people saw counts once."""
     judged = [(row.prompt, side.answer) for row in rows for side in row.sides]
     answers = {(prompt, a.model, a.text, a.tokens): a for prompt, a in judged}
@@ -251,6 +253,6 @@ def by_model(rows: Sequence[Verdict], names: dict[str, str], in_tokens: bool) ->
         model_answers = [a for a in answers.values() if a.model == model]
         if not model_answers:  # only the other panel saw it
             continue
-        summary[f"length_{name}"] = sum(length(a, in_tokens) for a in model_answers) / len(model_answers)
+        summary[f"length_{name}"] = sum(length(a, unit) for a in model_answers) / len(model_answers)
         summary[f"finished_{name}"] = sum(a.finish == "stop" for a in model_answers) / len(model_answers)
     return summary

@@ -10,11 +10,11 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from biddable.run import jsonl
+from biddable.run import jsonl, words
 from biddable.run.config import UserError
 from biddable.run.parse import parse_json
 from biddable.run.records import Answer, Comparison, Rating
@@ -89,7 +89,7 @@ def from_ratings(rows: Sequence[Rating]) -> list[Verdict]:
     return rated
 
 
-def pairs_of(row: Verdict, names: dict[str, str], order: Sequence[str], in_tokens: bool) -> list[Pair]:
+def pairs_of(row: Verdict, names: dict[str, str], order: Sequence[str], unit: Unit) -> list[Pair]:
     """One verdict's pairs of answers by different models, the later model of `order` first."""
     pairs = []
     for first, second in itertools.combinations(row.sides, 2):
@@ -98,7 +98,7 @@ def pairs_of(row: Verdict, names: dict[str, str], order: Sequence[str], in_token
         if order.index(names[first.model]) < order.index(names[second.model]):
             first, second = second, first
         outcome = 0.5 if first.worth == second.worth else float(first.worth > second.worth)
-        longer = length(first.answer, in_tokens) - length(second.answer, in_tokens)
+        longer = length(first.answer, unit) - length(second.answer, unit)
         pairs.append(
             Pair(
                 names[first.model],
@@ -113,9 +113,19 @@ def pairs_of(row: Verdict, names: dict[str, str], order: Sequence[str], in_token
     return pairs
 
 
-def length(answer: Answer, in_tokens: bool) -> float:
-    """Tokens, or words when some answer's tokens are not known."""
-    return float(len(answer.tokens or ()) if in_tokens else len(answer.text.split()))
+Unit = Literal["tokens", "words", "characters"]
+
+
+def length_unit(answers: Iterable[Answer]) -> Unit:
+    """Tokens; words when some answer's tokens are not known; characters when one has no words to count."""
+    every = list(answers)
+    if all(answer.tokens for answer in every):
+        return "tokens"
+    return words.length_unit(answer.text for answer in every)
+
+
+def length(answer: Answer, unit: Unit) -> float:
+    return float(len(answer.tokens or ()) if unit == "tokens" else words.length(answer.text, unit))
 
 
 def number_of(value: Any) -> float:

@@ -4,6 +4,7 @@ their say over what is kept."""
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -24,11 +25,11 @@ from biddable.serve.openai.bodies import APIError, RequestBody, parse_body
 from biddable.serve.openai.http import EventStream, format_event, read_body, to_api_error
 from biddable.serve.openai.messages import ChatMessage, to_records
 from biddable.serve.recorder import Requester, TurnRecorder
-from biddable.store.consents import Consents
+from biddable.store.key_sessions import SESSION_SECONDS, end_session, find_session_key, start_session
 from biddable.store.store import Store
 from biddable.web.forms import Form, guarded_router
 from biddable.web.pages import redirect, render
-from biddable.web.sessions import Visit, client_address, set_session_cookie
+from biddable.web.sessions import Visit, client_address, delete_session_cookie, set_session_cookie
 
 CONSENT = Path(__file__).with_name("consent.txt").read_text(encoding="utf-8").strip()
 """What people are asked, word for word; its version is part of every turn that is kept."""
@@ -44,16 +45,18 @@ REASONS = (
     "rude",
 )
 YEAR_SECONDS = 365 * 86400.0
+FORMER_COOKIES = {"biddable-key", "__Host-biddable-key"}
+"""In which version 0.1.0 left the key itself; browsers that still have one forget it."""
 router = guarded_router()
 
 
+@dataclass(frozen=True)
 class ChatState:
-    """What the chat page needs besides the models: who agreed to what, and how often a question is answered
-    twice."""
+    """What the chat page needs besides the models."""
 
-    def __init__(self, store: Store, side_by_side: float, admins: tuple[str, ...] = ()) -> None:
-        self.consents, self.side_by_side = Consents(store, CONSENT), side_by_side
-        self.admins = frozenset(admins)
+    store: Store  # of the sessions
+    side_by_side: float  # how often a question is answered twice
+    admins: frozenset[str]  # names of keys
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,12 @@ class Guest:
 
 
 def _find_guest(request: Request, visitor: Visit) -> Guest | None:
-    """The owner of the key in the browser's cookie, or, where no key is needed, the browser itself; None: a
-    key is needed."""
-    server = _server(request)
+    """The owner of the key that was entered in this browser, or, where no key is needed, the browser itself;
+    None: a key is needed."""
+    server, chat = _server(request), _chat(request)
     if server.keys is not None:
-        key = server.keys.find(request.cookies.get(_cookie_name(request), ""))
-        return None if key is None else Guest(key.pseudonym, key.id, key.name in _chat(request).admins)
+        key = find_session_key(chat.store, visitor.token)
+        return None if key is None else Guest(key.pseudonym, key.id, key.name in chat.admins)
     user = server.recorder.pseudonym("browser", visitor.token) if server.recorder else "nobody"
     return Guest(user, client_address(request))
 
@@ -80,14 +83,19 @@ def _find_guest(request: Request, visitor: Visit) -> Guest | None:
 MaybeGuest = Annotated[Guest | None, Depends(_find_guest)]
 
 
-def _require_guest(guest: MaybeGuest) -> Guest:
+async def _require_guest(request: Request, guest: MaybeGuest) -> Guest:
+    server = _server(request)
     if guest is None:
-        raise APIError("your key is missing or was closed; load the page again", 401, code="missing_api_key")
+        server.limit_rate(f"stranger {client_address(request)}")
+        raise APIError(
+            "you have left, or your key was closed; load the page again", 401, code="missing_api_key"
+        )
+    server.limit_rate(guest.rate_limit_key)
     return guest
 
 
 CurrentGuest = Annotated[Guest, Depends(_require_guest)]
-"""Whoever may use the page; for others the endpoint answers 401."""
+"""Whoever may use the page, and does not ask too often; for others the endpoint answers 401, or 429."""
 
 
 class AnswerRequest(RequestBody):
@@ -124,10 +132,17 @@ class ConsentRequest(RequestBody):
 @router.get("/")
 def home(request: Request, guest: MaybeGuest) -> Response:
     """The page, or the question for a key."""
+    response = _page(request, guest)
+    for name in FORMER_COOKIES & request.cookies.keys():
+        response.delete_cookie(name, httponly=True, secure=request.app.state.https, samesite="strict")
+    return response
+
+
+def _page(request: Request, guest: Guest | None) -> Response:
     if guest is None:
-        return render(request, "key.html", rejected="key" in request.query_params)
-    server, consents = _server(request), _chat(request).consents
-    keeps = server.recorder is not None
+        return render(request, "key.html", problem=None)
+    server = _server(request)
+    consents = None if server.recorder is None else server.recorder.chat
     return render(
         request,
         "chat.html",
@@ -135,40 +150,38 @@ def home(request: Request, guest: MaybeGuest) -> Response:
         keyed=server.keys is not None,
         user=guest.user,
         consent=CONSENT.split("\n\n"),
-        version=consents.version,
-        keeps=keeps,
-        agreed=keeps and bool(consents.agreed_version(guest.user)),
-        answered=keeps and consents.has_answered(guest.user),
+        version="" if consents is None else consents.version,
+        keeps=consents is not None,
+        agreed=consents is not None and consents.agreement(guest.user) is not None,
+        answered=consents is not None and consents.has_answered(guest.user),
     )
 
 
 @router.post("/enter")
 def enter(request: Request, form: Form) -> Response:
-    """Take a key and remember it in a cookie that no script can read."""
-    server = _server(request)
-    key = str(form.get("key", "")).strip()
-    seconds = server.rate_limiter.take(f"enter {client_address(request)}")  # guessing keys is slowed down
-    if seconds or server.keys is None or server.keys.find(key) is None:
-        return redirect("/?key=wrong")
+    """Take a key and begin a session: the browser gets a token of its own, never the key."""
+    server, address = _server(request), client_address(request)
+    if server.keys is None:
+        return redirect("/")
+    if seconds := server.rate_limiter.take(f"enter {address}"):  # guessing keys is slowed down
+        response = render(request, "key.html", 429, problem="attempts")
+        response.headers["retry-after"] = str(math.ceil(seconds))
+        return response
+    key = server.keys.find(str(form.get("key", "")).strip())
+    if key is None:
+        return render(request, "key.html", 403, problem="unknown")
     response = redirect("/")
-    https = request.app.state.https
-    response.set_cookie(
-        _cookie_name(request), key, max_age=int(YEAR_SECONDS), httponly=True, secure=https, samesite="strict"
-    )
+    set_session_cookie(request, response, start_session(_chat(request).store, key), SESSION_SECONDS)
     return response
 
 
 @router.post("/leave")
-def leave(request: Request) -> Response:
-    """Forget the key in this browser."""
+def leave(request: Request, visitor: Visit, form: Form) -> Response:
+    """End the session of this browser, or, `everywhere`, all sessions of the same key."""
+    end_session(_chat(request).store, visitor.token, everywhere="everywhere" in form)
     response = redirect("/")
-    https = request.app.state.https
-    response.delete_cookie(_cookie_name(request), httponly=True, secure=https, samesite="strict")
+    delete_session_cookie(request, response)
     return response
-
-
-def _cookie_name(request: Request) -> str:
-    return "__Host-biddable-key" if request.app.state.https else "biddable-key"
 
 
 @router.post("/chat/answer")
@@ -177,12 +190,12 @@ async def answer(request: Request, guest: CurrentGuest) -> Response:
     {"answer", "finish", "turn"}, {"done"}. Where rules had a say in the choice, an admin's event of the end has
     "near_rules" too."""
     server, chat = _server(request), _chat(request)
-    if seconds := server.rate_limiter.take(guest.rate_limit_key):
-        raise APIError("you ask too often; wait a little", 429, code="rate_limit_exceeded", retry=seconds)
     body = parse_body(AnswerRequest, await read_body(request, server.max_request_bytes))
     side_by_side = not body.again and random.random() < chat.side_by_side
-    consent = await run_in_threadpool(chat.consents.agreed_version, guest.user)
-    requester = Requester(guest.user, consent, "chat")
+    agreement = None
+    if server.recorder is not None:
+        agreement = await run_in_threadpool(server.recorder.chat.agreement, guest.user)
+    requester = Requester(guest.user, agreement, "chat")
     conversation = body.conversation or recorder.new_id("conv")
     exchanges = []
     for name in _choose_models(list(server.models), side_by_side):
@@ -282,15 +295,19 @@ async def prefer(request: Request, guest: CurrentGuest) -> Response:
 
 @router.post("/chat/consent")
 async def consent(request: Request, visitor: Visit, guest: CurrentGuest) -> Response:
-    """Yes or no to keeping what one writes. The browser is remembered for a year, so that its user can come
-    back and delete."""
-    server, consents = _server(request), _chat(request).consents
+    """Yes or no to keeping what one writes. Without a key the browser is remembered for a year, so that its
+    user can come back and delete."""
+    server = _server(request)
     body = parse_body(ConsentRequest, await read_body(request, server.max_request_bytes))
-    if body.version != consents.version or server.recorder is None:
+    if server.recorder is None or body.version != server.recorder.chat.version:
         raise APIError("this question has changed; load the page again", 409)
-    await run_in_threadpool(consents.add, guest.user, body.given)
+    if body.given:
+        await server.recorder.agree(guest.user, "chat")
+    else:
+        await server.recorder.withdraw(guest.user, "chat")
     response = JSONResponse({"given": body.given})
-    set_session_cookie(request, response, visitor.token, YEAR_SECONDS)
+    if server.keys is None:
+        set_session_cookie(request, response, visitor.token, YEAR_SECONDS)
     return response
 
 
@@ -298,11 +315,10 @@ async def consent(request: Request, visitor: Visit, guest: CurrentGuest) -> Resp
 async def forget(request: Request, guest: CurrentGuest) -> Response:
     """Delete everything of this user, and keep nothing more of theirs."""
     server = _server(request)
+    parse_body(RequestBody, await read_body(request, server.max_request_bytes))
     if server.recorder is None:
         raise APIError("nothing is kept here", 404)
-    # First the consent: nothing that is asked from now on is kept, so nothing is left behind by the deletion.
-    await run_in_threadpool(_chat(request).consents.add, guest.user, False)
-    turns, feedback = await server.recorder.forget(guest.user)
+    turns, feedback = await server.recorder.forget(guest.user, "chat")
     return JSONResponse({"turns": turns, "feedback": feedback})
 
 

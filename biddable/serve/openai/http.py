@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from biddable.run.output import printable
 from biddable.serve.engine.requests import DeadlineExceeded, EngineClosed, QueueFull
 from biddable.serve.openai.bodies import APIError
+from biddable.web.middleware import hsts
 
 CLIENT_TIMEOUT_SECONDS = 30.0
 """How long a client may take to send its body, and to accept one piece of an answer."""
@@ -35,7 +36,16 @@ T = TypeVar("T")
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """A request's body. Raises APIError when it is larger than `max_bytes` (413) or takes too long (408)."""
+    """A request's JSON. Raises APIError when it does not say that it is JSON (415), is larger than `max_bytes`
+    (413) or takes too long (408)."""
+    # another site's page can make a browser send text/plain, but not application/json without asking us first
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise APIError(
+            f"the body must be JSON: send `Content-Type: application/json`, not {media_type[:80]!r}",
+            415,
+            code="unsupported_media_type",
+        )
     too_large = APIError(f"the body is larger than {max_bytes} bytes", 413, code="request_too_large")
     declared = request.headers.get("content-length", "0")
     if not declared.isdigit() or int(declared) > max_bytes:
@@ -129,23 +139,26 @@ def to_api_error(error: Exception) -> APIError | None:
     return None
 
 
-def error_response(_: Request, error: Exception) -> Response:
+async def error_response(_: Request, error: Exception) -> Response:
     """Any error in the protocol's shape; of a bug it says nothing but that there is one."""
     api_error = to_api_error(error)
     if api_error is None:
         api_error = APIError("something went wrong on our side", 500, code="internal_error")
-    headers = {} if api_error.retry is None else {"retry-after": str(math.ceil(api_error.retry))}
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if api_error.retry is not None:
+        headers["retry-after"] = str(math.ceil(api_error.retry))
     if api_error.status in (408, 413):
         headers["connection"] = "close"  # the rest of the body is never read
     return JSONResponse(api_error.body(), api_error.status, headers=headers)
 
 
 class RequestLogMiddleware:
-    """Around every request: its id, its line in the log, its count. A client that hung up before its answer
-    began gets none."""
+    """Around every request: its id, its line in the log, its count, and the headers of every response. A client
+    that hung up before its answer began gets none."""
 
-    def __init__(self, app: ASGIApp, count: Callable[[str, int], None]) -> None:
+    def __init__(self, app: ASGIApp, count: Callable[[str, int], None], https: bool = False) -> None:
         self.app, self.count = app, count
+        self.headers = {"x-content-type-options": "nosniff"} | hsts(https)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -160,7 +173,7 @@ class RequestLogMiddleware:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
-                headers.setdefault("x-content-type-options", "nosniff")
+                headers.update(self.headers)
             await send(message)
 
         try:
@@ -170,7 +183,8 @@ class RequestLogMiddleware:
         except Exception as error:
             log.exception("%s %s %s", request_id, scope["method"], path)
             if status == CLIENT_GONE:  # no response has begun
-                await error_response(Request(scope), error)(scope, receive, send_with_id)
+                response = await error_response(Request(scope), error)
+                await response(scope, receive, send_with_id)
         finally:
             self.count(path, status)
             seconds = time.monotonic() - began

@@ -20,23 +20,40 @@ from biddable.serve.openai.http import REFUSALS, RequestLogMiddleware, error_res
 from biddable.serve.openai.messages import to_records
 from biddable.serve.openai.protocol import BaseCompletionRequest, ChatCompletionRequest, CompletionRequest
 from biddable.serve.openai.responses import ChatFormat, CompletionFormat, Json, respond
-from biddable.serve.recorder import Requester
+from biddable.serve.recorder import Requester, TurnRecorder
 from biddable.store.api_keys import Keys
 from biddable.store.types import Key
+from biddable.web.gate import Gate
+from biddable.web.sessions import client_address
 
 DEFAULT_COMPLETION_TOKENS = 16
 """OpenAI's default of `max_tokens` at /v1/completions."""
+OPEN = "everybody"
+"""Whose requests they are where no key is needed."""
 
 
 async def _authorize(request: Request) -> Key | None:
     """The key of a request; None where none is needed. Raises APIError: 401 for a missing or unknown key, 429
-    for too many requests."""
+    for too many requests, and for too many wrong keys from one address."""
     server = _server(request)
-    key = None if server.keys is None else await _find_key(request, server.keys)
-    caller = key.id if key else request.client.host if request.client else "unknown"
-    if seconds := server.rate_limiter.take(caller):
-        raise APIError("you ask too often; wait a little", 429, code="rate_limit_exceeded", retry=seconds)
+    address = client_address(request)
+    key = None
+    if server.keys is not None:
+        try:
+            key = await _find_key(request, server.keys)
+        except APIError:
+            if seconds := server.rate_limiter.take(f"wrong key {address}"):
+                raise too_many_attempts(seconds) from None
+            raise
+    server.limit_rate(key.id if key else address)
     return key
+
+
+def too_many_attempts(seconds: float) -> APIError:
+    """The answer to wrong keys, however many there are."""
+    return APIError(
+        "too many attempts with a wrong key; wait a little", 429, code="too_many_attempts", retry=seconds
+    )
 
 
 async def _find_key(request: Request, keys: Keys) -> Key:
@@ -59,11 +76,24 @@ def _server(request: Request) -> ServerState:
     return server
 
 
-def _requester(server: ServerState, key: Key | None, user: str | None, store: bool) -> Requester:
-    """Whose request it is: the key's owner, or the user that the owner's program names."""
-    owner = key.pseudonym if key else "everybody"
-    pseudonym = owner if user is None or server.recorder is None else server.recorder.pseudonym(owner, user)
-    return Requester(pseudonym, recorder.consent_version(recorder.API_CONSENT) if store else None, "api")
+async def _requester(server: ServerState, key: Key | None, user: str | None, store: bool) -> Requester:
+    """Whose request it is: the key's owner, or the user that the owner's program names. Raises APIError where
+    nobody could ask for what is kept to be deleted: no key, and no name."""
+    if server.recorder is None:
+        return Requester(OPEN if key is None else key.pseudonym, None, "api")
+    if store and key is None and user is None:
+        raise APIError(
+            "store: this server needs no key, so what it keeps is found again by `user` only; send a name too",
+            param="user",
+        )
+    pseudonym = _pseudonym(server.recorder, key, user)
+    agreement = await server.recorder.agree(pseudonym, "api") if store else None
+    return Requester(pseudonym, agreement, "api")
+
+
+def _pseudonym(turn_recorder: TurnRecorder, key: Key | None, user: str | None) -> str:
+    owner = OPEN if key is None else key.pseudonym
+    return owner if user is None else turn_recorder.pseudonym(owner, user)
 
 
 def _best_of(server: ServerState, model: ServedModel, body: BaseCompletionRequest, prompts: int) -> int:
@@ -104,7 +134,7 @@ async def chat_completions(request: Request) -> Response:
         stop=body.stops,
         top_logprobs=body.top_logprobs if body.logprobs else None,
     )
-    requester = _requester(server, key, body.user, body.store)
+    requester = await _requester(server, key, body.user, body.store)
     exchange = Exchange(server, model, generation, requester, recorder.new_id("chatcmpl"))
     return await respond(request, body, exchange, ChatFormat(exchange))
 
@@ -131,7 +161,7 @@ async def completions(request: Request) -> Response:
         top_logprobs=body.logprobs,
     )
     # A bare prompt is no dialogue: turns are kept of chats only.
-    requester = _requester(server, key, body.user, store=False)
+    requester = await _requester(server, key, body.user, store=False)
     exchange = Exchange(server, model, generation, requester, recorder.new_id("cmpl"))
     return await respond(request, body, exchange, CompletionFormat(exchange))
 
@@ -158,12 +188,13 @@ async def forget(request: Request) -> Response:
     """DELETE /v1/data?user=NAME: delete what was kept of a program's user; without a name, of the key's
     owner."""
     key = await _authorize(request)
-    server = _server(request)
-    if server.recorder is None or key is None:
-        raise APIError("nothing is kept here that belongs to a key", 404)
-    name = request.query_params.get("user")
-    user = key.pseudonym if name is None else server.recorder.pseudonym(key.pseudonym, name)
-    turns, feedback = await server.recorder.forget(user)
+    server, name = _server(request), request.query_params.get("user")
+    if server.recorder is None:
+        raise APIError("nothing is kept here", 404)
+    if key is None and name is None:
+        raise APIError("name whose data is to be deleted: DELETE /v1/data?user=NAME", param="user")
+    user = _pseudonym(server.recorder, key, name)
+    turns, feedback = await server.recorder.forget(user, "api")
     return JSONResponse({"object": "data.deleted", "turns": turns, "feedback": feedback})
 
 
@@ -197,8 +228,12 @@ ROUTES = [
 PATHS = frozenset(route.path for route in ROUTES)
 
 
-def application(server: ServerState) -> Starlette:
-    """The API as an application of its own: no cookies, no forms."""
+def application(
+    server: ServerState, address: str | None = None, hosts: frozenset[str] | None = None
+) -> Starlette:
+    """The API as an application of its own: no cookies, no forms. `address`, `hosts`: how it is reached, and
+    the names by which it may be asked (`Gate`)."""
+    https = address is not None and address.startswith("https:")
 
     def count(path: str, status: int) -> None:
         # Unknown paths share one label: a scanner must not fill the memory with counters.
@@ -207,7 +242,10 @@ def application(server: ServerState) -> Starlette:
     app = Starlette(
         routes=ROUTES,
         exception_handlers=dict.fromkeys((HTTPException, *REFUSALS), error_response),
-        middleware=[Middleware(RequestLogMiddleware, count=count)],
+        middleware=[
+            Middleware(RequestLogMiddleware, count=count, https=https),
+            Middleware(Gate, refuse=error_response, address=address, hosts=hosts),
+        ],
     )
     app.state.server = server
     return app

@@ -46,7 +46,7 @@ def test_a_ranking_is_corrected_by_typing_it_anew(accounts: Accounts, opened: Op
     for key in ("a", "b", "c", "d", "Enter"):
         page.keyboard.press(key)
     page.wait_for_url("**nothing=1")
-    page.click("text=Correct the last one")
+    page.click("text=Correct it")
     page.wait_for_selector(".slot[data-rank='4'] .chip")
     for key in ("c", "a", "=", "d", "b"):
         page.keyboard.press(key)

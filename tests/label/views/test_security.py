@@ -241,5 +241,5 @@ def test_with_https_the_cookie_goes_over_https_only(tmp_path_factory: pytest.Tem
         said.headers["set-cookie"].startswith("__Host-biddable=") and "Secure" in said.headers["set-cookie"]
     )
     assert "strict-transport-security" in said.headers
-    assert browser.get("/login", headers={"host": "evil.example"}).status_code == 400
+    assert browser.get("/login", headers={"host": "evil.example"}).status_code == 421
     app.state.accounts.store.close()

@@ -20,6 +20,7 @@ from biddable.measure.benchmarks.tasks.task import (
     mark,
     passage_cluster,
 )
+from biddable.run.words import chunks
 
 
 class Spans(BaseModel):
@@ -101,7 +102,7 @@ def _one_answer(prediction: Sequence[str], gold: Sequence[str]) -> tuple[float, 
     too few counts 0."""
     predicted, right = [normalize_answer(span) for span in prediction], [normalize_answer(s) for s in gold]
     exact = float(set(predicted) == set(right) and len(predicted) == len(right))
-    bags, golds = [set(span.split()) for span in predicted], [set(span.split()) for span in right]
+    bags, golds = [set(chunks(span)) for span in predicted], [set(chunks(span)) for span in right]
     table = np.array([[bag_f1(bag, gold_bag) for bag in bags] for gold_bag in golds])
     rows, columns = linear_sum_assignment(-table)
     f1 = np.zeros(max(len(golds), len(bags)))

@@ -19,7 +19,8 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from biddable.measure.benchmarks.tasks.task import GenerationItem, Marks, Texts, mark
+from biddable.measure.benchmarks.tasks.task import UNJUDGED, GenerationItem, Marks, Texts, mark
+from biddable.run.words import has_words, words
 
 Check = Callable[[str, Mapping[str, Any]], bool]
 ABBREVIATIONS = frozenset(
@@ -88,34 +89,43 @@ class IFEval(GenerationItem):
         marks: Marks = {}
         for word, check in (("strict", follows), ("loose", follows_loosely)):
             followed = check(output, self.instruction_id_list, self.kwargs, self.prompt)
-            marks[f"prompt_{word}"] = mark(all(followed))
-            marks[f"instruction_{word}"] = float(sum(followed)), float(len(followed))
+            judged = [outcome for outcome in followed if outcome is not None]
+            decided = len(judged) == len(followed) or not all(judged)  # one that is broken decides
+            marks[f"prompt_{word}"] = mark(all(judged)) if decided else UNJUDGED
+            marks[f"instruction_{word}"] = (float(sum(judged)), float(len(judged))) if judged else UNJUDGED
         return marks
 
 
 def follows(
     answer: str, names: Sequence[str], arguments: Sequence[Mapping[str, Any]], prompt: str
-) -> list[bool]:
-    """Whether each instruction is followed. Raises KeyError for an unknown instruction. An empty answer
-    follows none."""
-    followed = []
+) -> list[bool | None]:
+    """Whether each instruction is followed; None where words or sentences would have to be counted of a text
+    whose script does not part them. Raises KeyError for an unknown instruction. An empty answer follows
+    none."""
+    countable = has_words(answer)
+    followed: list[bool | None] = []
     for name, named in zip(names, arguments, strict=True):
         values = {key: value for key, value in named.items() if value is not None}
         values.setdefault("prompt_to_repeat", prompt)
-        followed.append(CHECKS[name](answer, values) if answer.strip() else False)
+        if name in COUNTS_WORDS and not countable:
+            followed.append(None)
+        else:
+            followed.append(CHECKS[name](answer, values) if answer.strip() else False)
     return followed
 
 
 def follows_loosely(
     answer: str, names: Sequence[str], arguments: Sequence[Mapping[str, Any]], prompt: str
-) -> list[bool]:
+) -> list[bool | None]:
     """As `follows`, for the best of eight readings of the answer."""
     lines = answer.split("\n")
     cuts = [answer, *("\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1]))]
     readings = [
         follows(text, names, arguments, prompt) for cut in cuts for text in (cut, cut.replace("*", ""))
     ]
-    return [any(column) for column in zip(*readings, strict=True)]
+    return [
+        True if any(column) else None if None in column else False for column in zip(*readings, strict=True)
+    ]
 
 
 def _relation(count: int, arguments: Mapping[str, Any], bound: str, relation: str = "relation") -> bool:
@@ -223,6 +233,15 @@ def _json(text: str, arguments: Mapping[str, Any]) -> bool:
     return True
 
 
+def _stands_in(word: str, text: str) -> bool:
+    """Whether the text has the word, not as a part of another; in scripts without blanks, anywhere."""
+    if word.isascii():
+        return bool(re.search(r"\b" + re.escape(word) + r"\b", text, re.I))
+    own = words(word.casefold())
+    of_text = words(text.casefold())
+    return any(of_text[start : start + len(own)] == own for start in range(len(of_text) - len(own) + 1))
+
+
 def _has(word: str, text: str) -> int:
     return len(re.findall(re.escape(word), text, re.I))
 
@@ -233,9 +252,7 @@ CHECKS: dict[str, Check] = {
         _has(str(arguments["keyword"]), text), arguments, "frequency"
     ),
     "keywords:forbidden_words": lambda text, arguments: (
-        not any(
-            re.search(r"\b" + re.escape(word) + r"\b", text, re.I) for word in arguments["forbidden_words"]
-        )
+        not any(_stands_in(word, text) for word in arguments["forbidden_words"])
     ),
     "keywords:letter_frequency": lambda text, arguments: _relation(
         text.lower().count(str(arguments["letter"]).lower()), arguments, "let_frequency", "let_relation"
@@ -246,7 +263,7 @@ CHECKS: dict[str, Check] = {
     ),
     "length_constraints:number_paragraphs": _paragraphs,
     "length_constraints:number_words": lambda text, arguments: _relation(
-        len(re.findall(r"\w+", text)), arguments, "num_words"
+        len(words(text)), arguments, "num_words"
     ),
     "length_constraints:nth_paragraph_first_word": _first_word,
     "detectable_content:number_placeholders": lambda text, arguments: (
@@ -280,6 +297,14 @@ CHECKS: dict[str, Check] = {
     "change_case:english_lowercase": lambda text, arguments: text.islower() and _english(text),
     "punctuation:no_comma": lambda text, arguments: "," not in text,
 }
+COUNTS_WORDS = frozenset(
+    [
+        "length_constraints:number_words",
+        "length_constraints:number_sentences",
+        "length_constraints:nth_paragraph_first_word",
+    ]
+)
+"""Checks that cannot judge a text whose script has no blanks between words."""
 ARGUMENTS: dict[str, dict[str, type]] = {
     "keywords:existence": {"keywords": list},
     "keywords:frequency": {"keyword": str, "frequency": int},

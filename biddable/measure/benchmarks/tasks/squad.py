@@ -16,6 +16,7 @@ from biddable.measure.benchmarks.tasks.task import (
     mark,
     passage_cluster,
 )
+from biddable.run.words import chunks
 
 NO_ANSWER = "Not in background."
 """The sentence that the paper's instruction agrees on for questions without an answer."""
@@ -66,9 +67,10 @@ class Squad(GenerationItem):
 
 def normalize_answer(text: str) -> list[str]:
     """Words in lower case, without punctuation and articles (SQuAD 2.0 evaluation script, `normalize_answer`
-    and `get_tokens`)."""
+    and `get_tokens`); where a script has no blanks, each character is a word, as MLQA has it (Lewis et al.
+    2020)."""
     plain = "".join(ch for ch in text.lower() if ch not in PUNCTUATION)
-    return ARTICLES.sub(" ", plain).split()
+    return chunks(ARTICLES.sub(" ", plain))
 
 
 def exact_and_f1(prediction: str, answers: Sequence[str]) -> tuple[float, float]:

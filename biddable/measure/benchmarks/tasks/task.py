@@ -24,7 +24,9 @@ Array = np.ndarray[Any, Any]
 Marks = dict[str, tuple[float, ...]]
 """Metric -> (sum, weight) of one item: the metric is the sum of sums over the sum of weights, so that an item
 counts only where it has a say. A corpus metric (BLEU) has more sums than these two; the last is its weight
-all the same."""
+all the same. An empty mark (`UNJUDGED`) says that the metric was asked and cannot tell."""
+UNJUDGED: tuple[float, ...] = ()
+"""The mark of an item that a metric cannot judge, such as a count of words where none can be counted."""
 Scorer = Callable[[Sequence[Any]], Array]
 """A trained classifier: rows or texts -> (N,) probabilities."""
 Texts = Annotated[list[str], Field(min_length=1)]

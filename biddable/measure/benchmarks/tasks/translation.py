@@ -9,7 +9,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from biddable.measure.benchmarks.tasks.task import Array, GenerationItem, Marks, Metric, PublishedColumns
+from biddable.measure.benchmarks.tasks.task import (
+    UNJUDGED,
+    Array,
+    GenerationItem,
+    Marks,
+    Metric,
+    PublishedColumns,
+)
+from biddable.run.words import has_words
 
 
 def bleu_sums(hypothesis: str, references: Sequence[str]) -> tuple[float, ...]:
@@ -66,4 +74,5 @@ class Translation(GenerationItem):
         return self.en
 
     def score(self, output: str) -> Marks:
-        return {"bleu": bleu_sums(output, [self.en])}
+        # sacrebleu's tokens are parted by blanks: a reference without any has one token.
+        return {"bleu": bleu_sums(output, [self.en]) if has_words(self.en) else UNJUDGED}

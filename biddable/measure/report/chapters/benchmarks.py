@@ -119,8 +119,11 @@ def benchmark_name(node: Node) -> str:
 
 def format_cell(metric: str, row: Row) -> str:
     """'48.4 (36.6–60.4)', and below it the difference, '+1.2*' where its interval leaves out 0."""
+    if row["value"] is None:
+        return f"cannot judge any of {row['unjudged']} answers"
     low, high = (format_metric(metric, row[end]) if row[end] is not None else "?" for end in ("low", "high"))
     text = f"{format_metric(metric, row['value'])} ({low}–{high})"
+    text += f"\n{row['unjudged']} not judged" if row.get("unjudged") else ""
     if "change" not in row:
         return text
     change_low, change_high = row["change_low"], row["change_high"]

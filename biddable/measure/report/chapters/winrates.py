@@ -129,8 +129,10 @@ def pair_table(evidence: Evidence) -> Table:
                 f"{evidence.title(winner)} over {evidence.title(loser)}",
                 percent(rate.value, 1),
                 between(rate, 1),
-                f"{percent(equal.value, 1)} ({between(equal, 1)})" if equal else "",
-                signed(float(summary.get(f"{key}_longer", 0.0)), 1, unit),
+                f"{percent(equal.value, 1)} ({between(equal, 1)})" if equal else "cannot be told",
+                signed(float(longer), 1, unit)
+                if (longer := summary.get(f"{key}_longer")) is not None
+                else "",
                 percent(float(summary.get(f"{key}_ties", 0.0)), 1),
                 *(count(summary[f"{key}_{what}"]) for what in ("pairs", "prompts", "labelers")),
             ]

@@ -262,11 +262,17 @@ function showConsent() {
   $("change").textContent = state.agreed ? "Keep nothing from now on" : "Yes, keep what I write";
 }
 
+// Of somebody who does not agree no opinion is kept either.
+function hideOpinions() {
+  for (const button of document.querySelectorAll(".opinion")) button.hidden = true;
+}
+
 async function agree(given) {
   try {
     await post("/chat/consent", { given, version: document.body.dataset.version });
     state.agreed = given;
     $("consent").hidden = true;
+    if (!given) hideOpinions();
     showConsent();
     showError(null);
   } catch (error) { showError(error); }
@@ -286,7 +292,7 @@ if ($("data")) {
       $("consent").hidden = true;
       showConsent();
       $("data-status").textContent = `Deleted: ${deleted.turns} answers and ${deleted.feedback} opinions. Nothing more is kept.`;
-      for (const button of document.querySelectorAll(".opinion")) button.hidden = true;
+      hideOpinions();
     } catch (error) { $("dialog").close(); showError(error); }
   });
 }
