@@ -3,6 +3,7 @@ point.
 
 python bench/serve_load.py load [--connections 1000] [--requests 10000]
 python bench/serve_load.py kill [--rounds 3]      acknowledged turns after SIGKILL
+python bench/serve_load.py forget [--turns 20000] [--rounds 3]    how long a deletion keeps others' turns waiting
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import json
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import common
-from serving import Server, body_of, ours, read_head, request
+from serving import ANSWER, QUESTIONS, Server, body_of, ours, read_head, request
 
 GOOD = ("good", "good, streamed")
 MIX = {
@@ -232,17 +234,72 @@ def kill(rounds: int) -> None:
     )
 
 
+def forget(turns: int, rounds: int) -> None:
+    """While another process deletes one user's turns, we append others' and look at the longest wait."""
+    from biddable.run import turn_log
+    from biddable.run.records import Answer, Message, Policy, Sampling, Turn
+
+    def turn(number: int, user: str) -> Turn:
+        text = QUESTIONS[number % len(QUESTIONS)]
+        return Turn(
+            id=f"turn-{number:024x}-0",
+            conversation="conv",
+            user=user,
+            time="2026-11-26T00:00:00Z",
+            messages=(Message(role="user", content=text),) * 3,
+            answer=Answer(text=text * 4, model="learn.ppo", tokens=tuple(range(100, 100 + ANSWER))),
+            policy=Policy(folder="runs/demo/learn.ppo", content="9f" * 32),
+            sampling=Sampling(max_tokens=ANSWER),
+            consent="consent-1",
+        )
+
+    code = "import sys, time; from pathlib import Path; from biddable.run import turn_log; began = time.monotonic()"
+    code += "; turn_log.forget(Path(sys.argv[1]), 'user-0'); print(time.monotonic() - began)"
+    waits: list[float] = []
+    usual: list[float] = []
+    seconds: list[float] = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name) / "turns"
+            turn_log.append(folder, *(turn(n, f"user-{n % 10}") for n in range(turns)))
+            size = (folder / turn_log.TURNS).stat().st_size / 1e6
+            command = [sys.executable, "-c", code, str(folder)]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            during: list[float] = []
+            while process.poll() is None:
+                began = time.monotonic()
+                turn_log.append(folder, turn(turns + len(during), "user-1"))
+                during.append(time.monotonic() - began)
+            seconds.append(float(process.communicate()[0]))
+            waits.append(max(during))
+            usual.append(sorted(during)[len(during) // 2])
+            left = turn_log.read(folder)[0]
+            if len(left) != turns - turns // 10 + len(during) or any(row.user == "user-0" for row in left):
+                raise RuntimeError("turns were lost, or are still there")
+    print(f"\n{time.strftime('%Y-%m-%d %H:%M')}, {common.processor()}, `{' '.join(sys.argv)}`\n")
+    print(
+        f"{turns} turns ({size:.0f} MB), a tenth of them deleted in {min(seconds):.2f} to {max(seconds):.2f} s. The "
+        f"longest that another turn waited meanwhile: {' '.join(f'{w * 1000:.0f}' for w in waits)} ms (usually "
+        f"{' '.join(f'{w * 1000:.1f}' for w in usual)})."
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=("load", "kill"))
+    parser.add_argument("what", choices=("load", "kill", "forget"))
     parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=3, help="how many servers are killed")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="how many servers are killed, or deletions made"
+    )
+    parser.add_argument("--turns", type=int, default=20_000)
     args = parser.parse_args()
     if args.what == "load":
         load(args.connections, args.requests)
-    else:
+    elif args.what == "kill":
         kill(args.rounds)
+    else:
+        forget(args.turns, args.rounds)
 
 
 if __name__ == "__main__":

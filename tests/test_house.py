@@ -58,7 +58,7 @@ IMPORTS = {
     "curate": ("run",),
     "label": ("run", "store", "formats", "simulated", "web"),
     "learn": ("run", "simulated", "model"),
-    "measure": ("run", "model"),
+    "measure": ("run", "formats", "model"),
     "serve": GROUND,
     "cli": GROUND,
 }

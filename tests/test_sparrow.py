@@ -83,6 +83,37 @@ def test_the_report_calls_the_policy_by_what_trained_it(sparrow_run: Path) -> No
     assert "Each nat costs" not in page  # A2C has its KL in the loss
 
 
+def test_terms_apart_give_a_frontier_of_their_own(sparrow_run: Path) -> None:
+    """configs/sparrow_terms.toml with this run's folders and sizes: five policies, two of them of one term alone."""
+    text = (ROOT / "configs" / "sparrow_terms.toml").read_text(encoding="utf-8")
+    text = text.replace("runs/sparrow/", "runs/sparrow_tiny/")
+    small = {
+        "episodes": 16,
+        "batch": 8,
+        "max_tokens": 12,
+        "eval_prompts": 2,
+        "reference_answers": 8,
+        "probes": 1,
+        "probe_turns": 1,
+    }
+    for name, value in {**small, "limit": 4, "min_answers": 2, "max_answers": 2}.items():
+        text = re.sub(rf"^{name} = \d+$", f"{name} = {value}", text, flags=re.M)
+    (sparrow_run / "terms.toml").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "biddable.cli", "run", "terms.toml"]
+    run = subprocess.run(command, cwd=sparrow_run, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    stages = sparrow_run / "runs" / "sparrow_terms"
+    frontier = (stages / "measure.rules" / "frontier.jsonl").read_text().splitlines()
+    names = {json.loads(line)["model"] for line in frontier}
+    assert names == {"start", "sft", "a2c", "preference", "rules"}
+    logged = {
+        name: set(json.loads((stages / f"learn.a2c.{name}" / "metrics.jsonl").read_text().splitlines()[-1]))
+        for name in ("preference", "rules")
+    }
+    assert "reward_scorer" in logged["preference"] and "reward_rules" not in logged["preference"]
+    assert "reward_rules" in logged["rules"] and "reward_scorer" not in logged["rules"]
+
+
 @pytest.mark.parametrize(
     ("stage", "settings"),
     [

@@ -98,10 +98,10 @@ def _open_stores(plan: Plan, stack: ExitStack, unsearched: dict[str, list[str]])
     from biddable.run.redaction import HIDDEN, redact_url
     from biddable.store.store import open_store
 
-    own = {str(stage.settings["store"]) for stage in plan.stages if stage.settings.get("store")}
-    own.add(str(plan.folder / "store.db"))
+    addresses = {str(stage.settings["store"]) for stage in plan.stages if stage.settings.get("store")}
+    addresses.add(str(plan.folder / "store.db"))
     stores = []
-    for address in sorted(own):
+    for address in sorted(addresses):
         if "://" in address or Path(address).exists():
             stores.append((redact_url(address), stack.enter_context(open_store(address))))
     others = _other_stores(plan)
@@ -114,16 +114,16 @@ def _open_stores(plan: Plan, stack: ExitStack, unsearched: dict[str, list[str]])
             ].append(str(plan.folder.parent / run))
     for address, run in sorted(others.items()):
         if address in (name for name, _ in stores) or Path(address).resolve() in map(
-            Path.resolve, map(Path, own)
+            Path.resolve, map(Path, addresses)
         ):
             continue
-        again = f"a store of the run {run}; forget the person with that run's file too"
+        reason = f"a store of the run {run}; forget the person with that run's file too"
         try:
             if HIDDEN in address or ("://" not in address and not Path(address).exists()):
                 raise UserError("not reached")
             stores.append((address, stack.enter_context(open_store(address))))
         except UserError:
-            unsearched[again].append(address)
+            unsearched[reason].append(address)
     return stores
 
 

@@ -40,6 +40,7 @@ COMMENTED_OUT = {
     "learn.simulate",
     "measure.benchmarks",
     "measure.judge",
+    "measure.rewards",
     "measure.rules",
     "measure.toxicity",
 }

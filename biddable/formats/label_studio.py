@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from biddable.formats.choices import Named, label_of, named_answers, the_question
-from biddable.formats.labels import Fields, Label, Skipped, Unreadable, name_of
+from biddable.formats.labels import MALFORMED, Fields, Label, Skipped, Unreadable, name_of, reason_of
 from biddable.run.rows import Row
 
 CONTROLS = ("ranker", "selected", "rating", "text", "choices")
@@ -24,8 +24,8 @@ def read(row: Row, fields: Fields) -> Iterator[Label | Skipped]:
     task = name_of(row.get("id"))
     try:
         yield from _read(row, task, fields)
-    except Unreadable as error:
-        raise Unreadable(f"task {task or '?'}: {error}") from None
+    except MALFORMED as error:
+        raise Unreadable(f"task {task or '?'}: {reason_of(error)}") from None
 
 
 def _read(row: Row, task: str, fields: Fields) -> Iterator[Label | Skipped]:

@@ -71,6 +71,15 @@ class Unreadable(Exception):
     """Why a row cannot be read."""
 
 
+MALFORMED = (Unreadable, AttributeError, TypeError, ValueError, LookupError)
+"""What a row of any content may raise where a reader takes it apart."""
+
+
+def reason_of(error: Exception) -> str:
+    """Why a row cannot be read, in words for whoever made the file."""
+    return str(error) if isinstance(error, Unreadable) else "not in the shape that rows of its format have"
+
+
 class Skip(Exception):
     """Why a row is left out."""
 
@@ -104,10 +113,10 @@ def by_row(read: Callable[[Row, Fields], Iterator[Label | Skipped]]) -> Reader:
                     yield where, result
             except Skip as reason:
                 yield where, Skipped(str(reason))
-            except Unreadable as error:
-                yield where, str(error)
             except KeyError as missing:
                 yield where, f"there is no {missing}; the row has {', '.join(sorted(row)) or 'nothing'}"
+            except MALFORMED as error:
+                yield where, reason_of(error)
 
     return read_all
 

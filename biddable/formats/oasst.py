@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from biddable.formats.labels import (
+    MALFORMED,
     Fields,
     Label,
     Result,
@@ -23,6 +24,7 @@ from biddable.formats.labels import (
     demonstration,
     name_of,
     ranks_of,
+    reason_of,
     text_of,
 )
 from biddable.run.rows import Row
@@ -69,9 +71,9 @@ def _walk(where: str, node: Any, before: tuple[Turn, ...], fields: Fields) -> It
             waiting += [(reply, turns) for reply in reversed(replies)]
         except Skip as reason:
             yield where, Skipped(str(reason))
-        except Unreadable as error:
+        except MALFORMED as error:
             name = node.get("message_id") if isinstance(node, dict) else None
-            yield where, f"message {name}: {error}"
+            yield where, f"message {name}: {reason_of(error)}"
 
 
 def _turn(node: Any) -> Turn:

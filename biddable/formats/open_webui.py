@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from biddable.formats.labels import (
+    MALFORMED,
     Fields,
     Label,
     Result,
@@ -26,6 +27,7 @@ from biddable.formats.labels import (
     name_of,
     number,
     ranks_of,
+    reason_of,
     text_of,
 )
 from biddable.run.rows import Row
@@ -53,8 +55,8 @@ def read(rows: Rows, fields: Fields) -> Iterator[tuple[str, Result]]:
         except Skip as reason:
             yield where, Skipped(str(reason))
             continue
-        except (Unreadable, KeyError, TypeError, AttributeError) as error:
-            yield where, f"feedback {row.get('id')}: {error}"
+        except MALFORMED as error:
+            yield where, f"feedback {row.get('id')}: {reason_of(error)}"
             continue
         thumbs.setdefault((thumb.user, str(thumb.history[thumb.message].get("parentId"))), []).append(thumb)
         for label in labels:
@@ -128,7 +130,12 @@ def _siblings(thumbs: list[_Thumb]) -> Label | Skipped | None:
     answers: list[Shown] = []
     scores: list[float] = []
     for name, message in newest.history.items():
-        if message.get("parentId") != parent or message.get("role") != "assistant" or message.get("error"):
+        if (
+            not isinstance(message, dict)
+            or message.get("parentId") != parent
+            or message.get("role") != "assistant"
+            or message.get("error")
+        ):
             continue
         try:
             answers.append(Shown(_content(message), _model(message)))

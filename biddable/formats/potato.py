@@ -13,7 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from biddable.formats.choices import Named, label_of, named_answers, the_question
-from biddable.formats.labels import Fields, Result, Rows, Skip, Skipped, Unreadable, first, name_of, number
+from biddable.formats.labels import (
+    MALFORMED,
+    Fields,
+    Result,
+    Rows,
+    Skip,
+    Skipped,
+    Unreadable,
+    first,
+    name_of,
+    number,
+    reason_of,
+)
 from biddable.run.rows import Row
 
 
@@ -28,8 +40,8 @@ def read(rows: Rows, fields: Fields) -> Iterator[tuple[str, Result]]:
             yield where, _label(row, instance, person, fields)
         except Skip as reason:
             yield where, Skipped(str(reason))
-        except Unreadable as error:
-            yield where, f"instance {instance}: {error}"
+        except MALFORMED as error:
+            yield where, f"instance {instance}: {reason_of(error)}"
 
 
 def _label(row: Row, instance: str, person: str, fields: Fields) -> Result:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from biddable.formats.demonstrations import with_answer
 from biddable.formats.labels import (
     ANSWERS,
+    MALFORMED,
     Fields,
     Label,
     Result,
@@ -30,6 +31,7 @@ from biddable.formats.labels import (
     number,
     prompt_of,
     ranks_of,
+    reason_of,
     text_of,
     unquoted,
 )
@@ -121,8 +123,8 @@ def scored_answers(rows: Rows, fields: Fields) -> Iterator[tuple[str, Result]]:
         except Skip as reason:
             yield where, Skipped(str(reason))
             continue
-        except Unreadable as error:
-            yield where, str(error)
+        except MALFORMED as error:
+            yield where, reason_of(error)
             continue
         if fields.kind == "ratings":
             yield where, _rating(turns, answer, value, scale, about(row))
@@ -171,8 +173,8 @@ def unpaired(rows: Rows, fields: Fields) -> Iterator[tuple[str, Result]]:
         except Skip as reason:
             yield where, Skipped(str(reason))
             continue
-        except Unreadable as error:
-            yield where, str(error)
+        except MALFORMED as error:
+            yield where, reason_of(error)
             continue
         if fields.kind == "demonstrations":
             yield where, demonstration(turns, text, **about(row)) if good else Skipped("not good")

@@ -15,19 +15,7 @@ from biddable.model.trunk import Trunk
 from biddable.run import jsonl
 from biddable.run.config import UserError
 from biddable.run.context import StageContext
-from biddable.run.records import Answer, Message, Text
-
-
-def answer_ids(tokenizer: Any, answer: Answer) -> tuple[int, ...]:
-    """An answer's token ids: those it was sampled as, or, for a person's text, the tokenizer's and the
-    end-of-sequence token.
-
-    Sampled ids are used as they are: decoding and encoding again may give others. The EOS token is a part of
-    the answer: it is trained on, and the reward is read there.
-    """
-    if answer.tokens is not None:
-        return answer.tokens
-    return (*tokenizer.encode(answer.text, add_special_tokens=False), int(tokenizer.eos_token_id))
+from biddable.run.records import Message, Text
 
 
 def prompt_ids(

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from biddable.learn.batches import answer_ids
 from biddable.learn.simulate.speaker import best_name
 from biddable.model import checkpoints
-from biddable.model.encoding import encode_chat
+from biddable.model.encoding import answer_ids, encode_chat
 from biddable.model.rerank import RuleReduction, load_reranker
 from biddable.run import jsonl, rules
 from biddable.run.config import Input, Settings, UserError

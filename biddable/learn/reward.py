@@ -19,7 +19,6 @@ from pydantic import Field
 
 from biddable.learn import losses
 from biddable.learn.batches import (
-    answer_ids,
     cache_trunk_outputs,
     in_order,
     microbatches,
@@ -32,6 +31,7 @@ from biddable.learn.reward_accuracy import accuracy_summary, accuracy_tables, co
 from biddable.learn.training import batches_per_epoch, derive_seed, epochs
 from biddable.learn.tree_store import TreeStore
 from biddable.model import checkpoints
+from biddable.model.encoding import answer_ids
 from biddable.model.packing import Tree, pack
 from biddable.model.trunk import Scorer, scorer_from
 from biddable.run import jsonl

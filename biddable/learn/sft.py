@@ -20,7 +20,6 @@ from pydantic import Field
 
 from biddable.learn import rollout
 from biddable.learn.batches import (
-    answer_ids,
     cache_trunk_outputs,
     counted_tokens,
     microbatches,
@@ -39,6 +38,7 @@ from biddable.learn.training import (
 )
 from biddable.learn.tree_store import TreeStore
 from biddable.model import checkpoints
+from biddable.model.encoding import answer_ids
 from biddable.model.packing import Tree
 from biddable.model.sampler import Request
 from biddable.model.trunk import Policy, Scorer

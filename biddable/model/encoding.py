@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from biddable.run.config import UserError
-from biddable.run.records import Message
+from biddable.run.records import Answer, Message
 
 MAX_STEPS = 1_000_000
 """Lines of a chat template's code that may run for one dialogue. A usual template needs fifty for a message."""
@@ -94,3 +94,15 @@ def prefix_ids(tokenizer: Any) -> tuple[int, ...]:
         if wrapped[start : start + len(plain)] == plain:
             return tuple(wrapped[:start])
     return ()
+
+
+def answer_ids(tokenizer: Any, answer: Answer) -> tuple[int, ...]:
+    """An answer's token ids: those it was sampled as, or, for a person's text, the tokenizer's and the
+    end-of-sequence token.
+
+    Sampled ids are used as they are: decoding and encoding again may give others. The EOS token is a part of
+    the answer: it is trained on, and the reward is read there.
+    """
+    if answer.tokens is not None:
+        return answer.tokens
+    return (*tokenizer.encode(answer.text, add_special_tokens=False), int(tokenizer.eos_token_id))

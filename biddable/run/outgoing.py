@@ -5,9 +5,11 @@ Redirects are not followed: whoever they lead to would be sent the key and peopl
 
 from __future__ import annotations
 
+import base64
 import os
 import urllib.request
 from collections.abc import Mapping
+from urllib.parse import unquote, urlsplit
 
 from biddable.run.errors import UserError
 from biddable.run.redaction import HIDDEN
@@ -41,12 +43,19 @@ def without_key(text: str, key: str | None) -> str:
 def post_json(
     address: str, body: bytes, headers: Mapping[str, str], timeout: float, most_bytes: int = 1 << 24
 ) -> bytes:
-    """The body of what a server answers to JSON, `most_bytes` of it at most.
+    """The body of what a server answers to JSON, `most_bytes` of it at most. User and password of the address are
+    sent as a header.
 
     Raises urllib.error.HTTPError for a status that is no success, a redirect among them, and OSError or
     http.client.HTTPException when nothing comes.
     """
     headers = {"content-type": "application/json", **headers}
+    parts = urlsplit(address)
+    userinfo, at, host = parts.netloc.rpartition("@")
+    if at:  # urllib takes a password for a port, and repeats it in its error
+        address = parts._replace(netloc=host).geturl()
+        token = base64.b64encode(unquote(userinfo).encode()).decode()
+        headers = {"authorization": f"Basic {token}", **headers}
     # the address is the team's own setting, checked to be http or https
     request = urllib.request.Request(address, body, headers)
     with _OPENER.open(request, timeout=timeout) as response:

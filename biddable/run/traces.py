@@ -18,6 +18,7 @@ from biddable.run.errors import UserError
 from biddable.run.jsonl import read_lines
 from biddable.run.manifest import read_manifest
 from biddable.run.parse import open_file, parse_json, read_object
+from biddable.run.redaction import redact_settings
 from biddable.run.stage_folder import BEGUN
 
 PERSON_FIELDS = ("user", "labeler", "user_id")
@@ -122,14 +123,14 @@ def _too_short(path: Path) -> int:
 
 def _search(file: IO[bytes], needles: Iterable[str]) -> bool | None:
     """Whether a file that holds one of the texts is a binary one; None when it holds none."""
-    wanted = {
+    encoded = {
         text.encode(code, "surrogatepass") for text in needles for code in ("utf-8", "utf-16-le", "utf-16-be")
     }
-    overlap = max(map(len, wanted))
+    overlap = max(map(len, encoded))
     before, binary, holds = b"", False, False
     while part := file.read(CHUNK):
         binary = binary or b"\0" in part
-        holds = holds or any(text in before + part for text in wanted)
+        holds = holds or any(text in before + part for text in encoded)
         before = part[-overlap:]
     return binary if holds else None
 
@@ -181,7 +182,8 @@ def read_description(folder: Path) -> dict[str, Any]:
     """The manifest of a stage that is done; of one under way what it began with. Raises UserError for a broken
     one."""
     manifest = read_manifest(folder)
-    return read_object(folder / BEGUN) if manifest is None else manifest
+    begun: dict[str, Any] = redact_settings(read_object(folder / BEGUN)) if manifest is None else manifest
+    return begun
 
 
 def _input_folders(folder: Path) -> Iterator[Path]:

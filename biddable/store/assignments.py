@@ -36,8 +36,8 @@ def find_assignment(store: Store, task: str, person: str) -> Assignment | None:
         task_set = task_set_from_row(max(rows, key=lambda candidate: candidate.gold == row.task_set))
         label, returned, answer = None, None, None
         if row.label is not None:
-            given = connection.execute(newest).one()
-            label, answer = given.id, given.answer
+            newest_label = connection.execute(newest).one()
+            label, answer = newest_label.id, newest_label.answer
             sent_back = find_returned(connection, row.task_set, person)
             returned = next((review for review in sent_back if review.label == label), None)
         draft = find_draft(connection, task, person)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -47,6 +48,7 @@ def create_engine(where: str | Path, durable: bool) -> sa.Engine:
                 url, pool_pre_ping=True, pool_size=CONNECTIONS, max_overflow=0, hide_parameters=True
             )
             sa.event.listen(engine, "handle_error", _hide_values)
+            sa.event.listen(engine, "before_cursor_execute", _with_storable_texts, retval=True)
             return engine
         except ModuleNotFoundError:
             raise UserError(
@@ -71,7 +73,30 @@ def create_engine(where: str | Path, durable: bool) -> sa.Engine:
         write = connection.get_execution_options().get("write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
+    sa.event.listen(engine, "before_cursor_execute", _with_storable_texts, retval=True)
     return engine
+
+
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""Characters that a database has no room for: PostgreSQL stores no NUL, UTF-8 has no half of a pair."""
+
+
+def _with_storable_texts(
+    connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
+) -> tuple[str, Any]:
+    """The one place where texts of any form or file meet the database. What cannot be stored is replaced by U+FFFD,
+    which readers see; left out, `ab` would be found by whoever asks for `a\\0b`."""
+    return statement, _storable(parameters)
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {name: _storable(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_storable, value))
+    return value
 
 
 def _read_url(text: str) -> sa.URL:

@@ -7,9 +7,10 @@ import secrets
 
 import sqlalchemy as sa
 
+from biddable.run.config import UserError
 from biddable.store.store import Store
-from biddable.store.tables import guideline_editions, guidelines
-from biddable.store.types import GuidelineEdition
+from biddable.store.tables import consents, guideline_editions, guidelines, labels
+from biddable.store.types import GuidelineEdition, Person
 
 
 def publish_guideline(store: Store, name: str, text: str, account: str | None = None) -> str:
@@ -44,6 +45,41 @@ def guideline_exists(store: Store, version: str) -> bool:
     query = sa.select(guidelines.c.version).where(guidelines.c.version == version)
     with store.read() as connection:
         return connection.execute(query).first() is not None
+
+
+def version_read(store: Store, person: Person, name: str) -> str | None:
+    """The version of a guideline that somebody read last: they said so, or answered a task under it. None for
+    who has done neither."""
+    confirmed = (
+        sa.select(consents.c.version, consents.c.at.label("at"))
+        .where(consents.c.user == person.pseudonym, consents.c.version.startswith(f"{name}-"))
+        .order_by(consents.c.at.desc(), consents.c.id.desc())
+        .limit(1)
+    )
+    answered = (
+        sa.select(labels.c.guideline.label("version"), labels.c.created.label("at"))
+        .where(labels.c.person == person.id, labels.c.guideline.startswith(f"{name}-"))
+        .order_by(labels.c.created.desc())
+        .limit(1)
+    )
+    with store.read() as connection:
+        rows = [row for query in (confirmed, answered) if (row := connection.execute(query).first())]
+    return max(rows, key=lambda row: row.at).version if rows else None
+
+
+def mark_read(store: Store, person: Person, version: str) -> None:
+    """Store that somebody says to have read a version. Raises UserError for an unknown one."""
+    if not guideline_exists(store, version):
+        raise UserError("there is no such guideline")
+    row = {"id": secrets.token_hex(12), "user": person.pseudonym, "version": version, "given": True}
+    store.write(lambda connection: connection.execute(sa.insert(consents), row | {"at": store.clock()}))
+
+
+def guideline_text(store: Store, version: str) -> str:
+    """The text of a version; empty for an unknown one."""
+    query = sa.select(guidelines.c.text).where(guidelines.c.version == version)
+    with store.read() as connection:
+        return str(connection.execute(query).scalar() or "")
 
 
 def _editions() -> sa.Select[tuple[str, str, str, float]]:

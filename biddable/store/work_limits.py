@@ -49,8 +49,8 @@ def closed_languages(
 ) -> frozenset[str] | None:
     """The languages in which a person gets no tasks of this set; None when they get none of it at all."""
     closed: set[str] = set()
-    for mine, name, language in _assigned(connection, person):
-        if mine or (name is not None and name != task_set.name):
+    for is_theirs, name, language in _assigned(connection, person):
+        if is_theirs or (name is not None and name != task_set.name):
             continue
         if language is None:
             return None
@@ -69,9 +69,9 @@ def closed_languages(
 
 def _assigned(connection: sa.Connection, person: str) -> Iterator[tuple[bool, str | None, str | None]]:
     """(whether to this person too, set, language) of everything that is assigned to somebody."""
-    mine = sa.func.max(sa.case((work_assignments.c.person == person, 1), else_=0))
+    to_them = sa.func.max(sa.case((work_assignments.c.person == person, 1), else_=0))
     where = (work_assignments.c.task_set, work_assignments.c.language)
-    for name, language, is_mine in connection.execute(sa.select(*where, mine).group_by(*where)):
+    for name, language, is_mine in connection.execute(sa.select(*where, to_them).group_by(*where)):
         yield bool(is_mine), name, language
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from biddable.formats import known
+from biddable.formats.labels import Fields, Label, Skipped
 from biddable.label import imports
 from biddable.run import jsonl
 from biddable.run.context import StageContext
@@ -172,3 +173,52 @@ def test_check_says_what_each_file_is_taken_for(tmp_path: Path) -> None:
         f"{paths[0]} is read as preference: chosen and rejected",
         f"{paths[1]} is read as prompt_response: prompts with a response",
     ]
+
+
+@pytest.mark.parametrize("name", known.FORMATS)
+def test_rows_of_any_shape_are_told_not_a_traceback(name: str) -> None:
+    """Every value of every row in turn replaced by something that it should not be."""
+    hostile = (None, 1, "x", [], [1], {"a": 1}, [[]])
+    rows: list[Any] = [dict.fromkeys(KEYS, value) for value in hostile]
+    for row in rows:
+        assert all(isinstance(format_.looks(row), bool) for format_ in known.FORMATS.values())
+        results = list(known.FORMATS[name].read(iter([("f:1", row)]), Fields()))
+        assert all(isinstance(result, str | list | Skipped | Label) for _, result in results)
+
+
+KEYS = (
+    *(
+        "prompt",
+        "response",
+        "chosen",
+        "rejected",
+        "messages",
+        "instruction",
+        "output",
+        "completions",
+        "data",
+        "meta",
+    ),
+    *(
+        "annotations",
+        "fields",
+        "responses",
+        "q.responses",
+        "label_annotations",
+        "id",
+        "message_id",
+        "parent_id",
+        "role",
+    ),
+    *(
+        "text",
+        "conversation_a",
+        "conversation_b",
+        "winner",
+        "preference",
+        "output_1",
+        "output_2",
+        "history",
+        "label",
+    ),
+)

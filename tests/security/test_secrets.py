@@ -18,6 +18,7 @@ from biddable.run.manifest import read_manifest
 from biddable.run.outgoing import key_of, without_key
 from biddable.run.plan import load_plan
 from biddable.run.redaction import redact, redact_settings, redact_url
+from biddable.run.run_file import shorten
 from biddable.run.runner import run_stage
 from biddable.run.states import stage_states
 from biddable.store.store import open_store
@@ -66,6 +67,15 @@ def test_a_setting_is_hidden_whatever_its_password_holds() -> None:
         "reward": [{"endpoint": hidden, "weight": 1.0}],
         "n": 3,
     }
+
+
+def test_an_error_hides_them_wherever_it_is_shown() -> None:
+    """Pages of the sites show an error's lines too. A value that is cut for its line is hidden before."""
+    error = UserError([f"no answer from https://ada:{PASSWORD}@a.example/v1", "more"])
+    assert error.lines == ["no answer from https://ada:***@a.example/v1", "more"]
+    assert PASSWORD not in str(error)
+    digits = "postgresql://ada:12345/6789012345678901234567890123456789012345678901234567890@db/site"
+    assert shorten({"store": digits}) == '{"store": "postgresql://ada:***@db/site"}'
 
 
 def texts_of(folder: Path, except_for: str = "") -> str:

@@ -120,16 +120,23 @@ def test_the_guideline_in_force_is_the_one_published_last(store: Store, clock: C
 
 
 def test_the_newest_answer_to_the_present_text_is_the_consent(store: Store, clock: Clock) -> None:
+    """Each yes is an agreement of its own, so that a no in between is not overlooked."""
     consents = Consents(store, "May we?")
-    assert consents.agreed_version("u") is None and not consents.has_answered("u")
+    assert consents.agreement("u") is None and not consents.has_answered("u")
+    agreements = []
     for agreed in (True, False, True):
         clock.now += 1
         consents.add("u", agreed)
-        assert consents.agreed_version("u") == (consents.version if agreed else None)
+        agreements.append(consents.agreement("u"))
         assert consents.has_answered("u") and not consents.has_answered("v")
+    assert agreements[1] is None and None not in (agreements[0], agreements[2])
+    assert agreements[0] != agreements[2]
     later = Consents(store, "May we, please?")
-    assert later.agreed_version("u") is None and not later.has_answered("u")
+    assert later.agreement("u") is None and not later.has_answered("u")
     clock.now += 1
     later.add("u", True)
-    assert later.agreed_version("u") == later.version
-    assert consents.agreed_version("u") is None  # the newest answer was to another text
+    assert later.agreement("u") not in (None, *agreements)
+    assert consents.agreement("u") == agreements[2]  # a yes to another text takes nothing back
+    clock.now += 1
+    later.add("u", False)
+    assert consents.agreement("u") is None and later.agreement("u") is None  # a no to any text is one to all

@@ -89,7 +89,9 @@ def mistakes(cfg: Config) -> list[str]:
         _check_settings(cfg, "label.imports")
     except UserError as error:
         return error.lines
-    importer = Importer(cfg, 0, Splits("prompt", 0, 0, 0))
+    importer = Importer(_there(cfg), 0, Splits("prompt", 0, 0, 0))
+    if not importer.paths:
+        return []
     for _ in itertools.islice(importer.records(), MAX_CHECKED_RECORDS):
         pass
     return importer.mistakes.lines()
@@ -97,10 +99,15 @@ def mistakes(cfg: Config) -> list[str]:
 
 def notes(cfg: Config) -> list[str]:
     """What each file is taken for, for `biddable check`."""
-    formats = Importer(cfg, 0, Splits("prompt", 0, 0, 0)).formats()
+    formats = Importer(_there(cfg), 0, Splits("prompt", 0, 0, 0)).formats()
     return [
         f"{path} is read as {name}: {known.FORMATS[name].about}" for path, name in formats.items() if name
     ]
+
+
+def _there(cfg: Config) -> Config:
+    """The settings with those files that are there: another stage's folder may not have been made yet."""
+    return cfg.model_copy(update={"files": tuple(path for path in cfg.files if path.exists())})
 
 
 def _check_settings(cfg: Config, key: str) -> None:

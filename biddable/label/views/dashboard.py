@@ -252,7 +252,7 @@ def sets_file(accounts: SiteAccounts, me: Admin) -> Response:
         (*header, "days_left", "days_left_low", "days_left_high"),
         [
             (
-                *(row.task_set.name, row.title, row.task_set.panel, row.needed, row.done, row.leased),
+                *(row.task_set.name, row.title, row.task_set.panel, row.needed, row.answered, row.leased),
                 *(row.open, row.returned, row.hours),
                 *(row.forecast or (None,) * 3),
             )

@@ -62,7 +62,7 @@ class SetRow(NamedTuple):
 
     task_set: TaskSet
     title: str
-    done: int
+    answered: int
     leased: int
     open: int  # sent back ones included
     returned: int
@@ -73,7 +73,7 @@ class SetRow(NamedTuple):
     @property
     def needed(self) -> int:
         """Answers that the set needs in all."""
-        return self.done + self.leased + self.open
+        return self.answered + self.leased + self.open
 
     def date(self, days: int | None) -> str:
         """The date so many days from now, as 3 Dec 2026."""

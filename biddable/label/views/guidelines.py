@@ -8,7 +8,9 @@ from starlette.responses import Response
 
 from biddable.label import collection, form
 from biddable.label.views import markup
-from biddable.label.views.tasks import current_guideline
+from biddable.label.views.difference import difference
+from biddable.label.views.outcome import read_outcome
+from biddable.label.views.tasks import current_guideline, go_to_next_task
 from biddable.run.config import UserError
 from biddable.store import audit, drafts
 from biddable.store import guidelines as store_guidelines
@@ -26,6 +28,35 @@ def guideline(request: Request, accounts: SiteAccounts, me: Member) -> Response:
     return render(
         request, "guideline.html", version=version, guideline=markup.rich(text, breaks=False, heading=2)
     )
+
+
+@router.get("/guideline/changes")
+def guideline_changes(
+    request: Request, accounts: SiteAccounts, me: Member, set: str = "", done: str = "", saved: str = ""
+) -> Response:
+    """What is new in the guideline since this person last read it; the next task comes after it."""
+    store = accounts.store
+    name = collection.GUIDELINES[me.person.panel]
+    version, text = current_guideline(store, me.person.panel)
+    before = store_guidelines.version_read(store, me.person, name)
+    changes = difference(store_guidelines.guideline_text(store, before), text) if before else []
+    return render(
+        request,
+        "changes.html",
+        version=version,
+        changes=[
+            [(piece.change, markup.line(piece.text, len(piece.text))) for piece in row] for row in changes
+        ],
+        set=set,
+        outcome=read_outcome(store, me, done, saved),
+    )
+
+
+@router.post("/guideline/read")
+def mark_guideline_read(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) -> Response:
+    """The guideline's new version is read: on to the next task of the set."""
+    store_guidelines.mark_read(accounts.store, me.person, str(submitted.get("version", "")))
+    return go_to_next_task(request, accounts.store, me, str(submitted.get("set", "")))
 
 
 @router.get("/admin/guidelines")

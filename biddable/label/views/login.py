@@ -60,7 +60,9 @@ def login_with_code(request: Request, accounts: SiteAccounts, visitor: Visit, fo
     try:
         account = _signer(request, visitor).unsign(proof, max_age=CODE_SECONDS).decode()
     except (BadSignature, UnicodeError):
-        return render(request, "login.html", 403, errors=["that took too long; log in again"], name="")
+        return render(
+            request, "login.html", 403, errors=["that took too long; log in again"], name="", changed=False
+        )
     code = str(form.get("code", ""))
     try:
         token = sessions.log_in_with_code(accounts, account, code, client_address(request), agent)

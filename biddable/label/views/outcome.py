@@ -20,24 +20,24 @@ MAX_SUMMARY = 160
 class Outcome(NamedTuple):
     """What became of a task: it was `kept`, `corrected`, put off for `later`, `reported` or `skipped`."""
 
-    done: str
+    result: str
     task: str
     set_title: str
     summary: Markup  # what the store holds as this person's answer
 
 
-def read_outcome(store: Store, me: Account, done: str, task: str) -> Outcome | None:
+def read_outcome(store: Store, me: Account, result: str, task: str) -> Outcome | None:
     """The outcome that an address speaks of; None when it speaks of none, or of a task that is not this
     person's."""
-    if not done:
+    if not result:
         return None
     assignment = assignments.find_assignment(store, task, me.person.id)
     kind = kinds.find(assignment.kind) if assignment else None
     if assignment is None or kind is None:
         # a task that was given back is nobody's any more: nothing of it is shown
-        return Outcome(done, "", "", Markup()) if done in ("reported", "skipped") else None
+        return Outcome(result, "", "", Markup()) if result in ("reported", "skipped") else None
     summary = ""
     if assignment.answer is not None:
         summary = kind.summary(kind.answer_type.model_validate(json.loads(assignment.answer)["answer"]))
     title = kinds.set_titles(store.task_sets())[assignment.task_set.name]
-    return Outcome(done, task, title, markup.line(summary, MAX_SUMMARY))
+    return Outcome(result, task, title, markup.line(summary, MAX_SUMMARY))

@@ -61,21 +61,31 @@ def own_answer_count(answers: dict[str, int], task_set: TaskSet) -> int:
 @router.post("/next")
 def next_task(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) -> Response:
     """Lease the next task of a set, or go back to the one still leased."""
-    return _go_to_next_task(request, accounts.store, me, str(submitted.get("set", "")))
+    return go_to_next_task(request, accounts.store, me, str(submitted.get("set", "")))
 
 
-def _go_to_next_task(
+def go_to_next_task(
     request: Request, store: Store, me: Account, task_set: str, done: str = "", task_before: str = ""
 ) -> Response:
     """To the next task's page, which says what became of `task_before`: `done` is a key of its notices. Kept
     for later, it does not come at once again."""
+    notice = f"done={done}&saved={quote(task_before, safe='')}" if done else ""
+    if _has_unread_guideline(store, me):
+        return redirect(f"/guideline/changes?set={quote(task_set, safe='')}&{notice}")
     task = queue.next_task(
         store, task_set, me.person.id, request.app.state.lease_seconds, fresh=done == "later"
     )
-    notice = f"done={done}&saved={quote(task_before, safe='')}" if done else ""
     if task is None:
         return redirect(f"/?{notice}&nothing=1" if notice else "/?nothing=1")
     return redirect(task_link(task.id) + (f"&{notice}" if notice else ""))
+
+
+def _has_unread_guideline(store: Store, me: Account) -> bool:
+    """Whether the guideline has changed since this person read it. Who has read none sees it beside the
+    task."""
+    name = collection.GUIDELINES[me.person.panel]
+    version = guidelines.version_read(store, me.person, name)
+    return version is not None and version != current_guideline(store, me.person.panel)[0]
 
 
 def task_link(task: str) -> str:
@@ -246,7 +256,7 @@ def save_draft(request: Request, accounts: SiteAccounts, me: Member, submitted: 
         return JSONResponse(
             {"saved": time.strftime("%H:%M", time.gmtime()), "held": saved.has_lease, "at": now}
         )
-    return _go_to_next_task(request, accounts.store, me, open_task.task_set.name, "later", open_task.task.id)
+    return go_to_next_task(request, accounts.store, me, open_task.task_set.name, "later", open_task.task.id)
 
 
 @router.post("/answer")
@@ -280,7 +290,7 @@ def answer(request: Request, accounts: SiteAccounts, me: Member, submitted: Form
     if corrected_label is not None and task.replaces is None:
         # One's own corrections begin there; a returned task goes on in the queue.
         return redirect(f"/mine?saved={quote(task.id, safe='')}")
-    return _go_to_next_task(request, store, me, open_task.task_set.name, "kept", task.id)
+    return go_to_next_task(request, store, me, open_task.task_set.name, "kept", task.id)
 
 
 @router.post("/skip")
@@ -294,7 +304,7 @@ def skip(request: Request, accounts: SiteAccounts, me: Member, submitted: Form) 
     if flag and not reason:
         raise UserError("say in a few words what is wrong with the task")
     drafts.skip_task(accounts.store, open_task.task.id, me.person.id, flag, reason)
-    return _go_to_next_task(
+    return go_to_next_task(
         request,
         accounts.store,
         me,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from biddable.learn.batches import answer_ids, cache_trunk_outputs, microbatches
+from biddable.learn.batches import cache_trunk_outputs, microbatches
 from biddable.learn.optimizer import OptimizerSettings
 from biddable.learn.rules.examples import (
     Judged,
@@ -30,7 +30,7 @@ from biddable.learn.rules.examples import (
 from biddable.learn.rules.measures import rule_summary
 from biddable.learn.training import batches_per_epoch, derive_seed, epochs
 from biddable.model import checkpoints
-from biddable.model.encoding import encode_chat
+from biddable.model.encoding import answer_ids, encode_chat
 from biddable.model.packing import Tree
 from biddable.model.rule_model import RuleModel, TrainedRule, rule_model_from
 from biddable.model.trunk import Scorer
@@ -66,15 +66,15 @@ class Config(OptimizerSettings):
     max_tokens: int | None = Field(default=256, ge=16)
     """Tokens of a dialogue that are read; the beginning of a longer one is cut off. none: dialogues that the
     context doesn't hold are refused."""
-    rules_each: int = Field(default=12, ge=1)
+    rules_each: int = Field(default=8, ge=1)
     """Rules of a reply in an update, drawn anew in every epoch; more cost time."""
-    epochs: int = Field(default=3, ge=1)
+    epochs: int = Field(default=4, ge=1)
     """Passes over the replies."""
     batch: int = Field(default=4, ge=1)
     """Replies per update."""
-    learning_rate: float = Field(default=5e-5, gt=0)
+    learning_rate: float = Field(default=2e-4, gt=0)
     """Peak for the branch."""
-    head_learning_rate: float = Field(default=1e-4, gt=0)
+    head_learning_rate: float = Field(default=1e-3, gt=0)
     """Peak for the head, which begins as the language-model head's row of yes less that of no."""
     microbatch_tokens: int = Field(default=2048, ge=64)
     """Tokens per forward."""

@@ -55,6 +55,8 @@ class Config(Settings):
     """[measure.ratings]: overall quality from 1 to 7 and the form's questions, by model; none: left out."""
     rules: Input | None = None
     """[measure.rules]: how often each policy breaks rules under probing, and the frontier; none: left out."""
+    rewards: Input | None = None
+    """[measure.rewards]: how reward models, and a judge, order answers beside people; none: left out."""
     other_winrates: tuple[Input, ...] = ()
     """[measure.winrate] folders of earlier rounds or of other model sizes, in the order of the axis, before this run's; none: left out."""
     axis_values: tuple[float, ...] = ()
@@ -126,6 +128,7 @@ def input_folders(cfg: Config) -> Iterator[tuple[str, Path]]:
         "replies": cfg.replies,
         "ratings_by_model": cfg.ratings_by_model,
         "rules": cfg.rules,
+        "rewards": cfg.rewards,
     }
     yield from ((setting, folder) for setting, folder in single.items() if folder)
     yield from (("benchmarks", folder) for folder in cfg.benchmarks)
@@ -147,6 +150,7 @@ def gather(cfg: Config, lineage: Lineage, seed: int) -> Evidence:
         replies=lineage.of(cfg.replies),
         ratings_by_model=lineage.of(cfg.ratings_by_model) if cfg.ratings_by_model else None,
         rules=lineage.of(cfg.rules) if cfg.rules else None,
+        rewards=lineage.of(cfg.rewards) if cfg.rewards else None,
         benchmarks=[lineage.of(folder) for folder in cfg.benchmarks],
         other_winrates=[lineage.of(folder) for folder in cfg.other_winrates],
         axis_values=cfg.axis_values,

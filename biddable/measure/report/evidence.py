@@ -69,6 +69,7 @@ class Evidence:
     replies: Node
     ratings_by_model: Node | None
     rules: Node | None
+    rewards: Node | None
     benchmarks: Sequence[Node]
     other_winrates: Sequence[Node]
     axis_values: Sequence[float]

@@ -99,6 +99,7 @@ def judge_facts(folder: Path) -> dict[str, Any]:
     path = folder / "summary.json"
     summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     keys = (
+        "judge_hash",
         "agreement_with_people",
         "agreement_with_people_low",
         "agreement_with_people_high",

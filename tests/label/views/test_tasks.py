@@ -216,6 +216,8 @@ def test_a_new_guideline_is_stamped_on_later_labels(accounts: Accounts, logged_i
     for text in (None, "# Be kind\n"):
         if text:
             boss.post("/admin/guidelines", name="training", text=text)
+            changes = ada.get("/guideline/changes").text
+            ada.post("/guideline/read", version=field(changes, "version"), set=name)
         task, page, version = begin(ada, name)
         assert (text is None) or "Be kind" in page
         ada.post("/answer", id=task, guideline=version, **{"overall-0": "4"})

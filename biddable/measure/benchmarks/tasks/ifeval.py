@@ -237,9 +237,8 @@ def _stands_in(word: str, text: str) -> bool:
     """Whether the text has the word, not as a part of another; in scripts without blanks, anywhere."""
     if word.isascii():
         return bool(re.search(r"\b" + re.escape(word) + r"\b", text, re.I))
-    own = words(word.casefold())
-    of_text = words(text.casefold())
-    return any(of_text[start : start + len(own)] == own for start in range(len(of_text) - len(own) + 1))
+    sought, tokens = words(word.casefold()), words(text.casefold())
+    return any(tokens[i : i + len(sought)] == sought for i in range(len(tokens) - len(sought) + 1))
 
 
 def _has(word: str, text: str) -> int:

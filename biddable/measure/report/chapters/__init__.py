@@ -8,6 +8,7 @@ from biddable.measure.report.chapters import (
     ppo,
     ratings,
     reward_model,
+    rewards,
     rounds,
     rules,
     sft,
@@ -19,6 +20,7 @@ from biddable.measure.report.chapters import (
 CHAPTERS = (
     winrates.chapter,
     reward_model.chapter,
+    rewards.chapter,
     ppo.chapter,
     overoptimisation.chapter,
     alignment_tax.chapter,
