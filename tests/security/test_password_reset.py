@@ -85,7 +85,7 @@ def test_an_admin_makes_the_link_and_its_owner_follows_it(tmp_path: Path) -> Non
     assert "ann" in owner.get(link[1]).text
     fields = {"token": form_token(owner, link[1]), "password": NEW, "again": "other"}
     assert owner.post(link[1], data=fields).status_code == 400
-    assert owner.post(link[1], data={**fields, "again": NEW}).headers["location"] == "/login"
+    assert owner.post(link[1], data={**fields, "again": NEW}).headers["location"] == "/login?changed=1"
     assert owner.get(link[1]).status_code == 404
     assert accounts.password_matches("ann", NEW)
     labeler = TestClient(app, follow_redirects=False)
