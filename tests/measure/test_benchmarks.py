@@ -507,7 +507,7 @@ def test_published_files_that_are_broken(tmp_path: Path) -> None:
         measure(tmp_path / "o", file=None, task="squad", outputs=file, shots=1)
     short = tmp_path / "y_samples.csv.gz"
     short.write_bytes(gzip.compress(good.encode())[:20])
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="the gzip file is broken"):
         measure(tmp_path / "o", file=None, task="realtoxicity", outputs=short)
 
 

@@ -83,9 +83,9 @@ def run(cfg: Config, context: StageContext) -> None:
     for folder, name in names.items():
         systems[name] = scorers.by_reward_model(folder, rows, cfg.tokens, context)
     if cfg.judge is not None:
-        asked = scorers.questions(rows)
-        choices = ask_all(cfg, cfg.judge, asked, context)
-        systems[JUDGE], judged = scorers.by_judge(rows, asked, choices)
+        judge_questions = scorers.questions(rows)
+        choices = ask_all(cfg, cfg.judge, judge_questions, context)
+        systems[JUDGE], judged = scorers.by_judge(rows, judge_questions, choices)
         effects = bias.order_and_length_effects(judged, cfg.resamples, context.seed)
         context.summary |= {"judge": cfg.judge, "judge_hash": judge_hash(cfg, cfg.judge)}
         context.summary |= {f"judge_{key}": value for key, value in effects.items()}

@@ -166,12 +166,12 @@ def difference(
     seed: int,
 ) -> Estimate | None:
     """Accuracy less the baseline's on the pairs that both judge: paired, over prompts and labelers."""
-    both = [
+    paired = [
         (view, base) if view is not None and base is not None else (None, None)
         for view, base in zip(scored, baseline, strict=True)
     ]
     gaps, prompts, labelers = [], [], []
-    for row, (view, base) in zip(rankings, both, strict=True):
+    for row, (view, base) in zip(rankings, paired, strict=True):
         if view is None or base is None:
             continue
         for i, j in itertools.permutations(range(len(row.ranks)), 2):

@@ -60,8 +60,8 @@ def by_reward_model(
         part = [Tree(*ids) for ids in distinct[start : start + CHUNK_TREES]]
         flat = classifier.scores(scorer, part, tokens).astype(float)
         ends = np.cumsum([len(tree.answers) for tree in part])
-        for tree, own in zip(part, np.split(flat, ends[:-1]), strict=True):
-            scores[tree.prompt, tree.answers] = own
+        for tree, tree_scores in zip(part, np.split(flat, ends[:-1]), strict=True):
+            scores[tree.prompt, tree.answers] = tree_scores
         context.progress(min(start + CHUNK_TREES, len(distinct)), len(distinct))
     return [None if tree is None else Scored.by_scores(scores[tree]) for tree in trees]
 
@@ -90,23 +90,29 @@ def _ids(tokenizer: Any, answer: Answer) -> tuple[int, ...]:
 
 def questions(rankings: Sequence[Ranking]) -> list[JudgeQuestion]:
     """Every two answers of every ranking in both orders, one after the other; equal ones once."""
-    asked: dict[tuple[Any, str, str], list[JudgeQuestion]] = {}
+    questions_of: dict[tuple[Any, str, str], list[JudgeQuestion]] = {}
     for row in rankings:
         for i, j in itertools.combinations(range(len(row.answers)), 2):
             first, second = row.answers[i], row.answers[j]
-            both = [JudgeQuestion(row.prompt, first, second), JudgeQuestion(row.prompt, second, first)]
-            asked.setdefault((row.prompt.messages, first.text, second.text), both)
-    return [question for both in asked.values() for question in both]
+            orders = [JudgeQuestion(row.prompt, first, second), JudgeQuestion(row.prompt, second, first)]
+            questions_of.setdefault((row.prompt.messages, first.text, second.text), orders)
+    return [question for orders in questions_of.values() for question in orders]
 
 
 def by_judge(
-    rankings: Sequence[Ranking], asked: Sequence[JudgeQuestion], choices: Sequence[str | None]
+    rankings: Sequence[Ranking], judge_questions: Sequence[JudgeQuestion], choices: Sequence[str | None]
 ) -> tuple[list[Scored | None], list[JudgedPair]]:
     """A judge's verdicts as scores: the share of the other answers that each beats, a tie is half. Orders that
     contradict each other are a tie; a pair without a verdict counts nowhere. And the pairs as judged."""
     pairs = [
-        JudgedPair(asked[n].prompt, asked[n].first, asked[n].second, choices[n], choices[n + 1])
-        for n in range(0, len(asked), 2)
+        JudgedPair(
+            judge_questions[n].prompt,
+            judge_questions[n].first,
+            judge_questions[n].second,
+            choices[n],
+            choices[n + 1],
+        )
+        for n in range(0, len(judge_questions), 2)
     ]
     outcomes: Mapping[tuple[Any, str, str], float | None] = {
         (pair.prompt.messages, pair.first.text, pair.second.text): pair.outcome for pair in pairs
