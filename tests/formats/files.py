@@ -754,7 +754,10 @@ CONTAINERS = [
 
 def _packed(files: list[File]) -> list[File]:
     rows = [{"prompt": a, "completion": g} for a, g, _ in ROWS]
-    return [replace(f, content=gzip.compress(lines(rows))) if f.name.endswith(".gz") else f for f in files]
+    return [
+        replace(f, content=gzip.compress(lines(rows), mtime=0)) if f.name.endswith(".gz") else f
+        for f in files
+    ]
 
 
 FILES: list[File] = [*SEED, *TRL, *_packed(INSTRUCTIONS), *SCORES, *ANTHROPIC, *OASST, *TOOLS, *CONTAINERS]

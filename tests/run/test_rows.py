@@ -134,11 +134,11 @@ def test_a_folder_that_datasets_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("cut.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 99)[:-20], "the gzip file is broken"),
+        ("cut.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 99, mtime=0)[:-20], "the gzip file is broken"),
         ("no.jsonl.zst", b"\x28\xb5\x2f\xfd no", "the zstandard file is broken"),
         (
             "bomb.jsonl.gz",
-            gzip.compress((b'{"a": "' + b" " * 2**20 + b'"}\n') * 80),
+            gzip.compress((b'{"a": "' + b" " * 2**20 + b'"}\n') * 80, mtime=0),
             "more than 100 times its size",
         ),
         (

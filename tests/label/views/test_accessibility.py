@@ -88,7 +88,7 @@ def addresses(app: FastAPI, accounts: Accounts, tmp_path: Path) -> dict[str, lis
         "/screening",
     ]
     admin += [f"/screening/person?name={person}", "/dashboard", f"/set?name={name}", f"/person?name={person}"]
-    admin += ["/agreement", "/gold"]
+    admin += ["/agreement", "/gold", "/limits"]
     return {
         "": ["/login", f"/invitation/{invited}", f"/password/{reset}", "/nowhere"],
         "ada": [
@@ -97,6 +97,8 @@ def addresses(app: FastAPI, accounts: Accounts, tmp_path: Path) -> dict[str, lis
                 "/mine",
                 f"/mine?saved={task}",
                 "/profile",
+                "/second-factor",
+                "/guideline/changes",
                 "/guideline",
                 f"/?done=kept&saved={task}&nothing=1",
             ),
