@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biddable.model import random_model
@@ -27,12 +27,14 @@ def spoken(tokenizer: Any, ids: list[int], stop: tuple[str, ...] = ()) -> tuple[
     return "".join(pieces), pieces
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_pieces_joined_are_the_text(text: str) -> None:
     ids = TOKENIZER(text, add_special_tokens=False).input_ids
     assert spoken(TOKENIZER, ids)[0] == TOKENIZER.decode(ids, skip_special_tokens=True)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, len(TOKENIZER) - 1), max_size=30))
 def test_any_tokens_also_halves_of_characters(ids: list[int]) -> None:
     assert spoken(TOKENIZER, ids)[0] == TOKENIZER.decode(ids, skip_special_tokens=True)
@@ -44,6 +46,7 @@ def test_a_character_of_several_tokens_comes_whole() -> None:
     assert spoken(TOKENIZER, ids)[1] == ["a", "", "", "", "😀", "b", ""]
 
 
+@settings(deadline=None)
 @given(
     st.text(alphabet="ab\n", max_size=30),
     st.lists(st.text(alphabet="ab\n", min_size=1, max_size=4), max_size=3),
@@ -156,6 +159,7 @@ def test_a_token_that_begins_inside_a_character_has_its_place() -> None:
     assert decoder.add(b"\xe2") == ("", 5) and decoder.end() == "\ufffd"
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="onetws é😀\n", max_size=20))
 def test_sentencepiece_text_is_what_decoding_gives(text: str) -> None:
     tokenizer = sentencepiece()
