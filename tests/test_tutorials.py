@@ -110,7 +110,7 @@ def test_first_ten_labels(tmp_path: Path) -> None:
             honest = next(place for place, text in enumerate(texts) if "know" in text)
             ranks = {f"rank-{place}": "1" if place == honest else "2" for place in range(3)}
             browser.open("/answer", {"id": task[1].replace("&#39;", "'"), **ranks})
-        assert "nothing more for you" in browser.page
+        assert "That was the last task for you" in browser.page
     finally:
         site.terminate()
         site.wait()

@@ -277,7 +277,7 @@ def test_both_splits_must_have_a_prompt(
     dialogues.run(Config(prompts=folder, questions=2, **settings), context)
     assert context.summary == {
         "prompts": 2, "questions": 2, "people": 0, "redteam": 0, "selfplay": 0,
-        "redteam_self_bleu": 0.0, "redteam_distinct_2": 0.0,
+        "redteam_self_bleu": None, "redteam_distinct_2": None, "redteam_without_words": 0,
     }  # fmt: skip
 
 

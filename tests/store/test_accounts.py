@@ -30,7 +30,7 @@ def test_an_account_has_a_person_with_a_pseudonym_of_its_own(store: Store, accou
     assert accounts.all() == [ann]
 
 
-@pytest.mark.parametrize("login", ["a", "x" * 65, "two words", "zero\u200bwidth", "<b>"])
+@pytest.mark.parametrize("login", ["a", "x" * 65, "zero\u200bwidth", "<b>"])
 def test_names_that_can_not_be(accounts: Accounts, login: str) -> None:
     with pytest.raises(UserError, match="must have 2 to 64 letters"):
         accounts.add(login, PASSWORD, "labeler")

@@ -21,7 +21,8 @@ from .test_tasks import begin, put
 
 Enter = Callable[[str], Browser]
 SCRIPT = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}"
-OPEN = {"/login", "/theme", "/invitation/{token}", "/password/{token}"}
+OPEN = {"/login", "/login/code", "/theme", "/invitation/{token}", "/password/{token}"}
+"""Pages for who is not logged in; the code is asked for on the way, behind a token of its own."""
 
 
 def routes(app: FastAPI) -> list[tuple[str, str]]:
