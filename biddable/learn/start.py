@@ -23,9 +23,8 @@ class Config(Settings):
     """Blocks below the cut, frozen and shared by all branches; 0 trains everything. Sparrow: 64 of 80 (Glaese
     et al. 2022)."""
     int8_trunk: bool = False
-    """Read the trunk in int8, on a CPU: faster where many tokens are read at once, at some hundredths of a nat per token on running
-    text (docs/results.md). Every branch and the sampler stand on the same one; other programs read the saved weights, which are
-    unchanged."""
+    """Read the trunk in int8, on a CPU: half the memory of its weights; no gain in speed at 135M (docs/results.md). Every branch and
+    the sampler stand on the same one; other programs read the saved weights, which are unchanged."""
     chat_template: Path | None = None
     """A file with a Jinja chat template, for a model that brings none."""
 
